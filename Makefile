@@ -1,0 +1,43 @@
+# saescope: every target sets up its own environment in .venv
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test test-slow check embedded synthetic clean
+
+help:  ## list of targets
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# one stamp per install, remade when the requirements change
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## the main job on the embedded model: table and report
+	$(BIN)/saescope
+
+test: $(VENV)/.installed-dev  ## the fast tests
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-dev  ## the slow tests too
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.installed-dev  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+embedded: $(VENV)/.installed  ## train the embedded model, its SAEs and probes anew (about half an hour)
+	$(BIN)/python scripts/embedded/build.py
+
+synthetic: $(VENV)/.installed  ## noise and planted structure: the tables of docs/definitions.md
+	$(BIN)/python benchmarks/synthetic.py
+
+clean:  ## remove the environment and caches (never results)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,85 @@
+"""torchmetrics accumulators of the extraction pass: sums reduce over processes, codes are gathered."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
+
+from saescope.sae.base import SparseCodes
+
+
+class ReconstructionSums(Metric):
+    """Sums behind the reconstruction measures, per task, in float64.
+
+    Pooled over all tokens: a variance per batch would depend on the batch size.
+    """
+
+    full_state_update = False
+
+    SCALARS = ("tokens", "x2", "err2", "cosine", "norm_ratio", "dot", "xhat2", "l0")
+
+    def __init__(self, num_tasks: int, d_in: int) -> None:
+        super().__init__()
+        self.num_tasks = num_tasks
+        for name in self.SCALARS:
+            self.add_state(name, torch.zeros(num_tasks, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("x", torch.zeros(num_tasks, d_in, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, x_ND: Tensor, xhat_ND: Tensor, sizes_N: Tensor, task_N: Tensor) -> None:
+        """Add N tokens: activations, reconstructions, active latents and task of each."""
+        x, xhat = x_ND.double(), xhat_ND.double()
+        x_norm, xhat_norm, dot = x.norm(dim=1), xhat.norm(dim=1), (x * xhat).sum(1)
+        tiny = torch.finfo(torch.float64).tiny
+        values = {
+            "tokens": torch.ones_like(dot),
+            "x2": x_norm**2,
+            "err2": (x - xhat).pow(2).sum(1),
+            "cosine": dot / (x_norm * xhat_norm).clamp_min(tiny),
+            "norm_ratio": xhat_norm / x_norm.clamp_min(tiny),
+            "dot": dot,
+            "xhat2": xhat_norm**2,
+            "l0": sizes_N.double(),
+        }
+        for name, value in values.items():
+            getattr(self, name).index_add_(0, task_N, value)
+        self.x: Tensor
+        self.x.index_add_(0, task_N, x)
+
+    def compute(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Sums per task: scalars [K], `x` [K, d_in]."""
+        return {name: getattr(self, name).cpu().numpy() for name in (*self.SCALARS, "x")}
+
+
+class CodeRows(NamedTuple):
+    """Codes as they came, batch after batch; see `codes.assemble`."""
+
+    rows: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    latents: npt.NDArray[np.int64]
+    acts: npt.NDArray[np.float32]
+
+
+class CodeLists(Metric):
+    """The sparse codes themselves, kept off the accelerator."""
+
+    full_state_update = False
+
+    FIELDS = CodeRows._fields
+
+    def __init__(self) -> None:
+        super().__init__(compute_on_cpu=True)
+        for name in self.FIELDS:
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, rows_N: Tensor, codes: SparseCodes) -> None:
+        """Add N tokens; `rows_N` is the final row of each."""
+        for name, value in zip(self.FIELDS, (rows_N, *codes), strict=True):
+            getattr(self, name).append(value)
+
+    def compute(self) -> CodeRows:
+        """All codes of all processes."""
+        return CodeRows(*(dim_zero_cat(getattr(self, name)).cpu().numpy() for name in self.FIELDS))

@@ -1,0 +1,140 @@
+"""Sparse codes: who fired where, how strongly, in which document and task. Free of torch."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of N counted tokens in document order. F latents, D documents, K tasks."""
+
+    indptr: npt.NDArray[np.int64]
+    """[N + 1]: token n owns entries indptr[n] to indptr[n+1]; any number of latents per token."""
+
+    latents: npt.NDArray[np.int32]
+    """Latent numbers, ascending within a token."""
+
+    acts: npt.NDArray[np.float32]
+    """Magnitude of the activation, > 0."""
+
+    window_N: npt.NDArray[np.int32]
+    """Window of each token."""
+
+    position_N: npt.NDArray[np.int32]
+    """Position of each token in its window."""
+
+    doc_N: npt.NDArray[np.int32]
+    """Document of each token."""
+
+    task_D: npt.NDArray[np.int64]
+    """Task of each document."""
+
+    tasks: tuple[str, ...]
+    """Task names."""
+
+    num_latents: int
+    """F, dead latents included."""
+
+    @property
+    def num_tokens(self) -> int:
+        """N."""
+        return len(self.doc_N)
+
+    @cached_property
+    def task_N(self) -> npt.NDArray[np.int64]:
+        """Task of each token."""
+        task_N: npt.NDArray[np.int64] = self.task_D[self.doc_N]
+        return task_N
+
+    @cached_property
+    def active_NF(self) -> sp.csr_matrix:
+        """1 where a latent is active on a token."""
+        ones = np.ones(len(self.latents), dtype=np.int32)
+        return sp.csr_matrix((ones, self.latents, self.indptr), shape=(self.num_tokens, self.num_latents))
+
+    @cached_property
+    def doc_counts_DF(self) -> sp.csr_matrix:
+        """Tokens of each document on which each latent is active."""
+        doc_DN = sp.csr_matrix(
+            (np.ones(self.num_tokens, dtype=np.int32), (self.doc_N, np.arange(self.num_tokens))),
+            shape=(len(self.task_D), self.num_tokens),
+        )
+        counts_DF: sp.csr_matrix = (doc_DN @ self.active_NF).tocsr()
+        return counts_DF
+
+    @cached_property
+    def tokens_D(self) -> npt.NDArray[np.int64]:
+        """Counted tokens of each document."""
+        return np.bincount(self.doc_N, minlength=len(self.task_D)).astype(np.int64)
+
+    @cached_property
+    def count_F(self) -> npt.NDArray[np.int64]:
+        """Tokens on which each latent is active."""
+        return np.bincount(self.latents, minlength=self.num_latents).astype(np.int64)
+
+    @cached_property
+    def docs_F(self) -> npt.NDArray[np.int64]:
+        """Documents in which each latent is active."""
+        return np.bincount(self.doc_counts_DF.indices, minlength=self.num_latents).astype(np.int64)
+
+    @cached_property
+    def mean_act_F(self) -> npt.NDArray[np.float64]:
+        """Mean activation where active; NaN for a dead latent."""
+        total = np.bincount(self.latents, weights=self.acts, minlength=self.num_latents)
+        with np.errstate(invalid="ignore"):
+            return np.where(self.count_F > 0, total / np.maximum(self.count_F, 1), np.nan)
+
+    @cached_property
+    def max_act_F(self) -> npt.NDArray[np.float64]:
+        """Largest activation; NaN for a dead latent."""
+        largest = np.full(self.num_latents, -np.inf)
+        np.maximum.at(largest, self.latents, self.acts)
+        return np.where(self.count_F > 0, largest, np.nan)
+
+    def chunks_N(self, chunk_tokens: int) -> npt.NDArray[np.int64]:
+        """Number of the chunk each token lies in: `chunk_tokens` positions of one window."""
+        key = self.window_N.astype(np.int64) * (1 << 20) + self.position_N // chunk_tokens
+        chunk_N: npt.NDArray[np.int64] = np.unique(key, return_inverse=True)[1].astype(np.int64)
+        return chunk_N
+
+
+def assemble(
+    rows: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    latents: npt.NDArray[np.int64],
+    acts: npt.NDArray[np.float32],
+    *,
+    window_N: npt.NDArray[np.int64],
+    position_N: npt.NDArray[np.int64],
+    doc_N: npt.NDArray[np.int64],
+    task_D: npt.NDArray[np.int64],
+    tasks: tuple[str, ...],
+    num_latents: int,
+) -> Codes:
+    """Codes in document order from batches in any order.
+
+    `rows` names the final row of each token as it came, `sizes` its number of active latents; `latents` and
+    `acts` follow in the same order. Every row must come exactly once.
+    """
+    n = len(doc_N)
+    assert len(rows) == n, f"{len(rows)} tokens captured, {n} expected"
+    size_N = np.zeros(n, dtype=np.int64)
+    size_N[rows] = sizes
+    indptr = np.concatenate([[0], np.cumsum(size_N)])
+    token = np.repeat(rows, sizes)
+    order = np.lexsort((latents, token))
+    return Codes(
+        indptr,
+        latents[order].astype(np.int32),
+        np.abs(acts[order]),
+        window_N.astype(np.int32),
+        position_N.astype(np.int32),
+        doc_N.astype(np.int32),
+        task_D,
+        tasks,
+        num_latents,
+    )

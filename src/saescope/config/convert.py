@@ -1,0 +1,67 @@
+"""Plain nested dictionaries → frozen dataclasses, with one-line errors that name the key."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+from saescope.errors import ConfigError, choices, nearest
+
+T = TypeVar("T")
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """Build the dataclass `kind` from `values`.
+
+    Raises ConfigError for unknown or missing keys (with the nearest valid name) and for values of the
+    wrong type. Numbers are not guessed: "8" is no integer, 8.5 no integer, true no number.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cast(Any, kind))}
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            raise ConfigError(
+                f"unknown key '{prefix}{key}': {nearest(str(key), fields)}"
+                f"valid under '{prefix.rstrip('.') or 'the top level'}': {choices(fields)}"
+            )
+    converted: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in values:
+            converted[name] = _value(hints[name], values[name], prefix + name)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(
+                f"'{prefix}{name}' is missing; set it on the command line: {prefix}{name}=VALUE"
+            )
+    return kind(**converted)
+
+
+def _value(hint: Any, value: Any, key: str) -> Any:
+    """`value` as the annotated type, or a ConfigError that names `key`."""
+    if value == "???":
+        raise ConfigError(f"'{key}' must be given; set it on the command line: {key}=VALUE")
+    origin = typing.get_origin(hint)
+    if origin is types.UnionType or origin is typing.Union:
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        (inner,) = [option for option in options if option is not type(None)]
+        return _value(inner, value, key)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(
+                f"'{key}' is a group of values, not {value!r}; choose {key}=OPTION or {key}.NAME=VALUE"
+            )
+        return from_mapping(cast(Any, hint), value, key + ".")
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"'{key}' must be a list, such as [a,b], not {value!r}")
+        return tuple(_value(typing.get_args(hint)[0], item, key) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        raise ConfigError(f"'{key}' must be {names[hint]}, not {value!r}")
+    return value

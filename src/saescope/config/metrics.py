@@ -1,0 +1,86 @@
+"""Config group `metrics`."""
+
+from dataclasses import dataclass
+
+from saescope.config.check import at_least, between, one_of
+
+UNITS = ("token", "chunk", "document")
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """Settings of SI, Q and the quality measures; definitions in docs/definitions.md."""
+
+    min_count: int = 50
+    """Supported latents have at least this many activations …"""
+
+    min_docs: int = 10
+    """… in at least this many documents."""
+
+    permutations: int = 1000
+    """Document-label permutations for the SI null."""
+
+    bootstraps: int = 1000
+    """Document resamples for the interval of si/mean."""
+
+    si_fdr: float = 0.05
+    """Benjamini–Hochberg level behind si/significant_frac."""
+
+    unit: str = "token"
+    """Co-activation is counted per `token`, `chunk` or `document`."""
+
+    chunk_tokens: int = 32
+    """Length of a chunk in tokens."""
+
+    min_joint: int = 5
+    """Fewest joint activations of an edge."""
+
+    edge_fdr: float = 0.01
+    """Benjamini–Hochberg level of edges over all pairs of supported latents."""
+
+    resolution: float = 1.0
+    """Resolution of the modularity."""
+
+    leiden_seeds: int = 5
+    """Leiden runs per graph."""
+
+    rewirings: int = 20
+    """Degree-preserving rewirings of the validated graph."""
+
+    null_tokens: int = 50_000
+    """Tokens used for q/null_edges."""
+
+    curveball_passes: int = 12
+    """Trades per token in the curveball null."""
+
+    block_tokens: int = 32
+    """Block length of the block-permutation null."""
+
+    lm_tokens: int = 20_000
+    """Counted tokens, spread evenly over tasks, for losses with the SAE spliced in; 0 leaves lm/* out."""
+
+    example_latents: int = 8
+    """Latents shown per task."""
+
+    example_contexts: int = 8
+    """Contexts shown per latent."""
+
+    def __post_init__(self) -> None:
+        one_of("metrics.unit", self.unit, UNITS)
+        for key in (
+            "min_count",
+            "min_docs",
+            "min_joint",
+            "chunk_tokens",
+            "leiden_seeds",
+            "block_tokens",
+            "curveball_passes",
+        ):
+            at_least(f"metrics.{key}", getattr(self, key), 1)
+        for key in ("permutations", "bootstraps", "rewirings"):
+            at_least(f"metrics.{key}", getattr(self, key), 20)
+        for key in ("lm_tokens", "example_latents", "example_contexts", "null_tokens"):
+            at_least(f"metrics.{key}", getattr(self, key), 0)
+        between("metrics.si_fdr", self.si_fdr, 1e-6, 0.5)
+        between("metrics.edge_fdr", self.edge_fdr, 1e-12, 0.05)
+        between("metrics.resolution", self.resolution, 1e-3, 1e3)

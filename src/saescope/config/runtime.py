@@ -1,0 +1,35 @@
+"""Config group `runtime`."""
+
+from dataclasses import dataclass
+
+from saescope.config.check import at_least, one_of
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class RuntimeConfig:
+    """How the job runs; never changes which numbers are asked for."""
+
+    device: str = "auto"
+    """`auto` takes the fastest found."""
+
+    dtype: str = "auto"
+    """LM forward and encoder product; `auto`: bfloat16 where the hardware multiplies it natively."""
+
+    batch_tokens: int | None = None
+    """Tokens per forward pass, padding included; null: chosen for the device."""
+
+    devices: int = 1
+    """Processes of one job (Lightning DDP)."""
+
+    num_nodes: int = 1
+    """Machines of one job."""
+
+    def __post_init__(self) -> None:
+        one_of("runtime.device", self.device, DEVICES)
+        one_of("runtime.dtype", self.dtype, DTYPES)
+        at_least("runtime.batch_tokens", self.batch_tokens, 1)
+        at_least("runtime.devices", self.devices, 1)
+        at_least("runtime.num_nodes", self.num_nodes, 1)

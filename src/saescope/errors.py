@@ -1,0 +1,51 @@
+"""User errors: one line that says what is wrong, what was valid, and how to mend it.
+
+Anything that is not a `SaescopeError` is a defect of ours and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SaescopeError(ValueError):
+    """Base of all errors a user can mend."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class ConfigError(SaescopeError):
+    """A configuration key or value is not valid."""
+
+
+class ModelError(SaescopeError):
+    """The language model or its tokenizer cannot be loaded."""
+
+
+class HookpointError(SaescopeError):
+    """The hookpoint does not exist in this model."""
+
+
+class SaeError(SaescopeError):
+    """The sparse autoencoder cannot be loaded, or does not fit the hookpoint."""
+
+
+class ProbeError(SaescopeError):
+    """The probe texts cannot be read or are too few."""
+
+
+class ReportError(SaescopeError):
+    """A report cannot be built from this folder."""
+
+
+def choices(valid: Iterable[str], limit: int = 40) -> str:
+    """The valid names in one line, shortened after `limit`."""
+    names = list(valid)
+    shown = ", ".join(names[:limit])
+    return shown + (f", … ({len(names)} in all)" if len(names) > limit else "")
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`did you mean 'x'? ` or an empty string, to be put in front of the valid names."""
+    matches = get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return f"did you mean '{matches[0]}'? " if matches else ""

@@ -1,0 +1,131 @@
+"""Drives the measurement modules with a Lightning `Trainer` and hands back plain arrays."""
+
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+
+from saescope.accumulators import CodeRows
+from saescope.codes import Codes, assemble
+from saescope.config import RuntimeConfig
+from saescope.hardware import Hardware
+from saescope.hookpoints import Hookpoint
+from saescope.measure import BatchModule, Extraction, Splice
+from saescope.progress import TokenProgress
+from saescope.sae.base import Sae
+from saescope.text.windows import Windows, batches
+
+log = logging.getLogger(__name__)
+# Lightning sets its own level when imported; its advice would bury our lines.
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+Sums = dict[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One model, hookpoint and SAE on one machine's hardware."""
+
+    model: Any
+    hookpoint: Hookpoint
+    sae: Sae
+    windows: Windows
+    hardware: Hardware
+    runtime: RuntimeConfig
+    logger: Logger | None = None
+
+    def extract(self) -> tuple[Codes, Sums]:
+        """Codes of every counted token, and reconstruction sums per task."""
+        order = np.arange(len(self.windows.ids))
+        made = batches(self.windows, order, self.hardware.batch_tokens)
+        module = Extraction(self.model, self.hookpoint, self.sae, self.windows, made)
+        found = self._run(module, "extract")
+        rows = CodeRows(*(found[name] for name in CodeRows._fields))
+        sums = {name: value for name, value in found.items() if name not in CodeRows._fields}
+        return self._assemble(rows), sums
+
+    def splice(self, lm_tokens: int, mean_D: npt.NDArray[np.float64]) -> Sums:
+        """Losses of about `lm_tokens` counted tokens, documents taken from every task in turn."""
+        order = splice_windows(self.windows, lm_tokens)
+        made = batches(self.windows, order, self.hardware.batch_tokens)
+        module = Splice(self.model, self.hookpoint, self.sae, self.windows, made, torch.from_numpy(mean_D))
+        return self._run(module, "splice")
+
+    def _run(self, module: BatchModule, name: str) -> dict[str, Any]:
+        several = self.runtime.devices * self.runtime.num_nodes > 1
+        accelerator = {"cuda": "gpu"}.get(self.hardware.device, self.hardware.device)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*tensor.*non-leaf.*")
+            results = Path(folder) / "results.pt"
+            trainer = Trainer(
+                accelerator=accelerator,
+                devices=self.runtime.devices,
+                num_nodes=self.runtime.num_nodes,
+                # spawned processes: a launcher that replays sys.argv would start the Hydra job again
+                strategy="ddp_spawn" if several else "auto",
+                use_distributed_sampler=False,
+                logger=self.logger or False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                callbacks=[TokenProgress(name), _Collect(results)],
+            )
+            trainer.test(module, verbose=False)
+            # A spawned process cannot hand back objects; rank 0 leaves them in a file.
+            found: dict[str, Any] = torch.load(results, weights_only=False)
+        return found
+
+    def _assemble(self, rows: CodeRows) -> Codes:
+        windows = self.windows
+        window_N = np.repeat(np.arange(len(windows.ids)), [mask.sum() for mask in windows.counted])
+        return assemble(
+            *rows,
+            window_N=window_N,
+            position_N=np.concatenate([np.flatnonzero(mask) for mask in windows.counted]),
+            doc_N=windows.doc_W[window_N],
+            task_D=windows.task_D,
+            tasks=windows.tasks,
+            num_latents=self.sae.num_latents,
+        )
+
+
+class _Collect(Callback):
+    """After the last batch: reduce over processes, rank 0 writes the result."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Write the module's results."""
+        if isinstance(pl_module, Extraction):
+            found = {**pl_module.reconstruction.compute(), **pl_module.codes.compute()._asdict()}
+        else:
+            assert isinstance(pl_module, Splice)
+            found = dict(pl_module.losses.compute())
+        if trainer.is_global_zero:
+            torch.save(found, self.path)
+
+
+def splice_windows(windows: Windows, lm_tokens: int) -> npt.NDArray[np.int64]:
+    """Windows for the loss measurement: tasks take turns, each in file order, until the budget is filled.
+
+    Every task gets at least one window.
+    """
+    share = lm_tokens / len(windows.tasks)
+    task_W = windows.task_D[windows.doc_W]
+    size_W = np.array([mask.sum() for mask in windows.counted])
+    chosen: list[npt.NDArray[np.int64]] = []
+    for task in range(len(windows.tasks)):
+        mine = np.flatnonzero((task_W == task) & (size_W > 0))
+        before = np.cumsum(size_W[mine]) - size_W[mine]
+        chosen.append(mine[before < share])
+    return np.concatenate(chosen)

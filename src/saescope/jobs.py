@@ -1,0 +1,126 @@
+"""Around a job: identity, reuse of a finished result, tracking, status. Never loses finished work."""
+
+import logging
+import os
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from saescope.config import AppConfig
+from saescope.errors import ConfigError, SaescopeError
+from saescope.files import read_json
+from saescope.text.probes import probe_folder
+from saescope.tracking.identity import digest, find_finished, identity, link_result, remember
+from saescope.tracking.status import status_of, write_status
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a job stands in its sweep."""
+
+    run_dir: Path
+    data_dir: Path
+    """Staging of offline W&B artifacts: the sweep folder, or the run folder of a single job."""
+    group: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    run_dir: Path
+    state: str
+    """`ok` or `failed`."""
+    error: str | None = None
+    reused_from: Path | None = None
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Contents of `metrics.json`; empty for a failed job."""
+        found = read_json(self.run_dir / "metrics.json") if self.state == "ok" else None
+        return found or {}
+
+
+def run_job(cfg: AppConfig, context: Context) -> Outcome:
+    """Run one job, or find it done.
+
+    User errors and failures end in a `failed` outcome with the error in `status.json`; a finished result in
+    the folder is never touched by that.
+    """
+    try:
+        run_id = identity(cfg, _contents(cfg))
+        found = None if cfg.force else find_finished(run_id)
+        if found is None or found.resolve() != context.run_dir.resolve():
+            _refuse_overwrite(context.run_dir, cfg)
+        if found is None:
+            return _measure(cfg, context, run_id)
+        if found.resolve() != context.run_dir.resolve():
+            link_result(found, context.run_dir)
+        return Outcome(context.run_dir, "ok", reused_from=found)
+    except Exception as error:
+        return failed(error, context)
+
+
+def failed(error: Exception, context: Context) -> Outcome:
+    """Record a failure; a user error is one line, anything else keeps its traceback in the log."""
+    if isinstance(error, SaescopeError):
+        message = str(error)
+    else:
+        first_line = (str(error).splitlines() or [""])[0][:300]
+        message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"
+    if os.environ.get("SAESCOPE_DEBUG"):
+        traceback.print_exception(error)
+    elif not isinstance(error, SaescopeError):
+        log.error("unexpected failure\n%s", "".join(traceback.format_exception(error)))
+    if status_of(context.run_dir).get("state") != "ok":
+        write_status(context.run_dir, "failed", error=message, overrides=list(context.overrides))
+    return Outcome(context.run_dir, "failed", error=message)
+
+
+def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:
+    # Imported here: torch and transformers take seconds, and a finished result needs neither.
+    from saescope.pipeline import measure, prepare
+    from saescope.tracking.wandb_run import tracked
+
+    write_status(context.run_dir, "running", overrides=list(context.overrides))
+    prepared = prepare(cfg)
+    with tracked(
+        cfg.tracking,
+        run_dir=context.run_dir,
+        group=context.group,
+        job_type="measure",
+        notes=" ".join(context.overrides),
+        config=cfg.as_dict(),
+        data_dir=context.data_dir,
+    ) as tracker:
+        results = measure(cfg, prepared, context.run_dir, tracker)
+    write_status(
+        context.run_dir,
+        "ok",
+        identity=run_id,
+        notes=results.notes,
+        warnings=results.warnings + tracker.lost,
+        overrides=list(context.overrides),
+    )
+    remember(run_id, context.run_dir)
+    return Outcome(context.run_dir, "ok")
+
+
+def _contents(cfg: AppConfig) -> dict[str, str]:
+    """Digests of local inputs, so that an edited file makes another run."""
+    folders = {"probes": probe_folder(cfg.probes)}
+    for key, name in (("model", cfg.model.name), ("sae", cfg.sae.repo or cfg.model.sae_repo)):
+        if name and Path(name).expanduser().is_dir():
+            folders[key] = Path(name).expanduser()
+    return {key: digest(folder) for key, folder in folders.items()}
+
+
+def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:
+    if status_of(run_dir).get("state") == "ok" and not cfg.force:
+        raise ConfigError(
+            f"{run_dir} holds the finished result of another config; "
+            "choose another hydra.run.dir, or force=true to replace it"
+        )

@@ -1,0 +1,48 @@
+"""Next-token cross-entropy and KL divergence, summed per task in float64."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+VARIANTS = ("clean", "spliced", "zero", "mean")
+CHUNK_BYTES = 256 * 2**20
+
+
+def token_losses(logits_SV: Tensor, clean_SV: Tensor, target_S: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each target and KL(clean ‖ edited), in nats, float32, in memory-bounded chunks."""
+    rows = max(1, CHUNK_BYTES // (16 * logits_SV.shape[-1]))
+    ce: list[Tensor] = []
+    kl: list[Tensor] = []
+    for at in range(0, len(target_S), rows):
+        log_p = torch.log_softmax(clean_SV[at : at + rows].float(), dim=-1)
+        log_q = torch.log_softmax(logits_SV[at : at + rows].float(), dim=-1)
+        ce.append(-log_q.gather(-1, target_S[at : at + rows, None]).squeeze(-1))
+        kl.append((log_p.exp() * (log_p - log_q)).sum(-1))
+    if not ce:
+        empty = torch.zeros(0, device=logits_SV.device)
+        return empty, empty
+    return torch.cat(ce), torch.cat(kl)
+
+
+class LossSums(Metric):
+    """Sums of CE and KL per variant and task."""
+
+    full_state_update = False
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__()
+        for variant in VARIANTS:
+            for name in ("ce", "kl", "tokens"):
+                zeros = torch.zeros(num_tasks, dtype=torch.float64)
+                self.add_state(f"{name}_{variant}", zeros, dist_reduce_fx="sum")
+
+    def update(self, variant: str, ce_S: Tensor, kl_S: Tensor, task_S: Tensor) -> None:
+        """Add S predictions of one variant."""
+        for name, value in (("ce", ce_S), ("kl", kl_S), ("tokens", torch.ones_like(ce_S))):
+            getattr(self, f"{name}_{variant}").index_add_(0, task_S, value.double())
+
+    def compute(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Sums [K] under `ce_clean`, `kl_spliced`, `tokens_zero` …"""
+        return {name: getattr(self, name).cpu().numpy() for name in self._defaults}

@@ -1,0 +1,224 @@
+"""One job: capture → SAE → features → SI/Q → report, with the run folder as the result."""
+
+import importlib.metadata
+import logging
+import platform
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saescope import __version__, hardware, models, sae
+from saescope.capture import Capture
+from saescope.config import AppConfig
+from saescope.errors import ConfigError
+from saescope.examples import choose_latents, top_contexts
+from saescope.extract import Engine
+from saescope.features import FeatureResults, analyse
+from saescope.hookpoints import Hookpoint, resolve
+from saescope.quality import Metrics, loss_metrics, null_notes, reconstruction_metrics, task_metrics
+from saescope.report.page import write_report
+from saescope.results import Results, write_results
+from saescope.sae.base import Sae
+from saescope.text.windows import Windows, tokenize_probes
+from saescope.tracking.identity import run_name
+from saescope.tracking.status import write_status
+from saescope.tracking.wandb_run import Tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What can be checked before any weight is loaded."""
+
+    hookpoint: Hookpoint
+    windows: Windows
+
+
+def prepare(cfg: AppConfig) -> Prepared:
+    """Resolve the hookpoint on a weightless model and tokenise the probes.
+
+    Raises a SaescopeError for whatever the user has to mend; nothing slow has happened by then.
+    """
+    models.quiet_transformers()
+    skeleton = models.load_skeleton(cfg.model)
+    hookpoint = resolve(cfg.hookpoint, skeleton)
+    limit = getattr(skeleton.config, "max_position_embeddings", None)
+    if limit is not None and cfg.probes.ctx_len > limit:
+        raise ConfigError(
+            f"probes.ctx_len={cfg.probes.ctx_len} exceeds the model's context of {limit} tokens; "
+            f"choose {limit} or less"
+        )
+    windows = tokenize_probes(cfg.probes, models.load_tokenizer(cfg.model))
+    vocabulary = skeleton.config.vocab_size
+    largest = max(int(ids.max()) for ids in windows.ids)
+    if largest >= vocabulary:
+        raise ConfigError(
+            f"the tokenizer gives token {largest}, but the model knows {vocabulary}; "
+            "they do not belong together"
+        )
+    log.info(
+        "probes: %d tasks, %d documents, %d counted tokens in windows of at most %d",
+        len(windows.tasks),
+        len(windows.task_D),
+        windows.num_tokens,
+        cfg.probes.ctx_len,
+    )
+    for task, left in windows.truncated.items():
+        log.info(
+            "probes: %s reached max_tokens_per_task=%d; %d documents left unread",
+            task,
+            cfg.probes.max_tokens_per_task,
+            left,
+        )
+    return Prepared(hookpoint, windows)
+
+
+def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
+    """Load, extract, compute, write. Files first: W&B gets what is already on disk."""
+    started = time.perf_counter()
+    machine = hardware.choose(cfg.runtime)
+    lm = models.load_model(cfg.model, machine.dtype, cfg.seed)
+    lm.model.to(machine.device)
+    hookpoint, windows = prepared.hookpoint, prepared.windows
+    d_in = Capture(lm.model, hookpoint).width()
+    log.info("hookpoint %s (%s %s), width %d", hookpoint.label, hookpoint.kind, hookpoint.side, d_in)
+    coder = sae.load(
+        cfg.sae,
+        d_in=d_in,
+        hookpoint=hookpoint.name,
+        model_sae_repo=cfg.model.sae_repo,
+        model_name=lm.name,
+        dtype=machine.dtype,
+    )
+    provenance = _provenance(cfg, lm, hookpoint, coder, windows, machine)
+    name = run_name(cfg, lm.name, hookpoint.label, coder.num_latents, d_in, coder.k)
+    tags = [Path(lm.name).name, hookpoint.label, cfg.sae.source]
+    tracker.describe(name, tags, provenance)
+
+    engine = Engine(lm.model, hookpoint, coder, windows, machine, cfg.runtime, tracker.logger())
+    extracting = time.perf_counter()
+    codes, sums = engine.extract()
+    extract_s = time.perf_counter() - extracting
+    log.info(
+        "extracted %d tokens in %.1f s (%.0f tokens/s)",
+        codes.num_tokens,
+        extract_s,
+        codes.num_tokens / extract_s,
+    )
+    losses = None
+    if cfg.metrics.lm_tokens:
+        mean_D = sums["x"].sum(0) / sums["tokens"].sum()
+        losses = engine.splice(cfg.metrics.lm_tokens, mean_D)
+        log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
+    log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
+    found = analyse(codes, cfg.metrics, cfg.seed)
+    latents = choose_latents(found.features, windows.tasks, cfg.metrics.example_latents)
+    contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, lm.tokenizer.decode)
+    metrics: Metrics = {
+        **reconstruction_metrics(sums),
+        **loss_metrics(losses),
+        **task_metrics(windows.tasks, sums, losses, codes.tokens_D, codes.task_D),
+        **found.metrics,
+        "cost/wall_s": time.perf_counter() - started,
+        "cost/tokens": codes.num_tokens,
+        "cost/tokens_per_s": codes.num_tokens / extract_s,
+        "cost/peak_mem_mb": _peak_mem_mb(machine.device),
+    }
+    results = Results(
+        metrics, null_notes(metrics, found.notes), _warnings(coder, cfg), found, contexts, provenance
+    )
+    write_results(run_dir, results, cfg, tracker.info())
+    write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
+    write_report(run_dir)
+    _track(tracker, name, results, found, run_dir)
+    return results
+
+
+def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults, run_dir: Path) -> None:
+    tracker.histograms(found.histograms)
+    shown = results.top_table()
+    tracker.table(
+        "features_top", list(shown.columns), shown.astype(object).where(shown.notna(), None).values.tolist()
+    )
+    files = [run_dir / f for f in ("features.parquet", "examples.parquet", "edges.parquet")]
+    tracker.artifact(f"features-{name}", "feature_table", files, results.provenance)
+    # last, so that no media key can come between the summary and metrics.json
+    tracker.summary(results.metrics)
+
+
+def _warnings(coder: Sae, cfg: AppConfig) -> list[str]:
+    """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
+    found = []
+    if coder.control:
+        found.append(f"sae={cfg.sae.source} is a control, not a trained SAE")
+    trained_k = coder.provenance().get("trained_k")
+    if trained_k is not None and coder.k is not None and coder.k != trained_k:
+        how = (
+            "outside its training"
+            if coder.k > trained_k
+            else "fewer latents per token than it was trained with"
+        )
+        found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}")
+    for warning in found:
+        log.warning("%s", warning)
+    return found
+
+
+def _provenance(
+    cfg: AppConfig,
+    lm: models.LanguageModel,
+    hookpoint: Hookpoint,
+    coder: Sae,
+    windows: Windows,
+    machine: hardware.Hardware,
+) -> dict[str, Any]:
+    packages = ("torch", "transformers", "lightning", "eai-sparsify", "scikit-network", "numpy", "wandb")
+    return {
+        "model": {
+            "name": lm.name if lm.name != "embedded" else "saescope embedded GPT-NeoX",
+            "class": type(lm.model).__name__,
+            "revision": cfg.model.revision,
+            "num_parameters": lm.num_parameters,
+            "num_layers": hookpoint.num_layers,
+            "random_init": cfg.model.random_init,
+        },
+        "hookpoint": {
+            "name": hookpoint.label,
+            "kind": hookpoint.kind,
+            "layer": hookpoint.layer,
+            "width": coder.d_in,
+        },
+        "sae": coder.provenance(),
+        "probes": {
+            "tasks": list(windows.tasks),
+            "documents": len(windows.task_D),
+            "counted_tokens": windows.num_tokens,
+            "left_unread": windows.truncated,
+        },
+        "machine": {
+            "device": machine.device,
+            "dtype": machine.dtype_name,
+            "batch_tokens": machine.batch_tokens,
+            "threads": torch.get_num_threads(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "versions": {
+            "saescope": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+    }
+
+
+def _peak_mem_mb(device: str) -> float:
+    """Peak of the accelerator's memory, or of this process on CPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,99 @@
+"""Sums of the extraction and splice passes → `sae/*`, `lm/*` and `task/*` metrics. Free of torch."""
+
+import numpy as np
+import numpy.typing as npt
+
+from saescope.stats.reconstruction import quality
+
+Sums = dict[str, npt.NDArray[np.float64]]
+Metrics = dict[str, float | None]
+
+NO_LM = "metrics.lm_tokens=0: losses were not measured"
+
+
+def reconstruction_metrics(sums: Sums) -> Metrics:
+    """`sae/*` over all counted tokens; variance pooled globally."""
+    return _quality({name: value.sum(0) for name, value in sums.items()})
+
+
+def loss_metrics(losses: Sums | None) -> Metrics:
+    """`lm/*`, each the mean over scored predictions; None where not measured.
+
+    ce_score = (CE_zero − CE_spliced)/(CE_zero − CE), kl_score = (KL_zero − KL_spliced)/KL_zero (SAELens,
+    SAEBench); 1 is perfect, 0 no better than zeros.
+    """
+    keys = ("ce", "ce_spliced", "ce_zero", "ce_mean", "ce_delta", "ce_score", "kl", "kl_score")
+    if losses is None:
+        return dict.fromkeys([f"lm/{key}" for key in keys])
+    total = {name: float(value.sum()) for name, value in losses.items()}
+    n = total["tokens_clean"]
+    ce, spliced, zero, mean = (total[f"ce_{v}"] / n for v in ("clean", "spliced", "zero", "mean"))
+    kl, kl_zero = total["kl_spliced"] / n, total["kl_zero"] / n
+    return {
+        "lm/ce": ce,
+        "lm/ce_spliced": spliced,
+        "lm/ce_zero": zero,
+        "lm/ce_mean": mean,
+        "lm/ce_delta": spliced - ce,
+        "lm/ce_score": (zero - spliced) / (zero - ce) if zero != ce else None,
+        "lm/kl": kl,
+        "lm/kl_score": (kl_zero - kl) / kl_zero if kl_zero > 0 else None,
+    }
+
+
+def task_metrics(
+    tasks: tuple[str, ...],
+    sums: Sums,
+    losses: Sums | None,
+    tokens_D: npt.NDArray[np.int64],
+    task_D: npt.NDArray[np.int64],
+) -> Metrics:
+    """`task/<task>/{tokens,docs,fvu,ce,ce_delta}`; fvu against the task's own variance."""
+    out: Metrics = {}
+    for t, task in enumerate(tasks):
+        fvu = _quality({name: value[t] for name, value in sums.items()})["sae/fvu"]
+        ce = delta = None
+        if losses is not None and losses["tokens_clean"][t] > 0:
+            n = losses["tokens_clean"][t]
+            ce = float(losses["ce_clean"][t] / n)
+            delta = float(losses["ce_spliced"][t] / n) - ce
+        out |= {
+            f"task/{task}/tokens": int(tokens_D[task_D == t].sum()),
+            f"task/{task}/docs": int((task_D == t).sum()),
+            f"task/{task}/fvu": fvu,
+            f"task/{task}/ce": ce,
+            f"task/{task}/ce_delta": delta,
+        }
+    return out
+
+
+def null_notes(metrics: Metrics, known: dict[str, str]) -> dict[str, str]:
+    """A reason for every null metric: the known one, or what its definition implies."""
+    notes = {}
+    for key, value in metrics.items():
+        if value is not None:
+            continue
+        general = (
+            NO_LM
+            if key.startswith("lm/") or key.endswith(("/ce", "/ce_delta"))
+            else "undefined here: its denominator is 0"
+        )
+        notes[key] = known.get(key, general)
+    return notes
+
+
+def _quality(sums: Sums) -> Metrics:
+    """`stats.reconstruction.quality` of one pool of tokens: scalars, and `x` [d_in]."""
+    return dict(
+        quality(
+            n=int(sums["tokens"]),
+            sum_x_d=sums["x"],
+            sum_x2=float(sums["x2"]),
+            sum_err2=float(sums["err2"]),
+            sum_cos=float(sums["cosine"]),
+            sum_norm_ratio=float(sums["norm_ratio"]),
+            sum_dot=float(sums["dot"]),
+            sum_xhat2=float(sums["xhat2"]),
+            l0_sum=float(sums["l0"]),
+        )
+    )

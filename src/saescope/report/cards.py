@@ -1,0 +1,119 @@
+"""Cards of the most specialised latents: how often each task fires them, and the text that does."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from saescope.report.folder import RunFolder, Table
+from saescope.report.numbers import count, figure, finite, p_value, percent
+
+CONTEXTS = 5
+"""Contexts shown on a card."""
+_BEFORE, _AFTER = 140, 70
+_CONTROL = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡", 0x0A: "↵", 0x09: "⇥"}
+
+
+@dataclass(frozen=True)
+class Context:
+    """One token that fires the latent, between the text before and after it."""
+
+    task: str
+    before: str
+    token: str
+    after: str
+    activation: str
+    strength: float
+    """Activation as a share of the strongest shown, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A task's share of the latent's summed rates."""
+
+    task: str
+    share: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One latent."""
+
+    latent: int
+    si: str
+    facts: list[tuple[str, str]]
+    rates: list[Rate]
+    contexts: list[Context]
+
+
+def card_groups(run: RunFolder) -> list[tuple[str, list[Card]]]:
+    """Cards by preferred task, the most specialised first; latents without a task come last."""
+    if run.features is None or run.examples is None:
+        return []
+    place = {int(latent): at for at, latent in enumerate(run.features["latent"])}
+    shown = [place[int(latent)] for latent in np.unique(run.examples["latent"]) if int(latent) in place]
+    si = np.nan_to_num(run.features["si"].astype(float), nan=-1.0)
+    groups: dict[str, list[Card]] = {task: [] for task in run.tasks}
+    for at in sorted(shown, key=lambda at: (-si[at], at)):
+        task = run.features["top_task"][at]
+        name = str(task) if isinstance(task, str) else "no preferred task"
+        groups.setdefault(name, []).append(_card(run.features, run.examples, run.tasks, at))
+    return [(task, cards) for task, cards in groups.items() if cards]
+
+
+def _card(features: Table, examples: Table, tasks: list[str], at: int) -> Card:
+    latent = int(features["latent"][at])
+    community = int(features["community"][at])
+    pairs = [
+        ("q-value", p_value(features["si_q"][at]).removeprefix("p ").removeprefix("= ")),
+        ("density", percent(features["density"][at])),
+        ("max activation", figure(features["max_act"][at])),
+        ("documents", count(features["docs"][at])),
+        ("community", "none" if community < 0 else str(community)),
+    ]
+    return Card(
+        latent=latent,
+        si=figure(features["si"][at]),
+        facts=pairs,
+        rates=list(_rates(features, tasks, at)),
+        contexts=_contexts(examples, np.flatnonzero(examples["latent"] == latent)),
+    )
+
+
+def _rates(features: Table, tasks: list[str], at: int) -> Iterator[Rate]:
+    rates = [finite(float(features[f"rate_{task}"][at])) or 0.0 for task in tasks]
+    total = sum(rates)
+    for task, rate in zip(tasks, rates, strict=True):
+        share = rate / total if total else 0.0
+        yield Rate(task, share, percent(share))
+
+
+def _contexts(examples: Table, rows: np.ndarray) -> list[Context]:
+    rows = rows[np.argsort(examples["rank"][rows], kind="stable")][:CONTEXTS]
+    activations = examples["activation"][rows].astype(float)
+    top = float(activations.max(initial=0.0)) or 1.0
+    return [
+        Context(
+            task=str(examples["task"][row]),
+            before=visible(_tail(str(examples["context_before"][row] or ""))),
+            token=visible(str(examples["token"][row] or "")) or "∅",
+            after=visible(_head(str(examples["context_after"][row] or ""))),
+            activation=figure(float(activation)),
+            strength=round(max(float(activation) / top, 0.0), 2),
+        )
+        for row, activation in zip(rows, activations, strict=True)
+    ]
+
+
+def visible(text: str) -> str:
+    """Newlines as ↵, tabs as ⇥, other control characters as their pictures."""
+    return text.translate(_CONTROL)
+
+
+def _tail(text: str) -> str:
+    return text if len(text) <= _BEFORE else "…" + text[-_BEFORE:]
+
+
+def _head(text: str) -> str:
+    return text if len(text) <= _AFTER else text[:_AFTER] + "…"

@@ -1,0 +1,207 @@
+"""The figures of the run page. Each is drawn from files and skipped when its data is not there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from saescope.report import numbers
+from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
+from saescope.report.folder import RunFolder
+from saescope.report.numbers import count, finite, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COMMUNITIES = 12
+"""Communities shown, largest first."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure: file name without suffix, SVG text, words for those who cannot see it, caption."""
+
+    name: str
+    svg: str
+    alt: str
+    caption: str
+
+
+Sketch = tuple["Figure", str, str]
+
+
+def draw_figures(run: RunFolder) -> dict[str, Drawing]:
+    """Every figure this run has data for, by name."""
+    painters: dict[str, Callable[[RunFolder], Sketch | None]] = {
+        "si": specialisation,
+        "communities": communities,
+        "density": density,
+        "si_density": specialisation_by_density,
+        "tasks": reconstruction,
+    }
+    drawn = {}
+    for name, paint in painters.items():
+        sketch = paint(run)
+        if sketch is not None:
+            figure, alt, caption = sketch
+            drawn[name] = Drawing(name, to_svg(figure, name), alt, caption)
+    return drawn
+
+
+def specialisation(run: RunFolder) -> Sketch | None:
+    """SI of the supported latents over the SI that shuffled documents give."""
+    real, null = _histogram(run, "si"), _histogram(run, "si_null_draws")
+    if real is None:
+        return None
+    figure, (ax,) = sheet()
+    for histogram, colour, label in ((null, ORANGE, "shuffled labels"), (real, BLUE, "measured")):
+        if histogram is not None:
+            edges, share = histogram
+            ax.stairs(share, edges, fill=True, color=colour, alpha=0.18)
+            ax.stairs(share, edges, color=colour, linewidth=1.8, label=label)
+    # the null piles up near 0; a square-root axis keeps both it and the tail of the measured SI in sight
+    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
+    ax.set(xlabel="SI", ylabel="share of latents (square-root scale)", xlim=(0, 1), ylim=(0, None))
+    ax.set_yticks([0, 0.01, 0.05, 0.2, 0.5, 1], ["0", "1 %", "5 %", "20 %", "50 %", "100 %"])
+    ax.set_ylim(0, 1.08 * max(histogram[1].max() for histogram in (real, null) if histogram is not None))
+    legend(ax, loc="upper right")
+    supported = count(run.metrics.get("features/supported"))
+    mean, null_mean = (numbers.figure(run.metrics.get(key)) for key in ("si/mean", "si/null_mean"))
+    alt = (
+        f"Histogram of SI over {supported} supported latents, mean {mean}, "
+        f"and over document permutations, mean {null_mean}."
+    )
+    caption = "SI of the supported latents, and the SI the same latents get when documents swap labels."
+    return figure, alt, caption
+
+
+def communities(run: RunFolder) -> Sketch | None:
+    """How many latents of each large community prefer each task."""
+    if run.features is None:
+        return None
+    member, top = run.features["community"].astype(int), run.features["top_task"]
+    supported = run.features["supported"].astype(bool)
+    ids, sizes = np.unique(member[member >= 0], return_counts=True)
+    if not len(ids):
+        return None
+    largest = ids[np.argsort(-sizes, kind="stable")][:COMMUNITIES]
+    names = np.array([task if isinstance(task, str) else "none" for task in top])
+    columns = [*run.tasks, *(["none"] if (names[np.isin(member, largest)] == "none").any() else [])]
+    rows = [(f"{community}", member == community) for community in largest] + [("all supported", supported)]
+    figure, (ax,) = sheet(5.6, 0.7 + 0.25 * len(rows))
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    places = [*range(len(rows) - 1), len(rows) - 0.65]
+    for y, (_, chosen) in zip(places, rows, strict=True):
+        total = max(int(chosen.sum()), 1)
+        for x, task in enumerate(columns):
+            number = int((names[chosen] == task).sum())
+            if number:
+                shade = 0.06 + 0.6 * number / total
+                ax.fill_between([x - 0.48, x + 0.48], y - 0.46, y + 0.46, color=BLUE, alpha=shade, lw=0)
+            ax.text(x, y, f"{number:,}", ha="center", va="center", size=9, color=INK if number else GREY)
+    labels = [f"{name}  ({int(chosen.sum()):,})" for name, chosen in rows]
+    ax.set_yticks(places, labels)
+    ax.set_xticks(range(len(columns)), [plain(column) for column in columns])
+    ax.tick_params(length=0, labelcolor=INK)
+    ax.xaxis.tick_top()
+    if max(len(column) for column in columns) * len(columns) > 60:
+        for label in ax.get_xticklabels():
+            label.set(rotation=35, ha="left", rotation_mode="anchor")
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.1, -0.5))
+    corner = ax.text(-0.02, 1.0, "community (latents)", transform=ax.transAxes, size=9, color=MUTED)
+    corner.set(ha="right", va="bottom")
+    alt = f"Table of the {len(largest)} largest of {len(ids)} communities against the tasks latents prefer."
+    caption = (
+        f"Latents by the task they prefer, in the {len(largest)} largest of {len(ids)} communities; "
+        "shade: share of the row. A row like the last one is no more tied to a task than all latents are."
+    )
+    return figure, alt, caption
+
+
+def density(run: RunFolder) -> Sketch | None:
+    """How often latents fire."""
+    histogram = _histogram(run, "log10_density")
+    if histogram is None:
+        return None
+    edges, share = histogram
+    figure, (ax,) = sheet()
+    ax.stairs(share, edges, fill=True, color=BLUE, alpha=0.18)
+    ax.stairs(share, edges, color=BLUE, linewidth=1.8)
+    top = float(share.max(initial=0.0)) * 1.12 or 1.0
+    for place, label in ((-2, "1 %"), (-1, "10 %")):
+        if edges[0] < place < edges[-1]:
+            ax.axvline(place, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+            ax.text(place, top, f" {label}", va="top", size=9, color=MUTED)
+    ax.set(xlabel="log₁₀ share of tokens on which a latent is active", ylabel="share of live latents")
+    ax.set_ylim(0, top)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    dead = percent(run.metrics.get("features/dead_frac"))
+    alt = f"Histogram of log10 density of the latents that fired; {dead} never fired and are not shown."
+    return figure, alt, f"Density of the latents that fired; {dead} never fired and are not shown."
+
+
+def specialisation_by_density(run: RunFolder) -> Sketch | None:
+    """SI against density; the points are one small bitmap however many latents there are."""
+    if run.features is None:
+        return None
+    si, rate = run.features["si"].astype(float), run.features["density"].astype(float)
+    chosen = run.features["supported"].astype(bool) & np.isfinite(si) & (rate > 0)
+    if not chosen.any():
+        return None
+    with np.errstate(invalid="ignore"):
+        sure = run.features["si_q"].astype(float) <= run.si_fdr
+    figure, (ax,) = sheet()
+    dots: dict[str, Any] = {"s": float(np.clip(9000 / chosen.sum(), 1.5, 14)), "alpha": 0.55, "linewidths": 0}
+    level = percent(run.si_fdr)
+    for picked, colour, label in (
+        (chosen & ~sure, ORANGE, "not significant"),
+        (chosen & sure, BLUE, f"significant at FDR {level}"),
+    ):
+        if picked.any():
+            ax.scatter(rate[picked], si[picked], color=colour, rasterized=True, **dots)
+            ax.scatter([], [], s=24, color=colour, label=f"{label} ({int(picked.sum()):,})")
+    ax.set(xscale="log", xlabel="density (share of tokens)", ylabel="SI", ylim=(-0.02, 1.02))
+    legend(ax, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.2)
+    alt = f"Scatter of SI against density for {int(chosen.sum()):,} supported latents."
+    caption = "Rare latents reach a high SI more easily, by chance too; the null accounts for it."
+    return figure, alt, caption
+
+
+def reconstruction(run: RunFolder) -> Sketch | None:
+    """FVU and the CE increase, task by task."""
+    panels = [("fvu", "FVU"), ("ce_delta", "CE increase (nats)")]
+    tasks, m = run.tasks, run.metrics
+    values = {name: [finite(m.get(f"task/{task}/{name}")) for task in tasks] for name, _ in panels}
+    panels = [(name, label) for name, label in panels if any(value is not None for value in values[name])]
+    if not tasks or not panels:
+        return None
+    figure, axes = sheet(5.6, 0.9 + 0.3 * len(tasks), len(panels))
+    for ax, (name, label) in zip(axes, panels, strict=True):
+        lengths = [value or 0.0 for value in values[name]]
+        ax.barh(range(len(tasks)), lengths, 0.62, color=BLUE, alpha=0.75, linewidth=0)
+        ax.set_yticks(range(len(tasks)), [plain(task) for task in tasks])
+        ax.grid(axis="y", visible=False)
+        ax.grid(axis="x", color=GRID, linewidth=0.8)
+        for y, value in enumerate(values[name]):
+            if value is None:
+                ax.text(0, y, " not measured", va="center", size=9, color=MUTED)
+        ax.invert_yaxis()
+        ax.locator_params(axis="x", nbins=3)
+        ax.set_xlabel(label)
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
+        if ax is not axes[0]:
+            ax.set_yticklabels([])
+    alt = "Bars of FVU and of the loss increase for each task; the numbers are in the table."
+    caption = "A task the SAE reconstructs badly has an SI that means little: its features are missing."
+    return figure, alt, caption
+
+
+def _histogram(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+    content = run.histograms.get(name) or {}
+    edges = np.asarray(content.get("edges", ()), dtype=float)
+    counts = np.asarray(content.get("counts", ()), dtype=float)
+    if len(counts) == 0 or len(edges) != len(counts) + 1 or counts.sum() <= 0:
+        return None
+    return edges, counts / counts.sum()

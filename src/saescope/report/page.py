@@ -1,0 +1,135 @@
+"""The page of one run: `write_report(folder)` draws the figures and writes `report.html`.
+
+Everything is built in memory first and then put in place file by file, so a page is whole or not there.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from saescope.errors import ReportError
+from saescope.report.cards import CONTEXTS, card_groups
+from saescope.report.definitions import DEFINITIONS
+from saescope.report.folder import RunFolder, read_run
+from saescope.report.tables import (
+    config_rows,
+    facts,
+    headline_rows,
+    metric_rows,
+    null_notes,
+    task_rows,
+)
+from saescope.report.words import headline
+
+__all__ = ["ReportError", "write_report"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `figures/*.svg` and `report.html` into a run folder and return the page's path."""
+    from saescope.report.figures import draw_figures
+
+    run = read_run(Path(run_dir))
+    drawings = draw_figures(run)
+    page = _render(run, drawings)
+    for drawing in drawings.values():
+        _write(run.path / "figures" / f"{drawing.name}.svg", drawing.svg)
+    return _write(run.path / "report.html", page)
+
+
+def _render(run: RunFolder, drawings: dict[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from saescope.report.canvas import inline
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    sentences = headline(run.metrics, run.status, run.config)
+    return environment.get_template("run.html.j2").render(
+        style=Markup(style),
+        title=title(run),
+        facts=facts(run),
+        warnings=[sentence for sentence in sentences if sentence.kind == "warning"],
+        findings=[sentence for sentence in sentences if sentence.kind != "warning"],
+        rows=headline_rows(run),
+        figures={
+            name: {"svg": Markup(inline(drawing.svg, drawing.alt)), "caption": drawing.caption}
+            for name, drawing in drawings.items()
+        },
+        tasks=task_rows(run),
+        groups=card_groups(run),
+        contexts=CONTEXTS,
+        config=config_rows(run.config),
+        provenance=config_rows(run.provenance),
+        definitions=DEFINITIONS,
+        metrics=metric_rows(run),
+        notes=null_notes(run),
+        missing=run.missing,
+        tracking=_tracking(run),
+    )
+
+
+def title(run: RunFolder) -> list[str]:
+    """Model, hookpoint and SAE as people call them, from what was resolved, else from what was asked."""
+    found, config = run.provenance, run.config
+
+    def asked(group: str, *keys: str) -> str:
+        values = [(config.get(group) or {}).get(key) for key in keys]
+        return " ".join(str(value) for value in values if value is not None)
+
+    def resolved(name: str, *keys: str) -> str:
+        value = found.get(name)
+        if isinstance(value, dict):
+            value = next((value[key] for key in keys if value.get(key) is not None), None)
+        return "" if value is None else str(value)
+
+    layer = asked("hookpoint", "layer") and f"layer {asked('hookpoint', 'layer')}"
+    depth = asked("hookpoint", "depth") and f"depth {asked('hookpoint', 'depth')}"
+    place = asked("hookpoint", "name") or " ".join(filter(None, (asked("hookpoint", "kind"), layer or depth)))
+    sae = asked("sae", "repo") or (asked("model", "sae_repo") if asked("sae", "source") == "hub" else "")
+    parts = [
+        resolved("model", "name", "path") or asked("model", "name"),
+        resolved("hookpoint", "name", "resolved") or place,
+        resolved("sae", "repo", "name", "source") or sae or asked("sae", "source"),
+    ]
+    return [part for part in parts if part] or [run.path.name]
+
+
+def _tracking(run: RunFolder) -> dict[str, str]:
+    """What the tracking line says; only a web address becomes a link."""
+
+    def first(*keys: str) -> str:
+        return next((str(run.tracking[key]) for key in keys if run.tracking.get(key)), "")
+
+    url = first("url")
+    return {
+        "run": first("run_id", "id"),
+        "group": first("group"),
+        "mode": first("mode"),
+        "link": url if url.startswith(("https://", "http://")) else "",
+        "sync": first("sync", "sync_command"),
+    }
+
+
+def _write(path: Path, text: str) -> Path:
+    """Put the whole text in place, or leave what was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,191 @@
+"""The result in words: sentences that follow the numbers, also when there is nothing to report."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from saescope.report.numbers import count, figure, finite, interval, p_value, percent
+
+EV_FLOOR = 0.5
+"""Explained variance below which SI and Q are called uninterpretable."""
+CE_FLOOR = 0.8
+"""CE score below which SI and Q are called uninterpretable."""
+
+Metrics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One plain sentence and how loudly to say it."""
+
+    kind: Literal["finding", "warning", "comparison"]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -> list[Sentence]:
+    """What the run found: warnings first, then SI, Q, how good the SAE is, and the naive numbers last.
+
+    `config` (the resolved run config) only supplies the FDR level named in the SI sentence.
+    """
+    settings = (config or {}).get("metrics") or {}
+    fdr = finite(settings.get("si_fdr")) or 0.05
+    warnings = [Sentence("warning", text) for text in _warnings(metrics, status)]
+    findings = [*_specialisation(metrics, fdr), *_modularity(metrics, status), *_quality(metrics)]
+    return warnings + [Sentence("finding", text) for text in findings] + _naive(metrics)
+
+
+def _warnings(m: Metrics, status: Metrics) -> Iterator[str]:
+    if status.get("state", "ok") not in (
+        "ok",
+        "running",
+    ):  # running: the report is written before the last word
+        error = " ".join(str(status.get("error") or "no reason recorded").split())
+        yield f"The run did not finish ({status['state']}): {error.rstrip('.')}."
+    ev, ce = finite(m.get("sae/explained_variance")), finite(m.get("lm/ce_score"))
+    fvu = finite(m.get("sae/fvu"))
+    if fvu is not None and fvu > 1:
+        yield (
+            f"FVU is {figure(fvu)}: the SAE reconstructs worse than the mean activation does. "
+            "SI and Q of these features are uninterpretable."
+        )
+    elif ev is not None and ev < EV_FLOOR:
+        yield (
+            f"The SAE explains only {percent(ev)} of the variance (below {percent(EV_FLOOR)}): "
+            "SI and Q are uninterpretable, they describe what little it captures."
+        )
+    if ce is not None and ce < CE_FLOOR:
+        yield (
+            f"The CE score is {figure(ce)} (below {CE_FLOOR}): with the SAE spliced in, the model loses much "
+            "of what this hookpoint does. SI and Q are uninterpretable."
+        )
+    supported, latents = finite(m.get("features/supported")), finite(m.get("features/num_latents"))
+    if supported and latents and supported < 0.1 * latents:
+        yield (
+            f"Only {count(supported)} of {count(latents)} latents have enough support: "
+            "SI and Q describe a small part of this SAE. More probe text helps."
+        )
+    edges, null_edges = finite(m.get("q/n_edges")), finite(m.get("q/null_edges"))
+    if edges and null_edges and null_edges > 0.05 * edges:
+        yield (
+            f"Randomised firing still yields {count(null_edges)} validated edges (real: {count(edges)}): "
+            "some of the graph behind Q is not evidence of co-activation."
+        )
+    yield from (" ".join(str(text).split()) for text in status.get("warnings") or ())
+
+
+def _quality(m: Metrics) -> Iterator[str]:
+    ev, fvu, ce = m.get("sae/explained_variance"), m.get("sae/fvu"), m.get("lm/ce_score")
+    if finite(ev) is not None:
+        text = f"The SAE explains {percent(ev)} of the activation variance (FVU {figure(fvu)})"
+        if (finite(ev) or 0) < 0:
+            text = f"The SAE explains none of the activation variance (FVU {figure(fvu)})"
+        if finite(ce) is not None:
+            text += (
+                f", and the model with the SAE spliced in has a CE score of {figure(ce)} "
+                "(1 = no loss, 0 = zero ablation)"
+            )
+        yield text + "."
+    latents, supported = m.get("features/num_latents"), m.get("features/supported")
+    if finite(latents) is not None:
+        yield (
+            f"{count(supported)} of {count(latents)} latents fired often enough to be measured; "
+            f"{percent(m.get('features/dead_frac'))} never fired."
+        )
+
+
+def _specialisation(m: Metrics, fdr: float) -> Iterator[str]:
+    supported = finite(m.get("features/supported"))
+    if not supported:
+        yield "No latent fired often enough to be measured, so there is no SI and no Q to report."
+        return
+    share, latents = finite(m.get("si/significant_frac")), f"{count(supported)} supported latents"
+    test = f"(document-permutation null, FDR {percent(fdr)})"
+    if share == 0:
+        yield f"None of the {latents} is more task-specific than chance allows {test}."
+    elif share is not None:
+        yield f"{percent(share)} of the {latents} prefer one task more than chance allows {test}."
+    mean, null = finite(m.get("si/mean")), finite(m.get("si/null_mean"))
+    if mean is None:
+        return
+    low = finite(m.get("si/ci_low"))
+    ci = interval(m.get("si/ci_low"), m.get("si/ci_high"))
+    text = f"Their mean SI is {figure(mean)}" + (f" (95 % CI {ci})" if ci else "")
+    if null is None:
+        yield text + "; no null was computed, so it cannot be told from chance."
+    elif (mean if low is None else low) <= null:
+        yield f"{text}, no more than shuffled task labels give ({figure(null)})."
+    else:
+        yield f"{text}; shuffled task labels give {figure(null)}."
+
+
+def _modularity(m: Metrics, status: Metrics) -> Iterator[str]:
+    if not finite(m.get("features/supported")):
+        return
+    edges, q = finite(m.get("q/n_edges")), finite(m.get("q/modularity"))
+    if not edges:
+        yield "The co-activation graph has no validated edge, so there is no modularity to report."
+        return
+    some = "edge" if edges == 1 else "edges"
+    graph = f"The co-activation graph has {count(edges)} validated {some} ({_survivors(m)})"
+    if q is None:
+        why = (status.get("notes") or {}).get("q/modularity", "no reason recorded")
+        yield f"{graph}, but no modularity: {str(why).rstrip('.')}."
+        return
+    graph += f" and modularity Q = {figure(q)}"
+    null, p = finite(m.get("q/null_mean")), finite(m.get("q/p"))
+    if null is None:
+        yield f"{graph}; no null was computed, so it cannot be told from chance."
+    else:
+        z = finite(m.get("q/z"))
+        chance = f"{figure(null)} for graphs with the same degrees"
+        beside = f"({'' if z is None else f'z = {figure(z)}, '}{p_value(p)})"
+        if q <= null or (p is not None and p > 0.05):
+            yield f"{graph}, no more than its degrees explain: {chance} {beside}."
+        else:
+            yield f"{graph}, against {chance} {beside}."
+    yield from _task_mix(m, q)
+
+
+def _survivors(m: Metrics) -> str:
+    null_edges = finite(m.get("q/null_edges"))
+    if null_edges is None:
+        return "not checked against randomised firing"
+    return f"{count(null_edges)} {'survives' if null_edges == 1 else 'survive'} randomised firing"
+
+
+def _task_mix(m: Metrics, q: float) -> Iterator[str]:
+    within = finite(m.get("q/within_task"))
+    if within is not None and q > 0:
+        kept = within / q
+        if kept >= 0.75:
+            yield f"Within tasks Q is still {figure(within)}, so most of it is not the task mix."
+        elif kept >= 0.25:
+            yield f"Within tasks Q falls to {figure(within)}, so part of it is the task mix."
+        else:
+            yield f"Within tasks Q falls to {figure(within)}: nearly all of it is the task mix."
+    ami, communities = finite(m.get("q/ami_task")), finite(m.get("q/n_communities"))
+    if ami is not None and communities:
+        degree = next(word for bound, word in _AGREEMENT if ami < bound)
+        noun = "community" if communities == 1 else "communities"
+        yield (
+            f"Leiden finds {count(communities)} {noun} of five or more latents; membership agrees "
+            f"{degree} with the task a latent prefers (AMI {figure(ami)}; 0 = chance, 1 = identical)."
+        )
+
+
+_AGREEMENT = ((0.05, "hardly"), (0.25, "weakly"), (0.6, "partly"), (float("inf"), "closely"))
+
+
+def _naive(m: Metrics) -> list[Sentence]:
+    parts = [
+        f"naive {name} {figure(m.get(key))}"
+        for name, key in (("SI", "si/naive_mean"), ("Q", "q/naive"))
+        if finite(m.get(key)) is not None
+    ]
+    if not parts:
+        return []
+    text = f"For comparison only: {', '.join(parts)} — what the usual recipe prints, and noise gives too."
+    return [Sentence("comparison", text)]

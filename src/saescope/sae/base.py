@@ -1,0 +1,78 @@
+"""The interface every SAE kind meets: dense activations in, sparse codes out, and back."""
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+# Rows encoded at once are chosen so that a (rows × num_latents) float32 matrix stays below this.
+PRE_ACTS_BYTES = 256 * 2**20
+
+
+class SparseCodes(NamedTuple):
+    """Codes of N tokens in compressed-row form; any number of active latents per token."""
+
+    sizes_N: Tensor
+    """int64: active latents of each token."""
+
+    latents: Tensor
+    """int64 [sum(sizes_N)]: latent numbers, token after token."""
+
+    acts: Tensor
+    """float32, same length: activations, never 0."""
+
+
+class Sae(nn.Module, ABC):
+    """A sparse autoencoder at one hookpoint."""
+
+    d_in: int
+    """Width of the activations it reads."""
+
+    num_latents: int
+    """Number of latents."""
+
+    k: int | None
+    """Active latents per token at most; None where the number varies."""
+
+    control: bool = False
+    """A control rather than a trained SAE: poor reconstruction is expected."""
+
+    @abstractmethod
+    def encode_rows(self, x_ND: Tensor) -> SparseCodes:
+        """Codes of a few rows; `encode` chooses how many."""
+
+    @abstractmethod
+    def decode(self, codes: SparseCodes) -> Tensor:
+        """Reconstruction [N, d_in], float32."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """Where it came from and its sizes, for the report and the tracker."""
+
+    def encode(self, x_ND: Tensor) -> SparseCodes:
+        """Codes of N activations [N, d_in].
+
+        Slots a TopK fills with activation 0 are not active and are not in the result. Never holds
+        (N × num_latents) in full.
+        """
+        rows = max(1, PRE_ACTS_BYTES // (4 * self.num_latents))
+        parts = [self.encode_rows(x_ND[at : at + rows]) for at in range(0, len(x_ND), rows)]
+        if not parts:
+            empty = torch.zeros(0, dtype=torch.int64, device=x_ND.device)
+            return SparseCodes(empty, empty, torch.zeros(0, device=x_ND.device))
+        return SparseCodes(*(torch.cat(field) for field in zip(*parts, strict=True)))
+
+
+def compress(top_acts_NK: Tensor, top_indices_NK: Tensor) -> SparseCodes:
+    """Drop the slots whose activation is 0."""
+    active = top_acts_NK != 0
+    return SparseCodes(active.sum(1), top_indices_NK[active].long(), top_acts_NK[active].float())
+
+
+def weighted_rows(codes: SparseCodes, rows_FD: Tensor) -> Tensor:
+    """Σ act · row for every token [N, d_in]: a sparse-by-dense product without (N × F) in memory."""
+    offsets = torch.cumsum(codes.sizes_N, 0) - codes.sizes_N
+    return nn.functional.embedding_bag(
+        codes.latents, rows_FD, offsets, mode="sum", per_sample_weights=codes.acts.to(rows_FD.dtype)
+    )

@@ -1,0 +1,74 @@
+"""`sparsify.SparseCoder` behind our interface: pre-trained, trained here, or untrained."""
+
+import contextlib
+import io
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saescope.sae.base import Sae, SparseCodes, compress, weighted_rows
+
+if not torch.cuda.is_available():
+    # sparsify chooses its Triton decoder at import, also for CPU tensors.
+    os.environ.setdefault("SPARSIFY_DISABLE_TRITON", "1")
+
+with contextlib.redirect_stdout(io.StringIO()):  # it prints which decoder it chose
+    from sparsify import SparseCoder, SparseCoderConfig
+    from sparsify.fused_encoder import fused_encoder
+
+
+__all__ = ["CoderSae", "SparseCoder", "SparseCoderConfig", "untrained"]
+
+
+class CoderSae(Sae):
+    """A TopK (or GroupMax) SAE in sparsify's own module.
+
+    `dtype` is that of the encoder product; b_dec is subtracted and the decoder applied in float32.
+    """
+
+    def __init__(
+        self, coder: SparseCoder, dtype: torch.dtype, source: dict[str, Any], control: bool = False
+    ) -> None:
+        super().__init__()
+        self.coder = coder.float().requires_grad_(False)
+        self.coder.encoder.to(dtype)
+        self.d_in, self.num_latents, self.k = coder.d_in, coder.num_latents, coder.cfg.k
+        self.control = control
+        self._source = source
+
+    def encode_rows(self, x_ND: Tensor) -> SparseCodes:
+        """sparsify's `encode`: ReLU(W (x − b_dec) + b), then the k largest."""
+        weight, bias = self.coder.encoder.weight, self.coder.encoder.bias
+        centred = (x_ND.float() - self.coder.b_dec).to(weight.dtype)
+        out = fused_encoder(centred, weight, bias, self.coder.cfg.k, self.coder.cfg.activation)
+        return compress(out.top_acts, out.top_indices)
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        """Σ act · W_dec + b_dec."""
+        assert self.coder.W_dec is not None
+        decoded: Tensor = weighted_rows(codes, self.coder.W_dec) + self.coder.b_dec
+        return decoded
+
+    def provenance(self) -> dict[str, Any]:
+        """Source, sizes and k."""
+        return {
+            **self._source,
+            "d_in": self.d_in,
+            "num_latents": self.num_latents,
+            "expansion_factor": self.num_latents / self.d_in,
+            "k": self.k,
+            "activation": self.coder.cfg.activation,
+        }
+
+
+def untrained(
+    d_in: int, *, k: int, expansion_factor: int | None, num_latents: int | None, seed: int, dtype: torch.dtype
+) -> CoderSae:
+    """Control: a SparseCoder as sparsify initialises it, never trained."""
+    cfg = SparseCoderConfig(k=k, expansion_factor=expansion_factor or 1, num_latents=num_latents or 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        coder = SparseCoder(d_in, cfg)
+    return CoderSae(coder, dtype, {"source": "random", "init_seed": seed}, control=True)

@@ -1,0 +1,99 @@
+"""Specialization index of a latent: how unevenly it fires over tasks, token counts and chance set aside."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import entr
+
+from .arrays import AnyIntArray, Csr, FloatArray, IntArray
+
+UNIFORM = 1e-14
+"""Squared distance from uniform below which q counts as uniform (rounding of K terms of size 1/K)."""
+
+
+def task_counts(doc_counts_DF: Csr, task_D: AnyIntArray, num_tasks: int) -> IntArray:
+    """Firings of every latent on every task, ``counts_FK`` int64.
+
+    ``doc_counts_DF``: firings (tokens) of latent f in document d; ``task_D``: task of each document.
+    Raises ValueError when ``task_D`` has the wrong length or a task outside ``0..num_tasks-1``.
+    """
+    task_D = check_tasks(task_D, doc_counts_DF.shape[0], num_tasks)
+    counts_FK = np.zeros((doc_counts_DF.shape[1], num_tasks), dtype=np.int64)
+    for task in range(num_tasks):
+        rows = np.flatnonzero(task_D == task)
+        if rows.size:
+            counts_FK[:, task] = np.asarray(doc_counts_DF[rows].sum(axis=0, dtype=np.int64)).ravel()
+    return counts_FK
+
+
+def specialization(counts_FK: npt.NDArray[Any], tokens_K: npt.NDArray[Any]) -> FloatArray:
+    """Rate-normalised, James-Stein shrunk index ``si_F`` in [0, 1]; NaN for a latent that never fired.
+
+    r = c/T, q = r/sum r, q* = lam/K + (1-lam) q, SI = 1 - H(q*)/ln K.
+
+    The shrinkage is Hausser & Strimmer 2009 (JMLR 10, eq. 6), lam = sum Var(q_t) / sum (1/K - q_t)^2,
+    clipped to [0, 1] and 1 where undefined (one firing, or q uniform). Their Var(q_t) = q_t(1-q_t)/(n-1)
+    holds for equal token counts only; for unequal ones the delta method gives, with v_t = c_t/T_t^2 and
+    S = sum r, Var(q_t) = [(1-q_t)^2 v_t + q_t^2 sum_{s!=t} v_s]/S^2 * n/(n-1), which reduces to theirs.
+
+    Shapes: ``counts_FK`` [..., F, K] firings, ``tokens_K`` [..., K] tokens; returns [..., F].
+    Raises ValueError for fewer than two tasks, negative counts, or a task without tokens.
+    """
+    counts = np.moveaxis(
+        np.asarray(counts_FK, dtype=np.float64), -1, 0
+    )  # tasks first: sums become plain adds
+    tokens = np.moveaxis(np.asarray(tokens_K, dtype=np.float64), -1, 0)[..., None]
+    num_tasks = counts.shape[0]
+    if num_tasks < 2:
+        raise ValueError(f"specialization needs at least two tasks, got {num_tasks}")
+    if tokens.shape[0] != num_tasks:
+        raise ValueError(f"counts have {num_tasks} tasks, tokens {tokens.shape[0]}")
+    if not (tokens > 0).all():
+        raise ValueError("every task needs at least one token")
+    if (counts < 0).any():
+        raise ValueError("counts must not be negative")
+
+    fired = counts.sum(axis=0)
+    rate = counts / tokens
+    total = rate.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        q = rate / total
+        noise = rate / tokens  # v_t: variance of the rate of a Poisson count
+        noise_sum = noise.sum(axis=0)
+        np.multiply(noise, q, out=noise)
+        square = np.einsum("k...,k...->...", q, q)
+        # sum_t of the bracket in the docstring, multiplied out
+        variance = (noise_sum * (1.0 + square) - 2.0 * noise.sum(axis=0)) / total**2 * fired / (fired - 1.0)
+        distance = square - 1.0 / num_tasks
+        lam = variance / distance
+    lam = np.where((fired <= 1) | (distance <= UNIFORM), 1.0, np.clip(lam, 0.0, 1.0))
+    q *= 1.0 - lam
+    q += lam / num_tasks
+    si: FloatArray = np.clip(1.0 - entr(q, out=q).sum(axis=0) / np.log(num_tasks), 0.0, 1.0)
+    return np.where(fired > 0, si, np.nan)
+
+
+def naive_specialization(counts_FK: npt.NDArray[Any]) -> FloatArray:
+    """Plug-in 1 - H(c/n)/ln K from raw counts, for comparison only; NaN for a latent that never fired.
+
+    Confounds specialisation with the token mix and is biased up by about (K-1)/(2 n ln K).
+    Raises ValueError for fewer than two tasks.
+    """
+    counts = np.asarray(counts_FK, dtype=np.float64)
+    if counts.shape[-1] < 2:
+        raise ValueError(f"specialization needs at least two tasks, got {counts.shape[-1]}")
+    with np.errstate(invalid="ignore"):
+        share = counts / counts.sum(axis=-1, keepdims=True)
+    si: FloatArray = np.clip(1.0 - entr(share).sum(axis=-1) / np.log(counts.shape[-1]), 0.0, 1.0)
+    return si
+
+
+def check_tasks(task: AnyIntArray, length: int, num_tasks: int) -> IntArray:
+    """``task`` as int64 after checking its length and range; ValueError otherwise."""
+    labels: IntArray = np.asarray(task, dtype=np.int64)
+    if labels.shape != (length,):
+        raise ValueError(f"expected {length} task labels, got shape {labels.shape}")
+    if length and not (labels.min() >= 0 and labels.max() < num_tasks):
+        raise ValueError(f"task labels must lie in 0..{num_tasks - 1}")
+    return labels

@@ -1,0 +1,1 @@
+"""Probe documents, and their windows of tokens."""

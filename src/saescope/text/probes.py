@@ -1,0 +1,114 @@
+"""Probe documents: texts that carry a task label."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from saescope.config import ProbesConfig
+from saescope.errors import ProbeError
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "probes"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One labelled text."""
+
+    task: str
+    """Task label, fit for a metric key (letters, digits, `_`, `-`, `.`)."""
+
+    text: str
+
+
+def probe_folder(cfg: ProbesConfig) -> Path:
+    """The folder the documents come from. Raises ProbeError when it does not exist."""
+    if cfg.source == "embedded":
+        return EMBEDDED
+    assert cfg.path is not None
+    folder = Path(cfg.path).expanduser()
+    if not folder.is_dir():
+        raise ProbeError(
+            f"probes.path={cfg.path}: no such folder (looked in {Path.cwd()}); "
+            "give a folder with <task>.jsonl or <task>.txt files"
+        )
+    return folder
+
+
+def probe_files(folder: Path) -> list[Path]:
+    """The task files of a folder, by task name. Raises ProbeError for fewer than two tasks."""
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix in (".jsonl", ".txt") and p.is_file() and p.name[0] != "."
+    )
+    if len(files) < 2:
+        raise ProbeError(
+            f"{folder} has {len(files)} task files; SI compares tasks, so at least two <task>.jsonl or "
+            "<task>.txt are needed"
+        )
+    names = [task_name(p) for p in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise ProbeError(f"{folder} has two files for task '{name}'; rename one of them")
+    return files
+
+
+def task_name(path: Path) -> str:
+    """File name without ending, other characters than letters, digits, `_`, `-`, `.` replaced by `_`."""
+    return re.sub(r"[^\w.-]", "_", path.stem)
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """Documents of one task file in file order.
+
+    `.jsonl`: one object a line with a `text`; blank lines are skipped. `.txt`: documents between blank lines.
+    Raises ProbeError naming file and line for what cannot be read.
+    """
+    task = task_name(path)
+    empty = True
+    texts = _jsonl(path) if path.suffix == ".jsonl" else _plain(path)
+    for text in texts:
+        if text.strip():
+            empty = False
+            yield Document(task, text)
+    if empty:
+        raise ProbeError(
+            f'{path} holds no document; put one {{"text": ...}} on each line, or remove the file'
+        )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            try:
+                yield number, raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ProbeError(
+                    f"{path} line {number} is not UTF-8 ({error.reason}); save the file as UTF-8"
+                ) from error
+
+
+def _jsonl(path: Path) -> Iterator[str]:
+    form = 'each line must be an object such as {"text": "..."}'
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ProbeError(f"{path} line {number} is no JSON ({error}); {form}") from error
+        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+            raise ProbeError(f'{path} line {number} has no "text"; {form}')
+        yield record["text"]
+
+
+def _plain(path: Path) -> Iterator[str]:
+    block: list[str] = []
+    for _number, line in _lines(path):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield "".join(block)
+            block = []
+    if block:
+        yield "".join(block)

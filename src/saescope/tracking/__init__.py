@@ -1,0 +1,1 @@
+"""The run: files first, Weights & Biases second."""

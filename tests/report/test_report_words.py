@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from report_folder import STATUS, metrics
+
+from saescope.report import headline
+from saescope.report.cards import visible
+from saescope.report.numbers import count, figure, p_value, percent, seconds
+
+NO_GRAPH = {
+    key: None
+    for key in metrics()
+    if key.startswith("q/") and key not in ("q/n_edges", "q/null_edges", "q/n_communities", "q/naive")
+}
+
+
+def told(status=STATUS, config=None, **changes):
+    changed = metrics() | {key.replace("__", "/"): value for key, value in changes.items()}
+    return headline(changed, status, config)
+
+
+def text(*args, **kwargs):
+    return "\n".join(map(str, told(*args, **kwargs)))
+
+
+def test_clear_result_has_no_warning():
+    assert [sentence.kind for sentence in told()] == ["finding"] * 7 + ["comparison"]
+    assert "<" not in text()
+
+
+def test_nothing_found_is_said_plainly():
+    said = text(
+        si__significant_frac=0.0, si__mean=0.0101, si__null_mean=0.0099, si__ci_low=0.0092,
+        q__n_edges=0, q__n_communities=0, **{key.replace("/", "__"): None for key in NO_GRAPH},
+    )  # fmt: skip
+    assert "None of the 912 supported latents is more task-specific than chance allows" in said
+    assert "no more than shuffled task labels give (0.00990)" in said
+    assert "no validated edge, so there is no modularity to report" in said
+    assert "Leiden" not in said
+
+
+def test_no_supported_latent():
+    said = text(features__supported=0, si__mean=None, q__n_edges=0, q__modularity=None)
+    assert "No latent fired often enough to be measured, so there is no SI and no Q to report." in said
+    assert "validated" not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sae__fvu": 1.31, "sae__explained_variance": -0.31}, "FVU is 1.31: the SAE reconstructs worse"),
+        (
+            {"sae__fvu": 0.7, "sae__explained_variance": 0.3},
+            "explains only 30 % of the variance (below 50 %)",
+        ),
+        ({"lm__ce_score": 0.62}, "The CE score is 0.620 (below 0.8)"),
+        ({"features__supported": 100}, "Only 100 of 4,096 latents have enough support"),
+        ({"q__null_edges": 2000}, "Randomised firing still yields 2,000 validated edges (real: 16,854)"),
+    ],
+)
+def test_warnings_come_first(changes, words):
+    sentences = told(**changes)
+    assert sentences[0].kind == "warning"
+    assert words in sentences[0].text
+    assert [sentence.kind for sentence in sentences].count("warning") == 1
+
+
+def test_bad_reconstruction_calls_si_and_q_uninterpretable():
+    assert "uninterpretable" in text(sae__fvu=1.31, sae__explained_variance=-0.31)
+    assert "explains none of the activation variance" in text(sae__fvu=1.31, sae__explained_variance=-0.31)
+
+
+def test_warnings_of_the_run_are_passed_on_in_one_line():
+    sentence = told({"state": "ok", "warnings": ["k=64 is larger than\nthe 32 it was trained with"]})[0]
+    assert (sentence.kind, sentence.text) == ("warning", "k=64 is larger than the 32 it was trained with")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"q__modularity": 0.079, "q__p": 0.62, "q__z": -0.7}, "no more than its degrees explain: 0.0801"),
+        ({"q__p": 0.00049}, "(z = 187, p < 0.001)"),
+        ({"q__z": None}, "(p = 0.048)"),
+        ({"q__null_mean": None}, "no null was computed, so it cannot be told from chance"),
+        ({"q__null_edges": None}, "not checked against randomised firing"),
+        ({"q__null_edges": 1}, "(1 survives randomised firing)"),
+        ({"q__modularity": None}, "but no modularity: no reason recorded"),
+        ({"q__within_task": 0.2}, "Within tasks Q falls to 0.200, so part of it is the task mix."),
+        ({"q__within_task": 0.02}, "Within tasks Q falls to 0.0200: nearly all of it is the task mix."),
+        ({"q__ami_task": 0.7}, "agrees closely"),
+        ({"si__null_mean": None}, "no null was computed"),
+        ({"si__ci_low": None}, "Their mean SI is 0.181; shuffled"),
+        ({"q__naive": None}, "For comparison only: naive SI 0.271 —"),
+    ],
+)
+def test_wording_follows_the_numbers(changes, words):
+    assert words in text(**changes)
+
+
+def test_no_naive_numbers_no_comparison():
+    assert all(sentence.kind == "finding" for sentence in told(q__naive=None, si__naive_mean=None))
+
+
+def test_fdr_level_comes_from_the_config():
+    assert "FDR 1 %" in text(config={"metrics": {"si_fdr": 0.01}})
+
+
+def test_empty_metrics_still_say_something():
+    assert [str(sentence) for sentence in headline({}, {})] == [
+        "No latent fired often enough to be measured, so there is no SI and no Q to report."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "—"), (float("nan"), "—"), (float("inf"), "—"), (True, "—"), (0, "0"), (0.0, "0"),
+        (0.36, "0.360"), (0.00612, "0.00612"), (2.1e-7, "2.1e-07"), (31.9, "31.9"), (186.8, "187"),
+        (16854, "16,854"), (99.97, "100"), (-0.0312, "-0.0312"),
+        (np.float32(0.25), "0.250"), (np.int64(5), "5.00"),
+    ],
+)  # fmt: skip
+def test_figure(value, shown):
+    assert figure(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (None, "—"), (0, "0 %"), (0.0002, "< 0.1 %"), (0.031, "3.1 %"), (0.0996, "10 %"), (0.8314, "83 %"),
+        (0.996, "99.6 %"), (0.9999, "> 99.9 %"), (1, "100 %"), (0.05, "5 %"),
+    ],
+)  # fmt: skip
+def test_percent(share, shown):
+    assert percent(share) == shown
+
+
+def test_other_numbers():
+    assert (count(np.int64(16854)), count(None)) == ("16,854", "—")
+    assert (p_value(0.0002), p_value(0.0476), p_value(None)) == ("p < 0.001", "p = 0.048", "p not known")
+    assert (seconds(48.3), seconds(725), seconds(12000)) == ("48.3 s", "12 min 5 s", "3 h 20 min")
+
+
+def test_control_characters_are_visible():
+    assert visible("a\n\tb\x00\x7f") == "a↵⇥b␀␡"

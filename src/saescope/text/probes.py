@@ -108,7 +108,7 @@ def _plain(path: Path) -> Iterator[str]:
         if line.strip():
             block.append(line)
         elif block:
-            yield "".join(block)
+            yield "".join(block).rstrip("\n")
             block = []
     if block:
-        yield "".join(block)
+        yield "".join(block).rstrip("\n")

@@ -11,12 +11,15 @@ CHUNK_BYTES = 256 * 2**20
 
 
 def token_losses(logits_SV: Tensor, clean_SV: Tensor, target_S: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each target and KL(clean ‖ edited), in nats, float32, in memory-bounded chunks."""
+    """Cross-entropy of each target and KL(clean ‖ edited), in nats, float32, in memory-bounded chunks.
+
+    `clean_SV` holds log-probabilities, `logits_SV` logits.
+    """
     rows = max(1, CHUNK_BYTES // (16 * logits_SV.shape[-1]))
     ce: list[Tensor] = []
     kl: list[Tensor] = []
     for at in range(0, len(target_S), rows):
-        log_p = torch.log_softmax(clean_SV[at : at + rows].float(), dim=-1)
+        log_p = clean_SV[at : at + rows]
         log_q = torch.log_softmax(logits_SV[at : at + rows].float(), dim=-1)
         ce.append(-log_q.gather(-1, target_S[at : at + rows, None]).squeeze(-1))
         kl.append((log_p.exp() * (log_p - log_q)).sum(-1))

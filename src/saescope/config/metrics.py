@@ -56,7 +56,7 @@ class MetricsConfig:
     block_tokens: int = 32
     """Block length of the block-permutation null."""
 
-    lm_tokens: int = 20_000
+    lm_tokens: int = 10_000
     """Counted tokens, spread evenly over tasks, for losses with the SAE spliced in; 0 leaves lm/* out."""
 
     example_latents: int = 8

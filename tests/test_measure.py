@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from saescope.config import HookpointConfig, ModelConfig, ProbesConfig, RuntimeConfig, SaeConfig
+from saescope.errors import ModelError
 from saescope.extract import Engine, splice_windows
 from saescope.hardware import Hardware
 from saescope.hookpoints import resolve
@@ -164,3 +165,10 @@ def test_two_processes_give_the_result_of_one(model_folder, sae, probes):
     assert np.array_equal(one.doc_N, two.doc_N)
     for name in sums_one:
         np.testing.assert_allclose(sums_one[name], sums_two[name], rtol=1e-5, atol=1e-5)
+
+
+def test_nan_activations_are_a_user_error(model_folder, sae, probes):
+    engine = make_engine(model_folder, sae, probes)
+    engine.model.base_model.get_submodule("layers.1.mlp.dense_4h_to_h").bias.data[0] = float("nan")
+    with pytest.raises(ModelError, match=r"NaN or infinite activations at layers\.2"):
+        engine.extract()

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from saescope.accumulators import CodeLists, ReconstructionSums
 from saescope.capture import Capture
+from saescope.errors import ModelError
 from saescope.hookpoints import Hookpoint
 from saescope.losses import LossSums, token_losses
 from saescope.sae.base import Sae
@@ -55,6 +56,11 @@ class Extraction(BatchModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch."""
         x_ND = self.capture(batch.input_ids_BT)[batch.counted_BT].float()
+        if not torch.isfinite(x_ND).all():
+            raise ModelError(
+                f"NaN or infinite activations at {self.capture.hookpoint.label}; the model overflows in this "
+                "precision (try runtime.dtype=float32) or its weights are damaged"
+            )
         codes = self.sae.encode(x_ND)
         size_B = batch.counted_BT.sum(1)
         task_N = torch.repeat_interleave(self.task_W[batch.window_B], size_B)

@@ -156,7 +156,7 @@ def _warnings(coder: Sae, cfg: AppConfig) -> list[str]:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
     found = []
     if coder.control:
-        found.append(f"sae={cfg.sae.source} is a control, not a trained SAE")
+        found.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
     trained_k = coder.provenance().get("trained_k")
     if trained_k is not None and coder.k is not None and coder.k != trained_k:
         how = (
@@ -164,7 +164,7 @@ def _warnings(coder: Sae, cfg: AppConfig) -> list[str]:
             if coder.k > trained_k
             else "fewer latents per token than it was trained with"
         )
-        found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}")
+        found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
     for warning in found:
         log.warning("%s", warning)
     return found

@@ -11,7 +11,7 @@ import pytest
 import report_folder
 from report_folder import EVIL, TASKS, metrics, write_run
 
-from saescope.report import ReportError, page, write_report
+from saescope.report import ReportError, write_report
 
 FIGURES = ["communities", "density", "si", "si_density", "tasks"]
 
@@ -158,7 +158,7 @@ def test_failure_leaves_the_old_page(run, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(page.os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(run)
     assert (run / "report.html").read_bytes() == before

@@ -3,12 +3,11 @@
 Everything is built in memory first and then put in place file by file, so a page is whole or not there.
 """
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from saescope.errors import ReportError
+from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.definitions import DEFINITIONS
 from saescope.report.folder import RunFolder, read_run
@@ -35,8 +34,9 @@ def write_report(run_dir: Path) -> Path:
     drawings = draw_figures(run)
     page = _render(run, drawings)
     for drawing in drawings.values():
-        _write(run.path / "figures" / f"{drawing.name}.svg", drawing.svg)
-    return _write(run.path / "report.html", page)
+        write_text(run.path / "figures" / f"{drawing.name}.svg", drawing.svg)
+    write_text(run.path / "report.html", page)
+    return run.path / "report.html"
 
 
 def _render(run: RunFolder, drawings: dict[str, Any]) -> str:
@@ -119,17 +119,3 @@ def _tracking(run: RunFolder) -> dict[str, str]:
         "sync": first("sync", "sync_command"),
     }
 
-
-def _write(path: Path, text: str) -> Path:
-    """Put the whole text in place, or leave what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path

@@ -118,4 +118,3 @@ def _tracking(run: RunFolder) -> dict[str, str]:
         "link": url if url.startswith(("https://", "http://")) else "",
         "sync": first("sync", "sync_command"),
     }
-

@@ -4,11 +4,14 @@ sparsify's own loaders fetch whole repositories and answer a missing hookpoint w
 here the folders are listed first, only the asked one is downloaded, and a miss names what is there.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from saescope.errors import SaeError, choices
+
+log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "saes"
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -71,30 +74,22 @@ def _on_hub(repo: str, revision: str | None, hookpoint: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub import errors as hub
 
+    pick = f"Hub repository {repo}"
     try:
         try:
             files = HfApi().list_repo_files(repo, revision=revision)
-            local_only = False
         except (hub.OfflineModeIsEnabled, ConnectionError, OSError, hub.HfHubHTTPError) as error:
-            if isinstance(
-                error, hub.RepositoryNotFoundError | hub.RevisionNotFoundError | hub.GatedRepoError
-            ):
+            if isinstance(error, hub.RepositoryNotFoundError | hub.RevisionNotFoundError):
                 raise
-            cached = Path(snapshot_download(repo, revision=revision, local_files_only=True))
-            files = [p.relative_to(cached).as_posix() for p in cached.rglob("*") if p.is_file()]
-            local_only = True
-        folders = [
-            str(PurePosixPath(f).parent)
-            for f in files
-            if f.endswith("/" + CFG) and f.replace("/" + CFG, "/" + WEIGHTS) in files
-        ]
-        folder = choose_folder(folders, hookpoint, f"Hub repository {repo}")
-        root = snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=[f"{folder}/{CFG}", f"{folder}/{WEIGHTS}"],
-            local_files_only=local_only,
-        )
+            root = _cached(repo, revision)
+            if root is None:
+                raise
+            log.warning("Hub repository %s cannot be reached; using the copy in the local cache", repo)
+            names = [p.relative_to(root).as_posix() for p in root.rglob("*")]
+            return root / choose_folder(_folders(names), hookpoint, pick)
+        folder = choose_folder(_folders(files), hookpoint, pick)
+        wanted = [f"{folder}/{CFG}", f"{folder}/{WEIGHTS}"]
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted)) / folder
     except hub.GatedRepoError as error:
         raise SaeError(
             f"Hub repository {repo} is gated: ask for access on its page, then log in with `hf auth login`"
@@ -105,7 +100,7 @@ def _on_hub(repo: str, revision: str | None, hookpoint: str) -> Path:
         ) from error
     except hub.RepositoryNotFoundError as error:
         raise SaeError(f"no Hub repository {repo} (or it is private: log in with `hf auth login`)") from error
-    except hub.LocalEntryNotFoundError as error:
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
         raise SaeError(
             f"Hub repository {repo} cannot be reached and is not in the local cache; "
             "check the network, or give a folder in sae.repo"
@@ -113,7 +108,32 @@ def _on_hub(repo: str, revision: str | None, hookpoint: str) -> Path:
     except (hub.HfHubHTTPError, ConnectionError, OSError) as error:
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise SaeError(f"Hub repository {repo} could not be read: {text[0]}; try again later") from error
-    return Path(root) / folder
+
+
+def _folders(files: list[str]) -> list[str]:
+    """Folders that hold both files of an SAE."""
+    return [
+        str(PurePosixPath(f).parent)
+        for f in files
+        if f.endswith("/" + CFG) and f.removesuffix(CFG) + WEIGHTS in files
+    ]
+
+
+def _cached(repo: str, revision: str | None) -> Path | None:
+    """Snapshot of the revision in the Hub client's cache, whole or not."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        known = scan_cache_dir().repos
+    except CacheNotFound:
+        return None
+    for cached in known:
+        if cached.repo_id == repo and cached.repo_type == "model":
+            for snapshot in cached.revisions:
+                if (revision or "main") in {*snapshot.refs, snapshot.commit_hash}:
+                    return Path(snapshot.snapshot_path)
+    return None
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

@@ -31,7 +31,7 @@ def test_packaged_saes_explain_their_hookpoint(monkeypatch, tmp_path, args):
     assert metrics["sae/fvu"] < 0.3
     assert metrics["si/significant_frac"] > 0.5
     assert metrics["si/excess"] > 0.05
-    assert metrics["q/null_edges"] == 0
+    assert metrics["q/null_edges"] <= 0.01 * metrics["q/n_edges"]  # the edge rule's own FDR
     assert metrics["q/excess"] > 0.05
 
 

@@ -157,14 +157,19 @@ def test_task_metrics_add_up(model_folder, sae, probes):
 
 
 def test_two_processes_give_the_result_of_one(model_folder, sae, probes):
-    one, sums_one = make_engine(model_folder, sae, probes).extract()
-    two, sums_two = make_engine(model_folder, sae, probes, devices=2).extract()
+    single, double = (make_engine(model_folder, sae, probes, devices=n) for n in (1, 2))
+    one, sums_one = single.extract()
+    two, sums_two = double.extract()
+    mean = sums_one["x"].sum(0) / sums_one["tokens"].sum()
+    losses_one, losses_two = (engine.splice(300, mean) for engine in (single, double))
     assert np.array_equal(one.latents, two.latents)
     # one thread or two: products may differ in the last bit
     np.testing.assert_allclose(one.acts, two.acts, rtol=1e-5)
     assert np.array_equal(one.doc_N, two.doc_N)
     for name in sums_one:
         np.testing.assert_allclose(sums_one[name], sums_two[name], rtol=1e-5, atol=1e-5)
+    for name in losses_one:
+        np.testing.assert_allclose(losses_one[name], losses_two[name], rtol=1e-5, atol=1e-5)
 
 
 def test_nan_activations_are_a_user_error(model_folder, sae, probes):

@@ -44,10 +44,9 @@ class ReconstructionSums(Metric):
             "xhat2": xhat_norm**2,
             "l0": sizes_N.double(),
         }
-        for name, value in values.items():
-            getattr(self, name).index_add_(0, task_N, value)
-        self.x: Tensor
-        self.x.index_add_(0, task_N, x)
+        # never in place: spawned CPU processes get the module's tensors as shared memory
+        for name, value in {**values, "x": x}.items():
+            setattr(self, name, getattr(self, name).index_add(0, task_N, value))
 
     def compute(self) -> dict[str, npt.NDArray[np.float64]]:
         """Sums per task: scalars [K], `x` [K, d_in]."""

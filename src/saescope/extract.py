@@ -16,12 +16,13 @@ from lightning.pytorch.loggers import Logger
 from saescope.accumulators import CodeRows
 from saescope.codes import Codes, assemble
 from saescope.config import RuntimeConfig
+from saescope.errors import ConfigError
 from saescope.hardware import Hardware
 from saescope.hookpoints import Hookpoint
 from saescope.measure import BatchModule, Extraction, Splice
 from saescope.progress import TokenProgress
 from saescope.sae.base import Sae
-from saescope.text.windows import Windows, batches
+from saescope.text.windows import Batch, Windows, batches
 
 log = logging.getLogger(__name__)
 # Lightning sets its own level when imported; its advice would bury our lines.
@@ -44,8 +45,7 @@ class Engine:
 
     def extract(self) -> tuple[Codes, Sums]:
         """Codes of every counted token, and reconstruction sums per task."""
-        order = np.arange(len(self.windows.ids))
-        made = batches(self.windows, order, self.hardware.batch_tokens)
+        made = self._batches(np.arange(len(self.windows.ids)))
         module = Extraction(self.model, self.hookpoint, self.sae, self.windows, made)
         found = self._run(module, "extract")
         rows = CodeRows(*(found[name] for name in CodeRows._fields))
@@ -54,10 +54,23 @@ class Engine:
 
     def splice(self, lm_tokens: int, mean_D: npt.NDArray[np.float64]) -> Sums:
         """Losses of about `lm_tokens` counted tokens, documents taken from every task in turn."""
-        order = splice_windows(self.windows, lm_tokens)
-        made = batches(self.windows, order, self.hardware.batch_tokens)
+        made = self._batches(splice_windows(self.windows, lm_tokens))
         module = Splice(self.model, self.hookpoint, self.sae, self.windows, made, torch.from_numpy(mean_D))
         return self._run(module, "splice")
+
+    def _batches(self, order: npt.NDArray[np.int64]) -> list[Batch]:
+        """Batches of the chosen windows, at least one for every process."""
+        processes = self.runtime.devices * self.runtime.num_nodes
+        if len(order) < processes:
+            raise ConfigError(
+                f"{len(order)} windows cannot be shared by {processes} processes; lower runtime.devices"
+            )
+        size = self.hardware.batch_tokens
+        made = batches(self.windows, order, size)
+        while len(made) < processes:
+            size //= 2
+            made = batches(self.windows, order, size)
+        return made
 
     def _run(self, module: BatchModule, name: str) -> dict[str, Any]:
         several = self.runtime.devices * self.runtime.num_nodes > 1

@@ -44,7 +44,9 @@ class LossSums(Metric):
     def update(self, variant: str, ce_S: Tensor, kl_S: Tensor, task_S: Tensor) -> None:
         """Add S predictions of one variant."""
         for name, value in (("ce", ce_S), ("kl", kl_S), ("tokens", torch.ones_like(ce_S))):
-            getattr(self, f"{name}_{variant}").index_add_(0, task_S, value.double())
+            key = f"{name}_{variant}"
+            # never in place: spawned CPU processes get the module's tensors as shared memory
+            setattr(self, key, getattr(self, key).index_add(0, task_S, value.double()))
 
     def compute(self) -> dict[str, npt.NDArray[np.float64]]:
         """Sums [K] under `ce_clean`, `kl_spliced`, `tokens_zero` …"""

@@ -118,6 +118,8 @@ def _one_line(error: Exception) -> str:
         key = match[1].split("@")[0]
         parent, _, last = key.rpartition(".")
         keys = list(_keys(AppConfig))
+        if key in keys:
+            return f"'{key}' does not apply to the chosen option of '{parent}'; see conf/{parent}/"
         siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
         if siblings and not key.startswith("hydra"):
             return (

@@ -61,17 +61,20 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
 
 def print_sweep(sweep_dir: Path) -> list[str]:
     """One row per job folder; returns one line per job that did not finish."""
-    console = Console(highlight=False, soft_wrap=True)
+    terminal = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True, width=terminal.width if terminal.is_terminal else 180)
     jobs = sorted((p.parent for p in sweep_dir.glob("*/status.json")), key=lambda p: (len(p.name), p.name))
     table = Table(
         "job", "overrides", "state", *SWEEP_COLUMNS, title=f"{len(jobs)} jobs", title_justify="left"
     )
     wrong: list[str] = []
+    asked = {job: _overrides(job) for job in jobs}
+    shared = set.intersection(*(set(given) for given in asked.values())) if len(jobs) > 1 else set()
     for job in jobs:
         status = status_of(job)
         ok = status.get("state") == "ok"
         metrics = (read_json(job / "metrics.json") or {}) if ok else {}
-        overrides = _overrides(job)
+        overrides = " ".join(given for given in asked[job] if given not in shared)
         table.add_row(
             job.name, overrides, str(status.get("state")), *(number(metrics.get(k)) for k in SWEEP_COLUMNS)
         )
@@ -93,10 +96,10 @@ def number(value: float | int | None) -> str:
     return f"{value:.3g}"
 
 
-def _overrides(job: Path) -> str:
+def _overrides(job: Path) -> list[str]:
     """The job's own overrides: Hydra's record, also where a finished result was linked in."""
     path = job / ".hydra" / "overrides.yaml"
     if not path.is_file():
-        return ""
+        return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    return " ".join(line.removeprefix("- ") for line in lines if line not in ("", "[]"))
+    return [line.removeprefix("- ") for line in lines if line not in ("", "[]")]

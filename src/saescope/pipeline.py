@@ -88,14 +88,20 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     hookpoint, windows = prepared.hookpoint, prepared.windows
     d_in = Capture(lm.model, hookpoint).width()
     log.info("hookpoint %s (%s %s), width %d", hookpoint.label, hookpoint.kind, hookpoint.side, d_in)
-    coder = sae.load(
-        cfg.sae,
-        d_in=d_in,
-        hookpoint=hookpoint.name,
-        model_sae_repo=cfg.model.sae_repo,
-        model_name=lm.name,
-        dtype=machine.dtype,
-    )
+    coder: Sae
+    if cfg.sae.source == "train":
+        from saescope.train import train_sae
+
+        coder = train_sae(cfg, lm, hookpoint, d_in, machine, run_dir, tracker)
+    else:
+        coder = sae.load(
+            cfg.sae,
+            d_in=d_in,
+            hookpoint=hookpoint.name,
+            model_sae_repo=cfg.model.sae_repo,
+            model_name=lm.name,
+            dtype=machine.dtype,
+        )
     provenance = _provenance(cfg, lm, hookpoint, coder, windows, machine)
     name = run_name(cfg, lm.name, hookpoint.label, coder.num_latents, d_in, coder.k)
     tags = [Path(lm.name).name, hookpoint.label, cfg.sae.source]
@@ -148,6 +154,9 @@ def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults,
     )
     files = [run_dir / f for f in ("features.parquet", "examples.parquet", "edges.parquet")]
     tracker.artifact(f"features-{name}", "feature_table", files, results.provenance)
+    trained = sorted(p for p in (run_dir / "sae").rglob("*") if p.is_file())
+    if trained:
+        tracker.artifact(f"sae-{name}", "sae", trained, results.provenance)
     # last, so that no media key can come between the summary and metrics.json
     tracker.summary(results.metrics)
 

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from saescope.config.corpus import CorpusConfig
 from saescope.config.hookpoint import HookpointConfig
 from saescope.config.metrics import MetricsConfig
 from saescope.config.model import ModelConfig
@@ -21,6 +22,7 @@ class AppConfig:
     sae: SaeConfig
     hookpoint: HookpointConfig
     probes: ProbesConfig
+    corpus: CorpusConfig
     metrics: MetricsConfig
     runtime: RuntimeConfig
     tracking: TrackingConfig
@@ -43,5 +45,8 @@ class AppConfig:
         values = self.as_dict()
         for key in ("tracking", "force"):
             del values[key]
+        if self.sae.source != "train":  # the corpus is read by training only
+            del values["corpus"]
+        del values["sae"]["save_every"]
         values["runtime"] = {"dtype": self.runtime.dtype}
         return values

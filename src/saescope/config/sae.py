@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from saescope.config.check import at_least, one_of
 from saescope.errors import ConfigError
 
-SOURCES = ("hub", "neurons", "random")
+SOURCES = ("hub", "train", "neurons", "random")
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class SaeConfig:
     """Where the sparse autoencoder comes from, and at which k it is read."""
 
     source: str
-    """`hub` (Hub id or folder in sparsify layout), `neurons` or `random` (controls)."""
+    """`hub` (Hub id or folder in sparsify layout), `train`, `neurons` or `random` (controls)."""
 
     repo: str | None = None
     """Hub id or folder; null: the model's own `sae_repo`."""
@@ -31,7 +31,46 @@ class SaeConfig:
     """Number of latents; for a pre-trained SAE only checked."""
 
     init_seed: int = 0
-    """Seed of untrained weights."""
+    """Seed of untrained or initial weights."""
+
+    data_seed: int = 0
+    """`train`: seed of the order of training rows."""
+
+    tokens: int = 1_000_000
+    """`train`: training tokens."""
+
+    batch_tokens: int = 8192
+    """`train`: tokens per step."""
+
+    optimizer: str = "signum"
+    """`train`: `signum` (schedule-free), `adam` or `muon`."""
+
+    lr: float | None = None
+    """`train`: null: by the number of latents."""
+
+    lr_warmup_steps: int = 1000
+    """`train`: linear warm-up of `adam`, and of the vectors under `muon`."""
+
+    auxk_alpha: float = 0.0
+    """`train`: weight of the AuxK term."""
+
+    dead_feature_threshold: int = 10_000_000
+    """`train`: tokens without firing after which a latent is dead."""
+
+    multi_topk: bool = False
+    """`train`: add an eighth of the FVU at 4k latents."""
+
+    activation: str = "topk"
+    """`train`: `topk` or `groupmax`."""
+
+    k_decay_steps: int = 0
+    """`train`: steps over which k falls from 10 × d_in."""
+
+    finetune: str | None = None
+    """`train`: Hub id or folder of an SAE to start from."""
+
+    save_every: int = 200
+    """`train`: steps between checkpoints."""
 
     def __post_init__(self) -> None:
         one_of("sae.source", self.source, SOURCES)
@@ -40,5 +79,15 @@ class SaeConfig:
         at_least("sae.num_latents", self.num_latents, 1)
         if self.source != "hub" and self.k is None:
             raise ConfigError(f"sae={self.source} needs a k; set it on the command line: sae.k=32")
-        if self.source == "random" and self.expansion_factor is None and self.num_latents is None:
-            raise ConfigError("sae=random needs a width; set sae.expansion_factor=8 or sae.num_latents=4096")
+        no_width = self.expansion_factor is None and self.num_latents is None
+        if self.source in ("random", "train") and no_width and self.finetune is None:
+            raise ConfigError(
+                f"sae={self.source} needs a width; set sae.expansion_factor=8 or sae.num_latents=4096"
+            )
+        if self.source == "train":
+            one_of("sae.optimizer", self.optimizer, ("signum", "adam", "muon"))
+            one_of("sae.activation", self.activation, ("topk", "groupmax"))
+            for key in ("tokens", "batch_tokens", "save_every"):
+                at_least(f"sae.{key}", getattr(self, key), 1)
+            for key in ("auxk_alpha", "lr", "lr_warmup_steps", "k_decay_steps", "dead_feature_threshold"):
+                at_least(f"sae.{key}", getattr(self, key), 0)

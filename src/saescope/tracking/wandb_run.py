@@ -26,6 +26,8 @@ class Tracker:
     mode: str = "disabled"
     lost: list[str] = field(default_factory=list)
     """What could not be handed to W&B, for status.json."""
+    defined: bool = False
+    """The training curves have their x-axis."""
 
     def logger(self) -> Any:
         """Lightning logger that writes into our run, or None."""
@@ -44,6 +46,19 @@ class Tracker:
             self.run.config.update({"resolved": resolved})
 
         self._try("run description", send)
+
+    def curves(self, values: dict[str, float], tokens_seen: int) -> None:
+        """One point of the training curves, over `tokens_seen`; they stay out of the summary."""
+
+        def send() -> None:
+            if not self.defined:
+                self.run.define_metric("tokens_seen", summary="none")
+                for key in values:
+                    self.run.define_metric(key, step_metric="tokens_seen", summary="none")
+                self.defined = True
+            self.run.log({**values, "tokens_seen": tokens_seen})
+
+        self._try("training curves", send)
 
     def summary(self, metrics: dict[str, Any]) -> None:
         """Metrics under the keys of `metrics.json`."""

@@ -1,0 +1,20 @@
+"""Activations of packed rows: on the fly, or from a cache on disk that all jobs share."""
+
+from saescope.activations.cache import ActivationCache, open_cache
+from saescope.activations.cached import CachedActivations
+from saescope.activations.errors import CacheError
+from saescope.activations.key import ActivationKey, activation_key, model_digest
+from saescope.activations.source import ActivationSource, LiveActivations, row_order
+
+__all__ = [
+    "ActivationCache",
+    "ActivationKey",
+    "ActivationSource",
+    "CacheError",
+    "CachedActivations",
+    "LiveActivations",
+    "activation_key",
+    "model_digest",
+    "open_cache",
+    "row_order",
+]

@@ -1,0 +1,61 @@
+"""Config group `corpus`."""
+
+from dataclasses import dataclass
+
+from saescope.config.check import at_least, one_of
+from saescope.errors import ConfigError
+
+SOURCES = ("embedded", "hf", "local", "memmap")
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """The text on which `sae=train` trains."""
+
+    source: str
+    """`embedded` (written by this package), `hf` (Hugging Face dataset), `local` (text files) or `memmap`
+    (tokens in a file, as sparsify reads them)."""
+
+    name: str | None = None
+    """`hf`: Hub id of the dataset, or a folder with parquet, JSONL, arrow or `save_to_disk` files."""
+
+    config: str | None = None
+    """`hf`: configuration of the dataset, where it has several."""
+
+    split: str = "train"
+    """`hf`: split of the dataset."""
+
+    text_key: str = "text"
+    """`hf`, JSONL and parquet: field that holds the text."""
+
+    path: str | None = None
+    """`local`: a .txt, .jsonl or .parquet file, or a folder of them. `memmap`: a file of uint16
+    tokens, or .npy."""
+
+    revision: str | None = None
+    """`hf`: branch, tag or commit on the Hub."""
+
+    ctx_len: int = 256
+    """Tokens per training row."""
+
+    holdout_tokens: int = 16_384
+    """Tokens kept for validation, from documents that training never sees; 0: none."""
+
+    def __post_init__(self) -> None:
+        one_of("corpus.source", self.source, SOURCES)
+        at_least("corpus.ctx_len", self.ctx_len, 2)
+        at_least("corpus.holdout_tokens", self.holdout_tokens, 0)
+        if self.source == "hf" and not self.name:
+            raise ConfigError(
+                "corpus=hf needs corpus.name=HUB_ID_OR_FOLDER, such as corpus.name=roneneldan/TinyStories"
+            )
+        if self.source in ("local", "memmap") and not self.path:
+            raise ConfigError(f"corpus.source={self.source} needs corpus.path=FILE_OR_FOLDER")
+        if self.source in ("embedded", "hf") and self.path:
+            raise ConfigError(f"corpus.path={self.path} needs corpus=local")
+        if self.source != "hf":
+            for key in ("name", "config", "revision"):
+                if getattr(self, key):
+                    raise ConfigError(f"corpus.{key}={getattr(self, key)} needs corpus=hf")
+        if not self.split or not self.text_key:
+            raise ConfigError("corpus.split and corpus.text_key must not be empty")

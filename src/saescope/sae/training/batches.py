@@ -1,0 +1,49 @@
+"""What a training run reads: batches of activations that can be taken up at any step."""
+
+from collections.abc import Iterator, Sized
+from typing import Protocol
+
+from torch import Tensor
+
+
+class ActivationBatches(Sized, Protocol):
+    """Batches [N, d_in] in a fixed order; `len` is their number."""
+
+    def iter_from(self, step: int) -> Iterator[Tensor]:
+        """Batches `step`, `step` + 1, …; the earlier ones need not be computed."""
+
+
+class MemoryBatches:
+    """Consecutive rows of one tensor; rows that do not fill a batch are left out."""
+
+    def __init__(self, rows_TD: Tensor, batch_rows: int) -> None:
+        self._rows_TD = rows_TD
+        self._batch_rows = batch_rows
+
+    def __len__(self) -> int:
+        return len(self._rows_TD) // self._batch_rows
+
+    def iter_from(self, step: int) -> Iterator[Tensor]:
+        """Batches from `step` on."""
+        for at in range(step, len(self)):
+            yield self._rows_TD[at * self._batch_rows : (at + 1) * self._batch_rows]
+
+
+class Share:
+    """The part of each batch one process trains on, for the steps that are left.
+
+    Rows are cut into as many runs as there are processes, so all of them together see the batch of one
+    process. Lightning reads `len`.
+    """
+
+    def __init__(self, batches: ActivationBatches, start: int, stop: int) -> None:
+        self._batches, self._start, self._stop = batches, start, stop
+        self.rank, self.world = 0, 1
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __iter__(self) -> Iterator[Tensor]:
+        source = self._batches.iter_from(self._start)
+        for _, batch in zip(range(len(self)), source, strict=False):
+            yield batch.tensor_split(self.world)[self.rank]

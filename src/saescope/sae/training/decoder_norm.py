@@ -1,0 +1,31 @@
+"""The two decoder steps of sparsify's recipe, on blocks of rows that stay in cache."""
+
+import torch
+from torch import Tensor
+
+BLOCK_BYTES = 2**21
+
+
+@torch.no_grad()
+def to_unit_norm(W_dec_FD: Tensor) -> None:
+    """Scale rows to norm 1 in place (`SparseCoder.set_decoder_norm_to_unit_norm`)."""
+    eps = torch.finfo(W_dec_FD.dtype).eps
+    for rows in torch.split(W_dec_FD.data, _rows(W_dec_FD)):
+        rows /= torch.linalg.vector_norm(rows, dim=1, keepdim=True) + eps
+
+
+@torch.no_grad()
+def remove_parallel(W_dec_FD: Tensor, grad_FD: Tensor) -> None:
+    """Take the part of each gradient row along its decoder row out, in place.
+
+    As `SparseCoder.remove_gradient_parallel_to_decoder_directions`.
+    """
+    size = _rows(W_dec_FD)
+    for rows, grad in zip(torch.split(W_dec_FD.data, size), torch.split(grad_FD, size), strict=True):
+        grad.addcmul_((grad * rows).sum(1, keepdim=True), rows, value=-1)
+
+
+def _rows(W_FD: Tensor) -> int:
+    if W_FD.device.type != "cpu":
+        return len(W_FD)
+    return max(1, BLOCK_BYTES // (W_FD.element_size() * W_FD.shape[1]))

@@ -1,0 +1,117 @@
+"""Exact gradients of a sparse code as sparse-by-dense products: nothing (tokens × k × d) exists.
+
+The code of a batch is a sparse matrix A [N × F] with k entries a row. Then
+    decode      A W_dec                 rows gathered and summed
+    ∂W_dec      Aᵀ ∂out                 the same, over the tokens of each latent
+    ∂acts       rows of ∂out · W_dec    k dot products a token
+    ∂W_enc      Gᵀ x                    G: A's pattern with ∂acts in it
+    ∂b_enc      column sums of G
+    ∂b_dec      −∂b_enc W_enc           through x − b_dec, without a gradient for x
+All run on `embedding_bag`, the fastest of the kernels measured here (MKL's CSR product: 2.5 × slower).
+
+As in sparsify, gradients pass through slots whose activation is 0 (its fused encoder does not gate them), and
+the encoder gets no gradient from AuxK and Multi-TopK (its backward drops that of the pre-activations).
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import embedding_bag
+
+
+class Slots:
+    """The pattern of A: the latents of each token and, sorted on first use, the tokens of each latent."""
+
+    def __init__(self, latents_NK: Tensor, num_latents: int) -> None:
+        self.latents_NK = latents_NK
+        self.num_latents = num_latents
+        self._sorted: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def rows_sum(self, values_NK: Tensor, rows_FD: Tensor) -> Tensor:
+        """A W: for every token the sum of its latents' rows, weighted [N, d]."""
+        return embedding_bag(self.latents_NK, rows_FD, mode="sum", per_sample_weights=values_NK)
+
+    def tokens_sum(self, values_NK: Tensor, rows_ND: Tensor) -> Tensor:
+        """Aᵀ X: for every latent the sum of its tokens' rows, weighted [F, d]."""
+        order, tokens, offsets = self._by_latent()
+        values = values_NK.flatten()[order]
+        return embedding_bag(tokens, rows_ND, offsets, mode="sum", per_sample_weights=values)
+
+    def values_sum(self, values_NK: Tensor) -> Tensor:
+        """Column sums of A [F]."""
+        sums = values_NK.new_zeros(self.num_latents)
+        return sums.index_add_(0, self.latents_NK.flatten(), values_NK.flatten())
+
+    def _by_latent(self) -> tuple[Tensor, Tensor, Tensor]:
+        if self._sorted is None:
+            flat = self.latents_NK.flatten()
+            order = flat.argsort(stable=True)  # stable: the order of summation, and so the result, is fixed
+            counts = torch.bincount(flat, minlength=self.num_latents)
+            self._sorted = order, order // self.latents_NK.shape[1], counts.cumsum(0) - counts
+        return self._sorted
+
+
+def encode_at(
+    acts_NK: Tensor, centred_ND: Tensor, weight_FD: Tensor, bias_F: Tensor, b_dec: Tensor, slots: Slots
+) -> Tensor:
+    """Activations [N, k] already computed, tied to the encoder that made them.
+
+    `centred_ND` is x − b_dec, without a graph.
+    """
+    return cast(Tensor, cast(Any, _EncodeAt).apply(acts_NK, centred_ND, weight_FD, bias_F, b_dec, slots))
+
+
+def decode_at(acts_NK: Tensor, weight_FD: Tensor, slots: Slots) -> Tensor:
+    """Σ act · W_dec[latent] for every token [N, d].
+
+    `acts_NK` may be without a graph: then only W_dec gets a gradient.
+    """
+    return cast(Tensor, cast(Any, _DecodeAt).apply(acts_NK, weight_FD, slots))
+
+
+class _EncodeAt(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        acts_NK: Tensor,
+        centred_ND: Tensor,
+        weight_FD: Tensor,
+        bias_F: Tensor,
+        b_dec: Tensor,
+        slots: Slots,
+    ) -> Tensor:
+        ctx.slots = slots
+        ctx.save_for_backward(centred_ND, weight_FD)
+        return acts_NK.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_NK: Tensor) -> tuple[Tensor | None, ...]:
+        centred_ND, weight_FD = ctx.saved_tensors
+        grad_bias_F = ctx.slots.values_sum(grad_NK)
+        grad_weight_FD = ctx.slots.tokens_sum(grad_NK, centred_ND)
+        return None, None, grad_weight_FD, grad_bias_F, -(grad_bias_F @ weight_FD), None
+
+
+class _DecodeAt(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, acts_NK: Tensor, weight_FD: Tensor, slots: Slots) -> Tensor:
+        ctx.slots = slots
+        ctx.save_for_backward(acts_NK, weight_FD)
+        return slots.rows_sum(acts_NK, weight_FD)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor | None, ...]:
+        acts_NK, weight_FD = ctx.saved_tensors
+        grad_ND = grad_ND.contiguous()
+        grad_NK = None
+        if ctx.needs_input_grad[0]:
+            # grad · W_dec[latent] is what embedding_bag's own backward computes for its sample weights
+            with torch.enable_grad():
+                leaf = acts_NK.detach().requires_grad_()
+                out = ctx.slots.rows_sum(leaf, weight_FD.detach())
+            (grad_NK,) = torch.autograd.grad(out, leaf, grad_ND)
+        return grad_NK, ctx.slots.tokens_sum(acts_NK, grad_ND), None

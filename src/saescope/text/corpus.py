@@ -1,0 +1,69 @@
+"""Training text: `corpus.source` → a stream of documents with a fingerprint."""
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from saescope.config.corpus import CorpusConfig
+from saescope.text import corpus_files, corpus_hub, synthetic
+
+EMBEDDED_SEED = 0
+"""Seed of the embedded documents; data order has a seed of its own."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in a fixed order."""
+
+    texts: Callable[[], Iterator[str]]
+    """Starts the stream anew; the same documents in the same order every time, in every process."""
+
+    fingerprint: str
+    """Changes when the documents change."""
+
+    where: str
+    """Name for messages."""
+
+
+def open_corpus(cfg: CorpusConfig, memory: Path | None = None) -> Corpus:
+    """The documents of `cfg` (every source but `memmap`, which holds tokens and no documents).
+
+    `memory` is a folder where the commit of a Hub dataset is noted for jobs without a network.
+    Raises CorpusError when the source is not there; reading may raise it later, naming file and line.
+    """
+    match cfg.source:
+        case "embedded":
+            return Corpus(_embedded, _embedded_fingerprint(), "the embedded corpus")
+        case "local":
+            assert cfg.path is not None
+            files = corpus_files.text_files(cfg.path)
+            return Corpus(
+                lambda: corpus_files.read_texts(files, cfg.text_key),
+                f"{corpus_files.fingerprint(files)}-{cfg.text_key}",
+                f"corpus.path={cfg.path}",
+            )
+        case "hf":
+            commit = corpus_hub.find_commit(cfg, memory)
+            return Corpus(
+                lambda: corpus_hub.read_texts(cfg, commit),
+                corpus_hub.fingerprint(cfg, commit),
+                f"corpus.name={cfg.name}",
+            )
+        case other:
+            raise AssertionError(f"{other} holds no documents")
+
+
+def _embedded() -> Iterator[str]:
+    for _task, text in synthetic.documents("train", EMBEDDED_SEED):
+        yield text
+
+
+def _embedded_fingerprint() -> str:
+    """The generators' source and the Python whose library supplies the `code` and `reference` documents."""
+    digest = hashlib.sha256(f"{platform.python_version()} {EMBEDDED_SEED}".encode())
+    here = Path(synthetic.__file__)
+    for path in [here, *sorted((here.parent / "embedded").glob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,218 @@
+"""Training tokens as rows, written once and found again by every later job."""
+
+import hashlib
+import io
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from filelock import FileLock
+
+from saescope.config.corpus import CorpusConfig
+from saescope.files import read_json, whole, write_json
+from saescope.text.corpus import Corpus, open_corpus
+from saescope.text.corpus_error import CorpusError
+from saescope.text.corpus_files import fingerprint
+from saescope.text.packing import Ids, RowWriter, eos_of, pack
+from saescope.text.token_memmap import read_rows, token_file
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised when packing changes, so that rows of an older form are not found."""
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """Packed tokens without padding; memory-mapped where they lie in the cache."""
+
+    train: Ids
+    """[R, ctx_len] int32."""
+
+    heldout: Ids
+    """[H, ctx_len] int32, from documents that `train` does not contain."""
+
+    digest: str
+    """Hash of the tokens of both."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    cfg: CorpusConfig
+    corpus: Corpus | None
+    tokenizer: Any
+    rows: int
+    holdout_rows: int
+    at_least: int
+
+
+def token_rows(
+    cfg: CorpusConfig, tokenizer: Any, tokens: int, folder: Path | None, at_least: int | None = None
+) -> TokenRows:
+    """At least `tokens` training tokens and `corpus.holdout_tokens` held-out ones, in whole rows.
+
+    `folder` is where rows are kept for later jobs (None: in memory only). `at_least` is the fewest training
+    tokens the caller can use, such as one batch (None: one row); a corpus that ends between the two gives
+    fewer rows and a warning. Raises CorpusError when the source cannot be read or is too small.
+    """
+    least = max(1, math.ceil((at_least or 0) / cfg.ctx_len))
+    rows = max(least, math.ceil(tokens / cfg.ctx_len))
+    holdout = math.ceil(cfg.holdout_tokens / cfg.ctx_len)
+    corpus = None if cfg.source == "memmap" else open_corpus(cfg, folder)
+    request = _Request(cfg, corpus, tokenizer, rows, holdout, least * cfg.ctx_len)
+    try:
+        return _from_memory(request) if folder is None else _from_folder(request, folder)
+    except OSError as error:
+        raise CorpusError(
+            f"cannot keep training tokens in {folder}: {error.strerror or error}; "
+            "free some space, or set runtime.cache=FOLDER or runtime.cache=off"
+        ) from error
+
+
+def rows_digest(rows: Ids) -> str:
+    """Hash of the tokens and the shape of `rows`."""
+    digest = hashlib.sha256(f"{rows.shape}".encode())
+    digest.update(np.ascontiguousarray(rows, dtype=np.int32).data)
+    return digest.hexdigest()
+
+
+def _from_memory(request: _Request) -> TokenRows:
+    train, heldout = io.BytesIO(), io.BytesIO()
+    _fill(request, train, heldout)
+    parts = [np.frombuffer(part.getvalue(), dtype=np.int32) for part in (train, heldout)]
+    rows = [part.reshape(-1, request.cfg.ctx_len) for part in parts]
+    return _checked(request, rows[0], rows[1])
+
+
+def _from_folder(request: _Request, folder: Path) -> TokenRows:
+    cfg, key = request.cfg, _key(request)
+    entry = folder / key
+    entry.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{key}.lock"):  # a concurrent job waits and then finds the rows
+        (entry / "used").touch()
+        found = _open(request, entry)
+        if found is not None:
+            log.info("corpus: %d training rows of %d tokens found in %s", *found.train.shape, entry)
+            return _checked(request, found.train, found.heldout, found.digest)
+        for leftover in entry.glob(".*.i32"):
+            leftover.unlink(missing_ok=True)
+        with whole(entry / "train.i32") as train_path, whole(entry / "heldout.i32") as held_path:
+            with train_path.open("wb") as train, held_path.open("wb") as heldout:
+                _fill(request, train, heldout)
+            built = _checked(request, _map(train_path, cfg.ctx_len), _map(held_path, cfg.ctx_len))
+        index = {
+            "train_rows": len(built.train),
+            "heldout_rows": len(built.heldout),
+            "ctx_len": cfg.ctx_len,
+            "digest": built.digest,
+        }
+        write_json(entry / "index.json", index)  # last: its presence says that the rows are complete
+        return _open(request, entry) or built
+
+
+def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
+    """Write the rows of both splits. Raises CorpusError when there are too few."""
+    cfg, started = request.cfg, time.perf_counter()
+    eos = eos_of(request.tokenizer)
+    where = request.corpus.where if request.corpus else f"corpus.path={cfg.path}"
+    if request.corpus is None:
+        kept, held, found = read_rows(
+            token_file(cfg), ctx_len=cfg.ctx_len, rows=request.rows,
+            holdout_rows=request.holdout_rows, eos=eos, vocabulary=len(request.tokenizer),
+        )  # fmt: skip
+        found = min(found, kept.size)
+        train.write(kept.tobytes())
+        heldout.write(held.tobytes())
+        held_found = held.size
+    else:
+        writers = (
+            RowWriter(train, request.rows, cfg.ctx_len, eos),
+            RowWriter(heldout, request.holdout_rows, cfg.ctx_len, eos),
+        )
+        pack(request.corpus.texts(), request.tokenizer, *writers)
+        found, held_found = writers[0].tokens, writers[1].tokens
+    if found // cfg.ctx_len * cfg.ctx_len < request.at_least:
+        raise CorpusError(
+            f"{where} gives {found} training tokens ({held_found} more are held out), "
+            f"but at least {request.at_least} are needed; give more text, or lower runtime.batch_tokens or "
+            "corpus.ctx_len"
+        )
+    if request.holdout_rows and held_found < cfg.ctx_len:
+        raise CorpusError(
+            f"{where} gives {held_found} held-out tokens, but at least one row of {cfg.ctx_len} is needed; "
+            "give more documents, or set corpus.holdout_tokens=0"
+        )
+    wanted = request.rows * cfg.ctx_len
+    if found < wanted:
+        log.warning("%s ends after %d training tokens; %d were asked for", where, found, wanted)
+    log.info("corpus: %d training and %d held-out tokens from %s in %.1f s",
+             found, held_found, where, time.perf_counter() - started)  # fmt: skip
+
+
+def _key(request: _Request) -> str:
+    """Hash of all that decides the rows."""
+    cfg = request.cfg
+    source = request.corpus.fingerprint if request.corpus else fingerprint([token_file(cfg)])
+    parts = [
+        VERSION, cfg.source, source, cfg.ctx_len, request.rows, request.holdout_rows,
+        tokenizer_digest(request.tokenizer),
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Hash of what turns text into tokens: vocabulary, merges, normalisation, and the EOS token."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        content: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+    else:
+        content = json.loads(backend.to_str())
+        for state in ("truncation", "padding"):  # set by whoever called it last, not by the tokenizer
+            content.pop(state, None)
+    return hashlib.sha256(json.dumps([content, tokenizer.eos_token_id]).encode()).hexdigest()
+
+
+def _open(request: _Request, entry: Path) -> TokenRows | None:
+    """The rows of a cache folder; None when they are missing, incomplete or damaged."""
+    index = read_json(entry / "index.json")
+    if not isinstance(index, dict):
+        return None
+    ctx_len = request.cfg.ctx_len
+    parts = []
+    for name in ("train", "heldout"):
+        path, rows = entry / f"{name}.i32", index.get(f"{name}_rows")
+        if not isinstance(rows, int) or not path.is_file() or path.stat().st_size != rows * ctx_len * 4:
+            log.warning("corpus: %s is damaged; tokens are written anew", path)
+            return None
+        parts.append(_map(path, ctx_len))
+    digest = _digest(*parts)
+    if digest != index.get("digest"):
+        log.warning("corpus: %s is damaged (checksum); tokens are written anew", entry)
+        return None
+    return TokenRows(parts[0], parts[1], digest)
+
+
+def _map(path: Path, ctx_len: int) -> Ids:
+    """A file of rows, memory-mapped."""
+    if path.stat().st_size == 0:  # cannot be mapped
+        return np.zeros((0, ctx_len), dtype=np.int32)
+    return np.memmap(path, dtype=np.int32, mode="r").reshape(-1, ctx_len)
+
+
+def _digest(train: Ids, heldout: Ids) -> str:
+    return hashlib.sha256(f"{rows_digest(train)} {rows_digest(heldout)}".encode()).hexdigest()
+
+
+def _checked(request: _Request, train: Ids, heldout: Ids, digest: str | None = None) -> TokenRows:
+    """The rows, when they are enough for this caller (another one may have been content with fewer)."""
+    if train.size < request.at_least:
+        raise CorpusError(
+            f"the corpus gives {train.size} training tokens, but at least {request.at_least} are needed; "
+            "give more text, or lower runtime.batch_tokens or corpus.ctx_len"
+        )
+    return TokenRows(train, heldout, digest or _digest(train, heldout))

@@ -1,0 +1,183 @@
+"""`sae=train`: corpus → activations → an SAE trained with sparsify's recipe, saved in sparsify's layout."""
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saescope.activations import (
+    ActivationSource,
+    CachedActivations,
+    LiveActivations,
+    activation_key,
+    model_digest,
+    open_cache,
+    row_order,
+)
+from saescope.capture import Capture
+from saescope.config import AppConfig
+from saescope.errors import ConfigError
+from saescope.hardware import Hardware
+from saescope.hookpoints import Hookpoint
+from saescope.models import LanguageModel
+from saescope.sae.coder import CoderSae, SparseCoder
+from saescope.sae.folder import load_sparsify
+from saescope.sae.training.checkpoint import save_coder
+from saescope.sae.training.fit import fit
+from saescope.sae.training.module import SaeTraining
+from saescope.sae.training.recipe import Recipe, new_coder
+from saescope.text.token_rows import TokenRows, token_rows
+from saescope.tracking.wandb_run import Tracker
+from saescope.training_log import TrainingLog
+
+log = logging.getLogger(__name__)
+
+TRAININGS = Path("outputs") / ".trainings"
+"""Checkpoints by identity of the training, so that the same command continues after a kill."""
+
+
+class RowBatches:
+    """Whole rows of an activation source in a fixed order, as batches [rows × ctx_len, d_in]."""
+
+    def __init__(self, source: ActivationSource, order: np.ndarray[Any, Any], rows: int) -> None:
+        self.source, self.order, self.rows = source, order, rows
+
+    def __len__(self) -> int:
+        return len(self.order) // self.rows
+
+    def iter_from(self, step: int) -> Any:
+        """Batches from `step` on; earlier ones are not computed."""
+        for at in range(step, len(self)):
+            rows = self.source.read(self.order[at * self.rows : (at + 1) * self.rows])
+            yield rows.flatten(0, 1).float()
+
+
+def recipe_of(cfg: AppConfig) -> Recipe:
+    """The training recipe under `sae`."""
+    names = (
+        "k activation multi_topk optimizer lr lr_warmup_steps auxk_alpha dead_feature_threshold "
+        "k_decay_steps init_seed"
+    )
+    return Recipe(**{name: getattr(cfg.sae, name) for name in names.split()})
+
+
+def train_sae(
+    cfg: AppConfig,
+    lm: LanguageModel,
+    hookpoint: Hookpoint,
+    d_in: int,
+    machine: Hardware,
+    run_dir: Path,
+    tracker: Tracker,
+) -> CoderSae:
+    """Train (or continue, or find finished) the SAE of `cfg`; saved under `run_dir/sae/<hookpoint>`.
+
+    Raises SaeError, CorpusError or CacheError, one line each, for what the user has to mend.
+    """
+    if hookpoint.side != "output":
+        raise ConfigError(f"sae=train needs a module's output; {hookpoint.label} is an input")
+    if cfg.runtime.devices * cfg.runtime.num_nodes > 1:
+        raise ConfigError(
+            "sae=train runs in one process; set runtime.devices=1 (sae=hub measures the result on several)"
+        )
+    start, width = _start(cfg, d_in, hookpoint)
+    recipe = recipe_of(cfg)
+    recipe.check(d_in, width)
+    ctx_len = cfg.corpus.ctx_len
+    limit = getattr(lm.model.config, "max_position_embeddings", None)
+    if limit is not None and ctx_len > limit:
+        raise ConfigError(f"corpus.ctx_len={ctx_len} exceeds the model's context of {limit} tokens")
+    per_batch = max(1, cfg.sae.batch_tokens // ctx_len)
+    cache = open_cache(cfg.runtime.cache, cfg.runtime.cache_gb)
+    folder = cache.tokens_folder if cache else None
+    rows = token_rows(cfg.corpus, lm.tokenizer, cfg.sae.tokens, folder, at_least=per_batch * ctx_len)
+    capture = Capture(lm.model, hookpoint)
+    model = model_digest(lm.model)
+    live = LiveActivations(capture, rows.train, machine.batch_tokens // ctx_len, machine.device, d_in)
+    source: ActivationSource = live
+    if cache:
+        key = activation_key(model, hookpoint, rows.train, d_in, machine.dtype)
+        source = CachedActivations(cache, key, live, fall_back=True)
+    batches = RowBatches(source, row_order(len(rows.train), cfg.sae.data_seed), per_batch)
+
+    home = TRAININGS / _identity(cfg, model, rows, hookpoint, machine)
+    coder = start or new_coder(d_in, width, recipe)
+    steps = len(batches)
+    module = SaeTraining(coder, recipe, total_steps=steps, finetune=start is not None)
+    log.info(
+        "training: %d latents, k %d, %d steps of %d tokens", width, cfg.sae.k, steps, per_batch * ctx_len
+    )
+    with TrainingLog(home / "history.csv", steps, tracker) as history:
+        trained = fit(
+            module,
+            batches,
+            checkpoint_path=home / "checkpoint.pt",
+            save_every=cfg.sae.save_every,
+            accelerator={"cuda": "gpu"}.get(machine.device, machine.device),
+            devices=cfg.runtime.devices,
+            on_step=history.step,
+        )
+    saved = run_dir / "sae" / hookpoint.name
+    save_coder(trained, saved)
+    if (home / "history.csv").is_file():
+        shutil.copy2(home / "history.csv", run_dir / "history.csv")
+    source_facts: dict[str, Any] = {
+        "source": "train",
+        "folder": str(saved.relative_to(run_dir)),
+        "trained_k": cfg.sae.k,
+        "tokens": steps * per_batch * ctx_len,
+        "corpus": cfg.corpus.name or cfg.corpus.path or cfg.corpus.source,
+        "init_seed": cfg.sae.init_seed,
+        "data_seed": cfg.sae.data_seed,
+        "finetuned_from": cfg.sae.finetune,
+    }
+    trained.to(machine.device)
+    sae = CoderSae(trained, machine.dtype, source_facts)
+    if len(rows.heldout):
+        held = LiveActivations(capture, rows.heldout, machine.batch_tokens // ctx_len, machine.device, d_in)
+        source_facts["heldout_fvu"] = heldout_fvu(sae, held)
+        log.info("held-out FVU %.4f over %d tokens", source_facts["heldout_fvu"], rows.heldout.size)
+    return sae
+
+
+def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16) -> float:
+    """FVU over held-out text, variance pooled over all of it in float64."""
+    n, err2, x2 = 0, 0.0, 0.0
+    total_D: Tensor = torch.zeros(sae.d_in, dtype=torch.float64)
+    for at in range(0, source.num_rows, rows_at_once):
+        chosen = np.arange(at, min(at + rows_at_once, source.num_rows))
+        with torch.inference_mode():
+            x_ND = source.read(chosen).flatten(0, 1).float().to(sae.coder.b_dec.device)
+            error_ND = (x_ND - sae.decode(sae.encode(x_ND))).double()
+        n += len(x_ND)
+        err2 += float(error_ND.pow(2).sum())
+        x2 += float(x_ND.double().pow(2).sum())
+        total_D += x_ND.double().sum(0).cpu()
+    variance = x2 - float(total_D.pow(2).sum()) / n
+    return err2 / variance if variance > 0 else math.inf
+
+
+def _start(cfg: AppConfig, d_in: int, hookpoint: Hookpoint) -> tuple[SparseCoder | None, int]:
+    """The SAE to fine-tune, if any, and the number of latents."""
+    asked = cfg.sae.num_latents or (cfg.sae.expansion_factor or 0) * d_in
+    if cfg.sae.finetune is None:
+        return None, asked
+    from dataclasses import replace
+
+    plain = replace(cfg.sae, num_latents=None, expansion_factor=None, k=None)
+    loaded = load_sparsify(cfg.sae.finetune, plain, d_in=d_in, hookpoint=hookpoint.name, dtype=torch.float32)
+    loaded.coder.requires_grad_(True)
+    return loaded.coder, loaded.num_latents
+
+
+def _identity(cfg: AppConfig, model: str, rows: TokenRows, hookpoint: Hookpoint, machine: Hardware) -> str:
+    science = cfg.scientific()
+    decisive = [science["sae"], model, rows.digest, hookpoint.label, machine.dtype_name]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

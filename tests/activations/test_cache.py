@@ -1,0 +1,260 @@
+import json
+import logging
+import multiprocessing
+import os
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from saescope.activations import ActivationCache, CacheError, LiveActivations, open_cache
+from tests.activations.world import (
+    CTX,
+    ROW_BYTES,
+    WIDTH,
+    CountingCapture,
+    build_in_process,
+    cached,
+    make_key,
+    token_table,
+)
+
+ORDER = np.random.default_rng(3).permutation(23)
+
+
+def live_values(rows: np.ndarray) -> torch.Tensor:
+    return LiveActivations(CountingCapture(), rows, 5, "cpu").read(ORDER)
+
+
+def fill(root: Path) -> Path:
+    """A complete key; its folder."""
+    with cached(root, CountingCapture(), token_table()) as source:
+        source.build()
+        return source._entry
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_cached_values_are_live_values(tmp_path: Path, dtype: str):
+    rows = token_table()
+    wanted = live_values(rows).to(getattr(torch, dtype))
+    with cached(tmp_path, CountingCapture(), rows, dtype=dtype) as source:
+        first, again = source.read(ORDER), source.read(ORDER)
+    assert first.dtype is getattr(torch, dtype)
+    assert first.shape == (23, CTX, WIDTH)
+    assert torch.equal(first, wanted)
+    assert torch.equal(again, wanted)
+    with cached(tmp_path, CountingCapture(), rows, dtype=dtype) as source:
+        assert torch.equal(source.read(ORDER[:4]), wanted[:4])
+        assert source.read(ORDER[:0]).shape == (0, CTX, WIDTH)
+        with pytest.raises(IndexError):
+            source.read(np.array([23]))
+
+
+def test_a_hit_skips_the_language_model(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO)
+    capture = CountingCapture(delay=0.01)
+    with cached(tmp_path, capture, token_table()) as source:
+        source.read(ORDER)
+    assert capture.rows == 23
+    assert source.built == 5
+    assert "miss, 0 of 5 shards" in caplog.text
+    assert "5 shards written" in caplog.text
+    second = CountingCapture()
+    with cached(tmp_path, second, token_table()) as source:
+        source.build()
+        source.read(ORDER)
+    assert second.calls == 0
+    assert source.saved_s >= 0.05
+    assert "hit, 5 of 5 shards" in caplog.text
+    assert "of language model" in caplog.records[-1].message
+
+
+def test_only_missing_shards_are_built(tmp_path: Path):
+    with cached(tmp_path, CountingCapture(), token_table()) as source:
+        source.read(np.array([0, 22]))
+        assert source.built == 2
+    capture, seen = CountingCapture(), []
+    with cached(tmp_path, capture, token_table()) as source:
+        source.build(seen.append)
+    assert capture.rows == 15
+    assert seen == [5, 10, 15, 20, 23]
+
+
+def test_concurrent_jobs_on_a_cold_cache_finish_with_one_set_of_shards(tmp_path: Path):
+    spawn = multiprocessing.get_context("spawn")
+    start, ready, results = spawn.Event(), spawn.Semaphore(0), spawn.Queue()
+    jobs = [
+        spawn.Process(target=build_in_process, args=(str(tmp_path), ready, start, results)) for _ in range(2)
+    ]
+    for job in jobs:
+        job.start()
+    for _ in jobs:
+        ready.acquire(timeout=60)
+    start.set()
+    found = [results.get(timeout=60) for _ in jobs]
+    for job in jobs:
+        job.join(60)
+        assert job.exitcode == 0
+    assert sum(built for built, _, _ in found) == 12
+    assert sum(rows for _, rows, _ in found) == 60
+    assert found[0][2] == found[1][2]
+    entries = list((tmp_path / "activations").iterdir())
+    assert len(entries) == 1
+    assert len(list(entries[0].glob("shard-*.bin"))) == 12
+    assert not list(entries[0].glob(".*"))
+    assert not list((entries[0] / "users").iterdir())
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[ROW_BYTES + 7] ^= 4
+    path.write_bytes(data)
+
+
+def half_written(path: Path) -> None:
+    """As a writer leaves it that was killed before the rename."""
+    (path.parent / f".{path.name}.abc{path.suffix}").write_bytes(path.read_bytes()[:50])
+    path.unlink()
+    path.with_suffix(".json").unlink()
+
+
+def without_index(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def broken_index(path: Path) -> None:
+    path.with_suffix(".json").write_text('{"crc": [1, 2')
+
+
+def short_index(path: Path) -> None:
+    index = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**index, "crc": index["crc"][:-1]}))
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, flip, half_written, without_index, broken_index, short_index, Path.unlink]
+)
+def test_a_damaged_shard_is_built_again(tmp_path: Path, damage):
+    entry = fill(tmp_path)
+    damage(entry / "shard-00001.bin")
+    capture = CountingCapture()
+    with cached(tmp_path, capture, token_table()) as source:
+        assert torch.equal(source.read(ORDER), live_values(token_table()))
+        assert source.built == 1
+    assert capture.rows == 5
+    assert not list(entry.glob(".*"))
+    assert len(list(entry.glob("shard-*.bin"))) == 5
+
+
+@pytest.mark.parametrize("damage", [cut, flip])
+def test_damage_under_an_open_reader(tmp_path: Path, damage):
+    entry = fill(tmp_path)
+    with cached(tmp_path, CountingCapture(), token_table()) as source:
+        source.read(np.array([5]))  # opens the shard; rows 6 and 9 have not been looked at
+        damage(entry / "shard-00001.bin")
+        wanted = LiveActivations(CountingCapture(), token_table(), 5, "cpu").read(np.array([6, 9]))
+        assert torch.equal(source.read(np.array([6, 9])), wanted)
+        assert source.built == 1
+
+
+def age(root: Path, key, seconds: float) -> None:
+    stamp = time.time() - seconds
+    os.utime(root / "activations" / key.digest / "used", (stamp, stamp))
+
+
+def test_the_cap_evicts_what_was_used_longest_ago(tmp_path: Path):
+    tables = [token_table(seed=seed) for seed in range(4)]
+    keys = [make_key(rows) for rows in tables]
+    for number, rows in enumerate(tables[:3]):
+        with cached(tmp_path, CountingCapture(), rows) as source:
+            source.build()
+        age(tmp_path, keys[number], 1000 - number)
+    with cached(tmp_path, CountingCapture(), tables[0]) as source:  # 0 is now the latest used
+        source.read(ORDER)
+    size = ActivationCache(tmp_path, 1).size()
+    cap = size + 2 * ROW_BYTES
+    with cached(tmp_path, CountingCapture(), tables[3], cap_gb=cap / 1e9) as source:
+        source.build()
+        assert source.built == 5
+    there = {p.name for p in (tmp_path / "activations").iterdir()}
+    assert there == {keys[n].digest for n in (0, 2, 3)}
+    assert ActivationCache(tmp_path, 1).size() <= cap
+
+
+def test_keys_in_use_are_not_evicted_and_the_cap_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    tables = [token_table(seed=seed) for seed in range(2)]
+    with cached(tmp_path, CountingCapture(), tables[0]) as source:
+        source.build()
+        age(tmp_path, source.key, 1000)
+        cap = ActivationCache(tmp_path, 1).size() + 1000
+        with cached(tmp_path, CountingCapture(), tables[1], cap_gb=cap / 1e9) as other:
+            other.build()
+            assert 0 < other.built < 5
+            assert torch.equal(other.read(ORDER), live_values(tables[1]))
+        assert ActivationCache(tmp_path, 1).size() <= cap + 1000  # index files and locks
+        assert torch.equal(source.read(ORDER), live_values(tables[0]))
+        assert source.built == 5
+    assert "do not fit under runtime.cache_gb" in caplog.text
+
+
+def test_a_dead_user_does_not_keep_its_key(tmp_path: Path):
+    entry = fill(tmp_path)
+    (entry / "users" / "killed.lock").touch()
+    age(tmp_path, make_key(token_table()), 1000)
+    with cached(tmp_path, CountingCapture(), token_table(seed=1), cap_gb=3000 / 1e9) as source:
+        source.build()
+        assert source.built == 5
+    assert not entry.exists()
+
+
+@pytest.fixture
+def _full_disk():
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.usefixtures("_full_disk")
+def test_a_full_disk_is_one_line_or_falls_back(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    sources = [
+        cached(tmp_path, CountingCapture(), token_table(), fall_back=fall_back) for fall_back in (False, True)
+    ]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    with pytest.raises(CacheError, match=r"cannot write activations to .*runtime\.cache=off") as caught:
+        sources[0].read(ORDER)
+    assert "\n" not in str(caught.value)
+    assert torch.equal(sources[1].read(ORDER), live_values(token_table()))
+    assert "the rest is computed on the fly" in caplog.text
+    for source in sources:
+        source.close()
+    assert not list(sources[0]._entry.glob("shard-*.bin"))
+    assert not list(sources[0]._entry.glob(".shard*"))
+
+
+def test_open_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert open_cache("off", 1) is None
+    monkeypatch.setenv("SAESCOPE_CACHE", str(tmp_path / "named"))
+    cache = open_cache("auto", 2.5)
+    assert cache is not None
+    assert cache.root == tmp_path / "named"
+    assert cache.cap_bytes == 2_500_000_000
+    monkeypatch.delenv("SAESCOPE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    cache = open_cache("auto", 1)
+    assert cache is not None
+    assert cache.root.name == "saescope"
+    other = open_cache(str(tmp_path / "other"), 1)
+    assert other is not None
+    assert other.tokens_folder.is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="cannot write to the cache folder"):
+        open_cache(str(tmp_path / "file"), 1)

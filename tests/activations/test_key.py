@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from saescope import models
+from saescope.activations import LiveActivations, activation_key, model_digest, row_order
+from saescope.capture import Capture
+from saescope.config import HookpointConfig, ModelConfig
+from saescope.hookpoints import resolve
+
+ROWS = np.random.default_rng(0).integers(0, 400, (9, 16)).astype(np.int32)
+
+
+def load(folder: Path, **values):
+    dtype = values.pop("dtype", torch.float32)
+    seed = values.pop("seed", 0)
+    return models.load_model(ModelConfig(name=str(folder), **values), dtype, seed).model
+
+
+def test_the_model_digest_follows_the_weights(model_folder: Path):
+    first, same = load(model_folder), load(model_folder)
+    assert model_digest(first) == model_digest(same)
+    with torch.no_grad():
+        same.gpt_neox.layers[0].mlp.dense_h_to_4h.bias[3] += 1e-6
+    digests = {
+        "as it is": model_digest(first),
+        "one weight": model_digest(same),
+        "bfloat16": model_digest(load(model_folder, dtype=torch.bfloat16)),
+        "random 2": model_digest(load(model_folder, random_init=True, seed=2)),
+        "random 1": model_digest(load(model_folder, random_init=True, seed=1)),
+    }
+    assert len(set(digests.values())) == 5
+    again = load(model_folder, random_init=True, seed=1)
+    assert digests["random 1"] == model_digest(again)
+    again.config.rotary_emb_base = 77
+    again.config.hidden_act = "relu"
+    assert digests["random 1"] != model_digest(again)
+
+
+def test_every_part_changes_the_address(model_folder: Path):
+    model = load(model_folder)
+    block = resolve(HookpointConfig("resid", layer=1), model)
+    before = resolve(HookpointConfig("custom", name="blocks.1.hook_resid_pre"), model)
+    other_rows = ROWS.copy()
+    other_rows[3, 3] += 1
+    base = ("m", block, ROWS, 32, torch.float32)
+    keys = [
+        activation_key(*base),
+        activation_key("other", *base[1:]),
+        activation_key("m", before, *base[2:]),
+        activation_key("m", block, other_rows, 32, torch.float32),
+        activation_key("m", block, ROWS[:8], 32, torch.float32),
+        activation_key("m", block, ROWS.reshape(18, 8), 32, torch.float32),
+        activation_key(*base[:4], torch.bfloat16),
+    ]
+    assert len({key.digest for key in keys}) == len(keys)
+    assert activation_key(*base).digest == keys[0].digest
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_live_activations_can_be_trained_on(model_folder: Path, dtype: torch.dtype):
+    model = load(model_folder, dtype=dtype)
+    capture = Capture(model, resolve(HookpointConfig("resid", layer=1), model))
+    live = LiveActivations(capture, ROWS, 4, "cpu")
+    assert (live.num_rows, live.d_in) == (9, 32)
+    values = live.read(np.array([8, 0, 3, 3, 5]))
+    assert values.dtype is dtype
+    wanted = capture(torch.from_numpy(ROWS[[8, 0, 3, 3, 5]].astype(np.int64)))
+    torch.testing.assert_close(values, wanted)
+    weight = torch.zeros(32, 4, requires_grad=True, dtype=dtype)
+    (values @ weight).sum().backward()
+    assert weight.grad is not None
+    assert live.read(np.array([], dtype=np.int64)).shape == (0, 16, 32)
+
+
+def test_row_order():
+    first = row_order(100, 5)
+    assert sorted(first.tolist()) == list(range(100))
+    assert (first == row_order(100, 5)).all()
+    assert not (first == row_order(100, 6)).all()
+    assert not (first == row_order(100, 5, epoch=1)).all()

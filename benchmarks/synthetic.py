@@ -1,7 +1,7 @@
 """What SI and Q say about data whose structure is known: `python benchmarks/synthetic.py`.
 
 Four tables: noise has nothing to find, bursts are not specialisation, planted modules read the same at three
-widths, unequal token counts are not specialisation. Generators and expected values: metrics.md, section 6.
+widths, unequal token counts are not specialisation. Definitions: docs/definitions.md.
 """
 
 import time

@@ -204,12 +204,12 @@ def test_run_subset_takes_whole_runs_from_end_to_end() -> None:
 
 
 @pytest.mark.parametrize("num_latents", [1024, pytest.param(4096, marks=pytest.mark.slow)])
-def test_noise_has_no_edges(num_latents: int) -> None:  # T13
+def test_noise_has_no_edges(num_latents: int) -> None:
     assert len(validated_edges(noise(num_latents, 32, 20_000, seed=num_latents))) <= 2
 
 
 @pytest.mark.parametrize("k", [8, 32])
-def test_fixed_k_offset(k: int) -> None:  # T10: exchangeable k-of-F latents, PMI_0 = ln[(k-1)F/(k(F-1))]
+def test_fixed_k_offset(k: int) -> None:  # exchangeable k-of-F latents, PMI_0 = ln[(k-1)F/(k(F-1))]
     f, n = 200, 40_000
     rng = np.random.default_rng(k)
     columns = np.argpartition(rng.random((n, f), dtype=np.float32), k, axis=1)[:, :k]

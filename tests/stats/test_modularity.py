@@ -184,7 +184,7 @@ def finite_or_explained(result: ModularitySummary) -> None:
         assert (value is None and key in result.notes) or np.isfinite(value)
 
 
-def test_noise_is_no_graph_yet_naively_modular() -> None:  # T8, T13 at F=2048, k=32, N=20k
+def test_noise_is_no_graph_yet_naively_modular() -> None:  # at F=2048, k=32, N=20k
     result = summary_of(noise(2048, 32, 20_000, seed=0), np.arange(20_000) % 6)
     assert result.metrics["q/n_edges"] <= 2
     assert result.metrics["q/modularity"] == 0.0
@@ -219,7 +219,7 @@ def check_planted(num_latents: int, data: Planted) -> None:
     "num_latents",
     [1024, pytest.param(2048, marks=pytest.mark.slow), pytest.param(4096, marks=pytest.mark.slow)],
 )
-def test_planted_modules_are_found_at_every_width(num_latents: int) -> None:  # T13
+def test_planted_modules_are_found_at_every_width(num_latents: int) -> None:
     check_planted(num_latents, planted(num_latents, 32, 20_000, boost=2.0, seed=num_latents))
 
 

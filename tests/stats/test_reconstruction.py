@@ -15,7 +15,7 @@ def sums(x: np.ndarray, xh: np.ndarray, l0: float = 3.0) -> dict[str, float | No
 @pytest.mark.parametrize(
     ("d", "s", "mu"), [(512, 1, 0), (512, 1, 1), (512, 0.5, 3), (768, 5, 0), (768, 1, 10), (512, 0.7, 0.1)]
 )
-def test_explained_variance_ignores_the_mean(d: int, s: float, mu: float) -> None:  # T14: true 0.91
+def test_explained_variance_ignores_the_mean(d: int, s: float, mu: float) -> None:  # true 0.91
     rng = np.random.default_rng(0)
     x = s * rng.standard_normal((4096, d)) + mu * rng.standard_normal(d)
     result = sums(x, x + 0.3 * s * rng.standard_normal((4096, d)))

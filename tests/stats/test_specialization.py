@@ -18,14 +18,14 @@ def multinomial_si(n: int, p: list[float], draws: int = 20_000) -> np.ndarray:
     ("n", "naive", "shrunk"),
     [(1, 1.0, 0.0), (2, 0.679, 0.170), (5, 0.334, 0.036), (20, 0.076, 0.008), (100, 0.014, 0.002)],
 )
-def test_bias_when_firing_ignores_the_task(n: int, naive: float, shrunk: float) -> None:  # T1
+def test_bias_when_firing_ignores_the_task(n: int, naive: float, shrunk: float) -> None:
     counts = np.random.default_rng(n).multinomial(n, [1 / 6] * 6, size=20_000)
     assert naive_specialization(counts).mean() == pytest.approx(naive, abs=0.01)
     assert specialization(counts, EQUAL).mean() == pytest.approx(shrunk, abs=0.01)
 
 
 @pytest.mark.parametrize("n", [5, 10, 20, 100])
-def test_recovers_a_true_specialization(n: int) -> None:  # T2: true value 0.398
+def test_recovers_a_true_specialization(n: int) -> None:  # true value 0.398
     assert multinomial_si(n, [0.7, 0.1, 0.05, 0.05, 0.05, 0.05]).mean() == pytest.approx(0.398, abs=0.025)
 
 
@@ -38,7 +38,7 @@ def test_recovers_a_true_specialization(n: int) -> None:  # T2: true value 0.398
         ((0.3, 0.2, 0.2, 0.1, 0.1, 0.1), 0.054),
     ],
 )
-def test_unequal_token_counts_are_no_specialization(share: tuple[float, ...], naive: float) -> None:  # T3
+def test_unequal_token_counts_are_no_specialization(share: tuple[float, ...], naive: float) -> None:
     tokens = np.round(100_000 * np.array(share))
     exact = tokens / 100  # the same rate on every task
     assert specialization(exact[None], tokens)[0] == pytest.approx(0.0, abs=1e-9)
@@ -57,7 +57,7 @@ def test_unequal_tokens_with_five_hundred_firings() -> None:
     assert specialization(counts, tokens).mean() <= 0.02
 
 
-def test_aggregate_of_rarely_firing_latents_shows_nothing() -> None:  # T4
+def test_aggregate_of_rarely_firing_latents_shows_nothing() -> None:
     rng = np.random.default_rng(0)
     n = np.minimum(np.maximum(1, np.floor(3 * rng.pareto(0.8, 20_000))), 100_000).astype(int)
     counts = rng.multinomial(n, [1 / 6] * 6)
@@ -69,7 +69,7 @@ def test_aggregate_of_rarely_firing_latents_shows_nothing() -> None:  # T4
     assert shrunk[n >= 20].mean() < 0.01 < naive[n >= 20].mean()
 
 
-def test_degenerate_latents() -> None:  # T6
+def test_degenerate_latents() -> None:
     counts = np.array([[0, 0, 0], [1, 0, 0], [9, 0, 0], [5, 5, 5]])
     si = specialization(counts, np.full(3, 100))
     assert np.isnan(si[0])
@@ -78,7 +78,7 @@ def test_degenerate_latents() -> None:  # T6
     assert naive_specialization(counts)[1] == pytest.approx(1.0)  # which is why it is called naive
 
 
-def test_entropy_identities() -> None:  # T7: no noise, so no shrinkage
+def test_entropy_identities() -> None:  # no noise, so no shrinkage
     p = np.array([0.5, 0.3, 0.15, 0.05])
     counts, tokens = (1e12 * p)[None], np.full(4, 1e13)
     kl = float((p * np.log(p * 4)).sum() / np.log(4))

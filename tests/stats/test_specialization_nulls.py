@@ -39,7 +39,7 @@ def test_document_product_is_exact(density: float) -> None:
 
 
 @pytest.mark.parametrize("docs_per_task", [20, 100])
-def test_bursts_independent_of_task_are_not_significant(docs_per_task: int) -> None:  # T5
+def test_bursts_independent_of_task_are_not_significant(docs_per_task: int) -> None:
     counts, tokens, task = bursty(400, docs_per_task, seed=docs_per_task)
     null = permutation_null(counts, tokens, task, 6, permutations=300, seed=0)
     assert (null.p_F <= 0.05).mean() <= 0.07

@@ -43,4 +43,6 @@ class ProbesConfig:
         if self.source == "folder" and not self.path:
             raise ConfigError("probes=folder needs probes.path=FOLDER with <task>.jsonl or <task>.txt files")
         if self.source == "embedded" and self.path:
-            raise ConfigError(f"probes.path={self.path} needs probes=folder")
+            raise ConfigError(
+                f"probes.path={self.path} needs probes=folder (probes=embedded has its texts in the package)"
+            )

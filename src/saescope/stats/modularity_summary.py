@@ -14,7 +14,7 @@ from .rewiring import rewire
 from .specialization import check_tasks
 
 MIN_EDGES = 5
-"""Fewer validated edges are no graph (metrics.md T13)."""
+"""Fewer validated edges are no graph."""
 MIN_COMMUNITY = 5
 DENSE_EDGES = 20_000
 """Above it Leiden runs differ by < 0.001 in Q, so each rewired graph gets one run instead of all;

@@ -1,4 +1,4 @@
-"""Naive modularity, kept only to show what not to report: near 1 on pure noise (metrics.md 2.1)."""
+"""Naive modularity, kept only to show what not to report: near 1 on pure noise."""
 
 import numpy as np
 

@@ -39,7 +39,7 @@ def permutation_null(
     """Recompute ``specialization`` with task labels permuted over documents.
 
     Labels move with whole documents, because firings come in bursts within a document; shuffling tokens
-    rejects almost every bursty latent (metrics.md 1.4). The number of documents of a task stays, its number
+    rejects almost every bursty latent. The number of documents of a task stays, its number
     of tokens is recomputed. Documents without tokens are left out.
 
     Raises ValueError for fewer than one permutation, fewer than two tasks, or a task without tokens.

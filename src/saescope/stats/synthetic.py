@@ -1,4 +1,4 @@
-"""Data with known structure, shared by tests and benchmarks (generators of metrics.md, section 6)."""
+"""Data with known structure, shared by tests and benchmarks."""
 
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ def bursty(
     doc_share: float = 0.05,
     rate: float = 0.2,
 ) -> tuple[Csr, IntArray, IntArray]:
-    """T5: each latent is on in a random 5 % of documents, whatever their task, at rate 0.2 there.
+    """Each latent is on in a random 5 % of documents, whatever their task, at rate 0.2 there.
 
     Returns (doc_counts_DF, tokens_D, task_D).
     """

@@ -85,6 +85,10 @@ def test_trains_measures_and_saves(saescope, here, tmp_path):
     again = json.loads((tmp_path / "hub/metrics.json").read_text())
     assert {k for k in again if again[k] != trained[k]} <= {k for k in again if k.startswith("cost/")}
 
+    with (tmp_path / "corpus/letters.jsonl").open("a") as file:
+        file.write('{"text": "another document of the training text"}\n')
+    assert "finished result" not in saescope(*here, "hydra.run.dir=edited")[1]
+
     code, out, _ = saescope(*here, "hydra.run.dir=wider", "sae.expansion_factor=8")
     assert code == 0
     assert "activation cache: hit" in out

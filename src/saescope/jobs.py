@@ -111,11 +111,12 @@ def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:
 
 def _contents(cfg: AppConfig) -> dict[str, str]:
     """Digests of local inputs, so that an edited file makes another run."""
-    folders = {"probes": probe_folder(cfg.probes)}
-    for key, name in (("model", cfg.model.name), ("sae", cfg.sae.repo or cfg.model.sae_repo)):
-        if name and Path(name).expanduser().is_dir():
-            folders[key] = Path(name).expanduser()
-    return {key: digest(folder) for key, folder in folders.items()}
+    inputs = {"model": cfg.model.name, "sae": cfg.sae.repo or cfg.model.sae_repo}
+    if cfg.sae.source == "train":
+        inputs |= {"corpus": cfg.corpus.path or cfg.corpus.name, "finetune": cfg.sae.finetune}
+    found = {key: Path(name).expanduser() for key, name in inputs.items() if name}
+    local = {key: path for key, path in found.items() if path.exists()}
+    return {key: digest(path) for key, path in ({"probes": probe_folder(cfg.probes)} | local).items()}
 
 
 def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:

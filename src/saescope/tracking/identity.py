@@ -24,11 +24,11 @@ def identity(cfg: AppConfig, contents: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 over names and bytes of the files in a folder; hidden files and folders do not count."""
+def digest(place: Path) -> str:
+    """SHA-256 of a file, or over names and bytes of the files in a folder; hidden ones do not count."""
     total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
+    for path in [place] if place.is_file() else sorted(place.rglob("*")):
+        relative = path.relative_to(place)
         if path.is_file() and not any(part.startswith(".") for part in relative.parts):
             total.update(relative.as_posix().encode() + b"\0")
             with path.open("rb") as file:

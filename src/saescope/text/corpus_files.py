@@ -1,13 +1,13 @@
 """Local training text: .txt, .jsonl and .parquet files, in the order of their names."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from saescope.errors import choices, nearest
 from saescope.text.corpus_error import CorpusError
+from saescope.text.text_files import FORM, json_lines, paragraphs
 
 ENDINGS = (".txt", ".jsonl", ".parquet")
 HASHED_BYTES = 256 * 2**20
@@ -71,45 +71,13 @@ def read_texts(files: Sequence[Path], text_key: str) -> Iterator[str]:
             elif path.suffix == ".jsonl":
                 yield from _jsonl(path, text_key)
             else:
-                yield from _plain(path)
+                yield from paragraphs(path, CorpusError)
         except OSError as error:
             raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                yield number, raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise CorpusError(
-                    f"{path} line {number} is not UTF-8 ({error.reason}); save the file as UTF-8"
-                ) from error
-
-
-def _plain(path: Path) -> Iterator[str]:
-    """Documents between blank lines."""
-    block: list[str] = []
-    for _number, line in _lines(path):
-        if line.strip():
-            block.append(line)
-        elif block:
-            yield "".join(block).rstrip("\r\n")
-            block = []
-    if block:
-        yield "".join(block).rstrip("\r\n")
-
-
 def _jsonl(path: Path, text_key: str) -> Iterator[str]:
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise CorpusError(
-                f"{path} line {number} is no JSON ({error}); {_keys(None, text_key)}"
-            ) from error
+    for number, record in json_lines(path, CorpusError):
         text = record.get(text_key) if isinstance(record, dict) else None
         if not isinstance(text, str):
             raise CorpusError(
@@ -147,7 +115,7 @@ def _parquet(path: Path, text_key: str) -> Iterator[str]:
 
 def _keys(record: Any, text_key: str) -> str:
     if not isinstance(record, dict):
-        return 'each line must be an object such as {"text": "..."}'
+        return FORM
     names = [str(name) for name in record]
     return (
         f"{nearest(text_key, names)}set corpus.text_key to one of: {choices(names, 12) or 'nothing is there'}"

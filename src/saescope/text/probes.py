@@ -1,6 +1,5 @@
 """Probe documents: texts that carry a task label."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
+from saescope.text.text_files import FORM, json_lines, paragraphs
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "probes"
 
@@ -66,7 +66,7 @@ def read_documents(path: Path) -> Iterator[Document]:
     """
     task = task_name(path)
     empty = True
-    texts = _jsonl(path) if path.suffix == ".jsonl" else _plain(path)
+    texts = _jsonl(path) if path.suffix == ".jsonl" else paragraphs(path, ProbeError)
     for text in texts:
         if text.strip():
             empty = False
@@ -77,38 +77,8 @@ def read_documents(path: Path) -> Iterator[Document]:
         )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                yield number, raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ProbeError(
-                    f"{path} line {number} is not UTF-8 ({error.reason}); save the file as UTF-8"
-                ) from error
-
-
 def _jsonl(path: Path) -> Iterator[str]:
-    form = 'each line must be an object such as {"text": "..."}'
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ProbeError(f"{path} line {number} is no JSON ({error}); {form}") from error
+    for number, record in json_lines(path, ProbeError):
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise ProbeError(f'{path} line {number} has no "text"; {form}')
+            raise ProbeError(f'{path} line {number} has no "text"; {FORM}')
         yield record["text"]
-
-
-def _plain(path: Path) -> Iterator[str]:
-    block: list[str] = []
-    for _number, line in _lines(path):
-        if line.strip():
-            block.append(line)
-        elif block:
-            yield "".join(block).rstrip("\n")
-            block = []
-    if block:
-        yield "".join(block).rstrip("\n")

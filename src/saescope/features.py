@@ -8,13 +8,12 @@ import pandas as pd
 
 from saescope.codes import Codes
 from saescope.config import MetricsConfig
-from saescope.stats.density import feature_statistics, supported
+from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
 from saescope.stats.specialization_summary import SpecializationSummary, summarise_specialization
 
 # The same edges in every run, so that histograms of different runs can be laid over each other.
 SI_EDGES = np.linspace(0.0, 1.0, 51)
-LOG_DENSITY_EDGES = np.linspace(-7.0, 0.0, 71)
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
 
 COUNTS = ("features/num_latents", "features/supported", "q/n_edges", "q/null_edges", "q/n_communities")
@@ -131,13 +130,11 @@ def _feature_table(
 
 def _histograms(codes: Codes, live_F: Any, si: SpecializationSummary) -> dict[str, dict[str, list[float]]]:
     alive = codes.count_F > 0
+    density_counts, density_edges = log10_density_histogram(codes.count_F, codes.num_tokens)
     counts = {
         "si": (SI_EDGES, np.histogram(np.clip(si.si[live_F], 0, 1), SI_EDGES)[0]),
         "si_null_draws": (SI_EDGES, si.null_draw_counts),
-        "log10_density": (
-            LOG_DENSITY_EDGES,
-            np.histogram(np.log10(codes.count_F[alive] / codes.num_tokens), LOG_DENSITY_EDGES)[0],
-        ),
+        "log10_density": (density_edges, density_counts),
         "log10_max_act": (LOG_ACT_EDGES, np.histogram(np.log10(codes.max_act_F[alive]), LOG_ACT_EDGES)[0]),
     }
     return {name: {"edges": edges.tolist(), "counts": n.tolist()} for name, (edges, n) in counts.items()}

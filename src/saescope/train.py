@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,8 @@ def train_sae(
     log.info(
         "training: %d latents, k %d, %d steps of %d tokens", width, cfg.sae.k, steps, per_batch * ctx_len
     )
-    with TrainingLog(home / "history.csv", steps, tracker) as history:
+    in_use = source if isinstance(source, CachedActivations) else nullcontext()
+    with in_use, TrainingLog(home / "history.csv", steps, tracker) as history:
         trained = fit(
             module,
             batches,

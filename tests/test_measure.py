@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from saescope.activations import LiveWindows
+from saescope.capture import Capture
 from saescope.config import HookpointConfig, ModelConfig, ProbesConfig, RuntimeConfig, SaeConfig
 from saescope.errors import ModelError
 from saescope.extract import Engine, splice_windows
@@ -22,14 +24,9 @@ def make_engine(model_folder, sae, probes, *, batch_tokens=600, devices=1, layer
     windows = tokenize_probes(
         ProbesConfig("folder", path=str(probes), ctx_len=64, **probe_values), lm.tokenizer
     )
-    return Engine(
-        lm.model,
-        hookpoint,
-        sae,
-        windows,
-        Hardware("cpu", torch.float32, batch_tokens),
-        RuntimeConfig("cpu", devices=devices),
-    )
+    source = LiveWindows(Capture(lm.model, hookpoint), windows, batch_tokens, "cpu", 32)
+    machine = Hardware("cpu", torch.float32, batch_tokens)
+    return Engine(lm.model, hookpoint, sae, windows, machine, RuntimeConfig("cpu", devices=devices), source)
 
 
 @pytest.fixture

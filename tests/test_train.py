@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import wandb
@@ -103,7 +105,8 @@ def test_trains_measures_and_saves(saescope, here, tmp_path):
         (["corpus.path=nowhere"], ["nowhere"]),
         (["sae.batch_tokens=10000000"], ["training tokens", "needed"]),
         (["sae.lr=1e30", "sae.optimizer=adam", "sae.lr_warmup_steps=0"], ["loss", "smaller lr"]),
-        (["runtime.devices=2"], ["runtime.devices=1"]),
+        (["runtime.devices=9"], ["9 processes cannot share"]),
+        (["runtime.num_nodes=2"], ["runtime.num_nodes=1"]),
         (["corpus.ctx_len=4096"], ["exceeds the model's context of 128"]),
     ],
 )
@@ -112,6 +115,53 @@ def test_errors_are_one_line(saescope, here, args, words):
     assert code == 1
     assert err.count("\n") == 1, err
     assert all(word in err for word in words), err
+
+
+def test_two_processes_train_and_measure_as_one(saescope, here, tmp_path):
+    assert saescope(*here, "hydra.run.dir=one")[0] == 0
+    # trainings are found by what they compute, not by how many processes do it
+    (tmp_path / "outputs").rename(tmp_path / "first")
+    assert saescope(*here, "hydra.run.dir=two", "runtime.devices=2")[0] == 0
+    one, two = (pd.read_csv(tmp_path / name / "history.csv") for name in ("one", "two"))
+    assert one.step.tolist() == two.step.tolist()
+    np.testing.assert_allclose(two.loss, one.loss, rtol=1e-5)
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
+    measured = [k for k in metrics[0] if k.startswith(("si/", "q/", "sae/", "features/"))]
+    assert len(measured) > 30
+    for key in measured:
+        assert metrics[1][key] == pytest.approx(metrics[0][key], rel=1e-3, abs=1e-3), key
+
+
+def test_a_second_job_skips_the_language_model(saescope, here, caplog):
+    """Training text and probes: the second SAE is trained and measured on what the first job captured."""
+    _, first, _ = saescope(*here, "hydra.run.dir=one")
+    assert [word in first for word in ("cache: miss", "cache: hit")] == [True, False]
+    _, second, _ = saescope(*here, "hydra.run.dir=two", "sae.k=4")
+    assert second.count("cache: hit") == 2
+    assert "cache: miss" not in second
+    assert "shards written" not in second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_sigterm_saves_and_the_same_command_goes_on(here, tmp_path, devices):
+    command = [sys.executable, "-m", "saescope", *here, "sae.tokens=60000", "sae.save_every=100000",
+               "hydra.run.dir=run", f"runtime.devices={devices}"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    history = None
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not history:
+        time.sleep(0.1)
+        history = [p for p in tmp_path.glob("outputs/.trainings/*/history.csv") if p.stat().st_size > 500]
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    assert list(tmp_path.glob("outputs/.trainings/*/checkpoint.pt"))
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "resuming SAE training at step" in done.stdout
+    steps = int(re.search(r"(\d+) steps of", done.stdout)[1])
+    assert steps > 100
+    assert pd.read_csv(tmp_path / "run/history.csv").step.tolist() == list(range(1, steps + 1))
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from saescope.accumulators import CodeRows
+from saescope.activations import ActivationSource
 from saescope.codes import Codes, assemble
 from saescope.config import RuntimeConfig
 from saescope.errors import ConfigError
@@ -41,12 +42,14 @@ class Engine:
     windows: Windows
     hardware: Hardware
     runtime: RuntimeConfig
+    source: ActivationSource
+    """Activations of the windows at the hookpoint."""
     logger: Logger | None = None
 
     def extract(self) -> tuple[Codes, Sums]:
         """Codes of every counted token, and reconstruction sums per task."""
         made = self._batches(np.arange(len(self.windows.ids)))
-        module = Extraction(self.model, self.hookpoint, self.sae, self.windows, made)
+        module = Extraction(self.model, self.hookpoint, self.sae, self.windows, made, self.source)
         found = self._run(module, "extract")
         rows = CodeRows(*(found[name] for name in CodeRows._fields))
         sums = {name: value for name, value in found.items() if name not in CodeRows._fields}

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from saescope.accumulators import CodeLists, ReconstructionSums
+from saescope.activations import ActivationSource
 from saescope.capture import Capture
 from saescope.errors import ModelError
 from saescope.hookpoints import Hookpoint
@@ -44,18 +45,26 @@ class BatchModule(LightningModule):
 
 
 class Extraction(BatchModule):
-    """Capture → encode → decode over all probe tokens; fills the sums and the codes."""
+    """Activations → encode → decode over all probe tokens; fills the sums and the codes."""
 
     def __init__(
-        self, model: Any, hookpoint: Hookpoint, sae: Sae, windows: Windows, batches: list[Batch]
+        self,
+        model: Any,
+        hookpoint: Hookpoint,
+        sae: Sae,
+        windows: Windows,
+        batches: list[Batch],
+        source: ActivationSource,
     ) -> None:
+        """`source` has one row per window."""
         super().__init__(model, hookpoint, sae, windows, batches)
+        self.source = source
         self.reconstruction = ReconstructionSums(len(windows.tasks), sae.d_in)
         self.codes = CodeLists()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch."""
-        x_ND = self.capture(batch.input_ids_BT)[batch.counted_BT].float()
+        x_ND = self.source.read(batch.window_B.cpu().numpy()).to(self.device).float()
         if not torch.isfinite(x_ND).all():
             raise ModelError(
                 f"NaN or infinite activations at {self.capture.hookpoint.label}; the model overflows in this "

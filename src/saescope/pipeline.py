@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from saescope import __version__, hardware, models, sae
+from saescope.activations import ActivationStore, LiveWindows
 from saescope.capture import Capture
 from saescope.config import AppConfig
 from saescope.errors import ConfigError
@@ -88,11 +89,12 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     hookpoint, windows = prepared.hookpoint, prepared.windows
     d_in = Capture(lm.model, hookpoint).width()
     log.info("hookpoint %s (%s %s), width %d", hookpoint.label, hookpoint.kind, hookpoint.side, d_in)
+    store = ActivationStore(cfg.runtime.cache, cfg.runtime.cache_gb, lm.model, machine.dtype)
     coder: Sae
     if cfg.sae.source == "train":
         from saescope.train import train_sae
 
-        coder = train_sae(cfg, lm, hookpoint, d_in, machine, run_dir, tracker)
+        coder = train_sae(cfg, lm, hookpoint, d_in, machine, store, run_dir, tracker)
     else:
         coder = sae.load(
             cfg.sae,
@@ -107,9 +109,12 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     tags = [Path(lm.name).name, hookpoint.label, cfg.sae.source]
     tracker.describe(name, tags, provenance)
 
-    engine = Engine(lm.model, hookpoint, coder, windows, machine, cfg.runtime, tracker.logger())
     extracting = time.perf_counter()
-    codes, sums = engine.extract()
+    live = LiveWindows(Capture(lm.model, hookpoint), windows, machine.batch_tokens, machine.device, d_in)
+    alone = cfg.runtime.devices * cfg.runtime.num_nodes == 1
+    with store.opened(live, hookpoint, windows, fill=alone, missing="model, probes") as source:
+        engine = Engine(lm.model, hookpoint, coder, windows, machine, cfg.runtime, source, tracker.logger())
+        codes, sums = engine.extract()
     extract_s = time.perf_counter() - extracting
     log.info(
         "extracted %d tokens in %.1f s (%.0f tokens/s)",

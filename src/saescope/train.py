@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,8 @@ from torch import Tensor
 
 from saescope.activations import (
     ActivationSource,
-    CachedActivations,
+    ActivationStore,
     LiveActivations,
-    activation_key,
-    model_digest,
-    open_cache,
     row_order,
 )
 from saescope.capture import Capture
@@ -45,7 +42,7 @@ TRAININGS = Path("outputs") / ".trainings"
 
 
 class RowBatches:
-    """Whole rows of an activation source in a fixed order, as batches [rows × ctx_len, d_in]."""
+    """Whole rows of an activation source in a fixed order, as batches [N, d_in]."""
 
     def __init__(self, source: ActivationSource, order: np.ndarray[Any, Any], rows: int) -> None:
         self.source, self.order, self.rows = source, order, rows
@@ -53,11 +50,11 @@ class RowBatches:
     def __len__(self) -> int:
         return len(self.order) // self.rows
 
-    def iter_from(self, step: int) -> Any:
-        """Batches from `step` on; earlier ones are not computed."""
+    def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
+        """Batches from `step` on, or one process's rows of them; nothing else is computed."""
         for at in range(step, len(self)):
-            rows = self.source.read(self.order[at * self.rows : (at + 1) * self.rows])
-            yield rows.flatten(0, 1).float()
+            rows = self.order[at * self.rows : (at + 1) * self.rows]
+            yield self.source.read(np.array_split(rows, world)[rank]).float()
 
 
 def recipe_of(cfg: AppConfig) -> Recipe:
@@ -75,6 +72,7 @@ def train_sae(
     hookpoint: Hookpoint,
     d_in: int,
     machine: Hardware,
+    store: ActivationStore,
     run_dir: Path,
     tracker: Tracker,
 ) -> CoderSae:
@@ -84,9 +82,9 @@ def train_sae(
     """
     if hookpoint.side != "output":
         raise ConfigError(f"sae=train needs a module's output; {hookpoint.label} is an input")
-    if cfg.runtime.devices * cfg.runtime.num_nodes > 1:
+    if cfg.runtime.num_nodes > 1:
         raise ConfigError(
-            "sae=train runs in one process; set runtime.devices=1 (sae=hub measures the result on several)"
+            "sae=train runs on one machine; set runtime.num_nodes=1 (runtime.devices may be more)"
         )
     start, width = _start(cfg, d_in, hookpoint)
     recipe = recipe_of(cfg)
@@ -96,30 +94,31 @@ def train_sae(
     if limit is not None and ctx_len > limit:
         raise ConfigError(f"corpus.ctx_len={ctx_len} exceeds the model's context of {limit} tokens")
     per_batch = max(1, cfg.sae.batch_tokens // ctx_len)
-    cache = open_cache(cfg.runtime.cache, cfg.runtime.cache_gb)
-    folder = cache.tokens_folder if cache else None
+    if per_batch < cfg.runtime.devices:
+        raise ConfigError(
+            f"sae.batch_tokens={cfg.sae.batch_tokens} is {per_batch} rows of corpus.ctx_len={ctx_len}, which "
+            f"{cfg.runtime.devices} processes cannot share; raise it, or lower runtime.devices"
+        )
+    folder = store.cache.tokens_folder if store.cache else None
     rows = token_rows(cfg.corpus, lm.tokenizer, cfg.sae.tokens, folder, at_least=per_batch * ctx_len)
     capture = Capture(lm.model, hookpoint)
-    model = model_digest(lm.model)
     live = LiveActivations(capture, rows.train, machine.batch_tokens // ctx_len, machine.device, d_in)
-    source: ActivationSource = live
-    if cache:
-        key = activation_key(model, hookpoint, rows.train, d_in, machine.dtype)
-        source = CachedActivations(cache, key, live, fall_back=True)
-    batches = RowBatches(source, row_order(len(rows.train), cfg.sae.data_seed), per_batch)
 
-    home = TRAININGS / _identity(cfg, model, rows, hookpoint, machine)
+    home = TRAININGS / _identity(cfg, store.model, rows, hookpoint, machine)
     coder = start or new_coder(d_in, width, recipe)
-    steps = len(batches)
+    steps = len(rows.train) // per_batch
     module = SaeTraining(coder, recipe, total_steps=steps, finetune=start is not None)
     log.info(
         "training: %d latents, k %d, %d steps of %d tokens", width, cfg.sae.k, steps, per_batch * ctx_len
     )
-    in_use = source if isinstance(source, CachedActivations) else nullcontext()
-    with in_use, TrainingLog(home / "history.csv", steps, tracker) as history:
+    alone = cfg.runtime.devices == 1
+    with (
+        store.opened(live, hookpoint, rows.train, fill=alone, missing="model, training text") as source,
+        TrainingLog(home / "history.csv", steps, tracker) as history,
+    ):
         trained = fit(
             module,
-            batches,
+            RowBatches(source, row_order(len(rows.train), cfg.sae.data_seed), per_batch),
             checkpoint_path=home / "checkpoint.pt",
             save_every=cfg.sae.save_every,
             accelerator={"cuda": "gpu"}.get(machine.device, machine.device),
@@ -153,10 +152,10 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
     """FVU over held-out text, variance pooled over all of it in float64."""
     n, err2, x2 = 0, 0.0, 0.0
     total_D: Tensor = torch.zeros(sae.d_in, dtype=torch.float64)
-    for at in range(0, source.num_rows, rows_at_once):
-        chosen = np.arange(at, min(at + rows_at_once, source.num_rows))
+    rows = np.arange(len(source.sizes_R))
+    for chosen in np.split(rows, range(rows_at_once, len(rows), rows_at_once)):
         with torch.inference_mode():
-            x_ND = source.read(chosen).flatten(0, 1).float().to(sae.coder.b_dec.device)
+            x_ND = source.read(chosen).float().to(sae.coder.b_dec.device)
             error_ND = (x_ND - sae.decode(sae.encode(x_ND))).double()
         n += len(x_ND)
         err2 += float(error_ND.pow(2).sum())

@@ -1,22 +1,15 @@
 """What a training says while it runs: `history.csv`, the tracker's curves, progress with time left."""
 
 import csv
-import logging
-import sys
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
+from saescope.meter import Meter
 from saescope.tracking.wandb_run import Tracker
-
-log = logging.getLogger(__name__)
 
 COLUMNS = ("step", "tokens_seen", "loss", "fvu", "auxk", "multi_topk_fvu", "l0", "dead_frac", "lr", "k")
 CURVES = ("loss", "fvu", "auxk", "l0", "dead_frac", "lr")
-SAID_EVERY_S = 30.0
 
 
 class TrainingLog:
@@ -26,39 +19,29 @@ class TrainingLog:
         """`points`: rows written at most, evenly spaced over `steps`."""
         self.path, self.steps, self.tracker = path, steps, tracker
         self.every = max(1, steps // points)
-        self.started = self.said = time.monotonic()
-        self.first: int | None = None
+        self.meter: Meter | None = None
 
     def __enter__(self) -> "TrainingLog":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.bar = tqdm(
-            total=self.steps, desc="train", unit="step", disable=not sys.stderr.isatty(), leave=False
-        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.close()
+        if self.meter is not None:
+            self.meter.close()
 
     def step(self, metrics: dict[str, float]) -> None:
         """Take up the metrics of one step."""
         step = int(metrics["step"])
-        if self.first is None:
-            self.first = step
+        if self.meter is None:
+            self.meter = Meter("train", self.steps, "steps", start=step - 1)
             self._keep_before(step)
-        self.bar.update(step - self.bar.n)
-        self.bar.set_postfix(fvu=f"{metrics['fvu']:.4f}", refresh=False)
         if step % self.every == 0 or step == self.steps:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerow([metrics[column] for column in COLUMNS])
             self.tracker.curves({f"train/{key}": metrics[key] for key in CURVES}, int(metrics["tokens_seen"]))
-        now = time.monotonic()
-        if self.bar.disable and now - self.said > SAID_EVERY_S:
-            self.said = now
-            rate = (step - self.first + 1) / (now - self.started)
-            left = (self.steps - step) / rate
-            log.info("train: step %d of %d, FVU %.4f, %.0f s left", step, self.steps, metrics["fvu"], left)
+        self.meter.advance(step - self.meter.done, f"FVU {metrics['fvu']:.4f}")
 
     def _keep_before(self, step: int) -> None:
         """A resumed training repeats the steps after its checkpoint; their old rows go."""

@@ -45,12 +45,12 @@ def test_cached_values_are_live_values(tmp_path: Path, dtype: str):
     with cached(tmp_path, CountingCapture(), rows, dtype=dtype) as source:
         first, again = source.read(ORDER), source.read(ORDER)
     assert first.dtype is getattr(torch, dtype)
-    assert first.shape == (23, CTX, WIDTH)
+    assert first.shape == (23 * CTX, WIDTH)
     assert torch.equal(first, wanted)
     assert torch.equal(again, wanted)
     with cached(tmp_path, CountingCapture(), rows, dtype=dtype) as source:
-        assert torch.equal(source.read(ORDER[:4]), wanted[:4])
-        assert source.read(ORDER[:0]).shape == (0, CTX, WIDTH)
+        assert torch.equal(source.read(ORDER[:4]), wanted[: 4 * CTX])
+        assert source.read(ORDER[:0]).shape == (0, WIDTH)
         with pytest.raises(IndexError):
             source.read(np.array([23]))
 
@@ -82,7 +82,7 @@ def test_only_missing_shards_are_built(tmp_path: Path):
     with cached(tmp_path, capture, token_table()) as source:
         source.build(seen.append)
     assert capture.rows == 15
-    assert seen == [5, 10, 15, 20, 23]
+    assert seen == [5 * CTX] * 3
 
 
 def test_concurrent_jobs_on_a_cold_cache_finish_with_one_set_of_shards(tmp_path: Path):

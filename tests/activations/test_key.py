@@ -5,10 +5,19 @@ import pytest
 import torch
 
 from saescope import models
-from saescope.activations import LiveActivations, activation_key, model_digest, row_order
+from saescope.activations import (
+    ActivationCache,
+    CachedActivations,
+    LiveActivations,
+    LiveWindows,
+    activation_key,
+    model_digest,
+    row_order,
+)
 from saescope.capture import Capture
-from saescope.config import HookpointConfig, ModelConfig
+from saescope.config import HookpointConfig, ModelConfig, ProbesConfig
 from saescope.hookpoints import resolve
+from saescope.text.windows import tokenize_probes
 
 ROWS = np.random.default_rng(0).integers(0, 400, (9, 16)).astype(np.int32)
 
@@ -64,15 +73,44 @@ def test_live_activations_can_be_trained_on(model_folder: Path, dtype: torch.dty
     model = load(model_folder, dtype=dtype)
     capture = Capture(model, resolve(HookpointConfig("resid", layer=1), model))
     live = LiveActivations(capture, ROWS, 4, "cpu")
-    assert (live.num_rows, live.d_in) == (9, 32)
+    assert (live.sizes_R.tolist(), live.d_in) == ([16] * 9, 32)
     values = live.read(np.array([8, 0, 3, 3, 5]))
     assert values.dtype is dtype
     wanted = capture(torch.from_numpy(ROWS[[8, 0, 3, 3, 5]].astype(np.int64)))
-    torch.testing.assert_close(values, wanted)
+    torch.testing.assert_close(values, wanted.flatten(0, 1))
     weight = torch.zeros(32, 4, requires_grad=True, dtype=dtype)
     (values @ weight).sum().backward()
     assert weight.grad is not None
-    assert live.read(np.array([], dtype=np.int64)).shape == (0, 16, 32)
+    assert live.read(np.array([], dtype=np.int64)).shape == (0, 32)
+
+
+def test_windows_are_rows_of_any_length(model_folder: Path, probes: Path, tmp_path: Path):
+    """Cached and live give the counted tokens of each window, in the order asked for."""
+    model = load(model_folder)
+    hookpoint = resolve(HookpointConfig("resid", layer=1), model)
+    tokenizer = models.load_tokenizer(ModelConfig(name=str(model_folder)))
+    windows = tokenize_probes(ProbesConfig("folder", path=str(probes), ctx_len=48), tokenizer)
+    windows.counted[3][:] = False
+    live = LiveWindows(Capture(model, hookpoint), windows, 200, "cpu", 32)
+    order = np.random.default_rng(0).permutation(len(windows.ids))[:40]
+    wanted = []
+    for w in order:
+        ids = torch.from_numpy(windows.ids[w].astype(np.int64))[None]
+        with torch.inference_mode():
+            hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[2][0]
+        wanted.append(hidden[torch.from_numpy(windows.counted[w])])
+    values = live.read(order)
+    torch.testing.assert_close(values, torch.cat(wanted))
+    key = activation_key("m", hookpoint, windows, 32, torch.float32)
+    for _ in range(2):
+        cache = ActivationCache(tmp_path, 1)
+        with CachedActivations(cache, key, live, shard_bytes=20_000) as source:
+            assert source.layout.num_shards > 5
+            torch.testing.assert_close(source.read(order), values)
+            assert source.sizes_R[3] == 0
+    assert source.built == 0
+    windows.counted[5][-1] = False
+    assert activation_key("m", hookpoint, windows, 32, torch.float32).digest != key.digest
 
 
 def test_row_order():

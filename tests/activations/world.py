@@ -41,7 +41,7 @@ def token_table(rows: int = 23, seed: int = 0) -> np.ndarray:
 
 def make_key(rows: np.ndarray, **changes: Any) -> ActivationKey:
     values = {"model": "m", "hookpoint": "layers.1:output", "d_in": WIDTH, "dtype": "float32", **changes}
-    return ActivationKey(rows=rows_digest(rows), num_rows=len(rows), ctx_len=CTX, **values)
+    return ActivationKey(rows=rows_digest(rows), num_rows=len(rows), tokens=rows.size, **values)
 
 
 def cached(

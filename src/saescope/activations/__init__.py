@@ -1,18 +1,21 @@
-"""Activations of packed rows: on the fly, or from a cache on disk that all jobs share."""
+"""Activations of training rows and probe windows: on the fly, or from a cache on disk that all jobs share."""
 
 from saescope.activations.cache import ActivationCache, open_cache
 from saescope.activations.cached import CachedActivations
 from saescope.activations.errors import CacheError
 from saescope.activations.key import ActivationKey, activation_key, model_digest
-from saescope.activations.source import ActivationSource, LiveActivations, row_order
+from saescope.activations.source import ActivationSource, LiveActivations, LiveWindows, row_order
+from saescope.activations.store import ActivationStore
 
 __all__ = [
     "ActivationCache",
     "ActivationKey",
     "ActivationSource",
+    "ActivationStore",
     "CacheError",
     "CachedActivations",
     "LiveActivations",
+    "LiveWindows",
     "activation_key",
     "model_digest",
     "open_cache",

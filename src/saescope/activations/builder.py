@@ -35,6 +35,8 @@ class ShardBuilder:
         """False once the cap or the disk is full: from then on the rest is computed on the fly."""
         self.built = 0
         """Shards written …"""
+        self.built_bytes = 0
+        """… their bytes …"""
         self.built_s = 0.0
         """… and the seconds of language model that took."""
         self._told = 0
@@ -73,11 +75,10 @@ class ShardBuilder:
         if self.built == self._told:
             return
         self._told = self.built
-        gb = self.built * self.layout.rows_per_shard * self.layout.row_bytes / 1e9
         log.info(
             "activation cache: %d shards written (%.2f GB, %.1f s of language model)",
             self.built,
-            min(gb, self.layout.total_bytes / 1e9),
+            self.built_bytes / 1e9,
             self.built_s,
         )
 
@@ -98,6 +99,7 @@ class ShardBuilder:
                 crc = shard.write_data(file, values)
         shard.write_index(crc, build_s)
         self.built += 1
+        self.built_bytes += shard.num_bytes
         self.built_s += build_s
         log.debug("activation cache: shard %d written", shard.number)
 

@@ -4,7 +4,9 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +49,8 @@ class CachedActivations:
         self.key = key
         self.live = live
         self.fall_back = fall_back
-        self.layout = Layout(key, shard_bytes)
+        self.shard_bytes = shard_bytes
+        self.layout = Layout(key, live.sizes_R, shard_bytes)
         self.saved_s = 0.0
         """Seconds of language model that the shards found on disk have cost their writers."""
         self._touched = time.monotonic()
@@ -57,10 +60,15 @@ class CachedActivations:
         self.builder = ShardBuilder(cache, self._entry, self.layout, live, fall_back)
         self._log_state()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Locks and open files stay behind: another process opens the same key for itself."""
+        return _reopened, (self.cache.root, self.cache.cap_bytes, self.key, self.live, self.fall_back,
+                           self.shard_bytes)  # fmt: skip
+
     @property
-    def num_rows(self) -> int:
-        """R."""
-        return self.key.num_rows
+    def sizes_R(self) -> Indices:
+        """Counted tokens of each row."""
+        return self.layout.sizes_R
 
     @property
     def d_in(self) -> int:
@@ -73,36 +81,47 @@ class CachedActivations:
         return self.builder.built
 
     def read(self, rows: Indices) -> Tensor:
-        """Activations [len(rows), ctx_len, d_in] on the CPU, in the key's dtype; every row checked.
+        """Activations [N, d_in] of the rows' tokens on the CPU, in the key's dtype; every row checked.
 
         Raises IndexError for a row that is not there, CacheError when the disk is full or does not keep data.
         """
         rows = np.asarray(rows, dtype=np.int64)
-        if len(rows) and not (rows.min() >= 0 and rows.max() < self.num_rows):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.num_rows}")
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.key.num_rows):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.key.num_rows}")
         if time.monotonic() - self._touched > TOUCH_S:
             self._touched = time.monotonic()
             self.cache.touch(self._entry)
-        out = torch.empty((len(rows), self.key.ctx_len, self.d_in), dtype=self.key.torch_dtype)
-        shard_of = rows // self.layout.rows_per_shard
+        sizes = self.sizes_R[rows]
+        starts = np.cumsum(sizes) - sizes
+        out = torch.empty((int(sizes.sum()), self.d_in), dtype=self.key.torch_dtype)
+        shard_of = self.layout.shard_of_R[rows]
         touched = [int(n) for n in np.unique(shard_of)]
         self._ensure(touched)
         absent = []
         for number in touched:
-            positions = np.flatnonzero(shard_of == number)
-            if not self._copy(number, rows, positions, out):
-                absent.append(positions)
+            mine = np.flatnonzero(shard_of == number)
+            if not self._copy(number, rows[mine], starts[mine], out):
+                absent.append(mine)
         if absent:  # in one call: the language model likes large batches
-            positions = np.concatenate(absent)
-            out[positions] = self.live.read(rows[positions]).to("cpu", self.key.torch_dtype)
+            mine = np.concatenate(absent)
+            at = np.concatenate([np.arange(starts[n], starts[n] + sizes[n]) for n in mine])
+            out[torch.from_numpy(at)] = self.live.read(rows[mine]).to("cpu", self.key.torch_dtype)
         return out
 
+    @property
+    def missing_tokens(self) -> int:
+        """Tokens in shards that are not on disk yet."""
+        gone = [shard.rows for shard in self._shards if shard.index() is None]
+        return int(sum(self.sizes_R[rows.start : rows.stop].sum() for rows in gone))
+
     def build(self, progress: Callable[[int], None] | None = None) -> None:
-        """Write all missing shards now, in order; `progress` is told how many rows have been seen to."""
+        """Write all missing shards now, in order; `progress` is told the tokens of each when it is there."""
         for shard in self._shards:
+            if self._opened(shard.number) is not None or not self.builder.storing:
+                continue
             self._ensure([shard.number], wait=False)
             if progress is not None:
-                progress(shard.rows.stop)
+                progress(int(self.sizes_R[shard.rows.start : shard.rows.stop].sum()))
         self._ensure(range(len(self._shards)))
         self.builder.log_built()
 
@@ -121,8 +140,8 @@ class CachedActivations:
     ) -> None:
         self.close()
 
-    def _copy(self, number: int, rows: Indices, positions: Indices, out: Tensor) -> bool:
-        """Fill `out[positions]` with rows of one shard; False when it cannot be had from disk."""
+    def _copy(self, number: int, rows: Indices, starts: Indices, out: Tensor) -> bool:
+        """Read rows of one shard into `out` from `starts` on; False when it cannot be had from disk."""
         for _ in range(ATTEMPTS):
             opened = self._opened(number)
             if opened is None:
@@ -131,7 +150,7 @@ class CachedActivations:
                 self.builder.build(self._shards[number], wait=True)
                 continue
             try:
-                opened.take(rows[positions] - opened.shard.rows.start, out, positions)
+                opened.take(rows, out, starts)
                 return True
             except DamagedShardError as error:
                 log.warning("activation cache: shard %d is damaged (%s); it is built again", number, error)
@@ -187,3 +206,10 @@ class CachedActivations:
             self._entry,
             f"; saves {self.saved_s:.1f} s of language model" if indices else "",
         )
+
+
+def _reopened(
+    root: Path, cap_bytes: int, key: ActivationKey, live: ActivationSource, fall_back: bool, shard_bytes: int
+) -> CachedActivations:
+    cache = ActivationCache(root, cap_bytes / 1e9)
+    return CachedActivations(cache, key, live, fall_back=fall_back, shard_bytes=shard_bytes)

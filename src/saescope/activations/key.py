@@ -13,8 +13,9 @@ from torch import Tensor
 from saescope.hookpoints import Hookpoint
 from saescope.text.packing import Ids
 from saescope.text.token_rows import rows_digest
+from saescope.text.windows import Windows
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the layout of the shards or the meaning of their values changes."""
 
 VOLATILE = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype", "_commit_hash")
@@ -29,13 +30,13 @@ class ActivationKey:
     """Hash of the weights as loaded (their precision included) and of the configuration."""
 
     rows: str
-    """Hash of the token ids, which stands for corpus, tokenizer, split and number of rows."""
+    """Hash of the token ids and of which of them count: stands for text, tokenizer, split and windows."""
 
     hookpoint: str
     """Module and side."""
 
     num_rows: int
-    ctx_len: int
+    tokens: int
     d_in: int
 
     dtype: str
@@ -59,22 +60,33 @@ class ActivationKey:
 
 
 def activation_key(
-    model: str, hookpoint: Hookpoint, rows: Ids, d_in: int, dtype: torch.dtype
+    model: str, hookpoint: Hookpoint, rows: Ids | Windows, d_in: int, dtype: torch.dtype
 ) -> ActivationKey:
-    """The address of `hookpoint`'s activations over `rows` [R, ctx_len], stored in `dtype`.
+    """The address of `hookpoint`'s activations over packed rows [R, ctx_len] or probe windows.
 
-    `model` is a `model_digest`.
+    `model` is a `model_digest`; `dtype` is how activations are stored.
     """
-    num_rows, ctx_len = rows.shape
+    if isinstance(rows, Windows):
+        digest, num_rows, tokens = windows_digest(rows), len(rows.ids), rows.num_tokens
+    else:
+        digest, num_rows, tokens = rows_digest(rows), len(rows), rows.size
     return ActivationKey(
         model=model,
-        rows=rows_digest(rows),
+        rows=digest,
         hookpoint=f"{hookpoint.name}:{hookpoint.side}",
         num_rows=num_rows,
-        ctx_len=ctx_len,
+        tokens=tokens,
         d_in=d_in,
         dtype=str(dtype).removeprefix("torch."),
     )
+
+
+def windows_digest(windows: Windows) -> str:
+    """Hash of the tokens of all windows and of which of them count."""
+    digest = hashlib.sha256()
+    for ids, counted in zip(windows.ids, windows.counted, strict=True):
+        digest.update(f"{len(ids)}".encode() + ids.tobytes() + counted.tobytes())
+    return digest.hexdigest()
 
 
 def model_digest(model: Any) -> str:

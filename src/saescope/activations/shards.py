@@ -8,7 +8,6 @@ import contextlib
 import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,37 +32,38 @@ class DamagedShardError(Exception):
     """A shard's file is not what was written; caught by the cache, which builds it again."""
 
 
-@dataclass(frozen=True)
 class Layout:
-    """Which rows lie in which shard."""
+    """Which rows lie in which shard, and where."""
 
-    key: ActivationKey
-    shard_bytes: int = SHARD_BYTES
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row [ctx_len, d_in]."""
-        return self.key.ctx_len * self.key.d_in * self.key.torch_dtype.itemsize
-
-    @property
-    def rows_per_shard(self) -> int:
-        """Rows of every shard but the last."""
-        return max(1, self.shard_bytes // self.row_bytes)
+    def __init__(self, key: ActivationKey, sizes_R: Indices, shard_bytes: int = SHARD_BYTES) -> None:
+        self.key = key
+        self.sizes_R = sizes_R
+        """Tokens of each row."""
+        self.bytes_R = sizes_R * (key.d_in * key.torch_dtype.itemsize)
+        self.end_R = np.cumsum(self.bytes_R)
+        # a shard takes the rows that begin in its span, so it may end one row later
+        begun = (self.end_R - self.bytes_R) // shard_bytes
+        first, self.shard_of_R = np.unique(begun, return_inverse=True, return_index=True)[1:]
+        self._bounds = [*first.tolist(), len(sizes_R)]
 
     @property
     def num_shards(self) -> int:
         """Shards that hold all rows."""
-        return -(-self.key.num_rows // self.rows_per_shard)
+        return len(self._bounds) - 1
 
     @property
     def total_bytes(self) -> int:
         """Bytes of all activations."""
-        return self.key.num_rows * self.row_bytes
+        return int(self.bytes_R.sum())
 
     def rows(self, shard: int) -> range:
         """Row numbers of a shard."""
-        start = shard * self.rows_per_shard
-        return range(start, min(start + self.rows_per_shard, self.key.num_rows))
+        return range(self._bounds[shard], self._bounds[shard + 1])
+
+    def offset(self, row: int) -> int:
+        """Byte in its shard's file where a row begins."""
+        first = self._bounds[self.shard_of_R[row]]
+        return int(self.end_R[row] - self.bytes_R[row] - self.end_R[first] + self.bytes_R[first])
 
 
 class Shard:
@@ -80,7 +80,7 @@ class Shard:
     @property
     def num_bytes(self) -> int:
         """Size of the data file."""
-        return len(self.rows) * self.layout.row_bytes
+        return int(self.layout.bytes_R[self.rows.start : self.rows.stop].sum())
 
     def index(self) -> dict[str, Any] | None:
         """`{"crc": [one per row], "build_s": seconds}`; None when the shard is missing or not whole."""
@@ -107,12 +107,14 @@ class Shard:
         return True
 
     def write_data(self, file: BinaryIO, values: Tensor) -> list[int]:
-        """Write `values` [rows, ctx_len, d_in]; the checksum of each row."""
+        """Write `values` [N, d_in], the tokens of all its rows; the checksum of each row."""
         storage = _as_storage(values.contiguous())
+        ends = np.cumsum(self.layout.sizes_R[self.rows.start : self.rows.stop])
         crc = []
-        for row in storage:
-            file.write(row.data)
-            crc.append(zlib.crc32(row.data))
+        for row in np.split(storage, ends[:-1]):
+            data = row.data.cast("B") if row.size else b""
+            file.write(data)
+            crc.append(zlib.crc32(data))
         return crc
 
     def write_index(self, crc: Sequence[int], build_s: float) -> None:
@@ -146,26 +148,27 @@ class OpenShard:
         """Close the file."""
         self.file.close()
 
-    def take(self, local: Indices, out: Tensor, positions: Indices) -> None:
-        """Read rows `local` of the shard into `out[positions]`.
+    def take(self, rows: Indices, out: Tensor, starts: Indices) -> None:
+        """Read `rows` into `out` [N, d_in], each from the token in `starts` on.
 
-        Raises DamagedShardError for a row that is not what was written; `out[positions]` is undefined then.
+        Raises DamagedShardError for a row that is not what was written; its part of `out` is undefined then.
         """
         target = _as_storage(out)
-        for row, position in zip(local.tolist(), positions.tolist(), strict=True):
-            self._read(row, memoryview(target[position]).cast("B"))
+        for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
+            part = target[start : start + self.shard.layout.sizes_R[row]]
+            self._read(row, part.data.cast("B") if part.size else memoryview(b""))
 
     def verify(self) -> None:
         """Read and check every row. Raises DamagedShardError."""
-        buffer = memoryview(bytearray(self.shard.layout.row_bytes))
-        for row in range(len(self.crc)):
-            self._read(row, buffer)
+        sizes = self.shard.layout.bytes_R
+        for row in self.shard.rows:
+            self._read(row, memoryview(bytearray(int(sizes[row]))))
 
     def _read(self, row: int, target: memoryview) -> None:
-        name = f"row {self.shard.rows[row]}"
+        name, local = f"row {row}", row - self.shard.rows.start
         try:
             with self.lock:
-                self.file.seek(row * len(target))
+                self.file.seek(self.shard.layout.offset(row))
                 read = 0
                 while read < len(target) and (more := self.file.readinto(target[read:])):
                     read += more
@@ -173,10 +176,10 @@ class OpenShard:
             raise DamagedShardError(f"{name}: {error.strerror or error}") from error
         if read < len(target):
             raise DamagedShardError(f"{name} is cut short")
-        if not self.verified[row]:
-            if zlib.crc32(target) != self.crc[row]:
+        if not self.verified[local]:
+            if zlib.crc32(target) != self.crc[local]:
                 raise DamagedShardError(f"{name} has another checksum")
-            self.verified[row] = True
+            self.verified[local] = True
 
 
 def _as_storage(values: Tensor) -> npt.NDArray[Any]:

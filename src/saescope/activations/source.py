@@ -1,4 +1,7 @@
-"""Where training gets activations from: computed on the fly here, from disk in `cached.py`."""
+"""Where activations come from: computed on the fly here, from disk in `cached.py`.
+
+A row is one context: a packed training row, of which all tokens count, or a probe window, of which some do.
+"""
 
 from typing import Protocol
 
@@ -8,6 +11,7 @@ import torch
 from torch import Tensor
 
 from saescope.text.packing import Ids
+from saescope.text.windows import Windows, batches
 
 Indices = npt.NDArray[np.int64]
 
@@ -25,11 +29,11 @@ class Reads(Protocol):
 
 
 class ActivationSource(Protocol):
-    """Activations of packed rows, in any order."""
+    """Activations of rows, in any order."""
 
     @property
-    def num_rows(self) -> int:
-        """R."""
+    def sizes_R(self) -> Indices:
+        """Counted tokens of each row."""
         ...
 
     @property
@@ -38,7 +42,7 @@ class ActivationSource(Protocol):
         ...
 
     def read(self, rows: Indices) -> Tensor:
-        """Activations [len(rows), ctx_len, d_in] of the rows with these numbers, in their order."""
+        """Activations [N, d_in] of the counted tokens of the rows with these numbers, in their order."""
         ...
 
 
@@ -56,14 +60,10 @@ class LiveActivations:
         self.batch_rows = max(1, batch_rows)
         self.device = torch.device(device)
         self.d_in = d_in if d_in is not None else capture.width()
-
-    @property
-    def num_rows(self) -> int:
-        """R."""
-        return len(self.rows)
+        self.sizes_R = np.full(len(rows), rows.shape[1], dtype=np.int64)
 
     def read(self, rows: Indices) -> Tensor:
-        """Activations [len(rows), ctx_len, d_in] in the model's dtype, on its device."""
+        """Activations [len(rows) × ctx_len, d_in] in the model's dtype, on its device."""
         chosen = torch.from_numpy(self.rows[rows].astype(np.int64))
         out: Tensor | None = None
         for start in range(0, len(chosen), self.batch_rows):
@@ -74,7 +74,39 @@ class LiveActivations:
             if out is None:
                 out = torch.empty((len(chosen), *values.shape[1:]), dtype=values.dtype, device=values.device)
             out[start : start + len(part)] = values
-        return out if out is not None else torch.empty(0, self.rows.shape[1], self.d_in, device=self.device)
+        return out.flatten(0, 1) if out is not None else torch.empty(0, self.d_in, device=self.device)
+
+
+class LiveWindows:
+    """Activations of the counted tokens of probe windows, windows of similar length in one forward pass."""
+
+    def __init__(
+        self, capture: Reads, windows: Windows, batch_tokens: int, device: str | torch.device, d_in: int
+    ) -> None:
+        self.capture = capture
+        self.windows = windows
+        self.batch_tokens = batch_tokens
+        self.device = torch.device(device)
+        self.d_in = d_in
+        self.sizes_R = np.diff(windows.row_W)
+
+    def read(self, rows: Indices) -> Tensor:
+        """Activations [N, d_in] in the model's dtype, on its device."""
+        starts = np.cumsum(self.sizes_R[rows]) - self.sizes_R[rows]
+        start_of = dict(zip(rows.tolist(), starts.tolist(), strict=True))
+        out: Tensor | None = None
+        for batch in batches(self.windows, rows, self.batch_tokens):
+            batch = batch.to(self.device)
+            with torch.inference_mode():
+                values_ND = self.capture(batch.input_ids_BT)[batch.counted_BT]
+            if out is None:
+                out = values_ND.new_empty(int(self.sizes_R[rows].sum()), self.d_in)
+            first_B = torch.tensor([start_of[w] for w in batch.window_B.tolist()], device=self.device)
+            size_B = batch.counted_BT.sum(1)
+            before_B = size_B.cumsum(0) - size_B
+            at_N = torch.arange(len(values_ND), device=self.device)
+            out[at_N + torch.repeat_interleave(first_B - before_B, size_B)] = values_ND
+        return out if out is not None else torch.empty(0, self.d_in, device=self.device)
 
 
 def row_order(num_rows: int, data_seed: int, epoch: int = 0) -> Indices:

@@ -9,8 +9,11 @@ from torch import Tensor
 class ActivationBatches(Sized, Protocol):
     """Batches [N, d_in] in a fixed order; `len` is their number."""
 
-    def iter_from(self, step: int) -> Iterator[Tensor]:
-        """Batches `step`, `step` + 1, …; the earlier ones need not be computed."""
+    def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
+        """Batches `step`, `step` + 1, …; the earlier ones need not be computed.
+
+        With `world` processes, the share of process `rank`: the shares of all make up the batch.
+        """
 
 
 class MemoryBatches:
@@ -23,18 +26,15 @@ class MemoryBatches:
     def __len__(self) -> int:
         return len(self._rows_TD) // self._batch_rows
 
-    def iter_from(self, step: int) -> Iterator[Tensor]:
+    def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
         """Batches from `step` on."""
         for at in range(step, len(self)):
-            yield self._rows_TD[at * self._batch_rows : (at + 1) * self._batch_rows]
+            whole = self._rows_TD[at * self._batch_rows : (at + 1) * self._batch_rows]
+            yield whole.tensor_split(world)[rank]
 
 
 class Share:
-    """The part of each batch one process trains on, for the steps that are left.
-
-    Rows are cut into as many runs as there are processes, so all of them together see the batch of one
-    process. Lightning reads `len`.
-    """
+    """One process's part of the steps that are left, as Lightning reads it."""
 
     def __init__(self, batches: ActivationBatches, start: int, stop: int) -> None:
         self._batches, self._start, self._stop = batches, start, stop
@@ -44,6 +44,6 @@ class Share:
         return self._stop - self._start
 
     def __iter__(self) -> Iterator[Tensor]:
-        source = self._batches.iter_from(self._start)
+        source = self._batches.iter_from(self._start, self.rank, self.world)
         for _, batch in zip(range(len(self)), source, strict=False):
-            yield batch.tensor_split(self.world)[self.rank]
+            yield batch

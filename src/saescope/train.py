@@ -61,7 +61,7 @@ def recipe_of(cfg: AppConfig) -> Recipe:
     """The training recipe under `sae`."""
     names = (
         "k activation multi_topk optimizer lr lr_warmup_steps auxk_alpha dead_feature_threshold "
-        "k_decay_steps init_seed"
+        "k_decay_steps init_seed grad_acc_steps micro_acc_steps"
     )
     return Recipe(**{name: getattr(cfg.sae, name) for name in names.split()})
 
@@ -107,7 +107,13 @@ def train_sae(
     home = TRAININGS / _identity(cfg, store.model, rows, hookpoint, machine)
     coder = start or new_coder(d_in, width, recipe)
     steps = len(rows.train) // per_batch
-    module = SaeTraining(coder, recipe, total_steps=steps, finetune=start is not None)
+    module = SaeTraining(
+        coder,
+        recipe,
+        total_steps=steps,
+        finetune=start is not None,
+        encoder_dtype=_encoder_dtype(cfg, machine),
+    )
     log.info(
         "training: %d latents, k %d, %d steps of %d tokens", width, cfg.sae.k, steps, per_batch * ctx_len
     )
@@ -163,6 +169,13 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
         total_D += x_ND.double().sum(0).cpu()
     variance = x2 - float(total_D.pow(2).sum()) / n
     return err2 / variance if variance > 0 else math.inf
+
+
+def _encoder_dtype(cfg: AppConfig, machine: Hardware) -> torch.dtype | None:
+    """Of the encoder product; None: that of the weights."""
+    asked = cfg.sae.encoder_dtype
+    low = asked == "bfloat16" or (asked == "auto" and machine.dtype is torch.bfloat16)
+    return torch.bfloat16 if low else None
 
 
 def _start(cfg: AppConfig, d_in: int, hookpoint: Hookpoint) -> tuple[SparseCoder | None, int]:

@@ -30,6 +30,10 @@ class SaeConfig:
     num_latents: int | None = None
     """Number of latents; for a pre-trained SAE only checked."""
 
+    encoder_dtype: str = "auto"
+    """`train`: precision of the encoder product: `auto` (bfloat16 where the language model runs in it),
+    `float32` or `bfloat16`; weights, activations and gradients are float32."""
+
     init_seed: int = 0
     """Seed of untrained or initial weights."""
 
@@ -66,6 +70,12 @@ class SaeConfig:
     k_decay_steps: int = 0
     """`train`: steps over which k falls from 10 × d_in."""
 
+    grad_acc_steps: int = 1
+    """`train`: batches per optimiser step."""
+
+    micro_acc_steps: int = 1
+    """`train`: parts a batch is split into for forward and backward; less memory, the same gradient."""
+
     finetune: str | None = None
     """`train`: Hub id or folder of an SAE to start from."""
 
@@ -87,7 +97,8 @@ class SaeConfig:
         if self.source == "train":
             one_of("sae.optimizer", self.optimizer, ("signum", "adam", "muon"))
             one_of("sae.activation", self.activation, ("topk", "groupmax"))
-            for key in ("tokens", "batch_tokens", "save_every"):
+            one_of("sae.encoder_dtype", self.encoder_dtype, ("auto", "float32", "bfloat16"))
+            for key in ("tokens", "batch_tokens", "save_every", "grad_acc_steps", "micro_acc_steps"):
                 at_least(f"sae.{key}", getattr(self, key), 1)
             for key in ("auxk_alpha", "lr", "lr_warmup_steps", "k_decay_steps", "dead_feature_threshold"):
                 at_least(f"sae.{key}", getattr(self, key), 0)

@@ -17,9 +17,9 @@ if not torch.cuda.is_available():
 with contextlib.redirect_stdout(io.StringIO()):  # it prints which decoder it chose
     from sparsify import SparseCoder, SparseCoderConfig
     from sparsify.fused_encoder import fused_encoder
+    from sparsify.utils import decoder_impl
 
-
-__all__ = ["CoderSae", "SparseCoder", "SparseCoderConfig", "untrained"]
+__all__ = ["CoderSae", "SparseCoder", "SparseCoderConfig", "decoder_impl", "untrained"]
 
 
 class CoderSae(Sae):

@@ -7,7 +7,8 @@ The code of a batch is a sparse matrix A [N × F] with k entries a row. Then
     ∂W_enc      Gᵀ x                    G: A's pattern with ∂acts in it
     ∂b_enc      column sums of G
     ∂b_dec      −∂b_enc W_enc           through x − b_dec, without a gradient for x
-All run on `embedding_bag`, the fastest of the kernels measured here (MKL's CSR product: 2.5 × slower).
+All run on `embedding_bag`, the fastest of the kernels measured here (MKL's CSR product: 2.5 × slower); the
+first on CUDA on sparsify's Triton kernel.
 
 As in sparsify, gradients pass through slots whose activation is 0 (its fused encoder does not gate them), and
 the encoder gets no gradient from AuxK and Multi-TopK (its backward drops that of the pre-activations).
@@ -20,6 +21,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
+from saescope.sae.coder import decoder_impl
+
 
 class Slots:
     """The pattern of A: the latents of each token and, sorted on first use, the tokens of each latent."""
@@ -31,7 +34,19 @@ class Slots:
 
     def rows_sum(self, values_NK: Tensor, rows_FD: Tensor) -> Tensor:
         """A W: for every token the sum of its latents' rows, weighted [N, d]."""
-        return embedding_bag(self.latents_NK, rows_FD, mode="sum", per_sample_weights=values_NK)
+        # sparsify's choice: its Triton kernel on CUDA, `embedding_bag` elsewhere; only called without a graph
+        return cast(Tensor, decoder_impl(self.latents_NK, values_NK, rows_FD.mT))
+
+    def row_products(self, rows_FD: Tensor, tokens_ND: Tensor) -> Tensor:
+        """For every slot the product of its latent's row with its token's row [N, k]."""
+        latents = self.latents_NK.flatten()
+        offsets = torch.arange(0, len(latents), self.latents_NK.shape[1], device=latents.device)
+        bag = torch.arange(len(tokens_ND), device=latents.device).repeat_interleave(self.latents_NK.shape[1])
+        # what embedding_bag's backward computes for its sample weights, without a second forward pass
+        products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            tokens_ND, rows_FD, latents, offsets, bag, 0
+        )
+        return cast(Tensor, products).view_as(self.latents_NK)
 
     def tokens_sum(self, values_NK: Tensor, rows_ND: Tensor) -> Tensor:
         """Aᵀ X: for every latent the sum of its tokens' rows, weighted [F, d]."""
@@ -109,9 +124,5 @@ class _DecodeAt(torch.autograd.Function):
         grad_ND = grad_ND.contiguous()
         grad_NK = None
         if ctx.needs_input_grad[0]:
-            # grad · W_dec[latent] is what embedding_bag's own backward computes for its sample weights
-            with torch.enable_grad():
-                leaf = acts_NK.detach().requires_grad_()
-                out = ctx.slots.rows_sum(leaf, weight_FD.detach())
-            (grad_NK,) = torch.autograd.grad(out, leaf, grad_ND)
+            grad_NK = ctx.slots.row_products(weight_FD, grad_ND)
         return grad_NK, ctx.slots.tokens_sum(acts_NK, grad_ND), None

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-slow check embedded synthetic clean
+.PHONY: help demo test test-slow check embedded synthetic bench-train parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,12 @@ embedded: $(VENV)/.installed  ## train the embedded model, its SAEs and probes a
 
 synthetic: $(VENV)/.installed  ## noise and planted structure: the tables of docs/definitions.md
 	$(BIN)/python benchmarks/synthetic.py
+
+bench-train: $(VENV)/.installed  ## training beside sparsify's Trainer (2 cores: about 15 minutes)
+	$(BIN)/python benchmarks/train.py
+
+parity: $(VENV)/.installed  ## validation FVU beside sparsify's Trainer, on the embedded model
+	$(BIN)/python benchmarks/parity.py
 
 clean:  ## remove the environment and caches (never results)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

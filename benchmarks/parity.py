@@ -8,9 +8,7 @@ model given to sparsify ends after the hookpoint's block, which changes nothing 
 """
 
 import argparse
-import contextlib
 import copy
-import io
 import itertools
 import json
 import logging
@@ -21,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import sparsify_side
 import torch
-from datasets import Dataset
 
 from saescope.activations import LiveActivations
 from saescope.capture import Capture
@@ -30,15 +28,11 @@ from saescope.config import HookpointConfig, ModelConfig
 from saescope.config.corpus import CorpusConfig
 from saescope.hookpoints import resolve
 from saescope.models import load_model, quiet_transformers
-from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
+from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.training import MemoryBatches, Recipe, SaeTraining, fit, new_coder
 from saescope.sae.training.checkpoint import averaged_coder
 from saescope.text.token_rows import token_rows
 from saescope.train import heldout_fvu
-
-with contextlib.redirect_stdout(io.StringIO()):
-    from sparsify import Trainer
-    from sparsify.config import TrainConfig
 
 Curve = list[tuple[int, float]]
 
@@ -77,26 +71,11 @@ class Setting:
 
 def theirs(setting: Setting, recipe: Recipe, latents: int) -> Curve:
     curve: Curve = []
-
-    class Watched(Trainer):
-        """sparsify's trainer; every SAE it saves is validated as loaded from disk."""
-
-        def save(self) -> None:
-            super().save()
-            saved = SparseCoder.load_from_disk(f"{self.cfg.save_dir}/unnamed/{setting.hookpoint.name}")
-            # saved inside a step, which is counted after it; at the end all are counted
-            done = min(self.global_step + 1, setting.steps)
-            curve.append((done, setting.validate(saved)))
-
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        cfg = TrainConfig(
-            SparseCoderConfig(num_latents=latents, k=recipe.k, multi_topk=recipe.multi_topk),
-            batch_size=setting.batch, hookpoints=[setting.hookpoint.name], init_seeds=[recipe.init_seed],
-            auxk_alpha=recipe.auxk_alpha, dead_feature_threshold=recipe.dead_feature_threshold,
-            log_to_wandb=False, save_every=setting.steps // 10, save_dir=folder,
-        )  # fmt: skip
-        data = Dataset.from_dict({"input_ids": setting.rows}).with_format("torch")
-        Watched(cfg, data, setting.model).fit()
+    sparsify_side.train(
+        setting.model, setting.rows, setting.hookpoint.name, recipe, latents, setting.batch,
+        save_every=setting.steps // 10,
+        on_save=lambda step, coder: curve.append((step, setting.validate(coder))),
+    )  # fmt: skip
     return curve
 
 

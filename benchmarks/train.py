@@ -1,0 +1,226 @@
+"""Training beside sparsify's `Trainer`: both sides in one process, in turn, round after round, as ratios.
+
+    make bench-train        (= python benchmarks/train.py)
+
+Pythia-70m's shape with random weights, layers.3, k 32, contexts of 256 tokens, batches of 8,192 tokens, text
+of the embedded corpus. Sides:
+    sparsify    `Trainer` with an AutoModelForCausalLM, as in the Python example of its README
+    headless    `Trainer` with the model without its LM head, as its command line (CUDA only) loads it
+    saescope    no cache: the language model runs up to the hookpoint for every batch
+    sweep       saescope at expansion 8, 16, 32 from a cold activation cache, beside three runs of `sparsify`
+    floor       the language model up to the hookpoint and the encoder product, nothing else
+Writes benchmarks/results/train.json.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sparsify_side
+import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from saescope.activations import ActivationStore, LiveActivations
+from saescope.capture import Capture
+from saescope.config import HookpointConfig
+from saescope.config.corpus import CorpusConfig
+from saescope.config.model import ModelConfig
+from saescope.hookpoints import resolve
+from saescope.models import load_tokenizer, quiet_transformers
+from saescope.sae.coder import CoderSae, SparseCoder
+from saescope.sae.training import Recipe, SaeTraining, fit, new_coder
+from saescope.text.token_rows import token_rows
+from saescope.train import RowBatches, heldout_fvu
+
+RESULTS = Path(__file__).parent / "results" / "train.json"
+SHAPE = {
+    "vocab_size": 50304, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 6,
+    "num_attention_heads": 8, "max_position_embeddings": 2048,
+}  # fmt: skip
+D, CTX, BATCH_TOKENS, K, LAYER = 512, 256, 8192, 32, 3
+EXPANSIONS = (8, 16, 32)
+TARGETS = {"vs_sparsify_x8": 3.0, "vs_sparsify_x32": 3.0, "sweep_vs_sparsify": 6.0}
+
+
+class Bench:
+    """The model and the text, the same for every side."""
+
+    def __init__(self, steps: int) -> None:
+        torch.manual_seed(0)
+        self.model = GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPE)).eval().requires_grad_(False)
+        self.hookpoint = resolve(HookpointConfig("resid", layer=LAYER), self.model)
+        self.capture = Capture(self.model, self.hookpoint)
+        corpus = CorpusConfig("embedded", ctx_len=CTX, holdout_tokens=16_384)
+        found = token_rows(corpus, load_tokenizer(ModelConfig("embedded")), steps * BATCH_TOKENS, None)
+        self.steps, self.batch = steps, BATCH_TOKENS // CTX
+        self.rows = found.train[: steps * self.batch]
+        self.held = LiveActivations(self.capture, found.heldout, self.batch, "cpu", D)
+
+    def sparsify(self, expansion: int, model: Any = None) -> tuple[list[float], SparseCoder]:
+        """Start times of all steps, and the SAE."""
+        model = model or self.model
+        marks: list[float] = []
+        handle = model.register_forward_pre_hook(lambda *_: marks.append(time.perf_counter()))
+        rows = self.rows if model is self.model else self.rows[: 3 * self.batch]
+        coder = sparsify_side.train(model, rows, self.hookpoint.name, Recipe(k=K), expansion * D, self.batch)
+        handle.remove()
+        return marks[1:], coder  # the first pass is its probe of widths
+
+    def saescope(self, expansion: int, source: Any) -> tuple[list[float], SparseCoder]:
+        """End times of all steps, and the SAE."""
+        recipe, marks = Recipe(k=K), []
+        module = SaeTraining(new_coder(D, expansion * D, recipe), recipe, total_steps=self.steps)
+        batches = RowBatches(source, np.arange(len(self.rows)), self.batch)
+        with tempfile.TemporaryDirectory() as folder:
+            coder = fit(
+                module,
+                batches,
+                checkpoint_path=Path(folder) / "checkpoint.pt",
+                on_step=lambda _: marks.append(time.perf_counter()),
+            )
+        return marks, coder
+
+    def live(self) -> LiveActivations:
+        return LiveActivations(self.capture, self.rows, self.batch, "cpu", D)
+
+    def floor(self, expansion: int) -> float:
+        """Seconds of one batch's language model and encoder product."""
+        weight, out = torch.randn(expansion * D, D), torch.empty(2048, expansion * D)
+        start = time.perf_counter()
+        x = self.live().read(np.arange(self.batch))
+        for rows in x.split(2048):
+            torch.mm(rows, weight.T, out=out[: len(rows)])
+        return time.perf_counter() - start
+
+
+def per_step(marks: list[float]) -> float:
+    return (marks[-1] - marks[0]) / (len(marks) - 1)
+
+
+def compare(rounds: int, steps: int) -> dict[str, Any]:
+    bench = Bench(steps)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    fvu: dict[str, float] = {}
+
+    def validate(name: str, coder: SparseCoder) -> None:
+        if name not in fvu:
+            fvu[name] = heldout_fvu(CoderSae(coder, torch.float32, {}), bench.held)
+
+    for number in range(rounds):
+        whole = {"sparsify": 0.0, "saescope": 0.0}
+        with tempfile.TemporaryDirectory() as folder:
+            for expansion in EXPANSIONS:
+                x = f"x{expansion}"
+                start = time.perf_counter()
+                marks, coder = bench.sparsify(expansion)
+                whole["sparsify"] += time.perf_counter() - start
+                seconds[f"sparsify_{x}"].append(per_step(marks))
+                validate(f"sparsify_{x}", coder)
+                start = time.perf_counter()
+                store = ActivationStore(folder, 20.0, bench.model, torch.float32)
+                with store.opened(bench.live(), bench.hookpoint, bench.rows) as source:
+                    _, coder = bench.saescope(expansion, source)
+                whole["saescope"] += time.perf_counter() - start
+                validate(f"sweep_{x}", coder)
+                if expansion != 16:
+                    marks, coder = bench.saescope(expansion, bench.live())
+                    seconds[f"saescope_{x}"].append(per_step(marks))
+                    validate(f"saescope_{x}", coder)
+                    seconds[f"floor_{x}"].append(min(bench.floor(expansion) for _ in range(2)))
+                    marks, _ = bench.sparsify(expansion, bench.model.gpt_neox)
+                    seconds[f"headless_{x}"].append(per_step(marks))
+                print(f"round {number + 1} of {rounds}, expansion {expansion} done", flush=True)
+        for side, value in whole.items():
+            seconds[f"sweep_{side}"].append(value)
+    pairs = {"sweep_vs_sparsify": ("sweep_sparsify", "sweep_saescope")}
+    for x in ("x8", "x32"):
+        pairs[f"vs_sparsify_{x}"] = (f"sparsify_{x}", f"saescope_{x}")
+        pairs[f"vs_headless_{x}"] = (f"headless_{x}", f"saescope_{x}")
+        pairs[f"floor_{x}"] = (f"floor_{x}", f"saescope_{x}")
+    ratios = {name: [a / b for a, b in zip(seconds[one], seconds[two], strict=True)]
+              for name, (one, two) in pairs.items()}  # fmt: skip
+    gaps = {n: v / fvu[f"sparsify_{n.rpartition('_')[2]}"] - 1 for n, v in fvu.items() if "sparsify" not in n}
+    tokens_per_s = {n: BATCH_TOKENS / statistics.median(v) for n, v in seconds.items() if "sweep" not in n}
+    return {
+        "ratios": {name: statistics.median(values) for name, values in ratios.items()},
+        "spreads": {name: [min(values), max(values)] for name, values in ratios.items()},
+        "tokens_per_s": tokens_per_s,
+        "sweep_seconds": {n: v for n, v in seconds.items() if "sweep" in n},
+        "validation_fvu": fvu,
+        "fvu_gap": gaps,
+    }
+
+
+def peak_mb(side: str) -> float:
+    """Peak resident memory of a process that trains one batch size, expansion 32, for three steps."""
+    command = [sys.executable, __file__, "--alone", side]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def alone(side: str) -> None:
+    import resource
+
+    bench = Bench(3)
+    sides: dict[str, Callable[[], Any]] = {
+        "sparsify": lambda: bench.sparsify(32),
+        "headless": lambda: bench.sparsify(32, bench.model.gpt_neox),
+        "saescope": lambda: bench.saescope(32, bench.live()),
+    }
+    sides[side]()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6, help="steps of a run")
+    parser.add_argument("--alone", choices=["sparsify", "headless", "saescope"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    quiet_transformers()
+    if args.alone:
+        alone(args.alone)
+        return 0
+    found = compare(args.rounds, args.steps)
+    found["peak_mb_x32"] = {side: peak_mb(side) for side in ("sparsify", "headless", "saescope")}
+    packages = ("saescope", "torch", "transformers", "eai-sparsify", "lightning", "numpy")
+    found |= {
+        "sizes": {**SHAPE, "hookpoint": f"layers.{LAYER}", "k": K, "ctx_len": CTX,
+                  "batch_tokens": BATCH_TOKENS, "steps": args.steps, "rounds": args.rounds},
+        "machine": {"cpus": os.cpu_count(), "threads": torch.get_num_threads(), "dtype": "float32",
+                    "capability": torch.backends.cpu.get_cpu_capability(), "system": platform.machine()},
+        "versions": {"python": platform.python_version(),
+                     **{name: importlib.metadata.version(name) for name in packages}},
+    }  # fmt: skip
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"\n{'ratio':<20}{'median':>8}   spread          target")
+    for name, value in sorted(found["ratios"].items()):
+        low, high = found["spreads"][name]
+        target = f"≥ {TARGETS[name]:g}" if name in TARGETS else ""
+        print(f"{name:<20}{value:>8.2f}   {low:.2f} – {high:.2f}     {target}")
+    for name, gap in found["fvu_gap"].items():
+        print(f"validation FVU, {name}: {found['validation_fvu'][name]:.5f}, {gap:+.3%} of sparsify's")
+    for side, value in found["peak_mb_x32"].items():
+        print(f"peak memory, expansion 32, {side}: {value:.0f} MB")
+    print(f"written: {RESULTS}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

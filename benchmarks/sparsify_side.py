@@ -26,11 +26,13 @@ def train(
     batch: int,
     *,
     save_every: int = 10**9,
+    prepare: Callable[[SparseCoder], Any] | None = None,
     on_save: Callable[[int, SparseCoder], None] | None = None,
 ) -> SparseCoder:
     """Train on `rows` [R, ctx_len] in their order, `batch` rows a step; the SAE as its trainer saves it.
 
-    `on_save` gets the number of steps done and the SAE, loaded from disk, at every save.
+    `prepare` may change the new SAE in place. `on_save` gets the number of steps done and the SAE, loaded
+    from disk, at every save.
     """
     steps = len(rows) // batch
 
@@ -54,5 +56,8 @@ def train(
             log_to_wandb=False, save_every=save_every, save_dir=folder,
         )  # fmt: skip
         data = Dataset.from_dict({"input_ids": rows}).with_format("torch")
-        Watched(cfg, data, model).fit()
+        trainer = Watched(cfg, data, model)
+        if prepare is not None:
+            prepare(trainer.saes[hookpoint])
+        trainer.fit()
         return loaded()

@@ -142,13 +142,20 @@ BAD_TOKEN = {"X-Error-Message": "Invalid credentials in Authorization header"}
 
 
 def test_each_refusal_has_its_own_line(sae_folder, tmp_path):
-    names = ["gated", "private", "token", "forbidden", "limited", "busy", "odd", "portal"]
+    names = ["gated", "private", "token", "forbidden", "limited", "busy", "odd", "portal", "evil", "huge"]
+
+    def listing(folder, size):
+        files = [{"rfilename": f"{folder}/{name}", "size": size} for name in ("cfg.json", "sae.safetensors")]
+        return json.dumps({"id": "a/b", "sha": COMMIT, "siblings": files}).encode()
+
     faults = [
         Fault("models/a/token", 99, 401, BAD_TOKEN),
         Fault("models/a/forbidden", 99, 403),
         Fault("models/a/limited", 99, 429, {"RateLimit": '"api";r=0;t=3600'}),
         Fault("models/a/busy", 99, 503, {"Retry-After": "0"}),
         Fault("models/a/odd", 99, 418),
+        Fault("models/a/evil", 99, 200, body=listing("../../evil/layers.2", 100)),
+        Fault("models/a/huge", 99, 200, body=listing("layers.2", 3_000_000)),
         Fault("models/a/portal", 99, 200, body=b"<html>please log in to this wifi</html>"),
     ]
     repos = {f"a/{name}": sae_folder for name in names}
@@ -163,6 +170,8 @@ def test_each_refusal_has_its_own_line(sae_folder, tmp_path):
     assert "answers 503, also after 5 attempts; try again later" in said["busy"]
     assert "answers 418" in said["odd"]
     assert "does not answer like a Hub; check HF_ENDPOINT" in said["portal"]
+    assert "holds no SAE in sparsify layout" in said["evil"]
+    assert "cfg.json in layers.2 of Hub repository a/huge has 3 MB" in said["huge"]
     assert len(set(found)) == len(names)
     asked = [path for _, path in seen]
     assert [asked.count(f"/api/models/a/{name}") for name in ("limited", "busy", "token")] == [1, 5, 1]

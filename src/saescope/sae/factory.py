@@ -60,7 +60,8 @@ def load(
             repo = _repository(cfg, model_sae_repo, model_name)
             with _naming_known(model_sae_repo, model_name):
                 sae: Sae = load_sparsify(repo, cfg, d_in=d_in, hookpoint=hookpoint, dtype=dtype)
-            if "pythia" in repo.lower() and _deduped(repo) != _deduped(model_name):
+            both_pythia = all("pythia" in name.lower() for name in (repo, model_name))
+            if both_pythia and _deduped(repo) != _deduped(model_name):
                 sae.warnings += (
                     f"{repo} was trained on another variant of Pythia than {model_name} (deduped).",
                 )

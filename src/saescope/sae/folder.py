@@ -12,7 +12,7 @@ from saescope.config import SaeConfig
 from saescope.errors import SaeError, choices
 from saescope.sae.cfg_file import MAX_BYTES, SaeDescription, describe, scaling
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
-from saescope.sae.layout import contradicts
+from saescope.sae.layout import contradicts, hookpoint_part
 from saescope.sae.repository import CFG, WEIGHTS, SaeFolder, locate
 
 log = logging.getLogger(__name__)
@@ -132,8 +132,9 @@ def _product(shape: list[int]) -> str:
 def _doubts(folder: SaeFolder, hookpoint: str) -> list[str]:
     """What a reader of the results must know about where this SAE comes from."""
     doubts = []
-    if folder.folder and contradicts(folder.folder, hookpoint):
-        doubts.append(f"the SAE of {folder.folder} is read at {hookpoint}.")
+    named = folder.folder or folder.place.path
+    if contradicts(named, hookpoint):
+        doubts.append(f"the SAE of {hookpoint_part(named)} is read at {hookpoint}.")
     configs = [name for name in folder.run_configs() if (folder.place.files[name] or 0) <= MAX_BYTES]
     doubts += [warning + "." for name in configs if (warning := scaling(folder.place.fetch(name)))]
     return doubts

@@ -44,6 +44,7 @@ class HubRepository:
     def __init__(self, repo: str, revision: str | None) -> None:
         """List the files. Raises NoRepositoryError or SaeError with the reason."""
         self.repo, self.revision = repo, revision
+        self.path = ""
         self.commit: str | None = None
         self.name = f"Hub repository {repo}"
         self._cache: Path | None = None

@@ -34,6 +34,9 @@ class Place(Protocol):
     name: str
     """As an error message calls it."""
 
+    path: str
+    """Absolute path of a local folder, whose name can tell the hookpoint; "" for a Hub repository."""
+
     commit: str | None
     """Resolved version, once a file has been fetched; None for a local folder."""
 
@@ -53,7 +56,7 @@ class LocalFolder:
     commit: str | None = None
 
     def __init__(self, root: Path) -> None:
-        self.root, self.name = root, f"folder {root}"
+        self.root, self.name, self.path = root, f"folder {root}", root.absolute().as_posix()
         self.files: dict[str, int | None] = {}
         for top, folders, files in os.walk(root, followlinks=True):
             here = Path(top).relative_to(root)

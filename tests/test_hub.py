@@ -300,6 +300,8 @@ def test_a_wrong_repository_and_a_wrong_layer_are_told_apart(pythia, sae_folder,
         assert not any("model.safetensors" in path for _, path in seen)  # said before weights are fetched
         code, err = run(endpoint, "hookpoint.layer=2", "metrics.lm_tokens=0", "hydra.run.dir=run")
         assert (code, err) == (0, [])
+    asked = [path for _, path in seen if path == "/api/models/EleutherAI/sae-pythia-70m-32k"]
+    assert len(asked) == 1  # found before the model was loaded, read after it
     provenance = json.loads((tmp_path / "run" / "provenance.json").read_text())
     assert provenance["sae"]["repo"] == "EleutherAI/sae-pythia-70m-32k"
     assert provenance["sae"]["commit"] == COMMIT

@@ -89,6 +89,17 @@ def test_missing_hookpoint_lists_what_is_there_nearest_first(sae_folder):
         hub(sae_folder, hookpoint="layers.3")
 
 
+def test_the_input_of_a_module_is_not_its_output(sae_folder):
+    """hook_resid_pre of block 2 resolves to the input of layers.2; the SAE of layers.2 reads its output."""
+    with pytest.raises(SaeError, match=r"no SAE for layers\.2\.input; it has"):
+        hub(sae_folder, hookpoint="layers.2.input")
+
+
+def test_training_can_go_on_with_the_settings_of_the_file(sae_folder, tmp_path):
+    cfg = hub(edited(sae_folder, tmp_path, multi_topk=True, normalize_decoder=False)).coder.cfg
+    assert (cfg.multi_topk, cfg.normalize_decoder, cfg.num_latents, cfg.k) == (True, False, 256, 8)
+
+
 def edited(sae_folder: Path, tmp_path: Path, **changes) -> Path:
     folder = tmp_path / "edited"
     shutil.copytree(sae_folder / "layers.2", folder / "layers.2")
@@ -143,7 +154,7 @@ def test_harmless_legacy_keys(sae_folder, tmp_path, changes, caplog):
 
 def test_unknown_keys_are_named(sae_folder, tmp_path, caplog):
     assert hub(edited(sae_folder, tmp_path, some_new_key=3, another={})).num_latents == 256
-    assert "unknown keys are ignored, as sparsify does: another, some_new_key" in caplog.text
+    assert "unknown keys are ignored: another, some_new_key" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,11 @@ assumes k = 32 when k is missing. Here each key is known to be harmless, refused
 """
 
 import json
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saescope.errors import SaeError, choices
-
-log = logging.getLogger(__name__)
+from saescope.errors import SaeError
 
 MAX_BYTES = 2**20
 """The real ones have 112 to 541 bytes."""
@@ -27,14 +24,12 @@ REFUSED = {
 }
 TRANSCODERS = ("transcode", "skip_connection")
 
-READ = {"d_in", "k", "num_latents", "expansion_factor", "activation"}
+READ = {"d_in", "k", "num_latents", "expansion_factor", "activation", "multi_topk", "normalize_decoder"}
 # Dropped without a word: they act on training only, or only beside a refused key.
-# normalize_decoder, multi_topk: sparsify/config.py; naive_decoder: EleutherAI/sae, sae/config.py;
-# the others: ghidav/group-sae, group_sae/config.py.
+# naive_decoder: EleutherAI/sae, sae/config.py; the others: ghidav/group-sae, group_sae/config.py.
 HARMLESS = {
-    "normalize_decoder", "multi_topk", "naive_decoder", "init_enc_as_dec_transpose", "init_b_dec_as_zeros",
-    "pre_act_loss", "tanh_l1_loss", "jumprelu_init_threshold", "jumprelu_bandwidth", "jumprelu_target_l0",
-    "jumprelu_per_layer_l0",
+    "naive_decoder", "init_enc_as_dec_transpose", "init_b_dec_as_zeros", "pre_act_loss", "tanh_l1_loss",
+    "jumprelu_init_threshold", "jumprelu_bandwidth", "jumprelu_target_l0", "jumprelu_per_layer_l0",
 }  # fmt: skip
 
 
@@ -47,6 +42,12 @@ class SaeDescription:
     k: int
     activation: str
     """`topk` or `groupmax`."""
+    multi_topk: bool
+    """Trained with the Multi-TopK loss; matters when training goes on."""
+    normalize_decoder: bool
+    """Trained with decoder rows of unit norm; matters when training goes on."""
+    unknown: tuple[str, ...]
+    """Keys that are ignored without knowing what they mean."""
 
 
 def describe(path: Path) -> SaeDescription:
@@ -81,10 +82,15 @@ def describe(path: Path) -> SaeDescription:
         raise SaeError(
             f"{path} says k: {k} with {latents} latents, which {activation} cannot do; mend the file"
         )
-    unknown = sorted(set(cfg) - READ - HARMLESS - set(REFUSED) - set(TRANSCODERS))
-    if unknown:
-        log.warning("%s: unknown keys are ignored, as sparsify does: %s", path, choices(unknown))
-    return SaeDescription(d_in, latents, k, activation)
+    return SaeDescription(
+        d_in=d_in,
+        num_latents=latents,
+        k=k,
+        activation=activation,
+        multi_topk=_on(cfg.get("multi_topk")),
+        normalize_decoder=_on(cfg.get("normalize_decoder", True)),
+        unknown=tuple(sorted(set(cfg) - READ - HARMLESS - set(REFUSED) - set(TRANSCODERS))),
+    )
 
 
 def read_object(path: Path) -> dict[str, Any]:

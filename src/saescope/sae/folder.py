@@ -65,7 +65,16 @@ def load_sparsify(repo: str, cfg: SaeConfig, *, d_in: int, hookpoint: str, dtype
         log.warning(
             "sae.k=%d is larger than the k=%d this SAE was trained with: outside its training", k, found.k
         )
-    as_config = SparseCoderConfig(activation=found.activation, num_latents=found.num_latents, k=k)
+    if found.unknown:
+        log.warning("%s in %s: unknown keys are ignored: %s", CFG, folder, choices(found.unknown))
+    as_config = SparseCoderConfig(
+        activation=found.activation,
+        expansion_factor=max(1, found.num_latents // d_in),
+        normalize_decoder=found.normalize_decoder,
+        num_latents=found.num_latents,
+        k=k,
+        multi_topk=found.multi_topk,
+    )
     coder = SparseCoder(d_in, as_config, device="meta")
     coder.load_state_dict(weights, assign=True)
     source = {

@@ -67,6 +67,11 @@ class HubRepository:
         found = [p for p in self._cache.rglob("*") if p.is_file()]
         self.files = {p.relative_to(self._cache).as_posix(): p.stat().st_size for p in found}
 
+    @property
+    def cached(self) -> bool:
+        """Whether only the local cache is read."""
+        return self._cache is not None
+
     def fetch(self, file: str) -> Path:
         """The file on this machine; downloaded when it is not in the cache. Raises SaeError."""
         if self._cache is not None:
@@ -89,10 +94,26 @@ class HubRepository:
         return path
 
 
+_opened: dict[tuple[str, str | None], HubRepository] = {}
+
+
+def open_repository(repo: str, revision: str | None) -> HubRepository:
+    """The repository, listed once: all jobs of this process then read one version of it.
+
+    What was read from the cache is not kept, the network may come back. Raises as HubRepository does.
+    """
+    known = _opened.get((repo, revision))
+    if known is None:
+        known = HubRepository(repo, revision)
+        if not known.cached:
+            _opened[repo, revision] = known
+    return known
+
+
 def _snapshot(repo: str, revision: str | None) -> Path | None:
     """Folder of the revision in the client's cache, whole or not."""
     asked = revision or "main"
-    if ".." in asked.split("/"):
+    if any(part in ("", "..") for part in asked.split("/")):
         return None
     home = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
     commit = asked

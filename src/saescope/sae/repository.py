@@ -113,10 +113,10 @@ def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
             f"sae.repo={repo}: no such folder, and no Hub id of the form owner/name or owner/name/folder"
         )
     _check_path(repo, "sae.repo")
-    from saescope.sae.hub import HubRepository
+    from saescope.sae.hub import open_repository
 
     owner, name, *inside = repo.split("/")
-    return _choose(HubRepository(f"{owner}/{name}", revision), "/".join(inside), hookpoint, repo)
+    return _choose(open_repository(f"{owner}/{name}", revision), "/".join(inside), hookpoint, repo)
 
 
 def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sparsify import Sae as SparsifySae
 
 from saescope.config import SaeConfig
@@ -81,19 +82,22 @@ def test_random_sae_depends_on_its_seed_only():
     assert not torch.equal(first.latents, make(1).encode(x).latents)
 
 
-@pytest.mark.parametrize("layout", ["gpt_neox.layers.2", "baseline/layers.2", "a/b/layers.2"])
-def test_prefixed_and_nested_folders(sae_folder, tmp_path, layout):
-    shutil.copytree(sae_folder / "layers.2", tmp_path / "repo" / layout)
-    (tmp_path / "repo" / ".cache").mkdir()
-    (tmp_path / "repo" / "cfg.json").write_text('{"run": "config, not an SAE"}')
-    assert hub(tmp_path / "repo").num_latents == 256
-
-
 def test_missing_hookpoint_lists_what_is_there_nearest_first(sae_folder):
     with pytest.raises(
         SaeError, match=r"no SAE for layers\.3; it has, nearest first: layers\.2, layers\.1, layers\.2\.mlp"
     ):
         hub(sae_folder, hookpoint="layers.3")
+
+
+def test_the_input_of_a_module_is_not_its_output(sae_folder):
+    """hook_resid_pre of block 2 resolves to the input of layers.2; the SAE of layers.2 reads its output."""
+    with pytest.raises(SaeError, match=r"no SAE for layers\.2\.input; it has"):
+        hub(sae_folder, hookpoint="layers.2.input")
+
+
+def test_training_can_go_on_with_the_settings_of_the_file(sae_folder, tmp_path):
+    cfg = hub(edited(sae_folder, tmp_path, multi_topk=True, normalize_decoder=False)).coder.cfg
+    assert (cfg.multi_topk, cfg.normalize_decoder, cfg.num_latents, cfg.k) == (True, False, 256, 8)
 
 
 def edited(sae_folder: Path, tmp_path: Path, **changes) -> Path:
@@ -112,9 +116,19 @@ def edited(sae_folder: Path, tmp_path: Path, **changes) -> Path:
         ({"signed": True}, "signed"),
         ({"jumprelu": True}, "jumprelu"),
         ({"transcode": True}, "transcode"),
+        ({"skip_connection": True}, "skip_connection"),
+        ({"normalize_activations": 1.0}, "normalize_activations"),
+        ({"activation": "relu"}, "activation: relu; only topk and groupmax"),
+        ({"activation": "groupmax", "k": 7}, "which groupmax cannot do"),
         ({"k": None}, "no valid k"),
+        ({"k": 0}, "no valid k"),
+        ({"k": True}, "no valid k"),
+        ({"k": "8"}, "no valid k"),
+        ({"k": 257}, "k: 257 with 256 latents"),
         ({"d_in": None}, "no valid d_in"),
         ({"d_in": 64}, "reads width 64"),
+        ({"num_latents": 10**9}, r"encoder.weight is 256 × 32, 1000000000 × 32 expected"),
+        ({"num_latents": -1}, "no valid num_latents"),
         ({"num_latents": 0, "expansion_factor": None}, "neither num_latents nor expansion_factor"),
     ],
 )
@@ -124,9 +138,41 @@ def test_refused(sae_folder, tmp_path, changes, message):
     assert "\n" not in str(info.value)
 
 
-@pytest.mark.parametrize("changes", [{"signed": False}, {"num_latents": 0}, {"some_new_key": 3}])
-def test_harmless_legacy_keys(sae_folder, tmp_path, changes):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"signed": False},
+        {"num_latents": 0},
+        {"jumprelu": False, "jumprelu_bandwidth": 0.001, "init_b_dec_as_zeros": True},
+        {"normalize_activations": "none"},
+    ],
+)
+def test_harmless_legacy_keys(sae_folder, tmp_path, changes, caplog):
     assert hub(edited(sae_folder, tmp_path, **changes)).num_latents == 256
+    assert "unknown keys" not in caplog.text
+
+
+def test_unknown_keys_are_named(sae_folder, tmp_path, caplog):
+    assert hub(edited(sae_folder, tmp_path, some_new_key=3, another={})).num_latents == 256
+    assert "unknown keys are ignored: another, some_new_key" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "is no SAE config"),
+        ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ('{"k": 1, "x": "' + "y" * 2**21 + '"}', "has 2 MB; an SAE config has less than 1 MB"),
+    ],
+    ids=["list", "broken", "deep", "huge"],
+)
+def test_cfg_files_that_are_none(sae_folder, tmp_path, text, message):
+    folder = edited(sae_folder, tmp_path)
+    (folder / "layers.2" / "cfg.json").write_text(text)
+    with pytest.raises(SaeError, match=message) as info:
+        hub(folder)
+    assert len(str(info.value)) < 400
 
 
 @pytest.mark.parametrize(
@@ -147,21 +193,48 @@ def test_larger_k_is_allowed_with_a_warning(sae_folder, caplog):
     assert "trained with" in caplog.text
 
 
-@pytest.mark.parametrize("damage", ["truncate", "nan", "remove"])
-def test_damaged_weights(sae_folder, tmp_path, damage):
+def test_another_k_of_a_groupmax_sae_is_another_sae(sae_folder, tmp_path):
+    folder = edited(sae_folder, tmp_path, activation="groupmax")
+    assert hub(folder, k=8).k == 8
+    with pytest.raises(SaeError, match="GroupMax SAE of 8 groups"):
+        hub(folder, k=4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("truncate", "cannot be loaded"),
+        ("nan", "NaN or infinite weights in b_dec"),
+        ("remove", "layers.2 of folder .* has no sae.safetensors"),
+        ("pickle", r"has no sae.safetensors \(it has cfg.json, sae.pt\); .* safetensors only"),
+        ("integers", "weights of type float32, int64; floating-point"),
+        ("skip", "there is also W_skip"),
+        ("lens", r"there is no encoder.weight \(it has W_dec, W_enc, b_dec, b_enc\)"),
+    ],
+)
+def test_damaged_weights(sae_folder, tmp_path, damage, message):
     folder = edited(sae_folder, tmp_path)
     path = folder / "layers.2" / "sae.safetensors"
     if damage == "truncate":
         path.write_bytes(path.read_bytes()[:500])
     elif damage == "remove":
         path.unlink()
+    elif damage == "pickle":
+        torch.save(load_file(path), path.with_suffix(".pt"))
+        path.unlink()
     else:
-        from safetensors.torch import load_file, save_file
-
         tensors = load_file(path)
-        tensors["b_dec"][0] = float("nan")
+        if damage == "nan":
+            tensors["b_dec"][0] = float("nan")
+        elif damage == "integers":
+            tensors["b_dec"] = tensors["b_dec"].long()
+        elif damage == "skip":
+            tensors["W_skip"] = torch.zeros(32, 32)
+        else:
+            tensors = {"W_enc": tensors["encoder.weight"], "b_enc": tensors["encoder.bias"],
+                       "W_dec": tensors["W_dec"], "b_dec": tensors["b_dec"]}  # fmt: skip
         save_file(tensors, path)
-    with pytest.raises(SaeError) as info:
+    with pytest.raises(SaeError, match=message) as info:
         hub(folder)
     assert "\n" not in str(info.value)
 
@@ -179,8 +252,19 @@ def test_no_such_folder(repo):
         )
 
 
-def test_bfloat16_weights_with_float32_input(sae_folder, tmp_path):
-    coder = SparsifySae.load_from_disk(sae_folder / "layers.2").to(torch.bfloat16)
-    coder.save_to_disk(tmp_path / "bf16" / "layers.2")
-    codes = hub(tmp_path / "bf16").encode(torch.randn(10, 32))
-    assert codes.acts.dtype == torch.float32
+def test_a_path_out_of_the_folder_is_refused(sae_folder):
+    for hookpoint in ("../layers.2", "layers.2/../layers.1", "/layers.2", "..\\layers.2"):
+        with pytest.raises(SaeError, match="no path inside a repository"):
+            hub(sae_folder / "layers.2", hookpoint=hookpoint)
+
+
+def test_deduped_pythia_is_another_model(sae_folder, tmp_path):
+    values = {"d_in": 32, "hookpoint": "layers.2", "dtype": torch.float32}
+    with pytest.raises(SaeError, match="no pre-trained SAE repository is known for E/pythia-70m-deduped"):
+        load(SaeConfig("hub"), model_sae_repo="E/sae-pythia-70m", model_name="E/pythia-70m-deduped", **values)
+    repo = tmp_path / "sae-pythia-70m-deduped-32k"
+    shutil.copytree(sae_folder, repo)
+    cfg = SaeConfig("hub", repo=str(repo))
+    (warning,) = load(cfg, model_sae_repo=None, model_name="E/pythia-70m", **values).warnings
+    assert "another variant of Pythia" in warning
+    assert load(cfg, model_sae_repo=None, model_name="E/pythia-70m-deduped", **values).warnings == ()

@@ -49,6 +49,12 @@ def prepare(cfg: AppConfig) -> Prepared:
     models.quiet_transformers()
     skeleton = models.load_skeleton(cfg.model)
     hookpoint = resolve(cfg.hookpoint, skeleton)
+    sae.check(
+        cfg.sae,
+        hookpoint=hookpoint.label,
+        model_sae_repo=cfg.model.sae_repo,
+        model_name=cfg.model.repo,
+    )
     limit = getattr(skeleton.config, "max_position_embeddings", None)
     if limit is not None and cfg.probes.ctx_len > limit:
         raise ConfigError(
@@ -99,7 +105,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         coder = sae.load(
             cfg.sae,
             d_in=d_in,
-            hookpoint=hookpoint.name,
+            hookpoint=hookpoint.label,
             model_sae_repo=cfg.model.sae_repo,
             model_name=lm.name,
             dtype=machine.dtype,
@@ -142,7 +148,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         "cost/peak_mem_mb": _peak_mem_mb(machine.device),
     }
     results = Results(
-        metrics, null_notes(metrics, found.notes), _warnings(coder, cfg), found, contexts, provenance
+        metrics, null_notes(metrics, found.notes), _warnings(coder, cfg, metrics), found, contexts, provenance
     )
     write_results(run_dir, results, cfg, tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
@@ -166,11 +172,17 @@ def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults,
     tracker.summary(results.metrics)
 
 
-def _warnings(coder: Sae, cfg: AppConfig) -> list[str]:
+def _warnings(coder: Sae, cfg: AppConfig, metrics: Metrics) -> list[str]:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
-    found = []
+    found = list(coder.warnings)
+    fvu = metrics.get("sae/fvu")
     if coder.control:
         found.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
+    elif cfg.sae.source != "train" and fvu is not None and fvu > 1:
+        found.append(
+            "an FVU above 1 means that this pre-trained SAE does not belong here: "
+            "it is of another hookpoint or model variant, or expects scaled activations."
+        )
     trained_k = coder.provenance().get("trained_k")
     if trained_k is not None and coder.k is not None and coder.k != trained_k:
         how = (

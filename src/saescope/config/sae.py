@@ -16,7 +16,7 @@ class SaeConfig:
     """`hub` (Hub id or folder in sparsify layout), `train`, `neurons` or `random` (controls)."""
 
     repo: str | None = None
-    """Hub id or folder; null: the model's own `sae_repo`."""
+    """Hub id, `owner/name/folder` inside a Hub repository, or local folder; null: the model's `sae_repo`."""
 
     revision: str | None = None
     """Branch, tag or commit of the SAE repository."""

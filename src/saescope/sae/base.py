@@ -38,6 +38,9 @@ class Sae(nn.Module, ABC):
     control: bool = False
     """A control rather than a trained SAE: poor reconstruction is expected."""
 
+    warnings: tuple[str, ...] = ()
+    """What a reader of results made with it must know, in sentences."""
+
     @abstractmethod
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
         """Codes of a few rows; `encode` chooses how many."""

@@ -1,14 +1,39 @@
 """`sae.source` → an SAE that fits the hookpoint."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from saescope.config import SaeConfig
-from saescope.errors import SaeError
+from saescope.errors import SaeError, choices
 from saescope.sae.base import Sae
 
 log = logging.getLogger(__name__)
+
+
+def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]:
+    """Pre-trained SAE repositories known for the model; `model_sae_repo` is what its config names.
+
+    Pythia's deduped models are other models, with SAEs of their own.
+    """
+    if model_sae_repo is None or _deduped(model_name) != _deduped(model_sae_repo):
+        return []
+    return [model_sae_repo]
+
+
+def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:
+    """Find the SAE and read its config, before a model is loaded; weights stay where they are.
+
+    Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`.
+    """
+    if cfg.source == "hub":
+        from saescope.sae.folder import find_sparsify
+
+        repo = _repository(cfg, model_sae_repo, model_name)
+        with _naming_known(model_sae_repo, model_name):
+            find_sparsify(repo, cfg, hookpoint)
 
 
 def load(
@@ -32,13 +57,14 @@ def load(
         case "hub":
             from saescope.sae.folder import load_sparsify
 
-            repo = cfg.repo or model_sae_repo
-            if repo is None:
-                raise SaeError(
-                    f"no pre-trained SAE repository is known for {model_name}; "
-                    "give sae.repo=HUB_ID_OR_FOLDER, or choose sae=neurons or sae=random"
+            repo = _repository(cfg, model_sae_repo, model_name)
+            with _naming_known(model_sae_repo, model_name):
+                sae: Sae = load_sparsify(repo, cfg, d_in=d_in, hookpoint=hookpoint, dtype=dtype)
+            both_pythia = all("pythia" in name.lower() for name in (repo, model_name))
+            if both_pythia and _deduped(repo) != _deduped(model_name):
+                sae.warnings += (
+                    f"{repo} was trained on another variant of Pythia than {model_name} (deduped).",
                 )
-            sae: Sae = load_sparsify(repo, cfg, d_in=d_in, hookpoint=hookpoint, dtype=dtype)
         case "neurons":
             from saescope.sae.neurons import NeuronBasis
 
@@ -62,3 +88,32 @@ def load(
         )
     log.info("SAE %s: %d latents, k %s", sae.provenance()["source"], sae.num_latents, sae.k)
     return sae
+
+
+def _repository(cfg: SaeConfig, model_sae_repo: str | None, model_name: str) -> str:
+    """What `sae=hub` reads. Raises SaeError where nothing is named or known."""
+    if cfg.repo is not None:
+        return cfg.repo
+    known = known_repositories(model_name, model_sae_repo)
+    if not known:
+        raise SaeError(
+            f"no pre-trained SAE repository is known for {model_name}; "
+            "give sae.repo=HUB_ID_OR_FOLDER, or choose sae=train, sae=neurons or sae=random"
+        )
+    return known[0]
+
+
+@contextmanager
+def _naming_known(model_sae_repo: str | None, model_name: str) -> Iterator[None]:
+    """Say which repositories are known for the model when the asked one does not exist."""
+    from saescope.sae.hub import NoRepositoryError
+
+    try:
+        yield
+    except NoRepositoryError as error:
+        known = choices(known_repositories(model_name, model_sae_repo)) or "none"
+        raise SaeError(f"{error}; known for {model_name}: {known}") from error
+
+
+def _deduped(name: str) -> bool:
+    return "deduped" in name.lower()

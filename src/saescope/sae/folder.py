@@ -1,44 +1,35 @@
-"""A folder in sparsify layout (`cfg.json`, `sae.safetensors`) → an SAE, or a reason why not.
+"""A folder in sparsify layout (`cfg.json`, `sae.safetensors`) → an SAE, or a reason why not."""
 
-Facts behind the checks: sparsify drops unknown keys silently, also those that change the mathematics
-(`signed`, `jumprelu`), and assumes k = 32 when k is missing.
-"""
-
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
 from saescope.config import SaeConfig
-from saescope.errors import SaeError
-from saescope.sae.coder import (
-    CoderSae,
-    SparseCoder,
-)  # SPARSIFY_DISABLE_TRITON is set there, before its import
-from saescope.sae.repository import CFG, WEIGHTS, locate
+from saescope.errors import SaeError, choices
+from saescope.sae.cfg_file import MAX_BYTES, SaeDescription, describe, scaling
+from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
+from saescope.sae.layout import contradicts, hookpoint_part
+from saescope.sae.repository import CFG, WEIGHTS, SaeFolder, locate
 
 log = logging.getLogger(__name__)
 
-# Keys that change what the SAE computes and that sparsify would drop without a word.
-REFUSED = {"signed": "signed TopK", "jumprelu": "JumpReLU"}
 
+def find_sparsify(repo: str, cfg: SaeConfig, hookpoint: str) -> tuple[SaeFolder, SaeDescription]:
+    """Find the SAE of `hookpoint` in a folder or Hub repository and read its `cfg.json`; no weights yet.
 
-def load_sparsify(repo: str, cfg: SaeConfig, *, d_in: int, hookpoint: str, dtype: torch.dtype) -> CoderSae:
-    """Load the SAE of `hookpoint` from a folder or Hub repository.
-
-    Raises SaeError when it is missing, unreadable, of another mathematics, or contradicts the config.
+    Raises SaeError when it is missing, of another mathematics, or contradicts the config.
     """
     folder = locate(repo, cfg.revision, hookpoint)
-    described = read_cfg(folder / CFG)
-    latents = described["num_latents"]
-    if described["d_in"] != d_in:
+    if folder.size(CFG) > MAX_BYTES:
         raise SaeError(
-            f"the SAE in {folder.name} of {repo} reads width {described['d_in']}, but {hookpoint} has width "
-            f"{d_in}; it belongs to another model or hookpoint"
+            f"{CFG} in {folder} has {folder.size(CFG) / 1e6:.0f} MB; an SAE config has less than 1 MB"
         )
+    found = describe(folder.fetch(CFG))
+    d_in, latents = found.d_in, found.num_latents
     if cfg.num_latents is not None and cfg.num_latents != latents:
         raise SaeError(
             f"sae.num_latents={cfg.num_latents}, but {repo} has {latents} at {hookpoint}; leave it out"
@@ -48,66 +39,111 @@ def load_sparsify(repo: str, cfg: SaeConfig, *, d_in: int, hookpoint: str, dtype
             f"sae.expansion_factor={cfg.expansion_factor}, but {repo} has {latents} latents at {hookpoint}, "
             f"that is {latents / d_in:g} × {d_in}; leave it out, or choose another repository"
         )
-    try:
-        coder = SparseCoder.load_from_disk(folder)
-    except (OSError, RuntimeError, SafetensorError, ValueError, StopIteration) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise SaeError(f"{folder / WEIGHTS} cannot be loaded: {first}; download or save it again") from error
-    bad = [name for name, tensor in coder.state_dict().items() if not torch.isfinite(tensor).all()]
-    if bad:
+    if cfg.k not in (None, found.k) and found.activation == "groupmax":
         raise SaeError(
-            f"{folder / WEIGHTS} has NaN or infinite weights in {', '.join(bad)}; it cannot be used"
+            f"sae.k={cfg.k}, but {repo} is a GroupMax SAE of {found.k} groups: another k is another SAE; "
+            "leave it out"
         )
-    trained_k = coder.cfg.k
-    if cfg.k is not None:
-        coder.cfg.k = cfg.k
-        if cfg.k > trained_k:
-            log.warning(
-                "sae.k=%d is larger than the k=%d this SAE was trained with: outside its training",
-                cfg.k,
-                trained_k,
-            )
+    return folder, found
+
+
+def load_sparsify(repo: str, cfg: SaeConfig, *, d_in: int, hookpoint: str, dtype: torch.dtype) -> CoderSae:
+    """Load the SAE of `hookpoint`, whose width is `d_in`, from a folder or Hub repository.
+
+    Weights of any float type are read exactly into float32; `dtype` is that of the encoder product. Raises
+    SaeError when it is missing, unreadable, of another mathematics, or contradicts the config.
+    """
+    folder, found = find_sparsify(repo, cfg, hookpoint)
+    if found.d_in != d_in:
+        raise SaeError(
+            f"the SAE in {folder} reads width {found.d_in}, but {hookpoint} has width {d_in}; "
+            "it belongs to another model or hookpoint"
+        )
+    weights, stored = read_weights(folder.fetch(WEIGHTS), found)
+    k = found.k if cfg.k is None else cfg.k
+    if k > found.k:
+        log.warning(
+            "sae.k=%d is larger than the k=%d this SAE was trained with: outside its training", k, found.k
+        )
+    if found.unknown:
+        log.warning("%s in %s: unknown keys are ignored: %s", CFG, folder, choices(found.unknown))
+    as_config = SparseCoderConfig(
+        activation=found.activation,
+        expansion_factor=max(1, found.num_latents // d_in),
+        normalize_decoder=found.normalize_decoder,
+        num_latents=found.num_latents,
+        k=k,
+        multi_topk=found.multi_topk,
+    )
+    coder = SparseCoder(d_in, as_config, device="meta")
+    coder.load_state_dict(weights, assign=True)
     source = {
         "source": "hub",
         "repo": repo,
         "revision": cfg.revision,
-        "folder": folder.name,
-        "trained_k": trained_k,
+        "commit": folder.place.commit,
+        "folder": folder.folder or ".",
+        "trained_k": found.k,
+        "stored_dtype": stored,
     }
-    return CoderSae(coder, dtype, source)
+    sae = CoderSae(coder, dtype, source)
+    sae.warnings = tuple(_doubts(folder, hookpoint))
+    return sae
 
 
-def read_cfg(path: Path) -> dict[str, Any]:
-    """`cfg.json` with `d_in`, `k` and `num_latents` made sure of.
+def read_weights(path: Path, found: SaeDescription) -> tuple[dict[str, Tensor], str]:
+    """Weights in float32 and their type in the file; names and shapes are compared before anything is read.
 
-    `num_latents` 0 or absent means d_in × expansion_factor. Raises SaeError for a file that is no SAE
-    config, lacks d_in or k, or asks for mathematics sparsify does not have.
+    Raises SaeError when the file is damaged, does not fit `cfg.json`, or has NaN or infinite weights.
     """
+    latents, d_in = found.num_latents, found.d_in
+    wanted = {
+        "encoder.weight": [latents, d_in],
+        "encoder.bias": [latents],
+        "W_dec": [latents, d_in],
+        "b_dec": [d_in],
+    }
     try:
-        cfg = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SaeError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(cfg, dict):
-        raise SaeError(f"{path} is no SAE config: an object with d_in and k is needed")
-    for key, meaning in REFUSED.items():
-        if cfg.get(key):
+        with safe_open(path, "pt") as file:
+            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        if shapes != wanted:
             raise SaeError(
-                f"{path} says {key}: {json.dumps(cfg[key])} ({meaning}), which sparsify would ignore; "
-                "not supported"
+                f"{path} does not fit its {CFG}: {_difference(shapes, wanted)}; choose another SAE"
             )
-    for key in ("transcode", "skip_connection"):
-        if cfg.get(key):
-            raise SaeError(
-                f"{path} says {key}: true; transcoders read a module's input and are not supported here"
-            )
-    for key in ("d_in", "k"):
-        if not isinstance(cfg.get(key), int) or cfg[key] < 1:
-            raise SaeError(f"{path} has no valid {key}; it cannot be guessed, so add it to the file")
-    if not cfg.get("num_latents"):
-        factor = cfg.get("expansion_factor")
-        if not isinstance(factor, int) or factor < 1:
-            raise SaeError(
-                f"{path} has neither num_latents nor expansion_factor; add one of them to the file"
-            )
-        cfg["num_latents"] = cfg["d_in"] * factor
-    return cfg
+        stored = load_file(path)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SaeError(f"{path} cannot be loaded: {first}; download or save it again") from error
+    types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in stored.values()})
+    if not all(tensor.is_floating_point() for tensor in stored.values()):
+        raise SaeError(f"{path} has weights of type {choices(types)}; floating-point weights are needed")
+    # copied, so that the SAE does not change when the file does
+    weights = {name: tensor.to(torch.float32, copy=True) for name, tensor in stored.items()}
+    bad = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise SaeError(f"{path} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")
+    return weights, "/".join(types)
+
+
+def _difference(shapes: dict[str, list[int]], wanted: dict[str, list[int]]) -> str:
+    for name, shape in wanted.items():
+        if name not in shapes:
+            return f"there is no {name} (it has {choices(sorted(shapes), 8) or 'nothing'})"
+        if shapes[name] != shape:
+            return f"{name} is {_product(shapes[name])}, {_product(shape)} expected"
+    return f"there is also {choices(sorted(set(shapes) - set(wanted)), 8)}"
+
+
+def _product(shape: list[int]) -> str:
+    return " × ".join(map(str, shape)) or "a single number"
+
+
+def _doubts(folder: SaeFolder, hookpoint: str) -> list[str]:
+    """What a reader of the results must know about where this SAE comes from."""
+    doubts = []
+    named = folder.folder or folder.place.path
+    if contradicts(named, hookpoint):
+        doubts.append(f"the SAE of {hookpoint_part(named)} is read at {hookpoint}.")
+    configs = [name for name in folder.run_configs() if (folder.place.files[name] or 0) <= MAX_BYTES]
+    doubts += [warning + "." for name in configs if (warning := scaling(folder.place.fetch(name)))]
+    return doubts

@@ -1,148 +1,187 @@
-"""Where sparsify folders lie: a local folder or a Hub repository, one hookpoint at a time.
+"""Which folder holds the SAE of a hookpoint: in a local folder or a Hub repository, in any known layout.
 
-sparsify's own loaders fetch whole repositories and answer a missing hookpoint with a bare FileNotFoundError;
-here the folders are listed first, only the asked one is downloaded, and a miss names what is there.
+sparsify's own loaders fetch whole repositories, want the folder's name exactly as stored, and answer a
+missing hookpoint with a bare FileNotFoundError; here the files are listed first, only those of the asked
+hookpoint are fetched, and a miss names what is there. Layouts: docs/saes.md.
 """
 
-import logging
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from saescope.errors import SaeError, choices
-
-log = logging.getLogger(__name__)
+from saescope.sae.layout import holds, hookpoint_part, natural, nearest_first
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "saes"
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
+DEPTH = 5
+"""Levels of folders looked into below a local `sae.repo`."""
+
+# What other formats look like, to be named when a repository is of one of them.
+FOREIGN = {
+    "sae_weights.safetensors": "SAELens",
+    "ae.pt": "dictionary_learning",
+    "sae.json": "sae.json transcoders",
+}
 
 
-def locate(repo: str, revision: str | None, hookpoint: str) -> Path:
-    """Folder on this machine with `cfg.json` and `sae.safetensors` for `hookpoint`.
+class Place(Protocol):
+    """Where SAE folders lie."""
 
-    Raises SaeError when the repository, the revision or the hookpoint is not there.
+    name: str
+    """As an error message calls it."""
+
+    path: str
+    """Absolute path of a local folder, whose name can tell the hookpoint; "" for a Hub repository."""
+
+    commit: str | None
+    """Resolved version, once a file has been fetched; None for a local folder."""
+
+    @property
+    def files(self) -> Mapping[str, int | None]:
+        """Size in bytes by path with forward slashes."""
+        ...
+
+    def fetch(self, file: str) -> Path:
+        """The file on this machine."""
+        ...
+
+
+class LocalFolder:
+    """A folder on this machine; hidden files do not count."""
+
+    commit: str | None = None
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.name, self.path = root, f"folder {root}", root.absolute().as_posix()
+        self.files: dict[str, int | None] = {}
+        for top, folders, files in os.walk(root, followlinks=True):
+            here = Path(top).relative_to(root)
+            folders[:] = [f for f in folders if not f.startswith(".") and len(here.parts) < DEPTH]
+            for file in files:
+                if not file.startswith(".") and (path := Path(top) / file).is_file():
+                    self.files[(here / file).as_posix()] = path.stat().st_size
+
+    def fetch(self, file: str) -> Path:
+        """The file itself."""
+        return self.root / file
+
+
+@dataclass(frozen=True)
+class SaeFolder:
+    """One SAE, found but not yet read."""
+
+    place: Place
+    folder: str
+    """Path inside the place, "" at its top."""
+
+    def fetch(self, file: str) -> Path:
+        """A file of this folder on this machine."""
+        return self.place.fetch(_join(self.folder, file))
+
+    def size(self, file: str) -> int:
+        """Bytes of a file of this folder, 0 where not known."""
+        return self.place.files.get(_join(self.folder, file)) or 0
+
+    def run_configs(self) -> list[str]:
+        """Configs of the training run, here or above: `config.json`, or a `cfg.json` not of this SAE."""
+        above = [str(p) if str(p) != "." else "" for p in PurePosixPath(self.folder).parents]
+        names = [_join(self.folder, "config.json")]
+        names += [_join(folder, name) for folder in above for name in ("config.json", CFG)]
+        own = _join(self.folder, CFG)
+        return [n for n in dict.fromkeys(names) if n in self.place.files and n != own]
+
+    def __str__(self) -> str:
+        return f"{self.folder or 'top level'} of {self.place.name}"
+
+
+def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
+    """The SAE of `hookpoint`; only lists files.
+
+    `repo` is a folder, a Hub id `owner/name`, or a folder inside a Hub repository, `owner/name/folder`.
+    Raises SaeError when the repository, the folder, the revision or the hookpoint is not there.
     """
-    if repo == "embedded":
-        return _in_folder(EMBEDDED, hookpoint)
-    path = Path(repo).expanduser()
+    _check_path(hookpoint, "hookpoint.name")
+    path = EMBEDDED if repo == "embedded" else Path(repo).expanduser()
     if path.is_dir():
-        return _in_folder(path, hookpoint)
-    if repo.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise SaeError(f"sae.repo={repo}: no such folder, and no Hub id of the form owner/name")
-    return _on_hub(repo, revision, hookpoint)
+        return _choose(LocalFolder(path), "", hookpoint, repo)
+    if repo.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+(/[^/\\]+)*", repo):
+        raise SaeError(
+            f"sae.repo={repo}: no such folder, and no Hub id of the form owner/name or owner/name/folder"
+        )
+    _check_path(repo, "sae.repo")
+    from saescope.sae.hub import open_repository
+
+    owner, name, *inside = repo.split("/")
+    return _choose(open_repository(f"{owner}/{name}", revision), "/".join(inside), hookpoint, repo)
 
 
-def choose_folder(folders: Iterable[str], hookpoint: str, where: str) -> str:
-    """The folder among `folders` that holds `hookpoint`.
+def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:
+    """The folder below `top` that holds `hookpoint`.
 
-    Exact name first; then a module prefix (`gpt_neox.layers.3`); then a nested folder (`baseline/layers.3`)
-    when just one matches. Raises SaeError listing what is there, nearest first.
+    A folder beside the others goes before nested ones, the exact name before one with a module prefix. What
+    `repo` names may be an SAE itself; it is taken when nothing below it matches. Raises SaeError listing what
+    is there, nearest first.
     """
-    names = sorted(folders, key=_natural)
-    if hookpoint in names:
-        return hookpoint
-    for suffix in (f".{hookpoint}", f"/{hookpoint}"):
-        found = [n for n in names if n.endswith(suffix)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise SaeError(
-                f"{where} has several SAEs for {hookpoint}: {choices(found)}; give the folder in sae.repo"
-            )
-    if not names:
-        raise SaeError(f"{where} holds no SAE in sparsify layout (folders with {CFG} and {WEIGHTS})")
-    wanted = re.findall(r"\d+", hookpoint)
-    near = sorted(names, key=lambda n: (_distance(n, hookpoint, wanted), _natural(n)))
-    raise SaeError(f"{where} has no SAE for {hookpoint}; it has, nearest first: {choices(near, 12)}")
-
-
-def _in_folder(root: Path, hookpoint: str) -> Path:
-    if (root / CFG).is_file() and (root / WEIGHTS).is_file():
-        return root
-    found = [
-        cfg.parent.relative_to(root).as_posix()
-        for depth in ("*", "*/*", "*/*/*")
-        for cfg in root.glob(f"{depth}/{CFG}")
-        if not any(part.startswith(".") for part in cfg.relative_to(root).parts)
-        and (cfg.parent / WEIGHTS).is_file()
-    ]
-    return root / choose_folder(found, hookpoint, f"folder {root}")
-
-
-def _on_hub(repo: str, revision: str | None, hookpoint: str) -> Path:
-    # Imported here: the Hub client takes a second to import and most folders are local.
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub import errors as hub
-
-    pick = f"Hub repository {repo}"
-    try:
-        try:
-            files = HfApi().list_repo_files(repo, revision=revision)
-        except (hub.OfflineModeIsEnabled, ConnectionError, OSError, hub.HfHubHTTPError) as error:
-            if isinstance(error, hub.RepositoryNotFoundError | hub.RevisionNotFoundError):
-                raise
-            root = _cached(repo, revision)
-            if root is None:
-                raise
-            log.warning("Hub repository %s cannot be reached; using the copy in the local cache", repo)
-            names = [p.relative_to(root).as_posix() for p in root.rglob("*")]
-            return root / choose_folder(_folders(names), hookpoint, pick)
-        folder = choose_folder(_folders(files), hookpoint, pick)
-        wanted = [f"{folder}/{CFG}", f"{folder}/{WEIGHTS}"]
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted)) / folder
-    except hub.GatedRepoError as error:
+    safe = [f for f in place.files if ".." not in f.split("/") and not f.startswith("/") and "\\" not in f]
+    below = [f for f in safe if not top or f.startswith(f"{top}/")]
+    names = sorted((n for n in map(_folder, below) if _join(n, WEIGHTS) in below), key=natural)
+    names = [n for n in dict.fromkeys(names) if _join(n, CFG) in below]
+    found = [n for n in names if n != top and holds(n, hookpoint)]
+    level = top.count("/") + 1 if top else 0
+    found = [n for n in found if n.count("/") == level] or found
+    found = [n for n in found if hookpoint_part(n) == hookpoint] or found
+    if len(found) == 1:
+        return SaeFolder(place, found[0])
+    if found:
+        # the folder around the copies serves a sweep over layers; where there is none, the copy itself
+        around = found[0].rpartition("/")[0] if holds(found[0].split("/")[-1], hookpoint) else ""
+        base = repo.removesuffix(f"/{top}") if top else repo
         raise SaeError(
-            f"Hub repository {repo} is gated: ask for access on its page, then log in with `hf auth login`"
-        ) from error
-    except hub.RevisionNotFoundError as error:
-        raise SaeError(
-            f"Hub repository {repo} has no revision '{revision}'; leave sae.revision out for main"
-        ) from error
-    except hub.RepositoryNotFoundError as error:
-        raise SaeError(f"no Hub repository {repo} (or it is private: log in with `hf auth login`)") from error
-    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
-        raise SaeError(
-            f"Hub repository {repo} cannot be reached and is not in the local cache; "
-            "check the network, or give a folder in sae.repo"
-        ) from error
-    except (hub.HfHubHTTPError, ConnectionError, OSError) as error:
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise SaeError(f"Hub repository {repo} could not be read: {text[0]}; try again later") from error
+            f"{place.name} has several SAEs for {hookpoint}: {choices(found)}; "
+            f"choose one with sae.repo={base}/{around if around not in ('', top) else found[0]}"
+        )
+    if top in names:
+        return SaeFolder(place, top)
+    raise _missing(place, top, hookpoint, names, below)
 
 
-def _folders(files: list[str]) -> list[str]:
-    """Folders that hold both files of an SAE."""
-    return [
-        str(PurePosixPath(f).parent)
-        for f in files
-        if f.endswith("/" + CFG) and f.removesuffix(CFG) + WEIGHTS in files
-    ]
+def _missing(place: Place, top: str, hookpoint: str, names: list[str], below: list[str]) -> SaeError:
+    """Why there is no SAE for the hookpoint, and what there is."""
+    where = f"{place.name}, folder {top}," if top else place.name
+    if top and not below:
+        folders = sorted({f.split("/")[0] for f in place.files if "/" in f}, key=natural)
+        return SaeError(f"{place.name} has no folder {top}; it has: {choices(folders, 12) or 'files only'}")
+    broken = next((n for n in map(_folder, below) if n not in names and holds(n, hookpoint)), None)
+    if broken is not None:
+        present = sorted(f.split("/")[-1] for f in below if _folder(f) == broken)
+        lacking = " and ".join(name for name in (CFG, WEIGHTS) if name not in present)
+        return SaeError(
+            f"{broken} of {place.name} has no {lacking} (it has {choices(present, 8)}); "
+            "sae=hub reads sparsify folders with weights in safetensors only"
+        )
+    if names:
+        near = nearest_first(names, hookpoint)
+        shown = choices((name or "its top level" for name in near), 12)
+        return SaeError(f"{where} has no SAE for {hookpoint}; it has, nearest first: {shown}")
+    kinds = sorted({FOREIGN[f.split("/")[-1]] for f in below if f.split("/")[-1] in FOREIGN})
+    if not kinds and any(f.endswith((".pt", ".pth", ".bin", ".pkl")) for f in below):
+        kinds = ["pickled weights, which can run code and are not read"]
+    hint = f"; it has {choices(kinds)}" if kinds else ""
+    return SaeError(f"{where} holds no SAE in sparsify layout (folders with {CFG} and {WEIGHTS}){hint}")
 
 
-def _cached(repo: str, revision: str | None) -> Path | None:
-    """Snapshot of the revision in the Hub client's cache, whole or not."""
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    try:
-        known = scan_cache_dir().repos
-    except CacheNotFound:
-        return None
-    for cached in known:
-        if cached.repo_id == repo and cached.repo_type == "model":
-            for snapshot in cached.revisions:
-                if (revision or "main") in {*snapshot.refs, snapshot.commit_hash}:
-                    return Path(snapshot.snapshot_path)
-    return None
+def _folder(file: str) -> str:
+    return file.rpartition("/")[0]
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
-def _distance(name: str, hookpoint: str, wanted: list[str]) -> int:
-    """Layers between `name` and the hookpoint, same kind of module first."""
-    numbers = re.findall(r"\d+", name)
-    same_kind = re.sub(r"\d+", "#", name).endswith(re.sub(r"\d+", "#", hookpoint))
-    gap = abs(int(numbers[-1]) - int(wanted[-1])) if numbers and wanted else 1000
-    return gap + (0 if same_kind else 500)
+def _check_path(name: str, key: str) -> None:
+    if "\\" in name or "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise SaeError(f"{key}={name} is no path inside a repository; leave out '.', '..' and empty parts")

@@ -115,8 +115,7 @@ def edited(sae_folder: Path, tmp_path: Path, **changes) -> Path:
     [
         ({"signed": True}, "signed"),
         ({"jumprelu": True}, "jumprelu"),
-        ({"transcode": True}, "transcode"),
-        ({"skip_connection": True}, "skip_connection"),
+        ({"skip_connection": True}, "there is no W_skip"),
         ({"normalize_activations": 1.0}, "normalize_activations"),
         ({"activation": "relu"}, "activation: relu; only topk and groupmax"),
         ({"activation": "groupmax", "k": 7}, "which groupmax cannot do"),

@@ -37,6 +37,8 @@ class Capture:
     def __call__(self, input_ids_BT: Tensor) -> Tensor:
         """Activations [B, T, d_in] in the model's dtype; blocks above the hookpoint are not run.
 
+        Where the side is `both`: the module's input and behind it its output, [B, T, 2 d_in].
+
         Right-padded batches need no attention mask here: attention is causal, so no real token sees padding.
         """
         caught: list[Tensor] = []
@@ -61,34 +63,52 @@ class Capture:
             return int(self(torch.zeros(1, 2, dtype=torch.long, device=device)).shape[-1])
 
     @contextmanager
-    def replaced(self, edit: Callable[[Tensor], Tensor]) -> Any:
-        """While open, the activation at the hookpoint is `edit(activation)` in every forward pass."""
+    def replaced(self, edit: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        """While open, the activation at the hookpoint is `edit(x, activation)` in every forward pass.
+
+        `x` is the module's input where the side is `both`, and else the activation itself.
+        """
         side = self.hookpoint.side
+        inputs: list[Tensor] = []
+
+        def keep_input(module: nn.Module, args: Any, kwargs: Any) -> None:
+            inputs[:] = [_input(args, kwargs)]
 
         def on_output(module: nn.Module, args: Any, output: Any) -> Any:
-            new = edit(first(output))
+            old = first(output)
+            new = edit(inputs.pop() if inputs else old, old)
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         def on_input(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            if args:
-                return (edit(args[0]), *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": edit(kwargs["hidden_states"])}
+            old = _input(args, kwargs)
+            new = edit(old, old)
+            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
-        if side == "output":
-            handle = self.module.register_forward_hook(on_output)
-        else:
-            handle = self.module.register_forward_pre_hook(on_input, with_kwargs=True)
+        handles = []
+        if side != "output":
+            before = on_input if side == "input" else keep_input
+            handles.append(self.module.register_forward_pre_hook(before, with_kwargs=True))
+        if side != "input":
+            handles.append(self.module.register_forward_hook(on_output))
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
+
+
+def _input(args: Any, kwargs: Any) -> Tensor:
+    tensor: Tensor = args[0] if args else kwargs["hidden_states"]
+    return tensor
 
 
 def _hook(module: nn.Module, side: str, keep: Callable[[Tensor], None]) -> Any:
-    if side == "output":
-        return module.register_forward_hook(lambda _module, _args, output: keep(first(output)))
+    def after(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        keep(first(output) if side == "output" else torch.cat([_input(args, kwargs), first(output)], dim=-1))
 
     def before(_module: nn.Module, args: Any, kwargs: Any) -> None:
-        keep(args[0] if args else kwargs["hidden_states"])
+        keep(_input(args, kwargs))
 
-    return module.register_forward_pre_hook(before, with_kwargs=True)
+    if side == "input":
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+    return module.register_forward_hook(after, with_kwargs=True)

@@ -38,7 +38,7 @@ class Hookpoint:
     """`resid`, `mlp`, `attention` or `custom`."""
 
     side: str
-    """`output` of the module (first element of a tuple), or its `input`."""
+    """`output` of the module (first element of a tuple), its `input`, or `both` (for a transcoder)."""
 
     layer: int | None
     """0-based block, where there is one."""

@@ -70,12 +70,15 @@ class Extraction(BatchModule):
                 f"NaN or infinite activations at {self.capture.hookpoint.label}; the model overflows in this "
                 "precision (try runtime.dtype=float32) or its weights are damaged"
             )
+        target_ND = x_ND
+        if self.sae.transcodes:
+            x_ND, target_ND = x_ND.chunk(2, dim=-1)
         codes = self.sae.encode(x_ND)
         size_B = batch.counted_BT.sum(1)
         task_N = torch.repeat_interleave(self.task_W[batch.window_B], size_B)
         # final row of a token = first row of its window + counted tokens before it
         row_BT = self.row_W[batch.window_B][:, None] + batch.counted_BT.cumsum(1) - 1
-        self.reconstruction.update(x_ND, self.sae.decode(codes), codes.sizes_N, task_N)
+        self.reconstruction.update(target_ND, self.sae.reconstruct(x_ND, codes), codes.sizes_N, task_N)
         self.codes.update(row_BT[batch.counted_BT], codes)
 
 
@@ -103,7 +106,7 @@ class Splice(BatchModule):
         """One batch: four forward passes."""
         counted_BT = batch.counted_BT
         edits: dict[str, Callable[[Tensor], Tensor]] = {
-            "spliced": lambda x_ND: self.sae.decode(self.sae.encode(x_ND)),
+            "spliced": lambda x_ND: self.sae.reconstruct(x_ND, self.sae.encode(x_ND)),
             "zero": torch.zeros_like,
             "mean": lambda x_ND: self.mean_D.expand_as(x_ND),
         }
@@ -115,9 +118,9 @@ class Splice(BatchModule):
         self.losses.update("clean", ce_S, torch.zeros_like(ce_S), task_S)
         for name, edit in edits.items():
 
-            def at_counted(x_BTD: Tensor, edit: Callable[[Tensor], Tensor] = edit) -> Tensor:
-                new_BTD = x_BTD.clone()
-                new_BTD[counted_BT] = edit(x_BTD[counted_BT].float()).to(x_BTD.dtype)
+            def at_counted(x_BTD: Tensor, old_BTD: Tensor, edit: Callable[[Tensor], Tensor] = edit) -> Tensor:
+                new_BTD = old_BTD.clone()
+                new_BTD[counted_BT] = edit(x_BTD[counted_BT].float()).to(old_BTD.dtype)
                 return new_BTD
 
             with self.capture.replaced(at_counted):

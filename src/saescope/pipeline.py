@@ -1,26 +1,22 @@
 """One job: capture → SAE → features → SI/Q → report, with the run folder as the result."""
 
-import importlib.metadata
+import dataclasses
 import logging
-import platform
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from saescope import __version__, hardware, models, sae
+from saescope import hardware, models, sae
 from saescope.activations import ActivationStore, LiveWindows
 from saescope.capture import Capture
 from saescope.config import AppConfig
-from saescope.errors import ConfigError
+from saescope.errors import ConfigError, HookpointError
 from saescope.examples import choose_latents, top_contexts
 from saescope.extract import Engine
 from saescope.features import FeatureResults, analyse
 from saescope.hookpoints import Hookpoint, resolve
+from saescope.provenance import peak_mem_mb, provenance_of, warnings_of
 from saescope.quality import Metrics, loss_metrics, null_notes, reconstruction_metrics, task_metrics
 from saescope.report.page import write_report
 from saescope.results import Results, write_results
@@ -110,13 +106,16 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
             model_name=lm.name,
             dtype=machine.dtype,
         )
-    provenance = _provenance(cfg, lm, hookpoint, coder, windows, machine)
+    provenance = provenance_of(cfg, lm, hookpoint, coder, windows, machine)
     name = run_name(cfg, lm.name, hookpoint.label, coder.num_latents, d_in, coder.k)
     tags = [Path(lm.name).name, hookpoint.label, cfg.sae.source]
     tracker.describe(name, tags, provenance)
 
+    if coder.transcodes:
+        hookpoint = _both_sides(hookpoint, lm.model, d_in)
     extracting = time.perf_counter()
-    live = LiveWindows(Capture(lm.model, hookpoint), windows, machine.batch_tokens, machine.device, d_in)
+    width = 2 * d_in if coder.transcodes else d_in
+    live = LiveWindows(Capture(lm.model, hookpoint), windows, machine.batch_tokens, machine.device, width)
     alone = cfg.runtime.devices * cfg.runtime.num_nodes == 1
     with store.opened(live, hookpoint, windows, fill=alone, missing="model, probes") as source:
         engine = Engine(lm.model, hookpoint, coder, windows, machine, cfg.runtime, source, tracker.logger())
@@ -145,16 +144,32 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         "cost/wall_s": time.perf_counter() - started,
         "cost/tokens": codes.num_tokens,
         "cost/tokens_per_s": codes.num_tokens / extract_s,
-        "cost/peak_mem_mb": _peak_mem_mb(machine.device),
+        "cost/peak_mem_mb": peak_mem_mb(machine.device),
     }
     results = Results(
-        metrics, null_notes(metrics, found.notes), _warnings(coder, cfg, metrics), found, contexts, provenance
+        metrics,
+        null_notes(metrics, found.notes),
+        warnings_of(coder, cfg, metrics),
+        found,
+        contexts,
+        provenance,
     )
     write_results(run_dir, results, cfg, tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     write_report(run_dir)
     _track(tracker, name, results, found, run_dir)
     return results
+
+
+def _both_sides(hookpoint: Hookpoint, model: Any, d_in: int) -> Hookpoint:
+    """A transcoder's hookpoint. Raises HookpointError where a module's input and output do not fit it."""
+    both = dataclasses.replace(hookpoint, side="both")
+    if hookpoint.side != "output" or Capture(model, both).width() != 2 * d_in:
+        raise HookpointError(
+            f"a transcoder predicts a module's output from an input of the same width; {hookpoint.label} is "
+            "no such module, choose hookpoint=mlp or hookpoint=custom hookpoint.name=MODULE"
+        )
+    return both
 
 
 def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults, run_dir: Path) -> None:
@@ -170,81 +185,3 @@ def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults,
         tracker.artifact(f"sae-{name}", "sae", trained, results.provenance)
     # last, so that no media key can come between the summary and metrics.json
     tracker.summary(results.metrics)
-
-
-def _warnings(coder: Sae, cfg: AppConfig, metrics: Metrics) -> list[str]:
-    """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
-    found = list(coder.warnings)
-    fvu = metrics.get("sae/fvu")
-    if coder.control:
-        found.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
-    elif cfg.sae.source != "train" and fvu is not None and fvu > 1:
-        found.append(
-            "an FVU above 1 means that this pre-trained SAE does not belong here: "
-            "it is of another hookpoint or model variant, or expects scaled activations."
-        )
-    trained_k = coder.provenance().get("trained_k")
-    if trained_k is not None and coder.k is not None and coder.k != trained_k:
-        how = (
-            "outside its training"
-            if coder.k > trained_k
-            else "fewer latents per token than it was trained with"
-        )
-        found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
-    for warning in found:
-        log.warning("%s", warning)
-    return found
-
-
-def _provenance(
-    cfg: AppConfig,
-    lm: models.LanguageModel,
-    hookpoint: Hookpoint,
-    coder: Sae,
-    windows: Windows,
-    machine: hardware.Hardware,
-) -> dict[str, Any]:
-    packages = ("torch", "transformers", "lightning", "eai-sparsify", "scikit-network", "numpy", "wandb")
-    return {
-        "model": {
-            "name": lm.name if lm.name != "embedded" else "saescope embedded GPT-NeoX",
-            "class": type(lm.model).__name__,
-            "revision": cfg.model.revision,
-            "num_parameters": lm.num_parameters,
-            "num_layers": hookpoint.num_layers,
-            "random_init": cfg.model.random_init,
-        },
-        "hookpoint": {
-            "name": hookpoint.label,
-            "kind": hookpoint.kind,
-            "layer": hookpoint.layer,
-            "width": coder.d_in,
-        },
-        "sae": coder.provenance(),
-        "probes": {
-            "tasks": list(windows.tasks),
-            "documents": len(windows.task_D),
-            "counted_tokens": windows.num_tokens,
-            "left_unread": windows.truncated,
-        },
-        "machine": {
-            "device": machine.device,
-            "dtype": machine.dtype_name,
-            "batch_tokens": machine.batch_tokens,
-            "threads": torch.get_num_threads(),
-            "system": f"{platform.system()} {platform.machine()}",
-        },
-        "versions": {
-            "saescope": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in packages},
-        },
-    }
-
-
-def _peak_mem_mb(device: str) -> float:
-    """Peak of the accelerator's memory, or of this process on CPU."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

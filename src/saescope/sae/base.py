@@ -38,6 +38,9 @@ class Sae(nn.Module, ABC):
     control: bool = False
     """A control rather than a trained SAE: poor reconstruction is expected."""
 
+    transcodes: bool = False
+    """Reads the module's input and is measured against its output."""
+
     warnings: tuple[str, ...] = ()
     """What a reader of results made with it must know, in sentences."""
 
@@ -48,6 +51,10 @@ class Sae(nn.Module, ABC):
     @abstractmethod
     def decode(self, codes: SparseCodes) -> Tensor:
         """Reconstruction [N, d_in], float32."""
+
+    def reconstruct(self, x_ND: Tensor, codes: SparseCodes) -> Tensor:
+        """What stands for the target [N, d_in]: `decode(codes)`, and what bypasses the codes, if anything."""
+        return self.decode(codes)
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:

@@ -22,9 +22,11 @@ REFUSED = {
     "normalize_io": "normalised input and output, of forks of sparsify",
     "gram_lookup": "subtracted n-gram means, of forks of sparsify",
 }
-TRANSCODERS = ("transcode", "skip_connection")
 
-READ = {"d_in", "k", "num_latents", "expansion_factor", "activation", "multi_topk", "normalize_decoder"}
+READ = {
+    "d_in", "k", "num_latents", "expansion_factor", "activation", "multi_topk", "normalize_decoder",
+    "transcode", "skip_connection",
+}  # fmt: skip
 # Dropped without a word: they act on training only, or only beside a refused key.
 # naive_decoder: EleutherAI/sae, sae/config.py; the others: ghidav/group-sae, group_sae/config.py.
 HARMLESS = {
@@ -46,6 +48,10 @@ class SaeDescription:
     """Trained with the Multi-TopK loss; matters when training goes on."""
     normalize_decoder: bool
     """Trained with decoder rows of unit norm; matters when training goes on."""
+    transcode: bool
+    """Reads the module's input, without b_dec subtracted, and predicts its output."""
+    skip_connection: bool
+    """Adds W_skip x to the decoded codes."""
     unknown: tuple[str, ...]
     """Keys that are ignored without knowing what they mean."""
 
@@ -62,11 +68,6 @@ def describe(path: Path) -> SaeDescription:
             raise SaeError(
                 f"{path} says {key}: {json.dumps(cfg[key])} ({meaning}), which sparsify ignores, so codes "
                 "would be wrong; not supported, choose another SAE"
-            )
-    for key in TRANSCODERS:
-        if _on(cfg.get(key)):
-            raise SaeError(
-                f"{path} says {key}: true; transcoders read a module's input and are not supported here"
             )
     d_in, k = (_whole(cfg, key, path) for key in ("d_in", "k"))
     if cfg.get("num_latents"):
@@ -89,7 +90,9 @@ def describe(path: Path) -> SaeDescription:
         activation=activation,
         multi_topk=_on(cfg.get("multi_topk")),
         normalize_decoder=_on(cfg.get("normalize_decoder", True)),
-        unknown=tuple(sorted(set(cfg) - READ - HARMLESS - set(REFUSED) - set(TRANSCODERS))),
+        transcode=_on(cfg.get("transcode")),
+        skip_connection=_on(cfg.get("skip_connection")),
+        unknown=tuple(sorted(set(cfg) - READ - HARMLESS - set(REFUSED))),
     )
 
 

@@ -35,13 +35,14 @@ class CoderSae(Sae):
         self.coder = coder.float().requires_grad_(False)
         self.coder.encoder.to(dtype)
         self.d_in, self.num_latents, self.k = coder.d_in, coder.num_latents, coder.cfg.k
-        self.control = control
+        self.control, self.transcodes = control, coder.cfg.transcode
         self._source = source
 
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
-        """sparsify's `encode`: ReLU(W (x − b_dec) + b), then the k largest."""
+        """sparsify's `encode`: ReLU(W (x − b_dec) + b), then the k largest; a transcoder takes x as it is."""
         weight, bias = self.coder.encoder.weight, self.coder.encoder.bias
-        centred = (x_ND.float() - self.coder.b_dec).to(weight.dtype)
+        x_ND = x_ND.float()
+        centred = (x_ND if self.transcodes else x_ND - self.coder.b_dec).to(weight.dtype)
         out = fused_encoder(centred, weight, bias, self.coder.cfg.k, self.coder.cfg.activation)
         return compress(out.top_acts, out.top_indices)
 
@@ -51,10 +52,17 @@ class CoderSae(Sae):
         decoded: Tensor = weighted_rows(codes, self.coder.W_dec) + self.coder.b_dec
         return decoded
 
+    def reconstruct(self, x_ND: Tensor, codes: SparseCodes) -> Tensor:
+        """`decode(codes)`, plus W_skip x where there is a skip connection."""
+        decoded = self.decode(codes)
+        return decoded if self.coder.W_skip is None else decoded + x_ND.float() @ self.coder.W_skip.mT
+
     def provenance(self) -> dict[str, Any]:
         """Source, sizes and k."""
         return {
             **self._source,
+            "transcoder": self.transcodes,
+            "skip_connection": self.coder.W_skip is not None,
             "d_in": self.d_in,
             "num_latents": self.num_latents,
             "expansion_factor": self.num_latents / self.d_in,

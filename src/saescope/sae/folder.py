@@ -74,6 +74,8 @@ def load_sparsify(repo: str, cfg: SaeConfig, *, d_in: int, hookpoint: str, dtype
         num_latents=found.num_latents,
         k=k,
         multi_topk=found.multi_topk,
+        transcode=found.transcode,
+        skip_connection=found.skip_connection,
     )
     coder = SparseCoder(d_in, as_config, device="meta")
     coder.load_state_dict(weights, assign=True)
@@ -102,6 +104,7 @@ def read_weights(path: Path, found: SaeDescription) -> tuple[dict[str, Tensor], 
         "encoder.bias": [latents],
         "W_dec": [latents, d_in],
         "b_dec": [d_in],
+        **({"W_skip": [d_in, d_in]} if found.skip_connection else {}),
     }
     try:
         with safe_open(path, "pt") as file:

@@ -101,6 +101,8 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
             model_sae_repo=cfg.model.sae_repo,
             model_name=lm.name,
             dtype=machine.dtype,
+            at=hookpoint,
+            model=lm.model,
         )
     provenance = _provenance(cfg, lm, hookpoint, coder, windows, machine)
     name = run_name(cfg, lm.name, hookpoint.label, coder.num_latents, d_in, coder.k)
@@ -137,7 +139,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         "cost/peak_mem_mb": _peak_mem_mb(machine.device),
     }
     results = Results(
-        metrics, null_notes(metrics, found.notes), _warnings(coder, cfg), found, contexts, provenance
+        metrics, null_notes(metrics, found.notes), _warnings(coder, cfg, windows), found, contexts, provenance
     )
     write_results(run_dir, results, cfg, tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
@@ -161,7 +163,7 @@ def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults,
     tracker.summary(results.metrics)
 
 
-def _warnings(coder: Sae, cfg: AppConfig) -> list[str]:
+def _warnings(coder: Sae, cfg: AppConfig, windows: Windows) -> list[str]:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
     found = []
     if coder.control:
@@ -174,6 +176,13 @@ def _warnings(coder: Sae, cfg: AppConfig) -> list[str]:
             else "fewer latents per token than it was trained with"
         )
         found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
+    if coder.prepend_bos is not None and coder.prepend_bos != windows.has_bos:
+        found.append(
+            f"the SAE was trained {'with' if coder.prepend_bos else 'without'} a BOS token before every "
+            f"context, the probes have {'one' if windows.has_bos else 'none'}: "
+            f"probes.prepend_bos={str(coder.prepend_bos).lower()} repeats its training."
+        )
+    found += coder.notices
     for warning in found:
         log.warning("%s", warning)
     return found

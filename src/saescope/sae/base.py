@@ -38,6 +38,12 @@ class Sae(nn.Module, ABC):
     control: bool = False
     """A control rather than a trained SAE: poor reconstruction is expected."""
 
+    prepend_bos: bool | None = None
+    """Was it trained on contexts that begin with a BOS token? None where it does not say."""
+
+    notices: tuple[str, ...] = ()
+    """What a reader of its numbers must know, one sentence each."""
+
     @abstractmethod
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
         """Codes of a few rows; `encode` chooses how many."""

@@ -1,11 +1,13 @@
 """`sae.source` → an SAE that fits the hookpoint."""
 
 import logging
+from typing import Any
 
 import torch
 
 from saescope.config import SaeConfig
 from saescope.errors import SaeError
+from saescope.hookpoints import Hookpoint
 from saescope.sae.base import Sae
 
 log = logging.getLogger(__name__)
@@ -19,9 +21,12 @@ def load(
     model_sae_repo: str | None,
     model_name: str,
     dtype: torch.dtype,
+    at: Hookpoint | None = None,
+    model: Any = None,
 ) -> Sae:
     """Load or make the SAE that `cfg` asks for, for a hookpoint of width `d_in`.
 
+    `at` and the causal LM `model` are for SAEs that name their own hookpoint (`saelens`).
     Raises SaeError when it is not there, cannot be read, or does not fit.
     """
     if cfg.k is not None and cfg.source == "neurons" and cfg.k > d_in:
@@ -39,6 +44,12 @@ def load(
                     "give sae.repo=HUB_ID_OR_FOLDER, or choose sae=neurons or sae=random"
                 )
             sae: Sae = load_sparsify(repo, cfg, d_in=d_in, hookpoint=hookpoint, dtype=dtype)
+        case "saelens":
+            from saescope.sae.saelens.load import load_saelens
+
+            assert at is not None
+            assert model is not None
+            sae = load_saelens(cfg, d_in=d_in, at=at, model=model, model_name=model_name)
         case "neurons":
             from saescope.sae.neurons import NeuronBasis
 

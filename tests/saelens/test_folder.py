@@ -264,6 +264,14 @@ def test_provenance(tmp_path, model_folder):
     json.dumps(found)
 
 
+def test_sae_lens_is_imported_only_when_asked_for():
+    code = (
+        "import sys, saescope.pipeline, saescope.sae.saelens.load\n"
+        "assert not {'sae_lens', 'transformer_lens'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_without_sae_lens_the_error_says_how_to_install_it(model_folder):
     code = (
         "import sys; sys.modules['sae_lens'] = None  # as if it were not installed\n"
@@ -277,3 +285,4 @@ def test_without_sae_lens_the_error_says_how_to_install_it(model_folder):
     assert done.stderr.count("\n") == 1, done.stderr
     assert "sae=saelens needs the package sae_lens" in done.stderr
     assert "pip install 'saescope[saelens]'" in done.stderr
+    assert "pip install -c constraints.txt -e '.[saelens]'" in done.stderr

@@ -32,7 +32,8 @@ def load_saelens(cfg: SaeConfig, *, d_in: int, at: Hookpoint, model: Any, model_
         import sae_lens  # noqa: F401 - an optional extra, and nine seconds of import
     except ModuleNotFoundError as error:
         raise SaeError(
-            f"sae=saelens needs the package {error.name}; install it with: pip install 'saescope[saelens]'"
+            f"sae=saelens needs the package {error.name}; install it with pip install 'saescope[saelens]', "
+            "in a checkout with pip install -c constraints.txt -e '.[saelens]'"
         ) from error
     from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
 

@@ -96,6 +96,9 @@ def edited(folder, **changes) -> str:
         ({"normalize_activations": "covariance_whitening"}, {}, ["activation_whitening.safetensors"]),
         ({"normalize_activations": "by_magic"}, {}, ["cannot load", "normalize_activations"]),
         ({"d_sae": 50}, {}, ["cannot load", "size mismatch"]),
+        ({"d_sae": None}, {}, ["has no d_sae"]),
+        ({"architecture": None}, {}, ["architecture None", "no such"]),
+        ({"metadata": {"sae_lens_version": "new"}}, {}, ["not one sae_lens understands"]),
     ],
 )
 def test_refused(tmp_path, model_folder, changes, values, words):
@@ -241,6 +244,21 @@ def test_old_config_of_sae_lens_3(tmp_path, model_folder):
     assert sae.k == 9
     assert sae.prepend_bos is None  # sae_lens would assume true
     assert any("how TransformerLens processed" in notice for notice in sae.notices)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"activation_fn_str": "tanh-relu"},
+        {"activation_fn": "topk"},
+        {"activation_fn": "topk", "activation_fn_kwargs": {}},
+    ],
+)
+def test_an_activation_sae_lens_no_longer_has(tmp_path, model_folder, old):
+    release = saved(tmp_path / "s", make("standard"))
+    old |= {"d_in": D_IN, "d_sae": D_SAE, "dtype": "float32", "hook_name": "blocks.2.hook_resid_post"}
+    (tmp_path / "s" / "cfg.json").write_text(json.dumps(old))
+    assert "which sae_lens would read as ReLU" in refusal(release, model_folder)
 
 
 def test_provenance(tmp_path, model_folder):

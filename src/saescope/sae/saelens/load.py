@@ -10,7 +10,7 @@ from saescope.config import HookpointConfig, SaeConfig
 from saescope.errors import HookpointError, SaeError, choices
 from saescope.hookpoints import Hookpoint, resolve
 from saescope.sae.saelens.dictionary_learning import Dictionary
-from saescope.sae.saelens.folder import CFG, Folder, find_folder
+from saescope.sae.saelens.folder import CFG, Folder, brief, find_folder
 from saescope.sae.saelens.module import LensSae
 from saescope.sae.saelens.notices import is_centred, notices_of
 from saescope.sae.saelens.release import Release, find_release
@@ -35,13 +35,10 @@ def load_saelens(cfg: SaeConfig, *, d_in: int, at: Hookpoint, model: Any, model_
             f"sae=saelens needs the package {error.name}; install it with pip install 'saescope[saelens]', "
             "in a checkout with pip install -c constraints.txt -e '.[saelens]'"
         ) from error
-    from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
-
     source = _find(cfg)
     what = str(source.path) if not isinstance(source, Release) else f"{source.name} {source.id}"
     stated = source.config()
-    _check_architecture(str(stated.get("architecture", "standard")), what)
-    described = handle_config_defaulting(dict(stated))
+    described = _described(stated, what)
     meta: dict[str, Any] = described.get("metadata") or {}
     _check_place(described, meta, what, d_in=d_in, at=at, model=model)
     _check_sizes(cfg, described, what)
@@ -91,6 +88,30 @@ def _find(cfg: SaeConfig) -> Release | Folder | Dictionary:
     if path is None:
         return find_release(cfg.release, cfg.id)
     return Folder(path) if (path / CFG).is_file() else Dictionary(path)
+
+
+def _described(stated: dict[str, Any], what: str) -> dict[str, Any]:
+    """The config in sae_lens' present form, nothing in it dropped that changes what the SAE computes."""
+    from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
+
+    _check_architecture(str(stated.get("architecture", "standard")), what)
+    # configs before version 6; sae_lens reads every activation it no longer has as ReLU
+    activation = stated.get("activation_fn", stated.get("activation_fn_str")) or "relu"
+    k = (stated.get("activation_fn_kwargs") or {}).get("k")
+    if activation not in ("relu", "topk") or (activation == "topk" and k is None and "k" not in stated):
+        raise SaeError(
+            f"{what} has activation_fn {activation} (activation_fn_kwargs "
+            f"{stated.get('activation_fn_kwargs')}), which sae_lens would read as ReLU; not supported"
+        )
+    try:
+        described = dict(handle_config_defaulting(dict(stated)))
+    except Exception as error:  # whatever a file may hold
+        raise SaeError(f"the config of {what} is not one sae_lens understands: {brief(error)}") from error
+    for key in ("architecture", "d_in", "d_sae"):
+        if not described.get(key):
+            raise SaeError(f"the config of {what} has no {key}; it cannot be guessed")
+    _check_architecture(described["architecture"], what)
+    return described
 
 
 def _check_architecture(architecture: str, what: str) -> None:

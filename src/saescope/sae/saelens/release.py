@@ -81,6 +81,8 @@ def find_release(name: str, sae_id: str | None) -> Release:
             f"{choices(_nearest_first(sae_id or '', found.saes_map), 8)}"
         )
     converter = found.conversion_func or "sae_lens"
+    if converter == "sparsify":  # sae_lens' loader for it is wrong
+        raise SaeError(f"sae.release={name} is in sparsify layout; use sae=hub sae.repo={found.repo_id}")
     return Release(name, sae_id, found.repo_id, converter, found.norm_scaling_factor.get(sae_id))
 
 

@@ -62,6 +62,17 @@ class Setting:
         self.x = live.read(np.arange(len(self.rows)))
         self.d_in, self.batch, self.steps = live.d_in, batch, args.steps
         self.dtype = getattr(torch, args.dtype)
+        if (
+            self.dtype is torch.float64
+        ):  # sparsify takes mean and variance in the precision of the activations
+            self.model = self.model.base_model
+            module = self.model.get_submodule(self.hookpoint.name)
+            module.register_forward_hook(
+                lambda _m, _a, out: (out[0].double(), *out[1:]) if isinstance(out, tuple) else out.double()
+            )
+            for name, child in self.model.named_children():
+                if "norm" in name:
+                    child.double()
         self.held = LiveActivations(capture, found.heldout, batch, "cpu", self.d_in)
         print(f"{self.rows.size} training tokens, {found.heldout.size} validation tokens, d_in {self.d_in}")
 

@@ -20,6 +20,7 @@ GIVEN = {
     ("model", "local"): ["model.name=somewhere"],
     ("hookpoint", "custom"): ["hookpoint.name=layers.3"],
     ("probes", "folder"): ["probes.path=somewhere"],
+    ("sae", "saelens"): ["sae.release=somewhere"],
     ("corpus", "hf"): ["corpus.name=somewhere"],
     ("corpus", "local"): ["corpus.path=somewhere"],
 }
@@ -44,6 +45,8 @@ def test_every_option_names_every_field(group, option):
     fields = {f.name for f in dataclasses.fields(kind)}
     if group == "sae" and option != "train":  # the training recipe stands in train.yaml only
         fields -= set(OmegaConf.load(CONF / "sae" / "train.yaml")) - named
+    if group == "sae" and option != "saelens":  # and what names a release in saelens.yaml only
+        fields -= {"release", "id"}
     assert named == fields
 
 
@@ -76,6 +79,10 @@ def test_identity_ignores_what_does_not_change_numbers():
         ({}, "'sae.source' is missing"),
         ({"source": "neurons"}, "needs a k"),
         ({"source": "random", "k": 3}, "needs a width"),
+        ({"source": "saelens"}, "needs sae.release"),
+        ({"source": "saelens", "release": "r", "repo": "x"}, "sae.repo=x is for sae=hub"),
+        ({"source": "saelens", "release": "r", "revision": "main"}, "sae.revision is for sae=hub"),
+        ({"source": "hub", "release": "r"}, "need sae=saelens"),
     ],
 )
 def test_wrong_values(values, message):

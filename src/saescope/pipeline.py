@@ -105,6 +105,8 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
             model_sae_repo=cfg.model.sae_repo,
             model_name=lm.name,
             dtype=machine.dtype,
+            at=hookpoint,
+            model=lm.model,
         )
     provenance = provenance_of(cfg, lm, hookpoint, coder, windows, machine)
     name = run_name(cfg, lm.name, hookpoint.label, coder.num_latents, d_in, coder.k)
@@ -149,7 +151,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     results = Results(
         metrics,
         null_notes(metrics, found.notes),
-        warnings_of(coder, cfg, metrics),
+        warnings_of(coder, cfg, windows, metrics),
         found,
         contexts,
         provenance,

@@ -19,7 +19,7 @@ from saescope.text.windows import Windows
 log = logging.getLogger(__name__)
 
 
-def warnings_of(coder: Sae, cfg: AppConfig, metrics: Metrics) -> list[str]:
+def warnings_of(coder: Sae, cfg: AppConfig, windows: Windows, metrics: Metrics) -> list[str]:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
     found = list(coder.warnings)
     fvu = metrics.get("sae/fvu")
@@ -38,6 +38,12 @@ def warnings_of(coder: Sae, cfg: AppConfig, metrics: Metrics) -> list[str]:
             else "fewer latents per token than it was trained with"
         )
         found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
+    if coder.prepend_bos is not None and coder.prepend_bos != windows.has_bos:
+        found.append(
+            f"the SAE was trained {'with' if coder.prepend_bos else 'without'} a BOS token before every "
+            f"context, the probes have {'one' if windows.has_bos else 'none'}: "
+            f"probes.prepend_bos={str(coder.prepend_bos).lower()} repeats its training."
+        )
     for warning in found:
         log.warning("%s", warning)
     return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from saescope.config.check import at_least, one_of
 from saescope.errors import ConfigError
 
-SOURCES = ("hub", "train", "neurons", "random")
+SOURCES = ("hub", "saelens", "train", "neurons", "random")
 
 
 @dataclass(frozen=True)
@@ -13,13 +13,19 @@ class SaeConfig:
     """Where the sparse autoencoder comes from, and at which k it is read."""
 
     source: str
-    """`hub` (Hub id or folder in sparsify layout), `train`, `neurons` or `random` (controls)."""
+    """`hub` (Hub id or folder in sparsify layout), `saelens`, `train`, `neurons` or `random` (controls)."""
 
     repo: str | None = None
     """Hub id, `owner/name/folder` inside a Hub repository, or local folder; null: the model's `sae_repo`."""
 
     revision: str | None = None
     """Branch, tag or commit of the SAE repository."""
+
+    release: str | None = None
+    """`saelens`: a release of sae_lens, a Hub id in its layout, or a folder (also of dictionary_learning)."""
+
+    id: str | None = None
+    """`saelens`: the SAE in the release; below a folder, the subfolder."""
 
     k: int | None = None
     """Active latents per token; null: as trained."""
@@ -87,7 +93,11 @@ class SaeConfig:
         at_least("sae.k", self.k, 1)
         at_least("sae.expansion_factor", self.expansion_factor, 1)
         at_least("sae.num_latents", self.num_latents, 1)
-        if self.source != "hub" and self.k is None:
+        if self.source == "saelens":
+            self._check_saelens()
+        elif self.release or self.id:
+            raise ConfigError(f"sae.release and sae.id need sae=saelens, not sae={self.source}")
+        if self.source not in ("hub", "saelens") and self.k is None:
             raise ConfigError(f"sae={self.source} needs a k; set it on the command line: sae.k=32")
         no_width = self.expansion_factor is None and self.num_latents is None
         if self.source in ("random", "train") and no_width and self.finetune is None:
@@ -102,3 +112,18 @@ class SaeConfig:
                 at_least(f"sae.{key}", getattr(self, key), 1)
             for key in ("auxk_alpha", "lr", "lr_warmup_steps", "k_decay_steps", "dead_feature_threshold"):
                 at_least(f"sae.{key}", getattr(self, key), 0)
+
+    def _check_saelens(self) -> None:
+        if not self.release:
+            raise ConfigError(
+                "sae=saelens needs sae.release, such as sae.release=gpt2-small-res-jb "
+                "sae.id=blocks.8.hook_resid_pre, or a folder"
+            )
+        if self.repo:
+            raise ConfigError(
+                f"sae.repo={self.repo} is for sae=hub; sae=saelens takes sae.release and sae.id"
+            )
+        if self.revision:
+            raise ConfigError(
+                "sae.revision is for sae=hub; sae_lens always reads the main branch of a release"
+            )

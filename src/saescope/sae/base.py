@@ -44,6 +44,9 @@ class Sae(nn.Module, ABC):
     warnings: tuple[str, ...] = ()
     """What a reader of results made with it must know, in sentences."""
 
+    prepend_bos: bool | None = None
+    """Was it trained on contexts that begin with a BOS token? None where it does not say."""
+
     @abstractmethod
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
         """Codes of a few rows; `encode` chooses how many."""

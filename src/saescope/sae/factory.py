@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from saescope.config import SaeConfig
 from saescope.errors import SaeError, choices
+from saescope.hookpoints import Hookpoint
 from saescope.sae.base import Sae
 
 log = logging.getLogger(__name__)
@@ -44,9 +46,12 @@ def load(
     model_sae_repo: str | None,
     model_name: str,
     dtype: torch.dtype,
+    at: Hookpoint | None = None,
+    model: Any = None,
 ) -> Sae:
     """Load or make the SAE that `cfg` asks for, for a hookpoint of width `d_in`.
 
+    `at` and the causal LM `model` are for SAEs that name their own hookpoint (`saelens`).
     Raises SaeError when it is not there, cannot be read, or does not fit.
     """
     if cfg.k is not None and cfg.source == "neurons" and cfg.k > d_in:
@@ -65,6 +70,12 @@ def load(
                 sae.warnings += (
                     f"{repo} was trained on another variant of Pythia than {model_name} (deduped).",
                 )
+        case "saelens":
+            from saescope.sae.saelens.load import load_saelens
+
+            assert at is not None
+            assert model is not None
+            sae = load_saelens(cfg, d_in=d_in, at=at, model=model, model_name=model_name)
         case "neurons":
             from saescope.sae.neurons import NeuronBasis
 

@@ -53,6 +53,11 @@ class Windows:
         return np.concatenate([[0], np.cumsum([mask.sum() for mask in self.counted])]).astype(np.int64)
 
     @property
+    def has_bos(self) -> bool:
+        """Does every window begin with a BOS token put before its text?"""
+        return bool(self.start_W.min() < 0)
+
+    @property
     def num_tokens(self) -> int:
         """Counted tokens."""
         return int(self.row_W[-1])

@@ -1,0 +1,1 @@
+"""SAEs of the sae_lens library (extra `saelens`): its releases, its folders, dictionary_learning folders."""

@@ -1,0 +1,191 @@
+"""`sae=saelens`: find the SAE, check its config against the hookpoint, load it, or say why not."""
+
+import importlib.metadata
+import logging
+from typing import Any
+
+import torch
+
+from saescope.config import HookpointConfig, SaeConfig
+from saescope.errors import HookpointError, SaeError, choices
+from saescope.hookpoints import Hookpoint, resolve
+from saescope.sae.saelens.dictionary_learning import Dictionary
+from saescope.sae.saelens.folder import CFG, Folder, brief, find_folder
+from saescope.sae.saelens.module import LensSae
+from saescope.sae.saelens.notices import is_centred, notices_of
+from saescope.sae.saelens.release import Release, find_release
+
+log = logging.getLogger(__name__)
+
+# Those that code each token by itself and reconstruct the activation they read.
+ARCHITECTURES = ("standard", "gated", "jumprelu", "topk", "abstopk", "matching_pursuit")
+WITH_K = ("topk", "abstopk")
+
+
+def load_saelens(cfg: SaeConfig, *, d_in: int, at: Hookpoint, model: Any, model_name: str) -> LensSae:
+    """Load the SAE `sae.release` and `sae.id` name, in float32, for the hookpoint `at` of width `d_in`.
+
+    Its config is read and checked before its weights are fetched. Raises SaeError when sae_lens is not
+    installed, the SAE cannot be had, is of a kind that is not supported, or belongs to another hookpoint.
+    """
+    try:
+        import sae_lens  # noqa: F401 - an optional extra, and nine seconds of import
+    except ModuleNotFoundError as error:
+        raise SaeError(
+            f"sae=saelens needs the package {error.name}; install it with pip install 'saescope[saelens]', "
+            "in a checkout with pip install -c constraints.txt -e '.[saelens]'"
+        ) from error
+    source = _find(cfg)
+    what = str(source.path) if not isinstance(source, Release) else f"{source.name} {source.id}"
+    stated = source.config()
+    described = _described(stated, what)
+    meta: dict[str, Any] = described.get("metadata") or {}
+    _check_place(described, meta, what, d_in=d_in, at=at, model=model)
+    _check_sizes(cfg, described, what)
+    normalization = described.get("normalize_activations") or "none"
+    if isinstance(source, Release) and normalization == "covariance_whitening":
+        raise SaeError(
+            f"{what} reads whitened activations, and sae_lens has no whitening for it; not supported"
+        )
+
+    inner = source.load()
+    bad = [name for name, tensor in inner.state_dict().items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise SaeError(f"{what} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")
+    trained_k = getattr(inner.cfg, "k", None)
+    if cfg.k is not None and trained_k is not None:
+        inner.cfg.k = cfg.k
+        inner.activation_fn = inner.get_activation_fn()
+        if cfg.k > trained_k:
+            log.warning("sae.k=%d is larger than the k=%d this SAE was trained with", cfg.k, trained_k)
+    own_format = source.converter == "sae_lens"
+    bos = stated.get("prepend_bos", (stated.get("metadata") or {}).get("prepend_bos"))
+    return LensSae(
+        inner,
+        {
+            "source": "saelens",
+            "release": cfg.release,
+            "id": cfg.id,
+            "repo": source.repo if isinstance(source, Release) else str(source.path),
+            "format": source.converter,
+            "model_name": meta.get("model_name"),
+            "hook_name": meta.get("hook_name"),
+            "normalize_activations": normalization,
+            "prepend_bos": bos,
+            "trained_k": trained_k,
+            "versions": {name: importlib.metadata.version(name) for name in ("sae-lens", "transformer-lens")},
+        },
+        centred=is_centred(meta, model),
+        # sae_lens states true for every dictionary_learning SAE, whatever was used
+        prepend_bos=bos if source.converter != Dictionary.converter else None,
+        notices=notices_of(meta, source, normalization, own_format, model, model_name),
+    )
+
+
+def _find(cfg: SaeConfig) -> Release | Folder | Dictionary:
+    assert cfg.release is not None
+    path = find_folder(cfg.release, cfg.id)
+    if path is None:
+        return find_release(cfg.release, cfg.id)
+    return Folder(path) if (path / CFG).is_file() else Dictionary(path)
+
+
+def _described(stated: dict[str, Any], what: str) -> dict[str, Any]:
+    """The config in sae_lens' present form, nothing in it dropped that changes what the SAE computes."""
+    from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
+
+    _check_architecture(str(stated.get("architecture", "standard")), what)
+    # configs before version 6; sae_lens reads every activation it no longer has as ReLU
+    activation = stated.get("activation_fn", stated.get("activation_fn_str")) or "relu"
+    k = (stated.get("activation_fn_kwargs") or {}).get("k")
+    if activation not in ("relu", "topk") or (activation == "topk" and k is None and "k" not in stated):
+        raise SaeError(
+            f"{what} has activation_fn {activation} (activation_fn_kwargs "
+            f"{stated.get('activation_fn_kwargs')}), which sae_lens would read as ReLU; not supported"
+        )
+    try:
+        described = dict(handle_config_defaulting(dict(stated)))
+    except Exception as error:  # whatever a file may hold
+        raise SaeError(f"the config of {what} is not one sae_lens understands: {brief(error)}") from error
+    for key in ("architecture", "d_in", "d_sae"):
+        if not described.get(key):
+            raise SaeError(f"the config of {what} has no {key}; it cannot be guessed")
+    _check_architecture(described["architecture"], what)
+    return described
+
+
+def _check_architecture(architecture: str, what: str) -> None:
+    if architecture in ARCHITECTURES:
+        return
+    from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY
+
+    if "transcoder" in architecture:
+        why = "it predicts another activation than the one it reads"
+    elif architecture == "temporal":
+        why = "it codes a token from those before it"
+    elif architecture in SAE_TRAINING_CLASS_REGISTRY:
+        why = "that is a training state; save it with save_inference_model, which makes a jumprelu SAE of it"
+    else:
+        why = "no such architecture is known"
+    raise SaeError(
+        f"{what} has architecture {architecture}, which is not supported: {why}; "
+        f"supported: {choices(ARCHITECTURES)}"
+    )
+
+
+def _check_place(
+    described: dict[str, Any], meta: dict[str, Any], what: str, *, d_in: int, at: Hookpoint, model: Any
+) -> None:
+    """The SAE reads activations of this width, at this hookpoint."""
+    hook = meta.get("hook_name")
+    if described.get("reshape_activations") == "hook_z":
+        raise SaeError(
+            f"{what} reads the outputs of single attention heads ({hook or 'hook_z'}), which are no "
+            "hookpoint here; not supported"
+        )
+    if meta.get("hook_head_index") is not None:
+        raise SaeError(
+            f"{what} reads one attention head (hook_head_index {meta['hook_head_index']} of {hook}); "
+            "not supported"
+        )
+    width = described.get("d_in")
+    if width != d_in:
+        raise SaeError(
+            f"{what} reads width {width}{f' at {hook}' if hook else ''}, but {at.label} has width {d_in}; "
+            "it belongs to another model or hookpoint"
+        )
+    if hook is None:
+        return
+    try:
+        theirs = resolve(HookpointConfig("custom", name=hook), model)
+    except HookpointError as error:
+        raise SaeError(f"{what} reads {hook}, which is no hookpoint of this model: {error}") from error
+    if _tensor(theirs) != _tensor(at):
+        raise SaeError(
+            f"{what} reads {hook}, but the hookpoint asked for is {at.label}; "
+            f"use hookpoint=custom hookpoint.name={hook}"
+        )
+
+
+def _tensor(at: Hookpoint) -> tuple[str, str | int | None]:
+    """The same for two names of one tensor: the input of block i is the output of block i − 1."""
+    if at.kind == "resid" and at.layer is not None:
+        return "stream after", at.layer if at.side == "output" else at.layer - 1
+    return at.side, at.name
+
+
+def _check_sizes(cfg: SaeConfig, described: dict[str, Any], what: str) -> None:
+    """`sae.k`, `sae.num_latents` and `sae.expansion_factor` against the SAE's own."""
+    architecture, latents, width = described["architecture"], described["d_sae"], described["d_in"]
+    if cfg.k is not None and architecture not in WITH_K:
+        raise SaeError(
+            f"sae.k={cfg.k}: {what} has architecture {architecture}, where the number of active latents "
+            "varies from token to token and there is no k; leave sae.k out"
+        )
+    if cfg.num_latents is not None and cfg.num_latents != latents:
+        raise SaeError(f"sae.num_latents={cfg.num_latents}, but {what} has {latents}; leave it out")
+    if cfg.expansion_factor is not None and cfg.expansion_factor * width != latents:
+        raise SaeError(
+            f"sae.expansion_factor={cfg.expansion_factor}, but {what} has {latents} latents, "
+            f"that is {latents / width:g} × {width}; leave it out"
+        )

@@ -1,0 +1,134 @@
+"""`sae.release` and `sae.id` in sae_lens' registry, or a Hub repository in SAELens layout."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+from saescope.errors import SaeError, choices
+from saescope.sae.saelens.folder import brief
+
+
+@dataclass(frozen=True)
+class Release:
+    """One SAE that sae_lens can fetch."""
+
+    name: str
+    """Registered release, or `owner/repo`."""
+
+    id: str
+    """SAE id, or the folder in an unregistered repository."""
+
+    repo: str
+    """Hub repository behind it."""
+
+    converter: str
+    """sae_lens' loader for its format; `sae_lens` for its own."""
+
+    norm_factor: float | None
+    """Known factor of `expected_average_only_in`, which sae_lens folds into the weights."""
+
+    def config(self) -> dict[str, Any]:
+        """Config as the repository states it; no weights are fetched. Raises SaeError."""
+        from sae_lens.loading.pretrained_sae_loaders import NAMED_PRETRAINED_SAE_CONFIG_GETTERS
+        from sae_lens.loading.pretrained_saes_directory import (
+            get_config_overrides,
+            get_repo_id_and_folder_name,
+        )
+
+        repo, folder = get_repo_id_and_folder_name(self.name, self.id)
+        getter = NAMED_PRETRAINED_SAE_CONFIG_GETTERS[self.converter]
+        with _fetching(self):
+            overrides = get_config_overrides(self.name, self.id)
+            return dict(getter(repo, folder, "cpu", False, overrides))
+
+    def load(self) -> Any:
+        """The SAE in float32. Raises SaeError."""
+        from sae_lens import SAE
+
+        with _fetching(self), _weights_only():
+            return SAE.from_pretrained(self.name, self.id, device="cpu", dtype="float32")
+
+
+def find_release(name: str, sae_id: str | None) -> Release:
+    """Look it up without network. Raises SaeError with the nearest valid names first."""
+    from sae_lens.loading import pretrained_saes_directory as registry
+
+    known = registry.get_pretrained_saes_directory()
+    if name not in known:
+        registered = registry.get_releases_for_repo_id(name)
+        if registered:
+            near = ", ".join(_nearest_first(name, registered)[:8])
+            raise SaeError(
+                f"sae.release={name} is the repository of registered releases; give one of them: {near}"
+            )
+        if name.count("/") != 1:
+            near = choices(_nearest_first(name, known), 8)
+            raise SaeError(
+                f"sae.release={name} is no release of sae_lens, no folder, and no Hub id of the form "
+                f"owner/name; nearest first: {near}"
+            )
+        if sae_id is None:
+            raise SaeError(f"sae.release={name} needs sae.id, the folder of the SAE in that Hub repository")
+        return Release(name, sae_id, name, "sae_lens", None)
+    found = known[name]
+    if sae_id is None or sae_id not in found.saes_map:
+        said = "needs sae.id" if sae_id is None else f"has no sae.id={sae_id}"
+        raise SaeError(
+            f"sae.release={name} {said}; nearest first: "
+            f"{choices(_nearest_first(sae_id or '', found.saes_map), 8)}"
+        )
+    converter = found.conversion_func or "sae_lens"
+    if converter == "sparsify":  # sae_lens' loader for it is wrong
+        raise SaeError(f"sae.release={name} is in sparsify layout; use sae=hub sae.repo={found.repo_id}")
+    return Release(name, sae_id, found.repo_id, converter, found.norm_scaling_factor.get(sae_id))
+
+
+def _nearest_first(name: str, valid: Iterable[str]) -> list[str]:
+    names = list(valid)
+    return sorted(names, key=lambda v: -SequenceMatcher(None, name, v).ratio()) if name else names
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """No pickle may run code, whatever the environment says: sae_lens leaves that to torch's default."""
+    names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ[names[0]] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[names[0]]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
+
+
+@contextmanager
+def _fetching(release: Release) -> Iterator[None]:
+    """Whatever goes wrong between sae_lens and the Hub, as one line."""
+    import pickle
+
+    from huggingface_hub import errors as hub
+
+    what = f"sae.release={release.name} sae.id={release.id} (Hub repository {release.repo})"
+    try:
+        yield
+    except hub.GatedRepoError as error:
+        raise SaeError(f"{what} is gated: ask for access on its page, then `hf auth login`") from error
+    except hub.RepositoryNotFoundError as error:
+        raise SaeError(f"{what}: no such repository (or it is private: `hf auth login`)") from error
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
+        raise SaeError(
+            f"{what} cannot be reached and is not in the local cache; check the network, "
+            "or give a folder in sae.release"
+        ) from error
+    except hub.EntryNotFoundError as error:
+        raise SaeError(
+            f"{what} has no SAE in SAELens layout there (cfg.json, sae_weights.safetensors); "
+            f"SAEs in sparsify layout are read by sae=hub sae.repo={release.repo}"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise SaeError(f"{what} is a pickle that would run code when read; refused") from error
+    except Exception as error:  # fifteen formats, each with errors of its own
+        raise SaeError(f"sae_lens cannot load {what}: {brief(error)}") from error

@@ -20,7 +20,7 @@ def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]
 
     Pythia's deduped models are other models, with SAEs of their own.
     """
-    if model_sae_repo is None or _deduped(model_name) != _deduped(model_sae_repo):
+    if model_sae_repo is None or _other_variant(model_sae_repo, model_name):
         return []
     return [model_sae_repo]
 
@@ -65,8 +65,7 @@ def load(
             repo = _repository(cfg, model_sae_repo, model_name)
             with _naming_known(model_sae_repo, model_name):
                 sae: Sae = load_sparsify(repo, cfg, d_in=d_in, hookpoint=hookpoint, dtype=dtype)
-            both_pythia = all("pythia" in name.lower() for name in (repo, model_name))
-            if both_pythia and _deduped(repo) != _deduped(model_name):
+            if _other_variant(repo, model_name):
                 sae.warnings += (
                     f"{repo} was trained on another variant of Pythia than {model_name} (deduped).",
                 )
@@ -126,5 +125,7 @@ def _naming_known(model_sae_repo: str | None, model_name: str) -> Iterator[None]
         raise SaeError(f"{error}; known for {model_name}: {known}") from error
 
 
-def _deduped(name: str) -> bool:
-    return "deduped" in name.lower()
+def _other_variant(repo: str, model_name: str) -> bool:
+    """Whether, by their names, one is of a deduped Pythia and the other of a Pythia that is not."""
+    names = (repo.lower(), model_name.lower())
+    return all("pythia" in name for name in names) and len({"deduped" in name for name in names}) == 2

@@ -20,6 +20,7 @@ GIVEN = {
     ("model", "local"): ["model.name=somewhere"],
     ("hookpoint", "custom"): ["hookpoint.name=layers.3"],
     ("probes", "folder"): ["probes.path=somewhere"],
+    ("probes", "manifest"): ["probes.path=somewhere"],
     ("corpus", "hf"): ["corpus.name=somewhere"],
     ("corpus", "local"): ["corpus.path=somewhere"],
 }

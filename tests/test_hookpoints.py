@@ -1,6 +1,8 @@
 """Every spelling of every position, in ten kinds of model, against values captured without our code."""
 
+import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,6 +12,7 @@ import torch
 import transformers as hf
 
 from saescope.capture import Capture
+from saescope.cli import main
 from saescope.config import HookpointConfig
 from saescope.errors import HookpointError
 from saescope.hookpoints import resolve
@@ -300,6 +303,19 @@ def test_the_same_depth_in_models_of_several_sizes(layers, expected):
     assert found == expected
     assert resolve(HookpointConfig("mlp", depth=29 / 100), made).layer == 29 * layers // 100
     assert resolve(HookpointConfig("mlp", depth=1.0), made).layer == layers - 1
+
+
+def test_a_sweep_over_depths(tmp_path, model_folder, probes, monkeypatch):
+    args = [
+        "-m", "hookpoint.depth=0.25,0.5,0.75", "model=local", f"model.name={model_folder}", "sae=neurons",
+        "sae.k=8", "probes=folder", f"probes.path={probes}", "probes.ctx_len=64", "metrics=quick",
+        "metrics.lm_tokens=0", "probes.max_tokens_per_task=600", "tracking=disabled",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["saescope", *args])
+    assert main() == 0
+    found = [json.loads((tmp_path / "sweep" / str(i) / "provenance.json").read_text()) for i in range(3)]
+    assert [run["hookpoint"]["name"] for run in found] == ["layers.1", "layers.2", "layers.3"]
 
 
 def test_what_was_found_is_logged(caplog):

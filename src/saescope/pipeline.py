@@ -71,7 +71,7 @@ def prepare(cfg: AppConfig) -> Prepared:
     )
     for task, left in windows.truncated.items():
         log.info(
-            "probes: %s reached max_tokens_per_task=%d; %d documents left unread",
+            "probes: %s has its tokens (max_tokens_per_task=%d); %d documents left unread",
             task,
             cfg.probes.max_tokens_per_task,
             left,
@@ -209,6 +209,7 @@ def _provenance(
             "documents": len(windows.task_D),
             "counted_tokens": windows.num_tokens,
             "left_unread": windows.truncated,
+            "origins": windows.origins,
         },
         "machine": {
             "device": machine.device,

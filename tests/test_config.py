@@ -21,6 +21,7 @@ GIVEN = {
     ("hookpoint", "custom"): ["hookpoint.name=layers.3"],
     ("probes", "folder"): ["probes.path=somewhere"],
     ("sae", "saelens"): ["sae.release=somewhere"],
+    ("probes", "manifest"): ["probes.path=somewhere"],
     ("corpus", "hf"): ["corpus.name=somewhere"],
     ("corpus", "local"): ["corpus.path=somewhere"],
 }

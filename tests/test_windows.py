@@ -5,7 +5,7 @@ import pytest
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
-from saescope.text.probes import read_documents
+from saescope.text.probe_folder import read_documents
 from saescope.text.windows import batches, tokenize_probes
 
 

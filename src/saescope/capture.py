@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from saescope.errors import HookpointError
 from saescope.hookpoints import Hookpoint
 
 
@@ -18,11 +19,15 @@ class _Reached(Exception):  # noqa: N818 - a signal, not an error
     """Raised by the hook once the activation is there, so that later blocks and the LM head do not run."""
 
 
+class NoActivationError(RuntimeError):
+    """The module is not called, or returns no tensor."""
+
+
 def first(output: Any) -> Tensor:
     """A module's activation: the tensor itself, or the first element of its tuple."""
     tensor = output[0] if isinstance(output, tuple | list) else output
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"the hookpoint returned {type(tensor).__name__}, not a tensor")
+        raise NoActivationError(f"the module returns {type(tensor).__name__}, not a tensor")
     return tensor
 
 
@@ -54,13 +59,26 @@ class Capture:
             return caught[0]
         finally:
             handle.remove()
-        raise RuntimeError(f"the forward pass never reached {self.hookpoint.label}")
+        raise NoActivationError(f"the forward pass does not run {self.hookpoint.label}")
 
     def width(self) -> int:
-        """Activation width, found by running two tokens."""
+        """Activation width, found by running two tokens.
+
+        Raises HookpointError where the module has no activation of the form [B, T, d_in].
+        """
+        name = self.hookpoint.label
         with torch.inference_mode():
             device = next(self.base.parameters()).device
-            return int(self(torch.zeros(1, 2, dtype=torch.long, device=device)).shape[-1])
+            try:
+                found = self(torch.zeros(1, 2, dtype=torch.long, device=device))
+            except NoActivationError as error:
+                raise HookpointError(f"hookpoint {name} has no activation: {error}") from error
+        if found.shape[:2] != (1, 2) or found.ndim != 3 or not found.is_floating_point():
+            raise HookpointError(
+                f"hookpoint {name} gives {found.dtype} of shape {list(found.shape)} for 1 text of 2 tokens, "
+                "not [texts, tokens, width]; choose the block, its mlp or its attention"
+            )
+        return int(found.shape[-1])
 
     @contextmanager
     def replaced(self, edit: Callable[[Tensor, Tensor], Tensor]) -> Any:
@@ -84,17 +102,42 @@ class Capture:
             new = edit(old, old)
             return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
-        handles = []
-        if side != "output":
-            before = on_input if side == "input" else keep_input
-            handles.append(self.module.register_forward_pre_hook(before, with_kwargs=True))
-        if side != "input":
-            handles.append(self.module.register_forward_hook(on_output))
+        handles: list[Any] = []
+        if self._inside_stream:
+            handles = self._replace_in_stream(edit)
+        else:
+            if side != "output":
+                before = on_input if side == "input" else keep_input
+                handles.append(self.module.register_forward_pre_hook(before, with_kwargs=True))
+            if side != "input":
+                handles.append(self.module.register_forward_hook(on_output))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    @property
+    def _inside_stream(self) -> bool:
+        """The hookpoint is the residual stream between attention and MLP: the input of the MLP's norm."""
+        point = self.hookpoint
+        return (point.kind, point.side) == ("resid", "input") and not point.name.endswith(f".{point.layer}")
+
+    def _replace_in_stream(self, edit: Callable[[Tensor, Tensor], Tensor]) -> list[Any]:
+        """The norm sees x' instead of x; the skip connection carries x, so x' − x is added at the end."""
+        change: list[Tensor] = []
+
+        def at_norm(_module: nn.Module, args: Any) -> Any:
+            new = edit(args[0], args[0])
+            change.append(new - args[0])
+            return (new, *args[1:])
+
+        def at_end(_module: nn.Module, _args: Any, output: Any) -> Any:
+            new = first(output) + change.pop()
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        block = self.base.get_submodule(self.hookpoint.name.rpartition(".")[0])
+        return [self.module.register_forward_pre_hook(at_norm), block.register_forward_hook(at_end)]
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:

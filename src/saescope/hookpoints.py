@@ -1,30 +1,28 @@
-"""Any spelling of a hookpoint → the module to hook, its side, kind and width.
+"""Any spelling of a hookpoint → the module to hook, its side and kind.
 
-Understood: sparsify (`layers.3`, `layers.3.mlp`, `layers.3.attention`), full Hugging Face names
-(`gpt_neox.layers.3`, `transformer.h.3`), TransformerLens / SAELens (`blocks.3.hook_resid_post`,
-`hook_resid_pre`, `hook_mlp_out`, `hook_attn_out`), and a layer or depth with a kind.
+Understood: sparsify (`layers.3`, `layers.3.mlp`, `h.3`) and TransformerLens / SAELens
+(`blocks.3.hook_resid_post`, …) in every model (`hookpoint_names.py`), the model's own module names with and
+without its root (`gpt_neox.layers.3.mlp.act`), `.input` after any of them for the module's input, and a layer
+or depth with a kind.
 """
 
-import re
+import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from saescope.blocks import Blocks, Place
 from saescope.config import HookpointConfig
-from saescope.errors import HookpointError, choices, nearest
+from saescope.errors import HookpointError, choices
+from saescope.hookpoint_names import LENS, layer_in, parse, ranked, with_layer
 
-SUBLAYERS = {
-    "mlp": ("mlp", "feed_forward", "ffn", "block_sparse_moe"),
-    "attention": ("attention", "self_attn", "attn", "self_attention"),
-}
-LENS = re.compile(r"^blocks\.(\d+)\.(hook_resid_post|hook_resid_pre|hook_mlp_out|hook_attn_out)$")
-LENS_KIND = {
-    "hook_mlp_out": "mlp",
-    "hook_attn_out": "attention",
-    "hook_resid_post": "resid",
-    "hook_resid_pre": "resid",
-}
+log = logging.getLogger(__name__)
+
+POSITION_OF_KIND = {"resid": "resid_post", "mlp": "mlp", "attention": "attention"}
+SHOWN = 6
+"""Valid names in an error."""
 
 
 @dataclass(frozen=True)
@@ -48,90 +46,114 @@ class Hookpoint:
 
     @property
     def label(self) -> str:
-        """Name for people and file names."""
+        """Name for people and file names; `resolve` understands it."""
         return self.name if self.side == "output" else f"{self.name}.input"
 
 
 def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
-    """Find the hookpoint in `model` (a causal LM, weights not needed).
+    """Find the hookpoint in `model` (a causal LM, weights not needed), and log what it is.
 
-    Raises HookpointError naming the valid layers or the nearest module when it is not there.
+    Raises HookpointError naming the valid layers, or the valid names nearest first, when it is not there.
     """
     base: Any = getattr(model, "base_model", model)
-    prefix, blocks = _blocks(base)
+    blocks = Blocks(base)
     if cfg.kind == "custom":
         assert cfg.name is not None
-        return _by_name(cfg.name, model, base, prefix, blocks)
-    layer = cfg.layer
-    if layer is None:
-        assert cfg.depth is not None
-        layer = min(int(cfg.depth * len(blocks)), len(blocks) - 1)
-    _check_layer(layer, blocks, f"hookpoint.layer={layer}")
-    return _in_block(cfg.kind, layer, prefix, blocks, side="output")
+        asked, place = cfg.name, _by_name(cfg.name, model, base, blocks)
+    else:
+        layer = cfg.layer
+        if layer is None:
+            assert cfg.depth is not None
+            # the small addend: 0.29 * 100 is 28.999… in floating point
+            layer = min(math.floor(cfg.depth * len(blocks) + 1e-9), len(blocks) - 1)
+            asked = f"{cfg.kind} at depth {cfg.depth:g}"
+        else:
+            asked = f"{cfg.kind} of layer {layer}"
+        if layer >= len(blocks):
+            last = len(blocks) - 1
+            raise HookpointError(
+                f"hookpoint.layer={layer}: this model has layers 0–{last}; "
+                f"choose hookpoint.layer={last} or less, or hookpoint.depth"
+            )
+        place = blocks.place(layer, POSITION_OF_KIND[cfg.kind])
+    found = _hookpoint(place, blocks)
+    log.info(
+        "%s is the %s of module %s (%s, %s)",
+        asked,
+        found.side,
+        found.name,
+        found.kind,
+        "in no block" if found.layer is None else f"layer {found.layer} of 0–{found.num_layers - 1}",
+    )
+    return found
 
 
-def _blocks(base: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The ModuleList of transformer blocks and its name."""
-    wanted = getattr(getattr(base, "config", None), "num_hidden_layers", None)
-    lists = [(name, module) for name, module in base.named_modules() if isinstance(module, nn.ModuleList)]
-    for name, module in lists:
-        if len(module) == wanted:
-            return name, module
+def _hookpoint(place: Place, blocks: Blocks) -> Hookpoint:
+    inside = (place.name + ".").startswith(blocks.prefix + ".")
+    layer = layer_in(place.name.removeprefix(blocks.prefix)) if inside else None
+    return Hookpoint(place.name, place.kind, place.side, layer, len(blocks))
+
+
+def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> Place:
+    """The module's own name first, then the spellings every model shares."""
+    outer = next((n for n, module in model.named_modules() if module is base), "")
+    modules = {n: m for n, m in base.named_modules() if n and not isinstance(m, nn.ModuleList)}
+    plain, side = name, "output"
+    if name.endswith(".input") and _without(outer, name) not in modules:
+        plain, side = name.removesuffix(".input"), "input"
+    short = _without(outer, plain)
+    if short in modules:
+        return _own_name(short, side, modules[short], blocks)
+    known = parse(plain)
+    if known is not None and (side == "output" or not plain.startswith("blocks.")):
+        layer, position = known
+        _check_layer(layer, name, blocks)
+        place = blocks.place(layer, position)
+        return place if side == "output" else _own_name(place.name, side, modules[place.name], blocks)
+    asked = layer_in(name)
+    if asked is not None:
+        _check_layer(asked, name, blocks)
+    nearest = ranked(name, _valid(asked, modules, blocks))
     raise HookpointError(
-        f"{type(base).__name__} has no list of {wanted} blocks; "
-        f"lists found: {choices(f'{name} ({len(module)})' for name, module in lists) or 'none'}"
+        f"hookpoint.name={name} is not in {type(model).__name__}: did you mean '{nearest[0]}'? "
+        f"valid, nearest first: {choices(nearest, SHOWN)}; "
+        f"blocks are {blocks.name(0)} to {blocks.name(len(blocks) - 1)}"
     )
 
 
-def _check_layer(layer: int, blocks: nn.ModuleList, asked: str) -> None:
-    if not 0 <= layer < len(blocks):
+def _without(root: str, name: str) -> str:
+    return name.removeprefix(root + ".") if root else name
+
+
+def _own_name(name: str, side: str, module: nn.Module, blocks: Blocks) -> Place:
+    """A module of this model; its kind is that of the position it is, if it is one."""
+    if side == "input" and isinstance(module, nn.Embedding):
         raise HookpointError(
-            f"{asked}: this model has layers 0–{len(blocks) - 1}; choose hookpoint.layer in that range"
+            f"hookpoint.name={name}.input holds token ids, not activations; choose hookpoint.name={name}"
         )
+    layer = layer_in(name.removeprefix(blocks.prefix)) if name.startswith(blocks.prefix + ".") else None
+    if layer is not None:
+        for place in blocks.places(layer).values():
+            if (place.name, place.side) == (name, side):
+                return place
+    return Place(name, side, "custom")
 
 
-def _in_block(kind: str, layer: int, prefix: str, blocks: nn.ModuleList, side: str) -> Hookpoint:
-    name = f"{prefix}.{layer}"
-    if kind != "resid":
-        children = [child for child, _ in blocks[layer].named_children()]
-        found = [child for child in SUBLAYERS[kind] if child in children]
-        if not found:
-            raise HookpointError(
-                f"block {name} has no {kind} module; its parts are {choices(children)}; "
-                f"choose one with hookpoint=custom hookpoint.name={name}.PART"
-            )
-        name = f"{name}.{found[0]}"
-    return Hookpoint(name, kind, side, layer, len(blocks))
-
-
-def _by_name(name: str, model: nn.Module, base: nn.Module, prefix: str, blocks: nn.ModuleList) -> Hookpoint:
-    lens = LENS.match(name)
-    if lens:
-        layer, hook = int(lens[1]), lens[2]
-        _check_layer(layer, blocks, f"hookpoint.name={name}")
-        return _in_block(
-            LENS_KIND[hook], layer, prefix, blocks, "input" if hook == "hook_resid_pre" else "output"
-        )
-    modules = dict(base.named_modules())
-    outer = next((n for n, module in model.named_modules() if module is base), "")
-    short = name.removeprefix(outer + ".") if outer else name
-    if not short or short not in modules:
-        match = re.match(rf"^{re.escape(prefix)}\.(\d+)(\.|$)", short)
-        if match:
-            _check_layer(int(match[1]), blocks, f"hookpoint.name={name}")
-        valid = [n for n in modules if n]
-        inside = [n for n in valid if n.startswith(f"{prefix}.0")]
+def _check_layer(layer: int, name: str, blocks: Blocks) -> None:
+    last = len(blocks) - 1
+    if layer > last:
         raise HookpointError(
-            f"hookpoint.name={name} is not in {type(model).__name__}: {nearest(short, valid)}"
-            f"blocks are {prefix}.0 to {prefix}.{len(blocks) - 1}, parts of a block: {choices(inside, 12)}"
+            f"hookpoint.name={name}: this model has layers 0–{last}; "
+            f"nearest: hookpoint.name={with_layer(name, last)}"
         )
-    in_block = re.match(rf"^{re.escape(prefix)}\.(\d+)(?:\.(\w+))?$", short)
-    kind, block_layer = "custom", re.match(rf"^{re.escape(prefix)}\.(\d+)\.", short + ".")
-    if in_block:
-        part = in_block[2]
-        kind = (
-            "resid"
-            if part is None
-            else next((k for k, names in SUBLAYERS.items() if part in names), "custom")
-        )
-    return Hookpoint(short, kind, "output", int(block_layer[1]) if block_layer else None, len(blocks))
+
+
+def _valid(layer: int | None, modules: dict[str, nn.Module], blocks: Blocks) -> list[str]:
+    """Names to choose from: those of the layer asked for, or of layer 0 and outside the blocks."""
+    at = layer or 0
+    block = blocks.name(at)
+    own = [n for n in modules if n == block or n.startswith(block + ".")]
+    there = blocks.places(at)
+    lens = [f"blocks.{at}.{hook}" for hook, position in LENS.items() if position in there]
+    outside = [n for n in modules if not n.startswith(blocks.prefix + ".")] if layer is None else []
+    return [*own, *lens, *outside]

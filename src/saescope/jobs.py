@@ -9,7 +9,7 @@ from pathlib import Path
 from saescope.config import AppConfig
 from saescope.errors import ConfigError, SaescopeError
 from saescope.files import read_json
-from saescope.text.probes import probe_folder
+from saescope.text.probes import open_probes
 from saescope.tracking.identity import digest, find_finished, identity, link_result, remember
 from saescope.tracking.status import status_of, write_status
 
@@ -110,13 +110,14 @@ def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:
 
 
 def _contents(cfg: AppConfig) -> dict[str, str]:
-    """Digests of local inputs, so that an edited file makes another run."""
+    """Digests of local inputs and commits of datasets, so that an edited file makes another run."""
     inputs = {"model": cfg.model.name, "sae": cfg.sae.release or cfg.sae.repo or cfg.model.sae_repo}
     if cfg.sae.source == "train":
         inputs |= {"corpus": cfg.corpus.path or cfg.corpus.name, "finetune": cfg.sae.finetune}
     found = {key: Path(name).expanduser() for key, name in inputs.items() if name}
     local = {key: path for key, path in found.items() if path.exists()}
-    return {key: digest(path) for key, path in ({"probes": probe_folder(cfg.probes)} | local).items()}
+    inputs_now = open_probes(cfg.probes).origins | local
+    return {key: digest(it) if isinstance(it, Path) else it for key, it in inputs_now.items()}
 
 
 def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:

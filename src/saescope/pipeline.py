@@ -74,7 +74,7 @@ def prepare(cfg: AppConfig) -> Prepared:
     )
     for task, left in windows.truncated.items():
         log.info(
-            "probes: %s reached max_tokens_per_task=%d; %d documents left unread",
+            "probes: %s has its tokens (max_tokens_per_task=%d); %d documents left unread",
             task,
             cfg.probes.max_tokens_per_task,
             left,

@@ -80,6 +80,7 @@ def provenance_of(
             "documents": len(windows.task_D),
             "counted_tokens": windows.num_tokens,
             "left_unread": windows.truncated,
+            "origins": windows.origins,
         },
         "machine": {
             "device": machine.device,

@@ -96,8 +96,11 @@ def test_hugging_face_folders_work_offline(tmp_path: Path):
         CorpusError, match=r"record 0 has no text under 'words'; set corpus.text_key to one of: text"
     ):
         hub(str(tmp_path / "saved"), text_key="words")
-    with pytest.raises(CorpusError, match=r"cannot read corpus.name=.*give a folder of parquet"):
+    with pytest.raises(CorpusError, match=r"no split 'nonsense'; set corpus\.split to one of: train"):
         hub(str(tmp_path / "parquet"), split="nonsense")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"cannot read corpus.name=.*give a folder of parquet"):
+        hub(str(tmp_path / "empty"))
     before = open_corpus(CorpusConfig(source="hf", name=str(tmp_path / "jsonl"))).fingerprint
     (tmp_path / "jsonl" / "a.jsonl").write_text('{"text": "other"}\n')
     assert open_corpus(CorpusConfig(source="hf", name=str(tmp_path / "jsonl"))).fingerprint != before

@@ -1,15 +1,14 @@
-"""Probe documents: texts that carry a task label."""
+"""Probe documents: texts that carry a task label. `probes.source` → tasks with their documents."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from saescope.config import ProbesConfig
-from saescope.errors import ProbeError
-from saescope.text.text_files import FORM, json_lines, paragraphs
 
-EMBEDDED = Path(__file__).parents[1] / "assets" / "probes"
+MEMORY = Path("outputs") / ".datasets"
+"""Where the commits of Hub datasets are noted for jobs without a network."""
 
 
 @dataclass(frozen=True)
@@ -21,64 +20,67 @@ class Document:
 
     text: str
 
-
-def probe_folder(cfg: ProbesConfig) -> Path:
-    """The folder the documents come from. Raises ProbeError when it does not exist."""
-    if cfg.source == "embedded":
-        return EMBEDDED
-    assert cfg.path is not None
-    folder = Path(cfg.path).expanduser()
-    if not folder.is_dir():
-        raise ProbeError(
-            f"probes.path={cfg.path}: no such folder (looked in {Path.cwd()}); "
-            "give a folder with <task>.jsonl or <task>.txt files"
-        )
-    return folder
+    repeat: int = 1
+    """How often its tokens count. It stays one document: repeating adds weight, not evidence."""
 
 
-def probe_files(folder: Path) -> list[Path]:
-    """The task files of a folder, by task name. Raises ProbeError for fewer than two tasks."""
-    files = sorted(
-        p for p in folder.iterdir() if p.suffix in (".jsonl", ".txt") and p.is_file() and p.name[0] != "."
-    )
-    if len(files) < 2:
-        raise ProbeError(
-            f"{folder} has {len(files)} task files; SI compares tasks, so at least two <task>.jsonl or "
-            "<task>.txt are needed"
-        )
-    names = [task_name(p) for p in files]
-    for name in names:
-        if names.count(name) > 1:
-            raise ProbeError(f"{folder} has two files for task '{name}'; rename one of them")
-    return files
+@dataclass(frozen=True)
+class Part:
+    """Documents of one task from one place, in a fixed order."""
+
+    where: str
+    """File, record or dataset, for messages."""
+
+    read: Callable[[], Iterator[Document]]
+    """Starts the documents anew. Raises ProbeError when they cannot be read."""
+
+    max_tokens: int | None = None
+    """Counted tokens taken from this part; null: `probes.max_tokens_per_task` alone."""
 
 
-def task_name(path: Path) -> str:
-    """File name without ending, other characters than letters, digits, `_`, `-`, `.` replaced by `_`."""
-    return re.sub(r"[^\w.-]", "_", path.stem)
+@dataclass(frozen=True)
+class Task:
+    """A label with its documents."""
+
+    name: str
+
+    parts: tuple[Part, ...]
 
 
-def read_documents(path: Path) -> Iterator[Document]:
-    """Documents of one task file in file order.
+@dataclass(frozen=True)
+class Probes:
+    """What a probe source opens."""
 
-    `.jsonl`: one object a line with a `text`; blank lines are skipped. `.txt`: documents between blank lines.
-    Raises ProbeError naming file and line for what cannot be read.
+    tasks: tuple[Task, ...]
+    """At least two, with different names."""
+
+    origins: dict[str, Path | str]
+    """What the documents depend on: files and folders, and Hub datasets as `name@commit`."""
+
+
+def open_probes(cfg: ProbesConfig) -> Probes:
+    """The tasks of the source; no document is read yet.
+
+    Raises ProbeError when the source is not there or has fewer than two tasks.
     """
-    task = task_name(path)
-    empty = True
-    texts = _jsonl(path) if path.suffix == ".jsonl" else paragraphs(path, ProbeError)
-    for text in texts:
-        if text.strip():
-            empty = False
-            yield Document(task, text)
-    if empty:
-        raise ProbeError(
-            f'{path} holds no document; put one {{"text": ...}} on each line, or remove the file'
-        )
+    # Imported here: each source only when it is asked for.
+    match cfg.source:
+        case "embedded" | "folder":
+            from saescope.text.probe_folder import open_folder
+
+            return open_folder(cfg)
+        case "standard":
+            from saescope.text.probe_standard import open_standard
+
+            return open_standard()
+        case "manifest":
+            from saescope.text.probe_manifest import open_manifest
+
+            return open_manifest(cfg)
+        case other:
+            raise AssertionError(f"{other} is no probe source")
 
 
-def _jsonl(path: Path) -> Iterator[str]:
-    for number, record in json_lines(path, ProbeError):
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise ProbeError(f'{path} line {number} has no "text"; {FORM}')
-        yield record["text"]
+def task_name(name: str) -> str:
+    """Other characters than letters, digits, `_`, `-`, `.` replaced by `_`."""
+    return re.sub(r"[^\w.-]", "_", name)

@@ -4,7 +4,7 @@ A window is a context of its own; a document longer than `ctx_len` becomes sever
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
-from saescope.text.probes import probe_files, probe_folder, read_documents, task_name
+from saescope.text.probes import Part, open_probes
 
 Ids = npt.NDArray[np.int32]
 
@@ -45,7 +45,10 @@ class Windows:
     """Token id used for padding."""
 
     truncated: dict[str, int]
-    """Documents left unread per task, where `max_tokens_per_task` was reached."""
+    """Documents left unread per task, where its budget of tokens was reached."""
+
+    origins: dict[str, str] = field(default_factory=dict)
+    """Where the documents came from: folders, and Hub datasets as `name@commit`."""
 
     @property
     def row_W(self) -> npt.NDArray[np.int64]:
@@ -99,32 +102,40 @@ def tokenize_probes(cfg: ProbesConfig, tokenizer: Any) -> Windows:
     starts: list[int] = []
     task_of_doc: list[int] = []
     left: dict[str, int] = {}
-    files = probe_files(probe_folder(cfg))
-    for task, path in enumerate(files):
+    probes = open_probes(cfg)
+    for number, task in enumerate(probes.tasks):
         total = 0
-        documents = read_documents(path)
-        for document in documents:
-            encoded = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
-            tokens: Ids = np.array(encoded, dtype=np.int32)
-            windows = list(_windows(tokens, cfg.ctx_len, bos))
-            masks = [_counted(window, special, cfg.exclude_first) for _, window in windows]
-            size = int(sum(mask.sum() for mask in masks))
-            if size == 0:
-                continue
-            if total + size > cfg.max_tokens_per_task:
-                left[task_name(path)] = 1 + sum(1 for _ in documents)
-                break
-            total += size
-            for (start, window), mask in zip(windows, masks, strict=True):
-                ids.append(window)
-                counted.append(mask)
-                docs.append(len(task_of_doc))
-                starts.append(start)
-            task_of_doc.append(task)
+        full = False
+        for part in task.parts:
+            taken = 0
+            documents = part.read()
+            for document in () if full else documents:
+                encoded = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
+                tokens: Ids = np.array(encoded, dtype=np.int32)
+                windows = list(_windows(tokens, cfg.ctx_len, bos)) * document.repeat
+                masks = [_counted(window, special, cfg.exclude_first) for _, window in windows]
+                size = int(sum(mask.sum() for mask in masks))
+                if size == 0:
+                    continue
+                full = total + size > cfg.max_tokens_per_task
+                if full or _exceeds(taken + size, part):
+                    left[task.name] = left.get(task.name, 0) + 1
+                    break
+                taken += size
+                total += size
+                for (start, window), mask in zip(windows, masks, strict=True):
+                    ids.append(window)
+                    counted.append(mask)
+                    docs.append(len(task_of_doc))
+                    starts.append(start)
+                task_of_doc.append(number)
+            unread = sum(1 for _ in documents)
+            if unread:
+                left[task.name] = left.get(task.name, 0) + unread
         if total == 0:
             raise ProbeError(
-                f"{path} gives no counted token: its first document is longer than "
-                f"probes.max_tokens_per_task={cfg.max_tokens_per_task}, or all are shorter than "
+                f"{task.parts[0].where} gives no counted token: its first document is longer than "
+                f"{_budget(task.parts[0], cfg)}, or all are shorter than "
                 f"probes.exclude_first={cfg.exclude_first} + 1 tokens"
             )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -134,9 +145,10 @@ def tokenize_probes(cfg: ProbesConfig, tokenizer: Any) -> Windows:
         np.array(docs, dtype=np.int64),
         np.array(starts, dtype=np.int64),
         np.array(task_of_doc, dtype=np.int64),
-        tuple(task_name(path) for path in files),
+        tuple(task.name for task in probes.tasks),
         int(pad) if pad is not None else 0,
         left,
+        {key: str(origin) for key, origin in probes.origins.items()},
     )
 
 
@@ -170,6 +182,16 @@ def _pad(windows: Windows, chosen: npt.NDArray[np.int64], longest: int) -> Batch
     return Batch(
         torch.from_numpy(ids), torch.from_numpy(counted), torch.from_numpy(real), torch.from_numpy(chosen)
     )
+
+
+def _exceeds(tokens: int, part: Part) -> bool:
+    return part.max_tokens is not None and tokens > part.max_tokens
+
+
+def _budget(part: Part, cfg: ProbesConfig) -> str:
+    if part.max_tokens is not None and part.max_tokens < cfg.max_tokens_per_task:
+        return f"max_tokens={part.max_tokens}"
+    return f"probes.max_tokens_per_task={cfg.max_tokens_per_task}"
 
 
 def _windows(tokens: Ids, ctx_len: int, bos: int | None) -> Iterator[tuple[int, Ids]]:

@@ -1,0 +1,115 @@
+"""A Hugging Face dataset, on the Hub or in a local folder, read by the `datasets` library."""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from saescope.files import read_json, write_json
+
+DATA_ENDINGS = (".parquet", ".jsonl", ".json", ".csv", ".arrow", ".txt", ".gz", ".zst")
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """Which records."""
+
+    name: str
+    """Hub id, or an existing folder with parquet, JSONL, arrow or `save_to_disk` files."""
+
+    config: str | None
+    """Configuration of the dataset, where it has several."""
+
+    split: str
+
+    revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder behind `name`; None for a Hub id."""
+        path = Path(self.name).expanduser()
+        return path if path.is_dir() else None
+
+    @property
+    def is_path(self) -> bool:
+        """`name` can only be meant as a path."""
+        return self.name.startswith(("/", ".", "~"))
+
+
+class NoSplitError(ValueError):
+    """The dataset is there, the split is not."""
+
+    def __init__(self, splits: Iterable[str]) -> None:
+        self.splits = list(splits)
+        super().__init__(f"its splits are {', '.join(self.splits)}")
+
+
+class OtherCommitError(ValueError):
+    """Only another commit than the one asked for is in the local cache."""
+
+
+def find_commit(dataset: HubDataset, memory: Path | None) -> str | None:
+    """The commit `revision` names on the Hub now; None for a local folder, or when it cannot be known.
+
+    It is noted in the folder `memory`, and without a network the noted one is taken: a second job offline
+    then finds what an earlier job has written.
+    """
+    if dataset.folder is not None or dataset.is_path:
+        return None
+    from huggingface_hub import HfApi
+
+    asked = hashlib.sha256(f"{dataset.name} {dataset.revision}".encode()).hexdigest()[:16]
+    note = memory / f"hub-{asked}.json" if memory else None
+    try:
+        commit = HfApi().dataset_info(dataset.name, revision=dataset.revision, timeout=10).sha
+    except Exception:  # offline, private or gone: reading the dataset will say what is wrong
+        known = read_json(note) if note else None
+        return str(known["commit"]) if isinstance(known, dict) and "commit" in known else None
+    if note is not None:
+        with contextlib.suppress(OSError):
+            write_json(note, {"name": dataset.name, "revision": dataset.revision, "commit": commit})
+    return commit
+
+
+def records(dataset: HubDataset, commit: str | None, *, streaming: bool) -> Iterable[dict[str, Any]]:
+    """Records in the dataset's own order, streamed or downloaded once into the library's cache.
+
+    Raises NoSplitError, OtherCommitError, and whatever `datasets`, fsspec and the network raise.
+    """
+    import datasets
+
+    folder = dataset.folder
+    datasets.disable_progress_bars()
+    if folder is not None and ((folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()):
+        found = datasets.load_from_disk(str(folder))
+        if not isinstance(found, dict):  # saved without splits
+            return found  # type: ignore[no-any-return]
+    else:
+        found = datasets.load_dataset(
+            str(folder) if folder is not None else dataset.name,
+            dataset.config,
+            streaming=streaming,
+            revision=None if folder is not None else commit or dataset.revision,
+        )
+    if dataset.split not in found:
+        raise NoSplitError(map(str, found))
+    split = found[dataset.split]
+    if commit is not None and not streaming:
+        # offline the library takes its newest copy, whatever the revision; its folder is named by the commit
+        cached = {Path(file["filename"]).parent.name for file in split.cache_files}
+        others = [name for name in cached if re.fullmatch("[0-9a-f]{40}", name) and name != commit]
+        if others:
+            raise OtherCommitError(f"the local cache has commit {others[0]}, not {commit}")
+    return split  # type: ignore[no-any-return]
+
+
+def told(error: Exception) -> str:
+    """What a library's error says, in one line; `datasets` wraps the reason in an error that names none."""
+    if type(error).__name__ == "DatasetGenerationError" and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -1,0 +1,127 @@
+"""Probe texts out of a Hugging Face dataset: one document per record that has text."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from saescope.errors import ProbeError, choices, nearest
+from saescope.text.hub_dataset import HubDataset, NoSplitError, OtherCommitError, find_commit, records, told
+from saescope.text.probes import MEMORY, Document
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ProbeDataset:
+    """A dataset and how its records read."""
+
+    dataset: HubDataset
+
+    columns: tuple[str, ...]
+    """Columns `text` uses."""
+
+    text: Callable[[Record], str]
+    """Record → text as one would read it; empty: no document. Raises WrongValueError."""
+
+    where: str
+    """Who asks for it, for messages."""
+
+    num_docs: int | None = None
+    """Documents taken. With a number the records are streamed; without, the dataset is downloaded once."""
+
+    once: str | None = None
+    """Column whose text begins one document only: records that repeat it are left out."""
+
+    @cached_property
+    def commit(self) -> str | None:
+        """On the Hub, looked up once; None for a folder and where it cannot be known."""
+        return find_commit(self.dataset, MEMORY)
+
+    @property
+    def origin(self) -> Path | str:
+        """The local folder, or `name@commit` (`name@revision` where the commit cannot be known)."""
+        return self.dataset.folder or f"{self.dataset.name}@{self.commit or self.dataset.revision or 'main'}"
+
+    def documents(self, task: str, repeat: int = 1) -> Iterator[Document]:
+        """The texts as documents of `task`; raises what `texts` raises."""
+        for text in self.texts():
+            yield Document(task, text, repeat)
+
+    def texts(self) -> Iterator[str]:
+        """Texts in the dataset's order.
+
+        Raises ProbeError when the dataset, its split or a column is not there (with what is), a value is of
+        another type, or the connection fails.
+        """
+        name = self.dataset.name
+        if self.dataset.is_path and self.dataset.folder is None:
+            raise ProbeError(f"{self.where}: dataset {name}: no such folder; give a folder or a Hub id")
+        try:
+            yield from islice(self._texts(), self.num_docs)
+        except (ProbeError, GeneratorExit):
+            raise
+        except NoSplitError as error:
+            raise ProbeError(
+                f"{self.where}: dataset {name} has no split '{self.dataset.split}'; "
+                f"{nearest(self.dataset.split, error.splits)}valid: {choices(error.splits)}"
+            ) from error
+        except OtherCommitError as error:
+            raise ProbeError(
+                f"{self.where}: dataset {name} cannot be reached and {error}; connect once, or name that "
+                "commit as the revision"
+            ) from error
+        except Exception as error:  # datasets raises whatever its readers, fsspec and the network raise
+            raise ProbeError(
+                f"{self.where}: cannot read dataset {name} ({told(error)}); check its name, config and the "
+                "network (offline, one that was read before is found in the cache), or use probes=folder"
+            ) from error
+
+    def _texts(self) -> Iterator[str]:
+        import datasets
+
+        # the cache is all there is offline
+        streaming = self.num_docs is not None and not datasets.config.HF_HUB_OFFLINE
+        empty = True
+        seen: set[str] = set()
+        for number, record in enumerate(records(self.dataset, self.commit, streaming=streaming)):
+            for column in self.columns:
+                if column not in record:
+                    raise ProbeError(
+                        f"{self.where}: dataset {self.dataset.name} has no column '{column}'; "
+                        f"{nearest(column, record)}valid: {choices(record)}"
+                    )
+            try:
+                text = self.text(record)
+                key = text_of(record, self.once) if self.once else None
+            except WrongValueError as error:
+                raise ProbeError(
+                    f"{self.where}: dataset {self.dataset.name} record {number}: {error}"
+                ) from error
+            if text.strip() and key not in seen:
+                if key is not None:
+                    seen.add(key)
+                empty = False
+                yield text
+        if empty:
+            raise ProbeError(
+                f"{self.where}: dataset {self.dataset.name} ({self.dataset.split}) holds no text"
+            )
+
+
+class WrongValueError(ValueError):
+    """A column holds something else than the text it should."""
+
+
+def text_of(record: Record, column: str) -> str:
+    """The text in `column`; null is empty, a list of texts (the turns of a dialogue) becomes lines."""
+    value = record[column]
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n".join(item.strip() for item in value)
+    if not isinstance(value, str):
+        raise WrongValueError(f"column '{column}' holds {type(value).__name__}, not text")
+    return value

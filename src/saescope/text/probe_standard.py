@@ -1,0 +1,108 @@
+"""`probes=standard`: six public datasets, each record read as prompt and answer together.
+
+The repositories hold parquet files and no loading script (`datasets` runs none since version 4). Their
+names, configurations, splits and columns are as published; without a network none of it could be checked
+when this was written, so a column or split that has moved is an error naming what is there. Commits are not
+pinned here: the one that was read is in `provenance.json` and decides the run's identity.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from saescope.text.hub_dataset import HubDataset
+from saescope.text.probe_dataset import ProbeDataset, Record, WrongValueError, text_of
+from saescope.text.probes import Part, Probes, Task
+
+
+def humaneval(record: Record) -> str:
+    """The function as a whole: signature and docstring, then the body."""
+    return text_of(record, "prompt") + text_of(record, "canonical_solution")
+
+
+def gsm8k(record: Record) -> str:
+    """Question and solution, without the `<<48/2=24>>` marks that are meant for a calculator."""
+    return f"{text_of(record, 'question')}\n{re.sub(r'<<.*?>>', '', text_of(record, 'answer'))}"
+
+
+def squad(record: Record) -> str:
+    """Passage, question, first of the accepted answers."""
+    answers = _list(record, "answers", "text")
+    return "\n".join([text_of(record, "context"), text_of(record, "question"), *answers[:1]])
+
+
+def wikitext(record: Record) -> str:
+    """A paragraph; headings (` = Title = `) are no documents. `@-@`, `@,@` and `@.@` are undone."""
+    text = text_of(record, "text").strip()
+    if text.startswith("=") and text.endswith("="):
+        return ""
+    return re.sub(r" @([-,.])@ ", r"\1", text)
+
+
+def dailydialog(record: Record) -> str:
+    """One turn a line."""
+    return text_of(record, "dialog")
+
+
+def arc(record: Record) -> str:
+    """Question, choices, answer."""
+    labels, texts = _list(record, "choices", "label"), _list(record, "choices", "text")
+    given = dict(zip(labels, texts, strict=False))
+    key = text_of(record, "answerKey")
+    if key not in given:
+        raise WrongValueError(f"answerKey '{key}' is not among the choices {', '.join(given)}")
+    lines = [f"{label}. {text}" for label, text in given.items()]
+    return "\n".join([text_of(record, "question"), *lines, f"Answer: {key}. {given[key]}"])
+
+
+def open_standard() -> Probes:
+    """The six tasks."""
+    sources = {
+        task: ProbeDataset(dataset, columns, text, f"probes=standard task {task}", once=once)
+        for task, (dataset, columns, text, once) in DATASETS.items()
+    }
+    tasks = [
+        Task(task, (Part(f"{source.where} ({source.dataset.name})", partial(source.documents, task)),))
+        for task, source in sources.items()
+    ]
+    return Probes(tuple(tasks), {f"probes {task}": source.origin for task, source in sources.items()})
+
+
+def _list(record: Record, column: str, key: str) -> list[str]:
+    """The texts under `column.key`."""
+    value: Any = record[column]
+    found = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise WrongValueError(f"column '{column}' has no list of texts under '{key}'")
+    return found
+
+
+Reading = tuple[HubDataset, tuple[str, ...], Callable[[Record], str], str | None]
+DATASETS: dict[str, Reading] = {
+    "humaneval": (
+        HubDataset("openai/openai_humaneval", "openai_humaneval", "test"),
+        ("prompt", "canonical_solution"),
+        humaneval,
+        None,
+    ),
+    "gsm8k": (HubDataset("openai/gsm8k", "main", "test"), ("question", "answer"), gsm8k, None),
+    # several questions about one passage are no independent documents
+    "squad": (
+        HubDataset("rajpurkar/squad", "plain_text", "validation"),
+        ("context", "question", "answers"),
+        squad,
+        "context",
+    ),
+    # wikitext-103 has the same test articles, in a far larger download
+    "wikitext": (HubDataset("Salesforce/wikitext", "wikitext-2-raw-v1", "test"), ("text",), wikitext, None),
+    # its own repository, li2017dailydialog/daily_dialog, is a loading script; this mirror is parquet
+    "dailydialog": (HubDataset("OpenRL/daily_dialog", None, "test"), ("dialog",), dailydialog, None),
+    "arc_challenge": (
+        HubDataset("allenai/ai2_arc", "ARC-Challenge", "test"),
+        ("question", "choices", "answerKey"),
+        arc,
+        None,
+    ),
+}
+"""Task → dataset, the columns its reading needs, the reading, the column that is read once."""

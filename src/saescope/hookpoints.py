@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from saescope.config import HookpointConfig
+from saescope.config.hookpoint import layer_at
 from saescope.errors import HookpointError, choices, nearest
 
 SUBLAYERS = {
@@ -65,7 +66,7 @@ def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
     layer = cfg.layer
     if layer is None:
         assert cfg.depth is not None
-        layer = min(int(cfg.depth * len(blocks)), len(blocks) - 1)
+        layer = layer_at(cfg.depth, len(blocks))
     _check_layer(layer, blocks, f"hookpoint.layer={layer}")
     return _in_block(cfg.kind, layer, prefix, blocks, side="output")
 

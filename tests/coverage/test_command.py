@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,14 @@ def test_the_pythia_suite(command):
     table = lines[: lines.index("to measure, in the order of the table:")]
     assert max(map(len, table)) <= 100
     assert any("sae-pythia-70m-32k" in line and "32,768" in line and "yes" in line for line in table)
+
+
+def test_the_readme_shows_what_is_printed(command):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    block = readme.split("## Which SAEs exist")[1].split("```")[1]
+    printed = {line.rstrip() for line in command()[1].splitlines()} | {"…"}
+    assert len(block.splitlines()) > 20
+    assert [line for line in block.splitlines() if line not in printed] == []
 
 
 def test_csv_and_markdown_hold_the_same_rows(command, tmp_path):

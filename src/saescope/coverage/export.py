@@ -51,7 +51,7 @@ def record(w: Wanted) -> dict[str, str | int | float | bool | None]:
         "basis": known.basis if known else None,
         "source": known.source if known else None,
         "date": known.date if known else None,
-        "live": known.live if known else None,
+        "live": w.live,
         "others": " ".join(w.others) or None,
         "command": w.command,
     }

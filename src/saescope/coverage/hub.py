@@ -62,7 +62,8 @@ def _list(repo: str) -> Listing:
         return Listing(None, "HF_HUB_OFFLINE is set")
     except Exception as error:  # as above
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return Listing(None, (lines[0] if lines else type(error).__name__).rstrip("."))
+        said = lines[0] if lines else type(error).__name__
+        return Listing(None, said.split(" for url ")[0].rstrip("."))
     changed = info.last_modified.date().isoformat() if info.last_modified else ""
     return Listing(tuple(s.rfilename for s in info.siblings or ()), changed=changed)
 

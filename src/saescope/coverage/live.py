@@ -50,9 +50,19 @@ def refresh(rows: Sequence[Known]) -> tuple[list[Known], list[Finding]]:
     return now, findings
 
 
+def mark_lost(recorded: Sequence[Wanted], now: Sequence[Wanted]) -> list[Wanted]:
+    """`now`, where hookpoints that have no SAE any more say so. Both are plans for the same hookpoints."""
+    return [
+        dataclasses.replace(new, live=VANISHED if old.state == "covered" else ABSENT)
+        if old.known is not None and new.known is None
+        else new
+        for old, new in zip(recorded, now, strict=True)
+    ]
+
+
 def reread(wanted: Sequence[Wanted]) -> tuple[list[Wanted], list[Finding]]:
     """`num_latents` and `k` of the chosen SAEs from their own `cfg.json`, a file of about 100 bytes each."""
-    chosen = [w for w in wanted if w.known and w.known.live not in (None, UNREACHED)]
+    chosen = [w for w in wanted if w.known and w.live not in (None, UNREACHED)]
     files = [(w.known.repo, f"{w.folder}/cfg.json") for w in chosen if w.known]
     read = {id(w): cfg for w, cfg in zip(chosen, read_configs(files), strict=True) if cfg}
     now, findings = [], []

@@ -32,6 +32,9 @@ class Wanted:
 
     command: str
 
+    live: str | None = None
+    """What the Hub says now about the SAE, or about the one that was recorded; None: not asked."""
+
     @property
     def state(self) -> str:
         """`covered`, `unverified` (somebody says so, nobody here has seen it) or `train`."""
@@ -106,4 +109,4 @@ def _choose(cfg: CoverageConfig, shape: Shape, layer: int, kind: str, rows: list
         command = train_command(shape, layer, kind, cfg.expansion, cfg.k)
         return Wanted(shape, layer, kind, None, others, cfg.expansion * shape.width, cfg.k, command)
     command = load_command(shape, layer, kind, best)
-    return Wanted(shape, layer, kind, best, others, best.num_latents, best.k, command)
+    return Wanted(shape, layer, kind, best, others, best.num_latents, best.k, command, best.live)

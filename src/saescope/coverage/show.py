@@ -10,8 +10,8 @@ from rich.table import Table
 from saescope.config.coverage import KINDS, CoverageConfig
 from saescope.coverage.export import summary, write_csv, write_markdown
 from saescope.coverage.known import Known, load
-from saescope.coverage.live import RECORDED, UNREACHED, Finding, refresh, reread
-from saescope.coverage.plan import Wanted, layers, plan
+from saescope.coverage.live import RECORDED, UNREACHED, Finding, mark_lost, refresh, reread
+from saescope.coverage.plan import Wanted, plan
 from saescope.coverage.shapes import DEDUPED, Shape, shape
 from saescope.errors import SaeError
 
@@ -25,16 +25,13 @@ def run(cfg: CoverageConfig) -> None:
     when `live` was asked for and nothing could be asked.
     """
     shapes = list({s.name: s for s in map(shape, cfg.models)}.values())
-    for each in shapes:
-        layers(cfg, each)  # a wrong layer is said before the Hub is asked
     names = {s.known_as for s in shapes if s.known_as}
     rows = [row for row in load() if row.model in names]
+    wanted = plan(cfg, shapes, rows)  # a layer that is not there is said before the Hub is asked
     findings: list[Finding] = []
     if cfg.live:
         rows, findings = refresh(rows)
-    wanted = plan(cfg, shapes, rows)
-    if cfg.live:
-        wanted, changed = reread(wanted)
+        wanted, changed = reread(mark_lost(wanted, plan(cfg, shapes, rows)))
         findings += changed
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -46,7 +43,7 @@ def run(cfg: CoverageConfig) -> None:
     console.print("\nto measure, in the order of the table:", style="bold")
     for w in wanted:
         console.print(f"  {w.command}", markup=False, soft_wrap=True)
-    if cfg.live:
+    if findings:
         _print_findings(console, findings)
     if cfg.csv:
         console.print(f"csv:      {write_csv(cfg.csv, wanted)}", markup=False, soft_wrap=True)
@@ -82,7 +79,7 @@ def _table(wanted: Sequence[Wanted], live: bool) -> Table:
             _size(w, "k", str(w.k) if w.k else ""),
             {True: "yes", False: "no", None: ""}[w.matches],
         ]
-        table.add_row(*cells, *([(w.known.live or "") if w.known else ""] if live else []))
+        table.add_row(*cells, *([w.live or ""] if live else []))
     return table
 
 
@@ -95,10 +92,12 @@ def _sae(w: Wanted) -> str:
 
 
 def _size(w: Wanted, key: str, text: str) -> str:
-    """A recorded size, marked where unverified; a size to be trained is dim."""
+    """A recorded size, marked where unverified or not known; a size to be trained is dim."""
     if w.known is None:
         return f"[dim]{text}[/dim]"
-    return text + ("?" if key in w.unverified else "")
+    # formats other than sparsify have SAEs without a k
+    unknown = not text and w.known.format == "sparsify"
+    return text + ("?" if unknown or key in w.unverified else "")
 
 
 def _remarks(wanted: Sequence[Wanted], shapes: Sequence[Shape], rows: Sequence[Known]) -> list[str]:

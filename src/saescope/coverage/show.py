@@ -10,7 +10,7 @@ from rich.table import Table
 from saescope.config.coverage import KINDS, CoverageConfig
 from saescope.coverage.export import summary, write_csv, write_markdown
 from saescope.coverage.known import Known, load
-from saescope.coverage.live import RECORDED, UNREACHED, Finding, mark_lost, refresh, reread
+from saescope.coverage.live import RECORDED, UNREACHED, Finding, mark_lost, refresh, reread, span
 from saescope.coverage.plan import Wanted, plan
 from saescope.coverage.shapes import DEDUPED, Shape, shape
 from saescope.errors import SaeError
@@ -105,9 +105,8 @@ def _remarks(wanted: Sequence[Wanted], shapes: Sequence[Shape], rows: Sequence[K
     lines = []
     if any(w.unverified for w in wanted):
         lines.append("? stated by somebody, not seen by us; live=true asks the Hub.")
-    for name in _names(w.known for w in wanted if w.known and w.known.caution):
-        caution = next(w.known.caution for w in wanted if w.known and w.known.repo == name)
-        lines.append(f"{name}: {caution}.")
+    cautions = {w.known.repo: w.known.caution for w in wanted if w.known and w.known.caution}
+    lines += [f"{name}: {caution}." for name, caution in cautions.items()]
     chosen = {w.known.repo for w in wanted if w.known}
     lacking = {w.shape.known_as for w in wanted if w.known is None and w.shape.known_as}
     for model in (s.known_as for s in shapes if s.known_as in lacking):
@@ -128,11 +127,17 @@ def _names(rows: Iterable[Known]) -> list[str]:
 
 
 def _what(rows: Sequence[Known]) -> str:
-    """Why the rows of one repository are no answer."""
+    """What else the rows of one repository hold, or why they are no use here."""
     if not rows[0].readable:
         return f"{rows[0].format}, not read"
-    kinds = [kind for kind in KINDS if any(kind in r.folders for r in rows)]
-    return f"{' and '.join(kinds)} only" if kinds else "folders not known"
+    there = []
+    for kind in KINDS:
+        of_kind = [r for r in rows if kind in r.folders]
+        if of_kind:
+            claimed = not all(r.certain(layer) for r in of_kind for layer in r.layers)
+            layers = span({layer for r in of_kind for layer in r.layers})
+            there.append(f"{kind} of layers {layers}{' ?' if claimed else ''}")
+    return "; ".join(there) or "folders not known"
 
 
 def _print_findings(console: Console, findings: Sequence[Finding]) -> None:

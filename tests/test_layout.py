@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TORCH_FREE = [
     "saescope.cli", "saescope.config", "saescope.stats", "saescope.report.page", "saescope.codes",
     "saescope.features", "saescope.jobs", "saescope.console", "saescope.text.probes",
-    "saescope.text.synthetic",
+    "saescope.text.synthetic", "saescope.coverage.show",
 ]  # fmt: skip
 
 

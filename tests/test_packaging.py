@@ -23,6 +23,8 @@ def test_wheel(tmp_path):
             "assets/model/model.safetensors",
             "assets/saes/layers.3/cfg.json",
             "report/templates/style.css",
+            "coverage/repositories.yaml",
+            "coverage/models.yaml",
         ):
             assert f"saescope/{needed}" in names
         archive.extractall(tmp_path / "site")

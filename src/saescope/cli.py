@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from hydra.experimental.callback import Callback
@@ -17,7 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from saescope.config import AppConfig, config_dir, from_mapping
+from saescope.config import AppConfig, CoverageConfig, config_dir, from_mapping
+from saescope.config.coverage import listed, override
 from saescope.errors import SaescopeError, choices, nearest
 from saescope.jobs import Context, Outcome, failed, run_job
 
@@ -54,6 +56,34 @@ def main() -> int:
         print("saescope: interrupted", file=sys.stderr)
         return 130
     return 1 if _failures else 0
+
+
+def coverage() -> int:
+    """`saescope-coverage [overrides]`. Returns the exit code."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print((Path(config_dir()) / "coverage.yaml").read_text(encoding="utf-8"), end="")
+        return 0
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        with initialize_config_dir(config_dir(), version_base="1.3"):
+            composed = compose("coverage", overrides=[override(arg) for arg in sys.argv[1:]])
+        values = typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+        cfg = from_mapping(CoverageConfig, listed(values))
+        # Imported here: rich and the tables are not needed to answer a mistake.
+        from saescope.coverage.show import run
+
+        run(cfg)
+    except (HydraException, OmegaConfBaseException, SaescopeError) as error:
+        if os.environ.get("SAESCOPE_DEBUG"):
+            raise
+        said = str(error) if isinstance(error, SaescopeError) else _one_line(error, CoverageConfig)
+        print(f"saescope-coverage: {said}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("saescope-coverage: interrupted", file=sys.stderr)
+        return 130
+    return 0
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
@@ -106,8 +136,9 @@ def _report(outcome: Outcome) -> None:
     print_run(outcome.run_dir, outcome.reused_from)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, root: type = AppConfig) -> str:
     """Hydra's composition errors in one line, with the valid names."""
+    command = "saescope --cfg job" if root is AppConfig else "saescope-coverage --help"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         valid = [name for name in error.options if name]
@@ -117,7 +148,7 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, ConfigCompositionException) and match:
         key = match[1].split("@")[0]
         parent, _, last = key.rpartition(".")
-        keys = list(_keys(AppConfig))
+        keys = list(_keys(root))
         if key in keys:
             return f"'{key}' does not apply to the chosen option of '{parent}'; see conf/{parent}/"
         siblings = [k.rpartition(".")[2] for k in keys if k.rpartition(".")[0] == parent]
@@ -126,8 +157,8 @@ def _one_line(error: Exception) -> str:
                 f"unknown key '{key}': {nearest(last, siblings)}"
                 f"valid under '{parent or 'the top level'}': {choices(siblings)}"
             )
-        return f"unknown key '{key}': {nearest(key, keys)}`saescope --cfg job` prints all keys"
-    return f"{text.removesuffix('.')}; write overrides as key=value, see `saescope --help`"
+        return f"unknown key '{key}': {nearest(key, keys)}`{command}` prints all keys"
+    return f"{text.removesuffix('.')}; write overrides as key=value, see `{command.split()[0]} --help`"
 
 
 def _keys(kind: type, prefix: str = "") -> list[str]:

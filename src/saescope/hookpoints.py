@@ -7,7 +7,6 @@ or depth with a kind.
 """
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 
 from saescope.blocks import Blocks, Place
 from saescope.config import HookpointConfig
+from saescope.config.hookpoint import layer_at
 from saescope.errors import HookpointError, choices
 from saescope.hookpoint_names import LENS, layer_in, parse, ranked, with_layer
 
@@ -64,8 +64,7 @@ def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
         layer = cfg.layer
         if layer is None:
             assert cfg.depth is not None
-            # the small addend: 0.29 * 100 is 28.999… in floating point
-            layer = min(math.floor(cfg.depth * len(blocks) + 1e-9), len(blocks) - 1)
+            layer = layer_at(cfg.depth, len(blocks))
             asked = f"{cfg.kind} at depth {cfg.depth:g}"
         else:
             asked = f"{cfg.kind} of layer {layer}"

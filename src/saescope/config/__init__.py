@@ -3,6 +3,7 @@
 from saescope.config.app import AppConfig
 from saescope.config.convert import from_mapping
 from saescope.config.corpus import CorpusConfig
+from saescope.config.coverage import CoverageConfig
 from saescope.config.hookpoint import HookpointConfig
 from saescope.config.location import config_dir
 from saescope.config.metrics import MetricsConfig
@@ -15,6 +16,7 @@ from saescope.config.tracking import TrackingConfig
 __all__ = [
     "AppConfig",
     "CorpusConfig",
+    "CoverageConfig",
     "HookpointConfig",
     "MetricsConfig",
     "ModelConfig",

@@ -39,3 +39,9 @@ class HookpointConfig:
             raise ConfigError(f"hookpoint.name={self.name} needs hookpoint=custom")
         elif self.layer is None and self.depth is None:
             raise ConfigError("set hookpoint.layer (0-based) or hookpoint.depth (0 to 1)")
+
+
+def layer_at(depth: float, num_layers: int) -> int:
+    """0-based block at `depth` of `num_layers` blocks."""
+    # the small addend: 0.29 * 100 is 28.999… in floating point
+    return min(int(depth * num_layers + 1e-9), num_layers - 1)

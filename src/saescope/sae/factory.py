@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from saescope import coverage
 from saescope.config import SaeConfig
 from saescope.errors import SaeError, choices
 from saescope.hookpoints import Hookpoint
@@ -16,13 +17,12 @@ log = logging.getLogger(__name__)
 
 
 def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]:
-    """Pre-trained SAE repositories known for the model; `model_sae_repo` is what its config names.
+    """Pre-trained SAE repositories known for the model; `model_sae_repo`, which its config names, first.
 
     Pythia's deduped models are other models, with SAEs of their own.
     """
-    if model_sae_repo is None or _other_variant(model_sae_repo, model_name):
-        return []
-    return [model_sae_repo]
+    named = [model_sae_repo] if model_sae_repo and not _other_variant(model_sae_repo, model_name) else []
+    return list(dict.fromkeys(named + coverage.known_repositories(model_name)))
 
 
 def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
 from saescope.sae.training.decoder_norm import remove_parallel, to_unit_norm
 from saescope.sae.training.objective import loss_terms
-from saescope.sae.training.selection import SPAN, top_k
+from saescope.sae.training.selection import SPAN, Spans, select
 
 D, F, N = 16, 256, 50
 
@@ -81,15 +81,28 @@ def test_slots_filled_with_zeros_pass_gradients_as_in_sparsify() -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, -2.5, -9.0])
-@pytest.mark.parametrize(("latents", "k"), [(1024, 4), (1024, 32), (1000, 8), (1001, 8), (64, 64)])
+@pytest.mark.parametrize(
+    ("latents", "k"), [(4096, 4), (4096, 32), (2304, 16), (1040, 4), (1000, 8), (1001, 8), (64, 64)]
+)
 def test_two_stage_top_k_is_top_k(latents, k, shift) -> None:
     torch.manual_seed(1)
-    pre = torch.randn(37, latents) + shift
-    expected = pre.relu().topk(k, sorted=False)
-    found = top_k(pre.clone(), k)
-    assert torch.equal(found.acts_NK.sort(1).values, expected.values.sort(1).values)
-    assert torch.equal(found.latents_NK.sort(1).values, expected.indices.sort(1).values)
-    assert SPAN > 1
+    x, weight, bias = torch.randn(37, 24), torch.randn(latents, 24) / 5, torch.full((latents,), shift)
+    expected = torch.addmm(bias, x, weight.T).relu().topk(k, sorted=False)
+    found = select(x, weight, bias, k=k, activation="topk").main
+    # a product in blocks of columns may differ in the last bit
+    torch.testing.assert_close(found.acts_NK.sort(1).values, expected.values.sort(1).values)
+    if shift > -9:
+        same = found.latents_NK.sort(1).values == expected.indices.sort(1).values
+        assert same.double().mean() > 0.999
+    gathered = torch.addmm(bias, x, weight.T).relu().gather(1, found.latents_NK)
+    torch.testing.assert_close(gathered, found.acts_NK)
+
+
+@pytest.mark.parametrize("latents", [16, 1024, 2304, 1040, 18432])
+def test_spans_hold_every_latent_once(latents) -> None:
+    spans = Spans(latents)
+    everything = spans.members(torch.arange(latents // SPAN)[None])
+    assert torch.equal(everything.sort().values[0], torch.arange(latents))
 
 
 def test_decoder_steps_of_sparsify() -> None:

@@ -210,9 +210,9 @@ def test_an_edit_between_attention_and_mlp_changes_the_stream(kind):
         expected = moved + (
             block.post_feedforward_layernorm(added) if kind in ("gemma2", "gemma3") else added
         )
-        with capture.replaced(lambda x: x * 0.5 + 1.0):
+        with capture.replaced(lambda x, _: x * 0.5 + 1.0):
             after = captured(kind, "blocks.1.hook_resid_post")
-        with capture.replaced(lambda x: x.clone()):
+        with capture.replaced(lambda x, _: x.clone()):
             assert torch.equal(model(kind)(input_ids=ids()).logits, truth(kind)[2])
     torch.testing.assert_close(after, expected, atol=2e-5, rtol=1e-5)
     assert torch.equal(captured(kind, "blocks.1.hook_resid_post"), truth(kind)[0][f"{names(kind)[0]}.1"])

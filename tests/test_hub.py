@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.support.hub import COMMIT, Fault, commit_of, serve
 
+pytestmark = pytest.mark.timeout(900)  # every load is a fresh process that imports torch
+
 NOBODY = "http://127.0.0.1:9"
 SCRIPT = """
 import json, logging, sys, torch

@@ -1,5 +1,6 @@
 """The command as users type it: errors in one line, a whole run, a sweep, reuse."""
 
+import errno
 import json
 import logging
 import shutil
@@ -13,6 +14,8 @@ import wandb
 import yaml
 
 from saescope.cli import main
+from saescope.errors import SaescopeError
+from saescope.jobs import Context, failed
 from tests.support.wandb_log import load, logs
 
 QUICK = ["metrics=quick", "metrics.lm_tokens=600", "probes.ctx_len=64", "hookpoint.layer=2"]
@@ -341,3 +344,20 @@ def test_debug_shows_the_traceback(saescope, monkeypatch):
     code, _, err = saescope("hookpoint.layer=99", "tracking=disabled")
     assert code == 1
     assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "results"), "No space left on device: results"),
+        (SaescopeError("the checkpoint cannot be written"), "the checkpoint cannot be written"),
+    ],
+)
+def test_a_failure_that_cannot_be_recorded_is_still_one_line(tmp_path, caplog, error, words):
+    (tmp_path / "file").write_text("in the way")
+    outcome = failed(error, Context(tmp_path / "file" / "run", tmp_path))
+    assert outcome.state == "failed"
+    assert outcome.error.startswith(words)
+    assert "status.json could not be written either" in outcome.error
+    assert "\n" not in outcome.error
+    assert not caplog.records

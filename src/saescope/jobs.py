@@ -1,5 +1,6 @@
 """Around a job: identity, reuse of a finished result, tracking, status. Never loses finished work."""
 
+import errno
 import logging
 import os
 import traceback
@@ -14,6 +15,9 @@ from saescope.tracking.identity import digest, find_finished, identity, link_res
 from saescope.tracking.status import status_of, write_status
 
 log = logging.getLogger(__name__)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A full disk, or a full quota."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,24 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
 
 def failed(error: Exception, context: Context) -> Outcome:
     """Record a failure; a user error is one line, anything else keeps its traceback in the log."""
-    if isinstance(error, SaescopeError):
+    expected = isinstance(error, SaescopeError)
+    if expected:
         message = str(error)
+    elif isinstance(error, OSError) and error.errno in FULL:
+        expected, where = True, error.filename or context.run_dir
+        message = f"{error.strerror}: {where}; make room and start the same command again"
     else:
         first_line = (str(error).splitlines() or [""])[0][:300]
         message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"
     if os.environ.get("SAESCOPE_DEBUG"):
         traceback.print_exception(error)
-    elif not isinstance(error, SaescopeError):
+    elif not expected:
         log.error("unexpected failure\n%s", "".join(traceback.format_exception(error)))
     if status_of(context.run_dir).get("state") != "ok":
-        write_status(context.run_dir, "failed", error=message, overrides=list(context.overrides))
+        try:
+            write_status(context.run_dir, "failed", error=message, overrides=list(context.overrides))
+        except OSError as unwritten:
+            message += f"; status.json could not be written either ({unwritten.strerror})"
     return Outcome(context.run_dir, "failed", error=message)
 
 

@@ -20,9 +20,14 @@ def write(path: Path, state: dict[str, Any]) -> None:
     try:
         with whole(path) as temporary:
             torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # torch.save raises RuntimeError on a full disk, in its own words
         kept = "the checkpoint before it is intact" if path.exists() else "there was none before"
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (
+            (error.strerror or str(error)) if isinstance(error, OSError) else "the disk is full or failing"
+        )
         raise SaeError(
             f"the checkpoint of step {state['step']} cannot be written to {path}: {reason}; {kept}; "
             "make room and start the same command again"

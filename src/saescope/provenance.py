@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def warnings_of(coder: Sae, cfg: AppConfig, windows: Windows, metrics: Metrics) -> list[str]:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
-    found = list(coder.warnings)
+    found = []
     fvu = metrics.get("sae/fvu")
     if coder.control:
         found.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
@@ -44,6 +44,7 @@ def warnings_of(coder: Sae, cfg: AppConfig, windows: Windows, metrics: Metrics) 
             f"context, the probes have {'one' if windows.has_bos else 'none'}: "
             f"probes.prepend_bos={str(coder.prepend_bos).lower()} repeats its training."
         )
+    found += coder.warnings
     for warning in found:
         log.warning("%s", warning)
     return found

@@ -82,10 +82,8 @@ def test_seen_goes_before_claimed():
     by_layer = {w.layer: w for w in planned("pythia-160m-deduped", layers=(7, 8))}
     assert by_layer[7].known.repo == "tim-lawson/sae-pythia-160m-deduped-x64-k32-control"
     assert by_layer[7].folder == "gpt_neox.layers.7"
-    assert (by_layer[8].known.repo, by_layer[8].state) == (
-        "EleutherAI/sae-pythia-160m-deduped-32k",
-        "unverified",
-    )
+    assert (by_layer[8].known.repo, by_layer[8].state) == ("ghidav/pythia-160m-deduped-resid-post", "covered")
+    assert "EleutherAI/sae-pythia-160m-deduped-32k" in by_layer[8].others  # claimed only
 
 
 def test_saes_of_the_deduplicated_model_are_not_those_of_the_other():

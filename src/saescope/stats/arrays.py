@@ -12,7 +12,8 @@ from scipy import sparse
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+ByteArray: TypeAlias = npt.NDArray[np.uint8]
 AnyIntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 Csr: TypeAlias = sparse.csr_matrix
 
-__all__ = ["AnyIntArray", "BoolArray", "Csr", "FloatArray", "IntArray"]
+__all__ = ["AnyIntArray", "BoolArray", "ByteArray", "Csr", "FloatArray", "IntArray"]

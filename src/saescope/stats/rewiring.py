@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from .arrays import BoolArray, FloatArray, IntArray
+from .arrays import BoolArray, ByteArray, FloatArray, IntArray
 
-BITMAP_NODES = 8192
-"""Up to here edges are looked up in a dense bitmap (64 MB), above it by binary search."""
 MAX_ROUNDS = 200
 """Stops graphs, such as a star, in which hardly any swap is possible."""
 
@@ -29,10 +27,8 @@ def rewire(
     rng = np.random.default_rng(seed)
     low, high = np.minimum(source, target), np.maximum(source, target)
     num_edges = low.size
-    bitmap: BoolArray | None = None
-    if num_nodes <= BITMAP_NODES:
-        bitmap = np.zeros(num_nodes * num_nodes, dtype=np.bool_)
-        bitmap[low * num_nodes + high] = True
+    known = _EdgeSet(num_nodes)
+    known.add(low, high)
     done = 0
     for _ in range(MAX_ROUNDS):
         if num_edges < 2 or done >= swaps_per_edge * num_edges:
@@ -42,35 +38,43 @@ def rewire(
         flip = rng.random(first.size) < 0.5
         a, b = low[first], high[first]
         c, d = np.where(flip, high[second], low[second]), np.where(flip, low[second], high[second])
-        made_ad, made_cb = _keys(a, d, num_nodes), _keys(c, b, num_nodes)
-        allowed = (a != d) & (c != b)
-        allowed &= ~_present(made_ad, low, high, num_nodes, bitmap) & ~_present(
-            made_cb, low, high, num_nodes, bitmap
-        )
-        ok = np.flatnonzero(allowed)
-        ok = ok[_unique_pairs(made_ad[ok], made_cb[ok])]
-        if bitmap is not None:
-            for edge in (first[ok], second[ok]):
-                bitmap[low[edge] * num_nodes + high[edge]] = False
-        for edge, key in ((first[ok], made_ad[ok]), (second[ok], made_cb[ok])):
-            low[edge], high[edge] = key // num_nodes, key % num_nodes
-            if bitmap is not None:
-                bitmap[key] = True
+        ad, cb = (np.minimum(a, d), np.maximum(a, d)), (np.minimum(c, b), np.maximum(c, b))
+        ok = np.flatnonzero((a != d) & (c != b))
+        ok = ok[~known.holds(ad[0][ok], ad[1][ok])]
+        ok = ok[~known.holds(cb[0][ok], cb[1][ok])]
+        ok = ok[_unique_pairs(*(made[0][ok] * num_nodes + made[1][ok] for made in (ad, cb)))]
+        for edge in (first[ok], second[ok]):
+            known.remove(low[edge], high[edge])
+        for edge, made in ((first[ok], ad), (second[ok], cb)):
+            low[edge], high[edge] = made[0][ok], made[1][ok]
+            known.add(low[edge], high[edge])
         done += ok.size
     return low, high, rng.permutation(weight)
 
 
-def _keys(a: IntArray, b: IntArray, num_nodes: int) -> IntArray:
-    keys: IntArray = np.minimum(a, b) * num_nodes + np.maximum(a, b)
-    return keys
+class _EdgeSet:
+    """Which pairs are edges: one bit a pair, 256 MB at 65,536 nodes."""
 
+    def __init__(self, num_nodes: int) -> None:
+        self.bytes = np.zeros(num_nodes * (num_nodes - 1) // 16 + 1, dtype=np.uint8)
 
-def _present(
-    keys: IntArray, low: IntArray, high: IntArray, num_nodes: int, bitmap: BoolArray | None
-) -> BoolArray:
-    if bitmap is not None:
-        return bitmap[keys]
-    return np.isin(keys, low * num_nodes + high)
+    @staticmethod
+    def _at(low: IntArray, high: IntArray) -> tuple[IntArray, ByteArray]:
+        pair = high * (high - 1) // 2 + low
+        return pair >> 3, np.left_shift(np.uint8(1), (pair & 7).astype(np.uint8))
+
+    def holds(self, low: IntArray, high: IntArray) -> BoolArray:
+        at, bit = self._at(low, high)
+        held: BoolArray = (self.bytes[at] & bit) != 0
+        return held
+
+    # The pairs of one call differ, and none is added twice or removed when absent, so that sums set bits;
+    # unlike `|=` they see every pair of a byte.
+    def add(self, low: IntArray, high: IntArray) -> None:
+        np.add.at(self.bytes, *self._at(low, high))
+
+    def remove(self, low: IntArray, high: IntArray) -> None:
+        np.subtract.at(self.bytes, *self._at(low, high))
 
 
 def _unique_pairs(first: IntArray, second: IntArray) -> BoolArray:

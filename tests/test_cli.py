@@ -93,6 +93,11 @@ def broken_probes(folder: Path, content: bytes) -> str:
         (["+sae.kk=3"], ["sae.kk", "did you mean 'k'", "expansion_factor"]),
         (["modle=embedded"], ["did you mean 'model'"]),
         (["hookpoint.layer=99"], ["layers 0–"]),
+        (["model=pythia-70m", "hookpoint.layer=10"], ["hookpoint.layer=10", "layers 0–5"]),
+        (
+            ["model=pythia-70m", "sae.repo=EleutherAI/sae-pythia-70m-32x", "hookpoint.layer=3"],
+            ["no Hub repository EleutherAI/sae-pythia-70m-32x", "known for", "EleutherAI/sae-pythia-70m-32k"],
+        ),
         (["hookpoint.layer=-1"], ["hookpoint.layer=-1", "0 or more"]),
         (["hookpoint.depth=1.5"], ["between 0 and 1"]),
         (["hookpoint=custom", "hookpoint.name=layers.2.mpl"], ["did you mean 'layers.2.mlp'"]),

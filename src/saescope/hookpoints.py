@@ -68,12 +68,7 @@ def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
             asked = f"{cfg.kind} at depth {cfg.depth:g}"
         else:
             asked = f"{cfg.kind} of layer {layer}"
-        if layer >= len(blocks):
-            last = len(blocks) - 1
-            raise HookpointError(
-                f"hookpoint.layer={layer}: this model has layers 0–{last}; "
-                f"choose hookpoint.layer={last} or less, or hookpoint.depth"
-            )
+        check_layer(layer, len(blocks))
         place = blocks.place(layer, POSITION_OF_KIND[cfg.kind])
     found = _hookpoint(place, blocks)
     log.info(
@@ -85,6 +80,16 @@ def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
         "in no block" if found.layer is None else f"layer {found.layer} of 0–{found.num_layers - 1}",
     )
     return found
+
+
+def check_layer(layer: int, num_layers: int) -> None:
+    """Raises HookpointError for a layer the model does not have."""
+    last = num_layers - 1
+    if layer > last:
+        raise HookpointError(
+            f"hookpoint.layer={layer}: this model has layers 0–{last}; "
+            f"choose hookpoint.layer={last} or less, or hookpoint.depth"
+        )
 
 
 def _hookpoint(place: Place, blocks: Blocks) -> Hookpoint:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saescope import hardware, models, sae
+from saescope import coverage, hardware, models, sae
 from saescope.activations import ActivationStore, LiveWindows
 from saescope.capture import Capture
 from saescope.config import AppConfig
-from saescope.errors import ConfigError, HookpointError
+from saescope.errors import ConfigError, HookpointError, ModelError
 from saescope.examples import choose_latents, top_contexts
 from saescope.extract import Engine
 from saescope.features import FeatureResults, analyse
-from saescope.hookpoints import Hookpoint, resolve
+from saescope.hookpoints import Hookpoint, check_layer, resolve
 from saescope.provenance import peak_mem_mb, provenance_of, warnings_of
 from saescope.quality import Metrics, loss_metrics, null_notes, reconstruction_metrics, task_metrics
 from saescope.report.page import write_report
@@ -43,7 +43,14 @@ def prepare(cfg: AppConfig) -> Prepared:
     Raises a SaescopeError for whatever the user has to mend; nothing slow has happened by then.
     """
     models.quiet_transformers()
-    skeleton = models.load_skeleton(cfg.model)
+    layers = coverage.known_layers(cfg.model.repo)
+    if layers is not None and cfg.hookpoint.layer is not None:
+        check_layer(cfg.hookpoint.layer, layers)  # before anything is downloaded
+    try:
+        skeleton = models.load_skeleton(cfg.model)
+    except ModelError:
+        sae.check_known(cfg.sae, cfg.model.repo, cfg.model.sae_repo)  # the mistake may be told offline too
+        raise
     hookpoint = resolve(cfg.hookpoint, skeleton)
     sae.check(
         cfg.sae,

@@ -104,6 +104,11 @@ def known_repositories(model_name: str) -> list[str]:
     return list(dict.fromkeys(r.repo for r in rows))
 
 
+def never_seen(repo: str) -> bool:
+    """Whether somebody names the repository and no public trace of it was found."""
+    return any(row.repo == repo and not row.exists for row in load())
+
+
 def numbers(text: str | int) -> frozenset[int]:
     """`0-2,5` → {0, 1, 2, 5}."""
     found: set[int] = set()

@@ -77,6 +77,13 @@ def canonical(name: str) -> str | None:
     return None
 
 
+def known_layers(model: str) -> int | None:
+    """Blocks of a model in the table, by name or Hub id; None where it is not in it."""
+    name = canonical(model)
+    layers: int | None = None if name is None else _table()[name.removesuffix(DEDUPED)]["layers"]
+    return layers
+
+
 def suite_names() -> list[str]:
     """Names in the table of models."""
     return list(_table())

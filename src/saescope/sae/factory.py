@@ -38,6 +38,13 @@ def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_n
             find_sparsify(repo, cfg, hookpoint)
 
 
+def check_known(cfg: SaeConfig, model_name: str, model_sae_repo: str | None) -> None:
+    """Raises SaeError for a repository that is often named and was never seen; needs no network."""
+    if cfg.source == "hub" and cfg.repo and coverage.never_seen(cfg.repo):
+        known = choices(known_repositories(model_name, model_sae_repo)) or "none"
+        raise SaeError(f"no Hub repository {cfg.repo} was ever seen; known for {model_name}: {known}")
+
+
 def load(
     cfg: SaeConfig,
     *,

@@ -20,7 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from saescope.config import AppConfig, CoverageConfig, config_dir, from_mapping
 from saescope.config.coverage import listed, override
-from saescope.errors import SaescopeError, choices, nearest
+from saescope.errors import ConfigError, SaescopeError, choices, nearest
+from saescope.gpus import own_gpu
 from saescope.jobs import Context, Outcome, failed, run_job
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def main() -> int:
     _failures.clear()
     try:
         _job()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # jobs catch their own
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
         _failures.append(_one_line(error))
@@ -95,6 +96,7 @@ def _job(values: DictConfig) -> None:
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     context = _context()
     try:
+        _check_sweep()
         plain = OmegaConf.to_container(values, resolve=True)
         outcome = run_job(from_mapping(AppConfig, typing.cast(dict[str, Any], plain)), context)
     except SaescopeError as error:
@@ -124,6 +126,17 @@ def _context() -> Context:
     preset = hydra_cfg.runtime.choices.get("sweep") or "none"
     name = preset if preset != "none" else "sweep"
     return Context(run_dir, sweep_dir, f"{name}-{'-'.join(sweep_dir.parts[-2:])}", overrides)
+
+
+def _check_sweep() -> None:
+    """A preset's axes do nothing without -m; jobs side by side get a GPU each."""
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        preset = hydra_cfg.runtime.choices.get("sweep") or "none"
+        if preset != "none":
+            raise ConfigError(f"sweep={preset} runs several jobs: put -m first, saescope -m sweep={preset} …")
+    elif hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
+        own_gpu(hydra_cfg.job.num)
 
 
 def _report(outcome: Outcome) -> None:

@@ -16,7 +16,7 @@ from saescope.examples import choose_latents, top_contexts
 from saescope.extract import Engine
 from saescope.features import FeatureResults, analyse
 from saescope.hookpoints import Hookpoint, check_layer, resolve
-from saescope.provenance import peak_mem_mb, provenance_of, warnings_of
+from saescope.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
 from saescope.quality import Metrics, loss_metrics, null_notes, reconstruction_metrics, task_metrics
 from saescope.report.page import write_report
 from saescope.results import Results, write_results
@@ -93,6 +93,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     """Load, extract, compute, write. Files first: W&B gets what is already on disk."""
     started = time.perf_counter()
     machine = hardware.choose(cfg.runtime)
+    reset_peak(machine.device)
     lm = models.load_model(cfg.model, machine.dtype, cfg.seed)
     lm.model.to(machine.device)
     hookpoint, windows = prepared.hookpoint, prepared.windows

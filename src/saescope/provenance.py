@@ -1,10 +1,12 @@
 """Where the numbers of a run come from, and what their reader must know."""
 
+import contextlib
 import importlib.metadata
 import logging
 import platform
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,9 +100,20 @@ def provenance_of(
     }
 
 
+def reset_peak(device: str) -> None:
+    """Forget the memory peak of what this process did before, such as earlier jobs of a sweep."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux only
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_mem_mb(device: str) -> float:
     """Peak of the accelerator's memory, or of this process on CPU."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
+    with contextlib.suppress(OSError):  # getrusage would count a parent's peak in
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saescope.accumulators import ReconstructionSums
 from saescope.activations import (
     ActivationSource,
     ActivationStore,
@@ -25,6 +25,7 @@ from saescope.errors import ConfigError
 from saescope.hardware import Hardware
 from saescope.hookpoints import Hookpoint
 from saescope.models import LanguageModel
+from saescope.quality import reconstruction_metrics
 from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.folder import load_sparsify
 from saescope.sae.training.checkpoint import save_coder
@@ -150,25 +151,21 @@ def train_sae(
     if len(rows.heldout):
         held = LiveActivations(capture, rows.heldout, machine.batch_tokens // ctx_len, machine.device, d_in)
         source_facts["heldout_fvu"] = heldout_fvu(sae, held)
-        log.info("held-out FVU %.4f over %d tokens", source_facts["heldout_fvu"], rows.heldout.size)
+        log.info("held-out FVU %s over %d tokens", source_facts["heldout_fvu"], rows.heldout.size)
     return sae
 
 
-def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16) -> float:
+def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16) -> float | None:
     """FVU over held-out text, variance pooled over all of it in float64."""
-    n, err2, x2 = 0, 0.0, 0.0
-    total_D: Tensor = torch.zeros(sae.d_in, dtype=torch.float64)
+    sums = ReconstructionSums(1, sae.d_in)
     rows = np.arange(len(source.sizes_R))
     for chosen in np.split(rows, range(rows_at_once, len(rows), rows_at_once)):
         with torch.inference_mode():
             x_ND = source.read(chosen).float().to(sae.coder.b_dec.device)
-            error_ND = (x_ND - sae.decode(sae.encode(x_ND))).double()
-        n += len(x_ND)
-        err2 += float(error_ND.pow(2).sum())
-        x2 += float(x_ND.double().pow(2).sum())
-        total_D += x_ND.double().sum(0).cpu()
-    variance = x2 - float(total_D.pow(2).sum()) / n
-    return err2 / variance if variance > 0 else math.inf
+            codes = sae.encode(x_ND)
+            text_N = torch.zeros(len(x_ND), dtype=torch.int64)  # one text, so one task
+            sums.update(x_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
+    return reconstruction_metrics(sums.compute())["sae/fvu"]
 
 
 def _encoder_dtype(cfg: AppConfig, machine: Hardware) -> torch.dtype | None:

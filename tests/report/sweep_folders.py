@@ -37,8 +37,8 @@ def write_job(
     name = model or f"EleutherAI/pythia-{round(size / 1e6)}m"
     config = yaml.safe_load((path / "config.yaml").read_text())
     config["model"] |= {"name": name, "random_init": random_init}
-    config["sae"] = {"source": "train", "repo": None, "k": k, "expansion_factor": expansion, "num_latents": None,
-                     "tokens": 500_000, "init_seed": seed, "data_seed": 0}  # fmt: skip
+    config["sae"] = {"source": "train", "repo": None, "k": k, "expansion_factor": expansion,
+                     "num_latents": None,                      "tokens": 500_000, "init_seed": seed, "data_seed": 0}  # fmt: skip
     config["hookpoint"] = {"kind": "resid", "layer": None, "depth": depth, "name": None}
     config["probes"]["max_tokens_per_task"] = max_tokens
     overrides = [
@@ -60,13 +60,15 @@ def write_job(
     }
     values = metrics(512 * expansion, 80) | {
         "sae/l0": float(k), "sae/fvu": 0.5 - 0.05 * np.log2(k) - 0.004 * expansion + rng.normal(0, 0.002),
-        "lm/ce_score": 0.9 + 0.01 * np.log2(k), "si/mean": si, "si/ci_low": si - 0.003, "si/ci_high": si + 0.003,
+        "lm/ce_score": 0.9 + 0.01 * np.log2(k), "si/mean": si,
+        "si/ci_low": si - 0.003, "si/ci_high": si + 0.003,
         "q/modularity": q,
     }  # fmt: skip
     (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (path / "provenance.json").write_text(json.dumps(provenance))
     (path / "metrics.json").write_text(json.dumps(values))
-    status = {"schema": 1, "state": "ok", "identity": identity or "-".join(map(str, (name, k, expansion, depth, seed, random_init))),
+    identity = identity or "-".join(map(str, (name, k, expansion, depth, seed, random_init)))
+    status = {"schema": 1, "state": "ok", "identity": identity,
               "notes": {}, "warnings": [], "overrides": overrides}  # fmt: skip
     (path / "status.json").write_text(json.dumps(status))
     record(path, overrides, config)

@@ -31,7 +31,7 @@ def thin(counts_FK: AnyIntArray, firings: int, rng: np.random.Generator) -> IntA
     if counts_FK.size and rest_F.min() < firings:
         raise ValueError(f"a latent has {rest_F.min()} firings, fewer than the {firings} asked for")
     left_F = np.full(rest_F.shape, firings, dtype=np.int64)
-    thinned = np.empty_like(counts_FK)
+    thinned: IntArray = np.empty(counts_FK.shape, dtype=np.int64)
     for task in range(counts_FK.shape[1]):
         rest_F = rest_F - counts_FK[:, task]
         thinned[:, task] = rng.hypergeometric(counts_FK[:, task], rest_F, left_F)

@@ -31,7 +31,8 @@ def fronts(rows: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> list[d
             places: dict[tuple[str, str], list[int]] = {}
             for at in group.members:
                 if finite(rows[at].get("sae/l0")) is not None and finite(rows[at].get(quality)) is not None:
-                    key = (str(rows[at].get("model.name")), str(rows[at].get("hookpoint.name")))
+                    weights = " (random weights)" if rows[at].get("model.random_init") else ""
+                    key = (f"{rows[at].get('model.name')}{weights}", str(rows[at].get("hookpoint.name")))
                     places.setdefault(key, []).append(at)
             for (model, hookpoint), members in places.items():
                 front = pareto(

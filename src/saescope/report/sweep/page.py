@@ -43,7 +43,9 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
 
     curves, broken = dynamic_k_curves(sweep.jobs)
     unread = [*sweep.unread, *broken]
-    sentences = headline(Findings(sweep.rows, sweep.groups, sweep.axes, sweep.steps, sweep.spread, unread))
+    sentences = headline(
+        Findings(sweep.rows, sweep.groups, sweep.axes, sweep.twins, sweep.steps, sweep.spread, unread)
+    )
     series = scaling_series(sweep.rows, sweep.groups, sweep.axes)
     labels = _labels(sweep)
     values = job_values(sweep.rows, sweep.axes)

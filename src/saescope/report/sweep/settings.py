@@ -33,6 +33,8 @@ SEEDS = ("seed", "sae.init_seed", "sae.data_seed")
 _NO_CONDITION = ("tracking.", "runtime.", "probes.", "metrics.")
 """Settings that decide no SAE: where a job ran, and how it was measured (which `comparable` looks after)."""
 _SAVED = {"force", "sae.save_every", "model.sae_repo", "model.trust_remote_code", "sae.micro_acc_steps"}
+_CONTROL = ("model.random_init",)
+"""Axes that come last: what they do is a control for the others."""
 _PLACE = {"hookpoint.name", "hookpoint.layer", "hookpoint.depth", "hookpoint.kind"}
 
 Value = str | float | int | bool | None
@@ -65,8 +67,10 @@ def settings(job: Job) -> dict[str, Value]:
     return values
 
 
-def axes(rows: list[dict[str, Value]], depth_asked: bool) -> list[str]:
+def axes(rows: list[dict[str, Value]], depth_asked: bool) -> dict[str, list[str]]:
     """The settings that differ between the jobs and make another condition, main ones first.
+
+    Each with the settings that always change with it and so are no axes of their own.
 
     `depth_asked`: every job was placed by depth, so that depth is the axis and not the layer it came to.
     """
@@ -83,10 +87,13 @@ def axes(rows: list[dict[str, Value]], depth_asked: bool) -> list[str]:
         sizes = {(row.get("model.name"), row.get("model.num_parameters")) for row in rows}
         told_apart = len({size for _, size in sizes}) == len(sizes) and None not in {s for _, s in sizes}
         varying.remove("model.name" if told_apart and "model.name" in varying else "model.num_parameters")
-    found: list[str] = []
-    for key in varying:
-        if not any(_same_partition(rows, key, other) for other in found):
-            found.append(key)
+    found: dict[str, list[str]] = {}
+    for key in sorted(varying, key=_CONTROL.__contains__):
+        twin = next((other for other in found if _same_partition(rows, key, other)), None)
+        if twin is None:
+            found[key] = []
+        else:
+            found[twin].append(key)
     return found
 
 

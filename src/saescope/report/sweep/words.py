@@ -24,6 +24,8 @@ class Findings:
     rows: Sequence[Row]
     groups: Sequence[Group]
     axes: Sequence[str]
+    twins: Mapping[str, Sequence[str]]
+    """Settings that always change together with an axis."""
     steps: Sequence[Difference]
     spread: Mapping[str, float]
     unread: Sequence[str]
@@ -61,14 +63,15 @@ def _warnings(found: Findings) -> Iterator[str]:
     if poor:
         names = ", ".join(str(row["job"]) for row in poor[:8]) + (", …" if len(poor) > 8 else "")
         yield (
-            f"In {len(poor)} of {_jobs(len(rows))} the SAE reconstructs badly (less than half of the variance, "
-            f"or a CE score below {CE_FLOOR}): their SI and Q are uninterpretable ({names})."
+            f"In {len(poor)} of {_jobs(len(rows))} the SAE reconstructs badly (less than half of the "
+            f"variance, or a CE score below {CE_FLOOR}): their SI and Q are uninterpretable ({names})."
         )
     for axis in found.axes:
         inside = [dict(row) for row in rows if row["state"] == "ok"]
-        tied = confounded(inside, axis, list(found.axes))
+        tied = [*found.twins.get(axis, ()), *confounded(inside, axis, list(found.axes))]
         if tied:
-            yield f"Along {axis} also {', '.join(tied)} changes: the sweep cannot tell their effects apart."
+            change = "changes" if len(tied) == 1 else "change"
+            yield f"Along {axis} also {_and(tied)} {change}: the sweep cannot tell their effects apart."
     if found.unread:
         yield f"Left out: {'; '.join(found.unread[:4])}{'; …' if len(found.unread) > 4 else ''}."
 
@@ -140,7 +143,7 @@ def _seeds(found: Findings) -> Iterator[str]:
     else:
         yield (
             "Every setting has one seed, so the spread over seeds is not known: noise is the 95 % interval "
-            "of SI and the spread of the null of Q. A few seeds (sae.init_seed, sae.data_seed) would say more."
+            "of SI and the spread of the null of Q. More seeds (sae.init_seed, sae.data_seed) would tell."
         )
 
 

@@ -1,6 +1,6 @@
 """`write_sweep`: run folders in, `sweep.csv`, `sweep.parquet` and `sweep.html` out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ class Sweep:
     rows: Sequence[dict[str, Any]]
     groups: Sequence[Group]
     axes: Sequence[str]
+    twins: Mapping[str, Sequence[str]]
+    """Settings that always change together with an axis."""
     lines: Sequence[Line]
     steps: Sequence[Difference]
     spread: dict[str, float]
@@ -79,10 +81,11 @@ def gather(dirs: Sequence[Path], out: Path) -> Sweep:
     done = [row for row, job in zip(found, jobs, strict=True) if job.ok]
     placed = [job.section("hookpoint") for job in jobs if job.ok]
     by_depth = all(one.get("layer") is None and one.get("depth") is not None for one in placed)
-    swept = axes(done, by_depth)
+    twins = axes(done, by_depth)
+    swept = list(twins)
     spread = seed_spread(found, together, swept)
     drawn = lines(found, together, swept, spread)
     steps = differences(drawn)
     noted = [row | {"within_noise": within_noise(steps, at)} for at, row in enumerate(found)]
-    sweep = Sweep(tuple(dirs), out, jobs, noted, together, swept, drawn, steps, spread, unread)
+    sweep = Sweep(tuple(dirs), out, jobs, noted, together, swept, twins, drawn, steps, spread, unread)
     return replace(sweep, lines=[line for line in drawn if len(line.points) > 1])

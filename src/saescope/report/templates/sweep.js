@@ -38,14 +38,16 @@ function short(x) {
   if (x >= 1e4) return +(x / 1e3).toPrecision(3) + "k";
   return String(+x.toPrecision(4));
 }
+const shown = value => typeof value === "number" ? short(value) : safe(value);
 function draw(id, traces, layout) {
   const base = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
     font: {family: css("sans"), color: css("ink"), size: 13}, margin: {l: 60, r: 16, t: 34, b: 50},
     modebar: {bgcolor: "rgba(0,0,0,0)", color: css("grey"), activecolor: css("ink")},
     hoverlabel: {bgcolor: css("wash"), bordercolor: css("grid"), font: {color: css("ink")}, align: "left"},
     legend: {font: {color: css("ink"), size: 12}, bgcolor: "rgba(0,0,0,0)", itemsizing: "constant"}};
+  // buttons are named one by one, so that none leads to a web page
   return Plotly.react(id, traces, Object.assign(base, layout), {displaylogo: false, responsive: true,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d"]});
+    modeBarButtons: [["toImage"]]});
 }
 function options(id, keys, chosen, redraw) {
   const select = el(id);
@@ -120,7 +122,7 @@ function drawPicker() {
     const mine = values.index.map((job, n) => n).filter(n => inside(values.index[n], n));
     const tint = hue(at), pick = column => mine.map(n => column[n]);
     const noise = values.noise[y];
-    traces.push({type: "scatter", mode: "markers", x: pick(xs), y: pick(ys), name: safe(name === null ? "none" : String(name)),
+    traces.push({type: "scatter", mode: "markers", x: pick(xs), y: pick(ys), name: shown(name === null ? "none" : name),
       error_y: noise ? errors(pick(noise), color.kind === "legend" ? tint : css("grey")) : {visible: false},
       showlegend: color.kind === "legend", text: mine.map(n => safe(labels[values.index[n]])),
       marker: {size: 9, symbol: mine.map(n => manyGroups ? MARKS[kinds.indexOf(letter(values.index[n])) % MARKS.length] : "circle"),
@@ -157,7 +159,7 @@ function drawHeat() {
     const there = one.jobs.filter(job => (of(one.x, job) ?? "null") === a && (of(one.y, job) ?? "null") === b).map(job => of(z, job)).filter(known);
     return there.length ? there.reduce((sum, v) => sum + v, 0) / there.length : null;
   }));
-  draw("heat-plot", [{type: "heatmap", x: xs.map(x => safe(String(x))), y: ys.map(y => safe(String(y))), z: cells, colorscale: SCALE,
+  draw("heat-plot", [{type: "heatmap", x: xs.map(shown), y: ys.map(shown), z: cells, colorscale: SCALE,
     texttemplate: "%{z:.3g}", xgap: 2, ygap: 2, colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(z), side: "right"}},
     hovertemplate: safe(one.x) + " %{x}, " + safe(one.y) + " %{y}: %{z:.4g}<extra></extra>"}],
     {xaxis: {...axis(one.x), type: "category", showgrid: false}, yaxis: {...axis(one.y), type: "category", showgrid: false}});
@@ -218,7 +220,7 @@ function drawParallel() {
     const all = values.columns[key], label = safe(NAMES[key] || key.replace(/^(model|sae|hookpoint)\./, ""));
     const distinct = [...new Set(all.map(x => x ?? "null"))];
     if (values.numeric.includes(key) && !all.includes(null)) {
-      return distinct.length > 6 ? {label, values: all} : {label, values: all, tickvals: distinct, ticktext: distinct.map(short)};
+      return distinct.length > 6 || !data.axes.includes(key) ? {label, values: all} : {label, values: all, tickvals: distinct, ticktext: distinct.map(short)};
     }
     return {label, values: all.map(x => distinct.indexOf(x ?? "null")), tickvals: distinct.map((_, at) => at),
       ticktext: distinct.map(x => safe(String(x).length > 18 ? "…" + String(x).slice(-17) : x))};
@@ -250,9 +252,10 @@ if (values.index.length) {
   const all = [...values.numeric, ...values.named.filter(key => !values.numeric.includes(key))];
   const first = [...data.axes.filter(key => all.includes(key)), ...all.filter(key => !data.axes.includes(key))];
   const has = key => values.columns[key] ? key : null;
-  options("pick-x", first, first[0], drawPicker);
+  const x = data.axes.find(key => values.numeric.includes(key)) || first[0];
+  options("pick-x", first, x, drawPicker);
   options("pick-y", first, has("si/mean") || first[0], drawPicker);
-  options("pick-colour", ["none", ...first], data.axes.find(key => key !== first[0] && first.includes(key)) || "none", drawPicker);
+  options("pick-colour", ["none", ...first], data.axes.find(key => key !== x && first.includes(key)) || "none", drawPicker);
   figures.push(drawPicker);
   if (el("front-plot")) { el("front-y").addEventListener("change", drawFront); figures.push(drawFront); }
   if (el("heat-plot")) {
@@ -266,7 +269,7 @@ if (values.index.length) {
   }
   if (el("hist-plot")) {
     options("hist-of", Object.keys(data.histograms), null, drawHist);
-    options("hist-colour", [["none", "job"], ...first], values.index.length > 12 ? first[0] : "none", drawHist);
+    options("hist-colour", [["none", "job"], ...first], values.index.length > 12 ? x : "none", drawHist);
     figures.push(drawHist);
   }
   figures.push(drawParallel);

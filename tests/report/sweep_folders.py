@@ -38,7 +38,7 @@ def write_job(
     config = yaml.safe_load((path / "config.yaml").read_text())
     config["model"] |= {"name": name, "random_init": random_init}
     config["sae"] = {"source": "train", "repo": None, "k": k, "expansion_factor": expansion,
-                     "num_latents": None,                      "tokens": 500_000, "init_seed": seed, "data_seed": 0}  # fmt: skip
+                     "num_latents": None, "tokens": 500_000, "init_seed": seed, "data_seed": 0}  # fmt: skip
     config["hookpoint"] = {"kind": "resid", "layer": None, "depth": depth, "name": None}
     config["probes"]["max_tokens_per_task"] = max_tokens
     overrides = [

@@ -200,6 +200,23 @@ def test_confounded_settings_are_named(tmp_path):
     assert "Along sae.k also sae.expansion_factor changes: the sweep cannot tell their effects apart." in text
 
 
+def test_no_line_goes_through_a_setting_that_changes_unnoticed(tmp_path):
+    """Within one group k fixes the model, over all jobs it does not."""
+    for at, (k, model, tokens) in enumerate(
+        [
+            (16, "m/a", 50_000),
+            (32, "m/b", 50_000),
+            (64, "m/a", 50_000),
+            (16, "m/a", 20_000),
+            (32, "m/a", 20_000),
+        ]
+    ):
+        write_job(tmp_path / str(at), k=k, model=model, max_tokens=tokens)
+    write_sweep([tmp_path], tmp_path / "out")
+    lines = Page((tmp_path / "out" / "sweep.html").read_text()).payload["lines"]
+    assert sorted(line["jobs"] for line in lines if line["axis"] == "sae.k") == [[[0], [2]], [[3], [4]]]
+
+
 def test_sweeps_are_merged_and_a_folder_counts_once(tmp_path):
     write_six(tmp_path / "a")
     write_job(tmp_path / "b" / "0", k=64, expansion=8)

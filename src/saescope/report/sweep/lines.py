@@ -54,12 +54,13 @@ def lines(
 ) -> list[Line]:
     """Every line along every axis, within the groups of comparable jobs; `spread` is `seed_spread`."""
     found = []
+    # over all groups, as the warning about it says: what a line carries along is what the page names
+    measured = [dict(rows[at]) for group in groups for at in group.members]
     for axis in axes:
+        fixed = set(confounded(measured, axis, list(axes)))
+        others = [other for other in axes if other != axis and other not in fixed]
         for group in groups:
             members = _distinct(rows, group.members)
-            inside = [dict(rows[at]) for at in members]
-            fixed = set(confounded(inside, axis, list(axes)))
-            others = [other for other in axes if other != axis and other not in fixed]
             runs: dict[tuple[tuple[str, Value], ...], dict[Value, list[int]]] = {}
             for at in members:
                 rest = tuple((other, rows[at].get(other)) for other in others)

@@ -3,14 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saescope.report.numbers import figure, finite, interval
+from saescope.report.numbers import figure, finite
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.differences import NAMES
 from saescope.report.sweep.lines import MEASURES
-from saescope.report.sweep.settings import Value
+from saescope.report.sweep.settings import Value, confounded
 from saescope.stats.scaling import Slope, log_slope
 
 _TAKEN = {"model.name", "model.num_parameters", "model.random_init", "hookpoint.depth", "hookpoint.layer"}
+
+_DUST = 1e-12
+"""Slopes smaller than this are rounding."""
+_SAID = {
+    "si/mean": "SI",
+    "matched_si": "SI at matched firing counts",
+    "q/modularity": "Q",
+    "matched_q": "Q at matched latents",
+}
 
 
 def scaling_series(
@@ -20,15 +28,12 @@ def scaling_series(
 
     Conditions are the other axes of the sweep, unless the model fixes them (a pre-trained SAE's width).
     """
-    from saescope.report.sweep.settings import confounded
-
     found = []
+    size = "model.num_parameters"
+    others = [axis for axis in axes if axis not in _TAKEN]
+    fixed = set(confounded([dict(rows[at]) for group in groups for at in group.members], size, others))
+    others = [axis for axis in others if axis not in fixed]
     for group in groups:
-        inside = [dict(rows[at]) for at in group.members]
-        size = "model.num_parameters"
-        others = [axis for axis in axes if axis not in _TAKEN]
-        fixed = set(confounded(inside, size, others))
-        others = [axis for axis in others if axis not in fixed]
         cells: dict[tuple[bool, tuple[tuple[str, Value], ...]], list[int]] = {}
         for at in group.members:
             if finite(rows[at].get(size)) is not None:
@@ -53,12 +58,12 @@ def scaling_words(series: Sequence[Mapping[str, Any]]) -> list[str]:
     for one in series:
         who = "with random weights (control)" if one["control"] else "of the trained models"
         at = f", {one['at']}" if one["at"] else ""
-        text = f"{NAMES[one['measure']]} {who}{at}: {_signed(one['slope'])} per tenfold parameters"
+        text = f"{_SAID[one['measure']]} {who}{at}: {_signed(one['slope'])} per tenfold parameters"
         if one["low"] is None:
             said.append(f"{text}; one layer and one seed a size, so no interval and no claim.")
             continue
-        text += f" (95 % CI {interval(one['low'], one['high']).replace('–', ' to ')})"
-        flat = one["low"] <= 0 <= one["high"]
+        text += f" (95 % CI {figure(one['low'])} to {figure(one['high'])})"
+        flat = one["low"] - _DUST <= 0 <= one["high"] + _DUST
         said.append(f"{text}, {'no trend beyond chance' if flat else 'a trend'}.")
     return said
 
@@ -72,14 +77,18 @@ def _series(
         "group": group,
         "at": ", ".join(f"{axis}={value}" for axis, value in rest),
         "jobs": used,
-        "slope": fit.slope,
+        "slope": _clean(fit.slope),
         "intercept": fit.intercept,
-        "low": fit.low,
-        "high": fit.high,
+        "low": None if fit.low is None else _clean(fit.low),
+        "high": None if fit.high is None else _clean(fit.high),
         "sizes": fit.sizes_P.tolist(),
         "means": fit.means_P.tolist(),
     }
 
 
+def _clean(value: float) -> float:
+    return 0.0 if abs(value) < _DUST else value
+
+
 def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else ''}{figure(value)}"
+    return f"{'+' if value > 0 else ''}{figure(value)}"

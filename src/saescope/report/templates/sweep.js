@@ -12,6 +12,7 @@ const NAMES = {"si/mean": "SI, mean", "q/modularity": "Q", "matched_si": "SI at 
 const NULLS = {"si/mean": "si/null_mean", "q/modularity": "q/null_mean"};
 // Plotly reads a few HTML tags in text: names from files must not become any.
 const safe = value => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const clip = name => name.length > 56 ? name.slice(0, 26) + "…" + name.slice(-29) : name;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const hue = at => (dark.matches ? DARK : HUES)[at % HUES.length];
@@ -93,12 +94,15 @@ function drawAlong() {
     const by = many && counts.length ? counts[0][1] : null;
     const hues = by ? [...new Set(mine.map(line => line.at[by]))] : [];
     mine.forEach((line, at) => {
-      const there = line.readings[measure], legend = by ? by.split(".").pop() + " " + line.at[by] : line.name;
+      const control = line.at["model.random_init"] === "True", there = line.readings[measure];
+      const random = control ? " random weights" : "";
+      const legend = by ? by.split(".").pop() + " " + line.at[by] + (by === "model.random_init" ? "" : random) : line.name;
       const color = hue(by ? hues.indexOf(line.at[by]) : at);
       traces.push({type: "scatter", mode: line.ordered ? "lines+markers" : "markers", x: line.x.map(x => typeof x === "string" ? safe(x) : x),
         y: there.map(one => one && one.v), error_y: errors(there.map(one => one && one.e), color),
-        name: safe(legend), legendgroup: safe(legend), showlegend: !shown.has(legend) && mine.length > 1,
-        line: {color, width: many ? 1.2 : 2}, marker: {color, size: many ? 6 : 8}, opacity: many ? 0.85 : 1,
+        name: safe(clip(legend)), legendgroup: safe(legend), showlegend: !shown.has(legend) && mine.length > 1,
+        line: {color, width: many ? 1.2 : 2, dash: control ? "dash" : "solid"},
+        marker: {color, size: many ? 6 : 8, symbol: control ? "circle-open" : "circle"}, opacity: many ? 0.85 : 1,
         text: line.jobs.map(jobs => safe(jobs.map(job => labels[job]).join("; ")) + (line.name === "all" ? "" : "<br>" + safe(line.name))),
         hovertemplate: "%{text}<br>%{x}: %{y:.4g}<extra></extra>"});
       shown.add(legend);
@@ -145,7 +149,7 @@ function drawFront() {
     text: values.index.map(job => safe(labels[job])), showlegend: false,
     marker: {size: 9, color: css("grey"), symbol: "circle-open", line: {width: 1.6}}, hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"});
   data.fronts.filter(front => front.y === y).forEach((front, at) => traces.push({type: "scatter", mode: "lines+markers",
-    name: safe(front.name), x: front.jobs.map(job => of("sae/l0", job)), y: front.jobs.map(job => of(y, job)),
+    name: safe(clip(front.name)), x: front.jobs.map(job => of("sae/l0", job)), y: front.jobs.map(job => of(y, job)),
     line: {color: hue(at), width: 2, shape: "linear"}, marker: {size: 9}, text: front.jobs.map(job => safe(labels[job])),
     hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"}));
   draw("front-plot", traces, {xaxis: axis("sae/l0", values.columns["sae/l0"]), yaxis: axis(y), showlegend: true});
@@ -197,7 +201,7 @@ function drawHist() {
       tint = blend(of(by, curve.job), low, high);
     }
     traces.push({type: "scatter", mode: "lines", x: one.edges, y: [...curve.share, curve.share.at(-1)], line: {shape: "hv", width: 1.6, color: tint},
-      name: safe(name), legendgroup: safe(name), showlegend: color.kind === "legend" ? !seen.has(name) : color.kind === "one" && one.curves.length <= 16,
+      name: safe(clip(name)), legendgroup: safe(name), showlegend: color.kind === "legend" ? !seen.has(name) : color.kind === "one" && one.curves.length <= 16,
       opacity: one.curves.length > 16 ? 0.7 : 1, text: one.edges.map(() => safe(labels[curve.job])), hovertemplate: "%{text}<br>from %{x:.3g}: %{y:.3g}<extra></extra>"});
     seen.add(name);
   });
@@ -223,7 +227,7 @@ function drawParallel() {
       return distinct.length > 6 || !data.axes.includes(key) ? {label, values: all} : {label, values: all, tickvals: distinct, ticktext: distinct.map(short)};
     }
     return {label, values: all.map(x => distinct.indexOf(x ?? "null")), tickvals: distinct.map((_, at) => at),
-      ticktext: distinct.map(x => safe(String(x).length > 18 ? "…" + String(x).slice(-17) : x))};
+      ticktext: distinct.map(x => String(x).length > 18 ? "…" + String(x).slice(-17) : String(x))};
   });
   const si = values.columns["si/mean"];
   draw("parallel-plot", [{type: "parcoords", dimensions, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
@@ -235,7 +239,7 @@ function drawParallel() {
 function drawDynamicK() {
   const name = el("dynk-name").value;
   const mine = data.dynamic_k.filter(one => one.name === name);
-  draw("dynk-plot", mine.map((one, at) => ({type: "scatter", mode: "lines+markers", x: one.k, y: one.ce_delta, name: safe(labels[one.job]),
+  draw("dynk-plot", mine.map((one, at) => ({type: "scatter", mode: "lines+markers", x: one.k, y: one.ce_delta, name: safe(clip(labels[one.job])),
     error_y: one.high && one.low ? {type: "data", symmetric: false, array: one.high.map((h, n) => Math.max(0, h - one.ce_delta[n])),
       arrayminus: one.low.map((l, n) => Math.max(0, one.ce_delta[n] - l)), thickness: 1.2, color: hue(at)} : {visible: false},
     line: {color: hue(at)}, hovertemplate: "k %{x}: %{y:.4g}<extra>" + safe(labels[one.job]) + "</extra>"})),
@@ -244,7 +248,9 @@ function drawDynamicK() {
 
 const figures = [];
 if (el("along-plots")) {
-  data.axes.forEach((_, at) => [0, 1].forEach(side => panel("along-plots", `along-${at}-${side}`, 380)));
+  data.axes.forEach((name, at) => {
+    if (data.lines.some(line => line.axis === name)) [0, 1].forEach(side => panel("along-plots", `along-${at}-${side}`, 380));
+  });
   el("matched").addEventListener("change", drawAlong);
   figures.push(drawAlong);
 }

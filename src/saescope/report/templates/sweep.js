@@ -139,7 +139,7 @@ function drawPicker() {
     marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
     hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
   draw("picker-plot", traces, {xaxis: axis(x, xs), yaxis: axis(y, values.numeric.includes(y) ? null : ys),
-    legend: {title: {text: color.kind === "legend" ? title(by) : ""}}});
+    legend: color.kind === "legend" ? {title: {text: title(by)}} : {orientation: "h", x: 0, y: 1.01, yanchor: "bottom"}});
 }
 
 function drawFront() {

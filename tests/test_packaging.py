@@ -23,6 +23,7 @@ def test_wheel(tmp_path):
             "assets/model/model.safetensors",
             "assets/saes/layers.3/cfg.json",
             "report/templates/style.css",
+            "report/templates/sweep.js",
             "coverage/repositories.yaml",
             "coverage/models.yaml",
         ):

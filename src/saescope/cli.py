@@ -87,6 +87,43 @@ def coverage() -> int:
     return 0
 
 
+def report() -> int:
+    """`saescope-report DIR... [--out DIR]`. Returns the exit code."""
+    from argparse import ArgumentParser
+
+    parser = ArgumentParser(
+        "saescope-report",
+        description="Rebuild sweep.csv, sweep.parquet and sweep.html from run folders, failed jobs included.",
+    )
+    parser.add_argument(
+        "dirs", metavar="DIR", nargs="+", type=Path, help="run folder, sweep folder, or any folder above them"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where to write (default: DIR; for several, sweep-report in this folder)"
+    )
+    asked = parser.parse_args()
+    out = asked.out or (asked.dirs[0] if len(asked.dirs) == 1 else Path("sweep-report"))
+    try:
+        # Imported here: pandas and the page are not needed to answer --help.
+        from saescope.report.sweep import write_sweep
+
+        summary = write_sweep(asked.dirs, out)
+    except (SaescopeError, OSError) as error:
+        if os.environ.get("SAESCOPE_DEBUG"):
+            raise
+        print(f"saescope-report: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("saescope-report: interrupted", file=sys.stderr)
+        return 130
+    for sentence in summary.sentences:
+        print(f"• {sentence}")
+    for line in summary.failed:
+        print(f"failed: {line}")
+    print(f"report:  {summary.paths[-1]}")
+    return 0
+
+
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
 def _job(values: DictConfig) -> None:
     """One job. Errors are recorded, not raised, so that the other jobs of a sweep go on."""

@@ -1,0 +1,75 @@
+"""Which jobs may be compared: the same texts, tokens, tasks and definitions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from saescope.report.sweep.job import Job
+
+_SHOWN_ONLY = {"example_latents", "example_contexts"}
+"""Metrics settings that decide what is shown, not what is counted."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished jobs that measure the same thing on the same text."""
+
+    name: str
+    """`A`, `B`, …, the largest first."""
+    members: tuple[int, ...]
+    """Positions among all jobs."""
+    differs: tuple[str, ...]
+    """How it differs from group A, one phrase a setting; empty for A."""
+
+
+def groups(jobs: Sequence[Job]) -> list[Group]:
+    """The finished jobs in groups of equal texts and definitions, largest first."""
+    by_basis: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    bases: list[dict[str, Any]] = []
+    for at, job in enumerate(jobs):
+        found = basis(job) if job.ok else {}
+        bases.append(found)
+        if job.ok:
+            by_basis.setdefault(tuple((key, str(value)) for key, value in found.items()), []).append(at)
+    ordered = sorted(by_basis.values(), key=len, reverse=True)
+    return [
+        Group(_letter(n), tuple(members), tuple(_differences(bases[ordered[0][0]], bases[members[0]])))
+        for n, members in enumerate(ordered)
+    ]
+
+
+def basis(job: Job) -> dict[str, Any]:
+    """What must agree between two jobs, by name."""
+    probes, origins = job.section("probes"), job.found("probes").get("origins")
+    found: dict[str, Any] = {
+        "tasks": ", ".join(sorted(job.tasks)),
+        **{f"{task} tokens": job.metrics.get(f"task/{task}/tokens") for task in sorted(job.tasks)},
+        **{f"{task} documents": job.metrics.get(f"task/{task}/docs") for task in sorted(job.tasks)},
+        **{f"probes.{key}": probes[key] for key in sorted(probes)},
+        **{f"metrics.{key}": value for key, value in sorted(job.section("metrics").items())},
+        "schema": job.status.get("schema"),
+    }
+    if isinstance(origins, Mapping):  # folders and dataset commits
+        found |= {f"origin of {key}": value for key, value in sorted(origins.items())}
+    return {key: value for key, value in found.items() if key.removeprefix("metrics.") not in _SHOWN_ONLY}
+
+
+def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    keys = dict.fromkeys([*first, *other])
+    if first.get("tasks") != other.get("tasks"):  # their counts differ as a matter of course
+        keys = {key: None for key in keys if not key.endswith((" tokens", " documents"))}
+    return [
+        f"{key} {_said(other.get(key))} instead of {_said(first.get(key))}"
+        for key in keys
+        if str(first.get(key)) != str(other.get(key))
+    ]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "null" if value is None else str(value)
+
+
+def _letter(n: int) -> str:
+    return chr(ord("A") + n) if n < 26 else f"{_letter(n // 26 - 1)}{_letter(n % 26)}"

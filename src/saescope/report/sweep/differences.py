@@ -1,0 +1,87 @@
+"""Neighbouring points of a line: is the difference larger than the noise?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from saescope.report.sweep.lines import MEASURES, Line, Point
+from saescope.report.sweep.settings import Value
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one step along an axis does to a measure."""
+
+    measure: str
+    axis: str
+    group: str
+    at: tuple[tuple[str, Value], ...]
+    before: Value
+    after: Value
+    jobs: tuple[int, ...]
+    """The jobs behind the later point."""
+    low: float
+    """The measure before the step."""
+    high: float
+    """The measure after the step."""
+    noise: float
+    """√(noise before² + noise after²)."""
+
+    @property
+    def change(self) -> float:
+        """After minus before."""
+        return self.high - self.low
+
+    @property
+    def within_noise(self) -> bool:
+        """The change is no larger than the noise."""
+        return abs(self.change) <= self.noise
+
+    @property
+    def verdict(self) -> str:
+        """`within noise`, `rises` or `falls`."""
+        return "within noise" if self.within_noise else "rises" if self.change > 0 else "falls"
+
+
+def differences(lines: Sequence[Line]) -> list[Difference]:
+    """Every step of every line; along an axis of names each is compared with the first."""
+    found = []
+    for line in lines:
+        pairs = list(zip(line.points, line.points[1:], strict=False))
+        if not line.ordered:
+            pairs = [(line.points[0], point) for point in line.points[1:]]
+        for before, after in pairs:
+            found += _steps(line, before, after)
+    return found
+
+
+def within_noise(found: Sequence[Difference], job: int) -> str:
+    """The steps that end at a job and are within noise: `SI along sae.k from 16; Q along …`."""
+    told = [
+        f"{NAMES[step.measure]} along {step.axis} from {step.before}"
+        for step in found
+        if job in step.jobs and step.within_noise
+    ]
+    return "; ".join(told)
+
+
+NAMES = {"si/mean": "SI", "matched_si": "matched SI", "q/modularity": "Q", "matched_q": "matched Q"}
+
+
+def _steps(line: Line, before: Point, after: Point) -> list[Difference]:
+    return [
+        Difference(
+            measure,
+            line.axis,
+            line.group,
+            line.at,
+            before.x,
+            after.x,
+            after.jobs,
+            before.readings[measure].value,
+            after.readings[measure].value,
+            math.hypot(before.readings[measure].noise, after.readings[measure].noise),
+        )
+        for measure in MEASURES
+        if measure in before.readings and measure in after.readings
+    ]

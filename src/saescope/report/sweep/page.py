@@ -1,0 +1,163 @@
+"""The page of a sweep: one file that needs nothing else, plotly included."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from saescope.report.numbers import DASH, count, figure, finite
+from saescope.report.sweep.differences import NAMES, Difference
+from saescope.report.sweep.extras import dynamic_k_curves, overlap_tables
+from saescope.report.sweep.front import fronts
+from saescope.report.sweep.payload import heatmaps, histograms, job_values, line_values, script_json
+from saescope.report.sweep.scaling import scaling_series, scaling_words
+from saescope.report.sweep.words import Findings, headline
+from saescope.report.sweep.write import Sweep
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+
+KEY_COLUMNS = (
+    "sae/fvu", "lm/ce_score", "sae/l0", "features/supported", "si/mean", "si/null_mean", "matched_si",
+    "q/modularity", "q/null_mean", "matched_q",
+)  # fmt: skip
+"""Columns of the table before `all columns` is ticked, beside the swept settings."""
+
+
+def render(sweep: Sweep) -> tuple[str, list[str]]:
+    """The page, and its headline sentences."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def verbatim(name: str) -> Markup:
+        return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+    curves, broken = dynamic_k_curves(sweep.jobs)
+    unread = [*sweep.unread, *broken]
+    sentences = headline(
+        Findings(sweep.rows, sweep.groups, sweep.axes, sweep.twins, sweep.steps, sweep.spread, unread)
+    )
+    series = scaling_series(sweep.rows, sweep.groups, sweep.axes)
+    labels = _labels(sweep)
+    values = job_values(sweep.rows, sweep.axes)
+    payload = {
+        "labels": labels,
+        "groups": [str(row["group"]) for row in sweep.rows],
+        "axes": list(sweep.axes),
+        "values": values,
+        "lines": line_values(sweep.lines, len(sweep.groups) > 1),
+        "fronts": fronts(sweep.rows, sweep.groups),
+        "heatmaps": heatmaps(sweep.rows, sweep.groups, sweep.axes),
+        "histograms": histograms(sweep.jobs),
+        "scaling": series,
+        "dynamic_k": curves,
+    }
+    page = environment.get_template("sweep.html.j2").render(
+        style=verbatim("style.css") + verbatim("sweep.css"),
+        plotly=Markup(get_plotlyjs()),
+        script=verbatim("sweep.js") + verbatim("sweep_table.js"),
+        payload=Markup(script_json(payload)),
+        title=" + ".join(dict.fromkeys(folder.resolve().name for folder in sweep.dirs[:3])),
+        facts=_facts(sweep),
+        warnings=[one.text for one in sentences if one.kind == "warning"],
+        findings=[one.text for one in sentences if one.kind != "warning"],
+        sections={key: bool(payload[key]) for key in payload},
+        differences=[_step(step) for step in sweep.steps],
+        many_groups=len(sweep.groups) > 1,
+        scaling=scaling_words(series),
+        overlap=overlap_tables([*sweep.dirs, sweep.out]),
+        columns=_columns(sweep),
+        table=[_row(sweep, at, labels[at]) for at in range(len(sweep.rows))],
+    )
+    return page, [one.text for one in sentences]
+
+
+def _labels(sweep: Sweep) -> list[str]:
+    """Folder names without what they share, and the swept settings."""
+    paths = [job.path.as_posix() for job in sweep.jobs]
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])
+    names = [os.path.relpath(path, shared) for path in paths]
+    told = [
+        ", ".join(
+            f"{axis.rpartition('.')[2]} {row[axis]}" for axis in sweep.axes if row.get(axis) is not None
+        )
+        for row in sweep.rows
+    ]
+    return [name + (f" ({text})" if text else "") for name, text in zip(names, told, strict=True)]
+
+
+def _facts(sweep: Sweep) -> list[tuple[str, str]]:
+    done = [row for row in sweep.rows if row["state"] == "ok"]
+
+    def span(key: str) -> str:
+        found = sorted({value for row in done if (value := finite(row.get(key))) is not None})
+        return DASH if not found else count(found[0]) + (f" – {count(found[-1])}" if len(found) > 1 else "")
+
+    pairs = [
+        ("Jobs", str(len(sweep.rows))),
+        ("Finished", str(len(done))),
+        ("Models", str(len({row.get("model.name") for row in done})) if done else DASH),
+        ("Latents", span("features/num_latents")),
+        ("Probe tokens", span("cost/tokens")),
+        ("Comparable groups", str(len(sweep.groups))),
+    ]
+    return [(name, text) for name, text in pairs if text != DASH]
+
+
+def _columns(sweep: Sweep) -> list[dict[str, Any]]:
+    """Table columns after job and state; `key` ones show at once."""
+    keys = [key for key in sweep.rows[0] if key not in ("job", "state", "error", "group")]
+    first = [*sweep.axes, *(key for key in KEY_COLUMNS if key in keys), "within_noise"]
+    ordered = first + [key for key in keys if key not in first]
+    return [{"name": key, "key": key in first} for key in ordered]
+
+
+def _row(sweep: Sweep, at: int, label: str) -> dict[str, Any]:
+    row, job = sweep.rows[at], sweep.jobs[at]
+    return {
+        "label": label.split(" (")[0],
+        "link": quote(f"{row['job']}/report.html") if (job.path / "report.html").is_file() else "",
+        "ok": job.ok,
+        "state": row["state"],
+        "error": row["error"],
+        "group": row["group"],
+        "cells": [_cell(row, column["name"], job.status) for column in _columns(sweep)],
+    }
+
+
+def _cell(row: Mapping[str, Any], key: str, status: Mapping[str, Any]) -> dict[str, str]:
+    value = row.get(key)
+    if value is None:
+        notes = status.get("notes")
+        why = str(notes.get(key, "")) if isinstance(notes, Mapping) else ""
+        return {"text": DASH, "sort": "", "note": why}
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return {"text": str(value), "sort": str(value), "note": ""}
+    text = f"{value:,}" if isinstance(value, int) else figure(value)
+    if "." in key and "/" not in key and isinstance(value, int | float):
+        text = f"{value:g}" if abs(value) < 1e6 else count(value)
+    return {"text": text, "sort": repr(value), "note": ""}
+
+
+def _step(step: Difference) -> dict[str, str]:
+    sign = "+" if step.change >= 0 else ""
+    return {
+        "axis": step.axis,
+        "step": f"{step.before} → {step.after}",
+        "at": ", ".join(f"{axis}={value}" for axis, value in step.at) or DASH,
+        "group": step.group,
+        "measure": NAMES[step.measure],
+        "values": f"{figure(step.low)} → {figure(step.high)}",
+        "change": f"{sign}{figure(step.change)}",
+        "noise": f"± {figure(step.noise)}",
+        "verdict": step.verdict,
+    }

@@ -1,0 +1,143 @@
+"""What the page's scripts draw, as JSON that is safe inside a `<script>` element."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from saescope.files import read_json
+from saescope.report.numbers import finite
+from saescope.report.sweep.comparable import Group
+from saescope.report.sweep.job import Job
+from saescope.report.sweep.lines import Line, interval_of
+
+HISTOGRAMS = ("si", "log10_density", "log10_max_act")
+_PLAIN = {"job", "state", "error", "overrides", "identity", "within_noise"}
+
+
+def script_json(value: Any) -> str:
+    """JSON without NaN and without the characters that could end or confuse a script element."""
+    text = json.dumps(_finite(value), allow_nan=False, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[str, Any]:
+    """Columns of the finished jobs: `numeric` and `named` ones that are worth an axis, and their values."""
+    done = [at for at, row in enumerate(rows) if row["state"] == "ok"]
+    columns: dict[str, list[Any]] = {}
+    numeric, named = [], []
+    for key in rows[0] if rows else ():
+        values = [rows[at].get(key) for at in done]
+        known = [value for value in values if value is not None and value != ""]
+        if key in _PLAIN or not known:
+            continue
+        if all(finite(value) is not None for value in known):
+            numeric.append(key)
+        elif len(set(map(str, known))) > 1:
+            named.append(key)
+            values = [None if value is None else str(value) for value in values]
+        else:
+            continue
+        columns[key] = values
+    swept = [key for key in axes if key in columns]
+    return {
+        "index": done,
+        "columns": columns,
+        "numeric": swept_first(swept, numeric),
+        "named": swept_first(swept, named),
+        "noise": {
+            key: [interval_of(rows[at], key) for at in done]
+            for key in ("si/mean", "matched_si", "q/modularity", "matched_q")
+        },
+    }
+
+
+def swept_first(swept: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """The swept settings in front."""
+    return [key for key in swept if key in keys] + [key for key in keys if key not in swept]
+
+
+def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]]:
+    """Lines with their points as plain lists."""
+    found = []
+    for line in lines:
+        at = [f"{axis.rpartition('.')[2]} {value}" for axis, value in line.at]
+        name = ", ".join(at + ([f"group {line.group}"] if many_groups else [])) or "all"
+        found.append(
+            {
+                "axis": line.axis,
+                "name": name,
+                "at": {axis: str(value) for axis, value in line.at},
+                "ordered": line.ordered,
+                "x": [point.x if line.ordered else str(point.x) for point in line.points],
+                "jobs": [list(point.jobs) for point in line.points],
+                "readings": {
+                    measure: [_reading(point.readings.get(measure)) for point in line.points]
+                    for measure in dict.fromkeys(key for point in line.points for key in point.readings)
+                },
+            }
+        )
+    return found
+
+
+def heatmaps(
+    rows: Sequence[Mapping[str, Any]], groups: Sequence[Group], axes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Every pair of axes, for each group and each value of the remaining axes: `{x, y, at, cells}`.
+
+    Left out when fewer than two values lie on either axis. Repetitions are averaged on the page.
+    """
+    found: list[dict[str, Any]] = []
+    for first in range(len(axes)):
+        for second in range(first + 1, len(axes)):
+            x, y = axes[first], axes[second]
+            rest = [axis for axis in axes if axis not in (x, y)]
+            for group in groups:
+                cells: dict[str, list[int]] = {}
+                for at in group.members:
+                    where = [f"{axis}={rows[at].get(axis)}" for axis in rest]
+                    where += [f"group {group.name}"] if len(groups) > 1 else []
+                    cells.setdefault(", ".join(where), []).append(at)
+                for where_, members in cells.items():
+                    distinct = [len({str(rows[at].get(axis)) for at in members}) for axis in (x, y)]
+                    if min(distinct) > 1:
+                        found.append({"x": x, "y": y, "at": where_, "jobs": members})
+    return found
+
+
+def histograms(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Distributions over bins that are the same in all jobs shown; jobs with other bins are named."""
+    found: dict[str, Any] = {}
+    read = {at: read_json(job.path / "histograms.json") for at, job in enumerate(jobs) if job.ok}
+    for name in HISTOGRAMS:
+        edges: list[float] | None = None
+        curves, other = [], []
+        for at, content in read.items():
+            one = content.get(name) if isinstance(content, dict) else None
+            if not isinstance(one, dict) or not isinstance(one.get("edges"), list):
+                continue
+            counts = [finite(value) or 0.0 for value in one.get("counts") or ()]
+            edges = edges or one["edges"]
+            if one["edges"] != edges or len(counts) != len(edges) - 1:
+                other.append(at)
+            elif sum(counts) > 0:
+                curves.append({"job": at, "share": [value / sum(counts) for value in counts]})
+        if curves:
+            found[name] = {"edges": edges, "curves": curves, "other": other}
+    return found
+
+
+def _reading(reading: Any) -> dict[str, Any] | None:
+    if reading is None:
+        return None
+    return {"v": reading.value, "e": reading.noise, "n": reading.null, "s": reading.seeds}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return value

@@ -1,0 +1,94 @@
+"""SI and Q against model size, where a sweep has at least three sizes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from saescope.report.numbers import figure, finite
+from saescope.report.sweep.comparable import Group
+from saescope.report.sweep.lines import MEASURES
+from saescope.report.sweep.settings import Value, confounded
+from saescope.stats.scaling import Slope, log_slope
+
+_TAKEN = {"model.name", "model.num_parameters", "model.random_init", "hookpoint.depth", "hookpoint.layer"}
+
+_DUST = 1e-12
+"""Slopes smaller than this are rounding."""
+_SAID = {
+    "si/mean": "SI",
+    "matched_si": "SI at matched firing counts",
+    "q/modularity": "Q",
+    "matched_q": "Q at matched latents",
+}
+
+
+def scaling_series(
+    rows: Sequence[Mapping[str, Any]], groups: Sequence[Group], axes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A fit for each group, condition and measure: trained models and the random-init control apart.
+
+    Conditions are the other axes of the sweep, unless the model fixes them (a pre-trained SAE's width).
+    """
+    found = []
+    size = "model.num_parameters"
+    others = [axis for axis in axes if axis not in _TAKEN]
+    fixed = set(confounded([dict(rows[at]) for group in groups for at in group.members], size, others))
+    others = [axis for axis in others if axis not in fixed]
+    for group in groups:
+        cells: dict[tuple[bool, tuple[tuple[str, Value], ...]], list[int]] = {}
+        for at in group.members:
+            if finite(rows[at].get(size)) is not None:
+                rest = tuple((axis, rows[at].get(axis)) for axis in others)
+                cells.setdefault((bool(rows[at].get("model.random_init")), rest), []).append(at)
+        for (control, rest), members in cells.items():
+            for measure in MEASURES:
+                used = [at for at in members if finite(rows[at].get(measure)) is not None]
+                fit = log_slope(
+                    [float(rows[at][size]) for at in used],
+                    [rows[at].get("hookpoint.depth") for at in used],
+                    [float(rows[at][measure]) for at in used],
+                )
+                if fit is not None:
+                    found.append(_series(fit, measure, control, rest, used, group.name))
+    return found
+
+
+def scaling_words(series: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence a fit."""
+    said = []
+    for one in series:
+        who = "with random weights (control)" if one["control"] else "of the trained models"
+        at = f", {one['at']}" if one["at"] else ""
+        text = f"{_SAID[one['measure']]} {who}{at}: {_signed(one['slope'])} per tenfold parameters"
+        if one["low"] is None:
+            said.append(f"{text}; one layer and one seed a size, so no interval and no claim.")
+            continue
+        text += f" (95 % CI {figure(one['low'])} to {figure(one['high'])})"
+        flat = one["low"] - _DUST <= 0 <= one["high"] + _DUST
+        said.append(f"{text}, {'no trend beyond chance' if flat else 'a trend'}.")
+    return said
+
+
+def _series(
+    fit: Slope, measure: str, control: bool, rest: tuple[tuple[str, Value], ...], used: list[int], group: str
+) -> dict[str, Any]:
+    return {
+        "measure": measure,
+        "control": control,
+        "group": group,
+        "at": ", ".join(f"{axis}={value}" for axis, value in rest),
+        "jobs": used,
+        "slope": _clean(fit.slope),
+        "intercept": fit.intercept,
+        "low": None if fit.low is None else _clean(fit.low),
+        "high": None if fit.high is None else _clean(fit.high),
+        "sizes": fit.sizes_P.tolist(),
+        "means": fit.means_P.tolist(),
+    }
+
+
+def _clean(value: float) -> float:
+    return 0.0 if abs(value) < _DUST else value
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value > 0 else ''}{figure(value)}"

@@ -1,0 +1,146 @@
+"""The settings of a job as columns: what was asked, and where it was left open what was found."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from saescope.report.numbers import finite
+from saescope.report.sweep.job import Job
+
+MAIN = (
+    "model.name",
+    "model.revision",
+    "model.random_init",
+    "model.num_parameters",
+    "hookpoint.name",
+    "hookpoint.kind",
+    "hookpoint.layer",
+    "hookpoint.depth",
+    "sae.source",
+    "sae.repo",
+    "sae.k",
+    "sae.expansion_factor",
+    "sae.num_latents",
+    "sae.tokens",
+    "seed",
+    "sae.init_seed",
+    "sae.data_seed",
+)
+"""Columns every row has, in this order."""
+
+SEEDS = ("seed", "sae.init_seed", "sae.data_seed")
+"""Settings whose change is a repetition, not another condition."""
+
+_NO_CONDITION = ("tracking.", "runtime.", "probes.", "metrics.")
+"""Settings that decide no SAE: where a job ran, and how it was measured (which `comparable` looks after)."""
+_SAVED = {"force", "sae.save_every", "model.sae_repo", "model.trust_remote_code", "sae.micro_acc_steps"}
+_CONTROL = ("model.random_init",)
+"""Axes that come last: what they do is a control for the others."""
+_PLACE = {"hookpoint.name", "hookpoint.layer", "hookpoint.depth", "hookpoint.kind"}
+
+Value = str | float | int | bool | None
+
+
+def settings(job: Job) -> dict[str, Value]:
+    """Every setting of a job, dotted, the `MAIN` ones always there."""
+    asked = {key: _plain(value) for key, value in _leaves(job.config)}
+    model, hookpoint, sae = job.found("model"), job.found("hookpoint"), job.found("sae")
+    values: dict[str, Value] = {key: asked.get(key) for key in MAIN} | asked
+    # older provenance files call the number `params`
+    values["model.num_parameters"] = _first(model, "num_parameters", "params")
+    if values.get("model.deduped") and "deduped" not in str(values["model.name"]):
+        values["model.name"] = f"{values['model.name']}-deduped"
+    for key, found in (
+        ("hookpoint.name", _first(hookpoint, "name")),
+        ("hookpoint.kind", _first(hookpoint, "kind")),
+        ("hookpoint.layer", _first(hookpoint, "layer")),
+        ("sae.k", _first(sae, "k")),
+        ("sae.expansion_factor", _first(sae, "expansion_factor")),
+        ("sae.num_latents", _first(sae, "num_latents")),
+        ("sae.repo", _first(sae, "repo")),
+    ):
+        if found is not None:
+            values[key] = found
+    if asked.get("hookpoint.layer") is not None or asked.get("hookpoint.depth") is None:
+        # the depth in the config is the default of another option and was not used
+        layer, layers = finite(values["hookpoint.layer"]), finite(model.get("num_layers"))
+        values["hookpoint.depth"] = None if layer is None or not layers else round(layer / layers, 4)
+    return values
+
+
+def axes(rows: list[dict[str, Value]], depth_asked: bool) -> dict[str, list[str]]:
+    """The settings that differ between the jobs and make another condition, main ones first.
+
+    Each with the settings that always change with it and so are no axes of their own.
+
+    `depth_asked`: every job was placed by depth, so that depth is the axis and not the layer it came to.
+    """
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    varying = [key for key in keys if len({row.get(key) for row in rows}) > 1 and _is_condition(key)]
+    place = [key for key in varying if key in _PLACE]
+    chosen = "hookpoint.depth" if depth_asked else "hookpoint.layer"
+    keep = {key for key in ("hookpoint.kind", chosen) if key in place} or set(place[:1])
+    varying = [key for key in varying if key not in _PLACE or key in keep]
+    if "sae.expansion_factor" in varying or "model.num_parameters" in varying:
+        varying = [key for key in varying if key != "sae.num_latents"]
+    if "model.num_parameters" in varying:
+        # size orders the models; the name is the axis where it does not tell them apart
+        sizes = {(row.get("model.name"), row.get("model.num_parameters")) for row in rows}
+        told_apart = len({size for _, size in sizes}) == len(sizes) and None not in {s for _, s in sizes}
+        varying.remove("model.name" if told_apart and "model.name" in varying else "model.num_parameters")
+    found: dict[str, list[str]] = {}
+    for key in sorted(varying, key=_CONTROL.__contains__):
+        twin = next((other for other in found if _same_partition(rows, key, other)), None)
+        if twin is None:
+            found[key] = []
+        else:
+            found[twin].append(key)
+    return found
+
+
+def confounded(rows: list[dict[str, Value]], axis: str, others: list[str]) -> list[str]:
+    """Those of `others` whose value is fixed by that of `axis`: going along it changes them too."""
+    return [other for other in others if other != axis and _determines(rows, axis, other)]
+
+
+def steps(value: Value) -> Value:
+    """A Pythia revision `step1000` as the number 1000, so that training steps have an order."""
+    if isinstance(value, str) and value.startswith("step") and value[4:].isdigit():
+        return int(value[4:])
+    return value
+
+
+def _is_condition(key: str) -> bool:
+    is_setting = "/" not in key and ("." in key)
+    return is_setting and not (key.startswith(_NO_CONDITION) or key in SEEDS or key in _SAVED)
+
+
+def _determines(rows: list[dict[str, Value]], a: str, b: str) -> bool:
+    pairs = {(row.get(a), row.get(b)) for row in rows}
+    return len(pairs) == len({first for first, _ in pairs})
+
+
+def _same_partition(rows: list[dict[str, Value]], a: str, b: str) -> bool:
+    return _determines(rows, a, b) and _determines(rows, b, a)
+
+
+def _first(content: Mapping[str, Any], *keys: str) -> Value:
+    return next((_plain(content[key]) for key in keys if content.get(key) is not None), None)
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            out += _leaves(value, f"{prefix}{key}.")
+        else:
+            out.append((f"{prefix}{key}", value))
+    return out
+
+
+def _plain(value: Any) -> Value:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        number = finite(value)
+        return int(number) if number is not None and number.is_integer() else number
+    return str(value)

@@ -1,0 +1,77 @@
+"""The rows of a sweep: one a job, failed ones too, and the two files they are written to."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saescope.files import whole
+from saescope.report.sweep.comparable import Group
+from saescope.report.sweep.job import Job
+from saescope.report.sweep.matching import COLUMNS
+from saescope.report.sweep.settings import MAIN, settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEAD = ("job", "state", "error", "overrides", "identity", "group")
+"""First columns. `group`: the letter of the comparable jobs it belongs to."""
+TAIL = (*COLUMNS, "within_noise")
+
+
+def rows(
+    jobs: Sequence[Job], groups: Sequence[Group], matched: Sequence[dict[str, Any]], out: Path
+) -> list[dict[str, Any]]:
+    """One mapping a job. Names with a slash are metric keys, names with a dot settings, the others ours."""
+    letter = {at: group.name for group in groups for at in group.members}
+    metrics = list(dict.fromkeys(key for job in jobs for key in job.metrics))
+    found = [settings(job) for job in jobs]
+    main = list(MAIN) + [
+        key for key in dict.fromkeys(key for one in found for key in one) if key not in MAIN and "." in key
+    ]
+    # a setting that is the same everywhere is in config.yaml; here it would only widen the table
+    shown = [key for key in main if key in MAIN or len({one.get(key) for one in found}) > 1]
+    return [
+        {
+            "job": Path(os.path.relpath(job.path, out.resolve())).as_posix(),
+            "state": job.state,
+            "error": job.error,
+            "overrides": " ".join(job.overrides),
+            "identity": str(job.status.get("identity") or ""),
+            "group": letter.get(at, ""),
+            **{key: found[at].get(key) for key in shown},
+            **matched[at],
+            "within_noise": "",
+            **{key: job.metrics.get(key) for key in metrics},
+        }
+        for at, job in enumerate(jobs)
+    ]
+
+
+def frame(found: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+    """The rows with one type a column, as parquet wants it."""
+    import pandas as pd
+
+    table = pd.DataFrame(list(found))
+    for name in table.columns:
+        kinds = {type(value) for value in table[name] if value is not None and value == value}
+        if kinds <= {int} and kinds:
+            table[name] = table[name].astype("Int64")
+        elif kinds <= {int, float}:
+            table[name] = pd.to_numeric(table[name]).astype("float64")
+        elif kinds == {bool}:
+            table[name] = table[name].astype("boolean")
+        else:
+            table[name] = pd.Series(
+                [None if v is None or v != v else str(v) for v in table[name]], dtype="string"
+            )
+    return table
+
+
+def write_table(table: "pd.DataFrame", out: Path) -> tuple[Path, Path]:
+    """`sweep.csv` and `sweep.parquet`."""
+    with whole(out / "sweep.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    with whole(out / "sweep.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+    return out / "sweep.csv", out / "sweep.parquet"

@@ -1,0 +1,289 @@
+"use strict";
+const data = JSON.parse(document.getElementById("payload").textContent);
+const {values, labels, groups} = data;
+const manyGroups = new Set(groups.filter(Boolean)).size > 1;
+// Okabe and Ito's colours, apart for every colour vision; the two blues and greys differ between light and dark.
+const HUES = ["#0a72b1", "#d8730f", "#0f8f6f", "#b5478f", "#7a66c9", "#a08a00", "#3fa3d8", "#c2452d"];
+const DARK = ["#4aa8e0", "#ee9640", "#33b892", "#e07fbd", "#a795f0", "#d2bd3a", "#86cdf2", "#f07a63"];
+const MARKS = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
+const SCALE = [[0, "#3b528b"], [0.35, "#21918c"], [0.7, "#5ec962"], [1, "#fde725"]];
+const NAMES = {"si/mean": "SI, mean", "q/modularity": "Q", "matched_si": "SI at matched firings",
+  "matched_q": "Q at matched latents"};
+const NULLS = {"si/mean": "si/null_mean", "q/modularity": "q/null_mean"};
+// Plotly reads a few HTML tags in text: names from files must not become any.
+const safe = value => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const clip = name => name.length > 56 ? name.slice(0, 26) + "…" + name.slice(-29) : name;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const hue = at => (dark.matches ? DARK : HUES)[at % HUES.length];
+const el = id => document.getElementById(id);
+const title = key => safe(NAMES[key] || key);
+const known = value => value !== null && value !== undefined;
+
+function axis(key, xs) {
+  const out = {title: {text: title(key), standoff: 12}, gridcolor: css("grid"), zeroline: false,
+    linecolor: css("grey"), automargin: true};
+  const numbers = (xs || []).filter(x => typeof x === "number");
+  if (xs && numbers.length === xs.filter(known).length && numbers.length) {
+    const distinct = [...new Set(numbers)].sort((a, b) => a - b);
+    const log = distinct[0] > 0 && distinct.at(-1) / distinct[0] >= 3.9;
+    if (log) out.type = "log";
+    if (distinct.length <= 8 && distinct.every((x, at) => !at || (log ? x / distinct[at - 1] > 1.2 : true)))
+      Object.assign(out, {tickvals: distinct, ticktext: distinct.map(short)});
+  } else if (xs) out.type = "category";
+  return out;
+}
+function short(x) {
+  if (x >= 1e9) return +(x / 1e9).toPrecision(3) + "B";
+  if (x >= 1e6) return +(x / 1e6).toPrecision(3) + "M";
+  if (x >= 1e4) return +(x / 1e3).toPrecision(3) + "k";
+  return String(+x.toPrecision(4));
+}
+const shown = value => typeof value === "number" ? short(value) : safe(value);
+function draw(id, traces, layout) {
+  const base = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
+    font: {family: css("sans"), color: css("ink"), size: 13}, margin: {l: 60, r: 16, t: 34, b: 50},
+    modebar: {bgcolor: "rgba(0,0,0,0)", color: css("grey"), activecolor: css("ink")},
+    hoverlabel: {bgcolor: css("wash"), bordercolor: css("grid"), font: {color: css("ink")}, align: "left"},
+    legend: {font: {color: css("ink"), size: 12}, bgcolor: "rgba(0,0,0,0)", itemsizing: "constant"}};
+  // buttons are named one by one, so that none leads to a web page
+  return Plotly.react(id, traces, Object.assign(base, layout), {displaylogo: false, responsive: true,
+    modeBarButtons: [["toImage"]]});
+}
+function options(id, keys, chosen, redraw) {
+  const select = el(id);
+  for (const key of keys) {
+    const option = document.createElement("option");
+    [option.value, option.textContent] = Array.isArray(key) ? key : [key, key];
+    select.append(option);
+  }
+  if (known(chosen)) select.value = chosen;
+  select.addEventListener("change", redraw);
+}
+function panel(parent, id, height) {
+  const made = document.createElement("div");
+  made.id = id; made.className = "plot"; made.style.height = height + "px";
+  el(parent).append(made);
+}
+
+// One place at a time in `values`, or at a job of the table.
+const place = new Map(values.index.map((job, at) => [job, at]));
+const of = (key, job) => values.columns[key] ? values.columns[key][place.get(job)] : null;
+const errors = (array, color) => ({type: "data", array: array.map(x => x || 0), visible: array.some(known),
+  thickness: 1.3, width: 4, color});
+
+// Colours by another column: a legend for names and few numbers, a scale for many numbers.
+function coloured(key) {
+  if (!key || key === "none") return {kind: "one"};
+  const all = values.columns[key], distinct = [...new Set(all)];
+  if (values.numeric.includes(key) && distinct.length > 8) return {kind: "scale", all};
+  distinct.sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
+  return {kind: "legend", all, distinct};
+}
+
+function drawAlong() {
+  const wanted = el("matched").checked ? ["matched_si", "matched_q"] : ["si/mean", "q/modularity"];
+  for (const name of data.axes) for (const [side, measure] of wanted.entries()) {
+    const mine = data.lines.filter(line => line.axis === name && line.readings[measure]);
+    const id = "along-" + data.axes.indexOf(name) + "-" + side;
+    if (!el(id)) continue;
+    const many = mine.length > 8, traces = [], shown = new Set();
+    // too many lines for a legend of their own: colour by the other axis with the fewest values
+    const counts = data.axes.filter(one => one !== name)
+      .map(one => [new Set(mine.map(line => line.at[one])).size, one]).filter(pair => pair[0] > 1).sort((a, b) => a[0] - b[0]);
+    const by = many && counts.length ? counts[0][1] : null;
+    const hues = by ? [...new Set(mine.map(line => line.at[by]))] : [];
+    mine.forEach((line, at) => {
+      const control = line.at["model.random_init"] === "True", there = line.readings[measure];
+      const random = control ? " random weights" : "";
+      const legend = by ? by.split(".").pop() + " " + line.at[by] + (by === "model.random_init" ? "" : random) : line.name;
+      const color = hue(by ? hues.indexOf(line.at[by]) : at);
+      traces.push({type: "scatter", mode: line.ordered ? "lines+markers" : "markers", x: line.x.map(x => typeof x === "string" ? safe(x) : x),
+        y: there.map(one => one && one.v), error_y: errors(there.map(one => one && one.e), color),
+        name: safe(clip(legend)), legendgroup: safe(legend), showlegend: !shown.has(legend) && mine.length > 1,
+        line: {color, width: many ? 1.2 : 2, dash: control ? "dash" : "solid"},
+        marker: {color, size: many ? 6 : 8, symbol: control ? "circle-open" : "circle"}, opacity: many ? 0.85 : 1,
+        text: line.jobs.map(jobs => safe(jobs.map(job => labels[job]).join("; ")) + (line.name === "all" ? "" : "<br>" + safe(line.name))),
+        hovertemplate: "%{text}<br>%{x}: %{y:.4g}<extra></extra>"});
+      shown.add(legend);
+      if (there.some(one => one && known(one.n))) traces.push({type: "scatter", mode: "markers", x: line.x,
+        y: there.map(one => one && one.n), marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
+        name: "by chance", legendgroup: "null", legendrank: 2000, showlegend: at === 0, hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
+    });
+    const height = Math.ceil((shown.size + 1) / 3) * 20;
+    draw(id, traces, {xaxis: axis(name, mine.flatMap(line => line.x)), yaxis: {...axis(measure), rangemode: "tozero"},
+      margin: {l: 60, r: 16, t: 34 + height, b: 50}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: {size: 12, color: css("ink")}}});
+  }
+}
+
+function drawPicker() {
+  const x = el("pick-x").value, y = el("pick-y").value, by = el("pick-colour").value, color = coloured(by);
+  const xs = values.columns[x], ys = values.columns[y], traces = [];
+  const letter = job => groups[job];
+  const sets = color.kind === "legend" ? color.distinct.map(one => [one, (_, at) => color.all[at] === one]) : [[null, () => true]];
+  const kinds = [...new Set(values.index.map(letter))];
+  sets.forEach(([name, inside], at) => {
+    const mine = values.index.map((job, n) => n).filter(n => inside(values.index[n], n));
+    const tint = hue(at), pick = column => mine.map(n => column[n]);
+    const noise = values.noise[y];
+    traces.push({type: "scatter", mode: "markers", x: pick(xs), y: pick(ys), name: shown(name === null ? "none" : name),
+      error_y: noise ? errors(pick(noise), color.kind === "legend" ? tint : css("grey")) : {visible: false},
+      showlegend: color.kind === "legend", text: mine.map(n => safe(labels[values.index[n]])),
+      marker: {size: 9, symbol: mine.map(n => manyGroups ? MARKS[kinds.indexOf(letter(values.index[n])) % MARKS.length] : "circle"),
+        color: color.kind === "scale" ? pick(color.all) : tint, ...(color.kind === "scale" ? {colorscale: SCALE, showscale: true,
+          colorbar: {title: {text: title(by), side: "right"}, thickness: 12, outlinewidth: 0}} : {})},
+      hovertemplate: "%{text}<br>%{x}, %{y:.4g}<extra></extra>"});
+  });
+  const key = NULLS[y], nulls = key && values.columns[key];
+  if (nulls) traces.push({type: "scatter", mode: "markers", x: xs, y: nulls, name: "by chance",
+    marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
+    hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
+  draw("picker-plot", traces, {xaxis: axis(x, xs), yaxis: axis(y, values.numeric.includes(y) ? null : ys),
+    legend: color.kind === "legend" ? {title: {text: title(by)}} : {orientation: "h", x: 0, y: 1.01, yanchor: "bottom"}});
+}
+
+function drawFront() {
+  const y = el("front-y").value, traces = [];
+  const names = [...new Set(values.index.map(job => of("hookpoint.name", job) ?? "all"))];
+  traces.push({type: "scatter", mode: "markers", name: "jobs", x: values.columns["sae/l0"], y: values.columns[y],
+    text: values.index.map(job => safe(labels[job])), showlegend: false,
+    marker: {size: 9, color: css("grey"), symbol: "circle-open", line: {width: 1.6}}, hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"});
+  data.fronts.filter(front => front.y === y).forEach((front, at) => traces.push({type: "scatter", mode: "lines+markers",
+    name: safe(clip(front.name)), x: front.jobs.map(job => of("sae/l0", job)), y: front.jobs.map(job => of(y, job)),
+    line: {color: hue(at), width: 2, shape: "linear"}, marker: {size: 9}, text: front.jobs.map(job => safe(labels[job])),
+    hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"}));
+  draw("front-plot", traces, {xaxis: axis("sae/l0", values.columns["sae/l0"]), yaxis: axis(y), showlegend: true});
+}
+
+function drawHeat() {
+  const one = data.heatmaps[+el("heat-pair").value], z = el("heat-z").value;
+  const level = key => [...new Set(one.jobs.map(job => of(key, job) ?? "null"))].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
+  const xs = level(one.x), ys = level(one.y);
+  const cells = ys.map(b => xs.map(a => {
+    const there = one.jobs.filter(job => (of(one.x, job) ?? "null") === a && (of(one.y, job) ?? "null") === b).map(job => of(z, job)).filter(known);
+    return there.length ? there.reduce((sum, v) => sum + v, 0) / there.length : null;
+  }));
+  draw("heat-plot", [{type: "heatmap", x: xs.map(shown), y: ys.map(shown), z: cells, colorscale: SCALE,
+    texttemplate: "%{z:.3g}", xgap: 2, ygap: 2, colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(z), side: "right"}},
+    hovertemplate: safe(one.x) + " %{x}, " + safe(one.y) + " %{y}: %{z:.4g}<extra></extra>"}],
+    {xaxis: {...axis(one.x), type: "category", showgrid: false}, yaxis: {...axis(one.y), type: "category", showgrid: false}});
+}
+
+function drawScaling() {
+  const measures = [...new Set(data.scaling.map(one => one.measure))];
+  measures.forEach((measure, side) => {
+    const traces = [], mine = data.scaling.filter(one => one.measure === measure);
+    mine.forEach((one, at) => {
+      const color = one.control ? css("grey") : hue(at), name = (one.control ? "random weights" : "trained")
+        + (one.at ? ", " + one.at : "") + (manyGroups ? ", group " + one.group : "");
+      const key = "model.num_parameters", ends = [one.sizes[0], one.sizes.at(-1)];
+      traces.push({type: "scatter", mode: "markers", x: one.jobs.map(job => of(key, job)), y: one.jobs.map(job => of(measure, job)),
+        error_y: errors(one.jobs.map(job => values.noise[measure][place.get(job)]), color), legendgroup: name, name: safe(name),
+        marker: {color, size: 7, symbol: one.control ? "circle-open" : "circle"}, text: one.jobs.map(job => safe(labels[job])),
+        hovertemplate: "%{text}<br>%{x:.3s}: %{y:.4g}<extra></extra>"});
+      traces.push({type: "scatter", mode: "lines", x: ends, y: ends.map(x => one.intercept + one.slope * Math.log10(x)),
+        line: {color, width: 2, dash: one.control ? "dash" : "solid"}, legendgroup: name, showlegend: false, hoverinfo: "skip"});
+    });
+    draw("scaling-" + side, traces, {xaxis: axis("model.num_parameters", mine.flatMap(one => one.sizes)), yaxis: {...axis(measure), rangemode: "tozero"},
+      legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, margin: {l: 60, r: 16, t: 54 + 20 * Math.ceil(mine.length / 2), b: 50}});
+  });
+}
+
+function drawHist() {
+  const one = data.histograms[el("hist-of").value], by = el("hist-colour").value, color = coloured(by), seen = new Set(), traces = [];
+  const low = color.kind === "scale" ? Math.min(...color.all.filter(known)) : 0, high = color.kind === "scale" ? Math.max(...color.all.filter(known)) : 1;
+  one.curves.forEach((curve, at) => {
+    let name = labels[curve.job], tint = hue(at);
+    if (color.kind === "legend") {
+      const value = of(by, curve.job);
+      name = by.split(".").pop() + " " + value; tint = hue(color.distinct.indexOf(value));
+    } else if (color.kind === "scale") {
+      tint = blend(of(by, curve.job), low, high);
+    }
+    traces.push({type: "scatter", mode: "lines", x: one.edges, y: [...curve.share, curve.share.at(-1)], line: {shape: "hv", width: 1.6, color: tint},
+      name: safe(clip(name)), legendgroup: safe(name), showlegend: color.kind === "legend" ? !seen.has(name) : color.kind === "one" && one.curves.length <= 16,
+      opacity: one.curves.length > 16 ? 0.7 : 1, text: one.edges.map(() => safe(labels[curve.job])), hovertemplate: "%{text}<br>from %{x:.3g}: %{y:.3g}<extra></extra>"});
+    seen.add(name);
+  });
+  const note = el("hist-other");
+  note.hidden = !one.other.length;
+  note.textContent = "Not shown, because their bins differ: " + one.other.map(job => labels[job]).join("; ");
+  draw("hist-plot", traces, {xaxis: axis(el("hist-of").value), yaxis: {...axis("share of latents"), rangemode: "tozero"}, showlegend: true});
+}
+function blend(value, low, high) {
+  const at = high > low ? (value - low) / (high - low) : 0, next = SCALE.findIndex(([stop]) => stop >= at) || 1;
+  const [a, b] = [SCALE[next - 1], SCALE[next]], part = (at - a[0]) / (b[0] - a[0]);
+  const channel = n => Math.round((1 - part) * parseInt(a[1].substr(n, 2), 16) + part * parseInt(b[1].substr(n, 2), 16));
+  return `rgb(${channel(1)},${channel(3)},${channel(5)})`;
+}
+
+function drawParallel() {
+  const keys = [...new Set([...data.axes, "sae/fvu", "sae/l0", "lm/ce_score", "features/alive_frac", "si/mean", "matched_si", "q/modularity", "matched_q"])]
+    .filter(key => values.columns[key] && new Set(values.columns[key]).size > 1);
+  const dimensions = keys.map(key => {
+    const all = values.columns[key], label = safe(NAMES[key] || key.replace(/^(model|sae|hookpoint)\./, ""));
+    const distinct = [...new Set(all.map(x => x ?? "null"))];
+    if (values.numeric.includes(key) && !all.includes(null)) {
+      return distinct.length > 6 || !data.axes.includes(key) ? {label, values: all} : {label, values: all, tickvals: distinct, ticktext: distinct.map(short)};
+    }
+    return {label, values: all.map(x => distinct.indexOf(x ?? "null")), tickvals: distinct.map((_, at) => at),
+      ticktext: distinct.map(x => String(x).length > 18 ? "…" + String(x).slice(-17) : String(x))};
+  });
+  const si = values.columns["si/mean"];
+  draw("parallel-plot", [{type: "parcoords", dimensions, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
+    rangefont: {color: css("muted"), size: 10}, line: si && !si.includes(null) ? {color: si, colorscale: SCALE, showscale: true,
+      colorbar: {thickness: 12, outlinewidth: 0, title: {text: "SI, mean", side: "right"}}} : {color: hue(0)}}],
+    {margin: {l: 70, r: 70, t: 60, b: 30}});
+}
+
+function drawDynamicK() {
+  const name = el("dynk-name").value;
+  const mine = data.dynamic_k.filter(one => one.name === name);
+  draw("dynk-plot", mine.map((one, at) => ({type: "scatter", mode: "lines+markers", x: one.k, y: one.ce_delta, name: safe(clip(labels[one.job])),
+    error_y: one.high && one.low ? {type: "data", symmetric: false, array: one.high.map((h, n) => Math.max(0, h - one.ce_delta[n])),
+      arrayminus: one.low.map((l, n) => Math.max(0, one.ce_delta[n] - l)), thickness: 1.2, color: hue(at)} : {visible: false},
+    line: {color: hue(at)}, hovertemplate: "k %{x}: %{y:.4g}<extra>" + safe(labels[one.job]) + "</extra>"})),
+    {xaxis: axis("k", mine.flatMap(one => one.k)), yaxis: {...axis("ce_delta, nats a token"), rangemode: "tozero"}, showlegend: mine.length <= 16});
+}
+
+const figures = [];
+if (el("along-plots")) {
+  data.axes.forEach((name, at) => {
+    if (data.lines.some(line => line.axis === name)) [0, 1].forEach(side => panel("along-plots", `along-${at}-${side}`, 380));
+  });
+  el("matched").addEventListener("change", drawAlong);
+  figures.push(drawAlong);
+}
+if (values.index.length) {
+  const all = [...values.numeric, ...values.named.filter(key => !values.numeric.includes(key))];
+  const first = [...data.axes.filter(key => all.includes(key)), ...all.filter(key => !data.axes.includes(key))];
+  const has = key => values.columns[key] ? key : null;
+  const x = data.axes.find(key => values.numeric.includes(key)) || first[0];
+  options("pick-x", first, x, drawPicker);
+  options("pick-y", first, has("si/mean") || first[0], drawPicker);
+  options("pick-colour", ["none", ...first], data.axes.find(key => key !== x && first.includes(key)) || "none", drawPicker);
+  figures.push(drawPicker);
+  if (el("front-plot")) { el("front-y").addEventListener("change", drawFront); figures.push(drawFront); }
+  if (el("heat-plot")) {
+    options("heat-pair", data.heatmaps.map((one, at) => [String(at), `${one.x} × ${one.y}${one.at ? " at " + one.at : ""}`]), "0", drawHeat);
+    options("heat-z", ["si/mean", "matched_si", "q/modularity", "matched_q", "sae/fvu", "lm/ce_score", "features/alive_frac"].filter(has), null, drawHeat);
+    figures.push(drawHeat);
+  }
+  if (el("scaling-plots")) {
+    new Set(data.scaling.map(one => one.measure)).forEach(() => panel("scaling-plots", "scaling-" + el("scaling-plots").children.length, 380));
+    figures.push(drawScaling);
+  }
+  if (el("hist-plot")) {
+    options("hist-of", Object.keys(data.histograms), null, drawHist);
+    options("hist-colour", [["none", "job"], ...first], values.index.length > 12 ? x : "none", drawHist);
+    figures.push(drawHist);
+  }
+  figures.push(drawParallel);
+  if (el("dynk-plot")) { options("dynk-name", [...new Set(data.dynamic_k.map(one => one.name))], null, drawDynamicK); figures.push(drawDynamicK); }
+} else for (const id of ["picker-plot", "parallel-plot"]) { el(id).closest("section").hidden = true; }
+// One figure that cannot be drawn must not take the others with it.
+const drawAll = () => figures.forEach(one => {
+  try { one(); } catch (error) { console.error(error); }
+});
+drawAll();
+dark.addEventListener("change", drawAll);

@@ -1,0 +1,136 @@
+"""Synthetic job folders of a sweep, shaped like real ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from report_folder import metrics, write_run
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def write_job(
+    path: Path,
+    *,
+    k: int = 32,
+    expansion: int = 8,
+    depth: float = 0.5,
+    size: int = 70_426_624,
+    seed: int = 0,
+    random_init: bool = False,
+    si: float | None = None,
+    q: float | None = None,
+    max_tokens: int = 50_000,
+    model: str | None = None,
+    identity: str | None = None,
+) -> Path:
+    """A finished job; SI and Q follow the settings unless they are given."""
+    rng = np.random.default_rng([k, expansion, int(100 * depth), seed])
+    write_run(path, latents=300, supported=80, seed=seed)
+    si = si if si is not None else 0.02 + 0.02 * np.log10(size) + 0.004 * expansion - 0.001 * k
+    si = (0.03 if random_init else si) + 0.02 * (depth - 0.5) + rng.normal(0, 0.001)
+    q = (q if q is not None else 0.36 - 0.001 * k + 0.02 * depth) + rng.normal(0, 0.002)
+    name = model or f"EleutherAI/pythia-{round(size / 1e6)}m"
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    config["model"] |= {"name": name, "random_init": random_init}
+    config["sae"] = {"source": "train", "repo": None, "k": k, "expansion_factor": expansion,
+                     "num_latents": None, "tokens": 500_000, "init_seed": seed, "data_seed": 0}  # fmt: skip
+    config["hookpoint"] = {"kind": "resid", "layer": None, "depth": depth, "name": None}
+    config["probes"]["max_tokens_per_task"] = max_tokens
+    overrides = [
+        f"sae.k={k}",
+        f"sae.expansion_factor={expansion}",
+        f"hookpoint.depth={depth}",
+        f"sae.init_seed={seed}",
+    ]
+    layer = int(depth * 6)
+    provenance = {
+        "model": {"name": name, "num_parameters": size, "num_layers": 6, "random_init": random_init},
+        "hookpoint": {"name": f"layers.{layer}", "kind": "resid", "layer": layer, "width": 512},
+        "sae": {
+            "source": "train",
+            "k": k,
+            "expansion_factor": float(expansion),
+            "num_latents": 512 * expansion,
+        },
+    }
+    values = metrics(512 * expansion, 80) | {
+        "sae/l0": float(k), "sae/fvu": 0.5 - 0.05 * np.log2(k) - 0.004 * expansion + rng.normal(0, 0.002),
+        "lm/ce_score": 0.9 + 0.01 * np.log2(k), "si/mean": si,
+        "si/ci_low": si - 0.003, "si/ci_high": si + 0.003,
+        "q/modularity": q,
+    }  # fmt: skip
+    (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (path / "provenance.json").write_text(json.dumps(provenance))
+    (path / "metrics.json").write_text(json.dumps(values))
+    identity = identity or "-".join(map(str, (name, k, expansion, depth, seed, random_init)))
+    status = {"schema": 1, "state": "ok", "identity": identity,
+              "notes": {}, "warnings": [], "overrides": overrides}  # fmt: skip
+    (path / "status.json").write_text(json.dumps(status))
+    record(path, overrides, config)
+    (path / "report.html").write_text("<p>a run</p>")
+    block = np.arange(80) % 4
+    source, target = np.triu_indices(80, 1)
+    edge = rng.random(source.size) < np.where(block[source] == block[target], 0.6, 0.1)
+    edge |= target == source + 1
+    edges = {"source": source[edge], "target": target[edge], "joint": np.full(int(edge.sum()), 9),
+             "pmi": rng.gamma(2.0, 0.5, int(edge.sum())), "p": np.full(int(edge.sum()), 1e-6)}  # fmt: skip
+    pq.write_table(pa.table(edges), path / "edges.parquet")
+    features = pq.read_table(path / "features.parquet").to_pandas()
+    features["degree"] = np.bincount(np.r_[source[edge], target[edge]], minlength=len(features))
+    features.to_parquet(path / "features.parquet", index=False)
+    return path
+
+
+def record(path: Path, overrides: list[str], config: dict[str, Any]) -> None:
+    """What Hydra writes before a job starts."""
+    (path / ".hydra").mkdir(parents=True, exist_ok=True)
+    (path / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+    (path / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def write_failed(path: Path, error: str, overrides: list[str], state: str = "failed") -> Path:
+    """A job that did not finish."""
+    config = {
+        "model": {"name": "EleutherAI/pythia-70m"},
+        "sae": {"source": "train", "k": 64, "expansion_factor": 8},
+    }
+    record(path, overrides, config)
+    (path / "status.json").write_text(
+        json.dumps({"schema": 1, "state": state, "error": error, "overrides": overrides})
+    )
+    return path
+
+
+def write_six(folder: Path) -> Path:
+    """Expansion factor by k, the last job failed."""
+    jobs = [(k, expansion) for expansion in (8, 16, 32) for k in (16, 32)]
+    for at, (k, expansion) in enumerate(jobs[:5]):
+        write_job(folder / str(at), k=k, expansion=expansion)
+    write_failed(
+        folder / "5", "the SAE folder /x is missing; give another", ["sae.k=32", "sae.expansion_factor=32"]
+    )
+    return folder
+
+
+def write_sixty(folder: Path) -> Path:
+    """Four sizes, three depths, two k, two seeds, and a random-init control; two jobs lost."""
+    at = 0
+    for size in (14_067_712, 70_426_624, 162_322_944, 405_334_016):
+        for depth in (0.25, 0.5, 0.75):
+            for k in (16, 32):
+                for seed in (0, 1):
+                    if at == 7:
+                        write_failed(folder / "7", "out of memory " + HOSTILE, ["sae.k=32"])
+                    elif at == 11:
+                        write_failed(folder / "11", "", ["sae.k=32"], state="running")
+                    else:
+                        write_job(folder / str(at), k=k, depth=depth, size=size, seed=seed)
+                    at += 1
+            write_job(folder / str(at), k=32, depth=depth, size=size, random_init=True)
+            at += 1
+    return folder

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from saescope.config import AppConfig, CoverageConfig, config_dir, from_mapping
+from saescope.config import AppConfig, CoverageConfig, TrackingConfig, config_dir, from_mapping
 from saescope.config.coverage import listed, override
 from saescope.errors import ConfigError, SaescopeError, choices, nearest
 from saescope.gpus import own_gpu
@@ -142,14 +142,23 @@ def _job(values: DictConfig) -> None:
 
 
 class SweepEnd(Callback):
-    """After a multirun: the jobs in one table, and the failed ones by name."""
+    """After a multirun: the table and page of the sweep, and the failed jobs by name."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Jobs may have run in other processes, so their folders are read."""
         from saescope.console import print_sweep
+        from saescope.sweeps import finish_sweep
 
-        found = print_sweep(Path(config.hydra.sweep.dir))
-        _failures[:] = found
+        sweep_dir = Path(config.hydra.sweep.dir)
+        values = typing.cast(dict[str, Any], OmegaConf.to_container(config.tracking, resolve=True))
+        preset = config.hydra.runtime.choices.get("sweep") or "none"
+        summary = finish_sweep(sweep_dir, from_mapping(TrackingConfig, values), _group(sweep_dir, preset))
+        _failures[:] = print_sweep(sweep_dir, summary)
+
+
+def _group(sweep_dir: Path, preset: str) -> str:
+    """What the runs of a sweep share, in W&B too."""
+    return f"{preset if preset != 'none' else 'sweep'}-{'-'.join(sweep_dir.parts[-2:])}"
 
 
 def _context() -> Context:
@@ -161,8 +170,7 @@ def _context() -> Context:
         return Context(run_dir, run_dir, None, overrides)
     sweep_dir = Path(hydra_cfg.sweep.dir)
     preset = hydra_cfg.runtime.choices.get("sweep") or "none"
-    name = preset if preset != "none" else "sweep"
-    return Context(run_dir, sweep_dir, f"{name}-{'-'.join(sweep_dir.parts[-2:])}", overrides)
+    return Context(run_dir, sweep_dir, _group(sweep_dir, preset), overrides)
 
 
 def _check_sweep() -> None:

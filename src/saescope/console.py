@@ -1,6 +1,7 @@
 """What a person sees at the end: the headline, a table, and where the files are."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -8,6 +9,9 @@ from rich.table import Table
 from saescope.files import read_json
 from saescope.report.words import headline
 from saescope.tracking.status import status_of
+
+if TYPE_CHECKING:
+    from saescope.report.sweep import SweepSummary
 
 ROWS = (
     ("variance unexplained (FVU)", "sae/fvu", None),
@@ -59,8 +63,8 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
     console.print(f"report:  {run_dir / 'report.html'}")
 
 
-def print_sweep(sweep_dir: Path) -> list[str]:
-    """One row per job folder; returns one line per job that did not finish."""
+def print_sweep(sweep_dir: Path, summary: "SweepSummary | None" = None) -> list[str]:
+    """One row per job folder, what the sweep says, paths; returns one line per job that did not finish."""
     terminal = Console(highlight=False)
     console = Console(highlight=False, soft_wrap=True, width=terminal.width if terminal.is_terminal else 180)
     jobs = sorted((p.parent for p in sweep_dir.glob("*/status.json")), key=lambda p: (len(p.name), p.name))
@@ -81,9 +85,16 @@ def print_sweep(sweep_dir: Path) -> list[str]:
         if not ok:
             wrong.append(f"job {job.name} ({overrides}): {status.get('error', 'did not finish')}")
     console.print(table)
+    for sentence in summary.sentences if summary else ():
+        console.print(f"• {sentence}")
     for line in wrong:
         console.print(f"failed: {line}")
+    script = sweep_dir / "sync.sh"
+    if script.is_file():
+        console.print(f"W&B:     offline; upload with: sh '{script}'")
     console.print(f"sweep:   {sweep_dir}")
+    if summary:
+        console.print(f"report:  {summary.paths[-1]}")
     return wrong
 
 

@@ -16,6 +16,7 @@ import yaml
 from saescope.cli import main
 from saescope.errors import SaescopeError
 from saescope.jobs import Context, failed
+from saescope.tracking.wandb_run import facts
 from tests.support.wandb_log import load, logs
 
 QUICK = ["metrics=quick", "metrics.lm_tokens=600", "probes.ctx_len=64", "hookpoint.layer=2"]
@@ -244,11 +245,16 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     ours = {k: v for k, v in logged["summary"].items() if not k.startswith(("_", "hist/", "tables/"))}
     assert ours == metrics
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert {k: v for k, v in logged["config"].items() if k not in ("_wandb", "resolved")} == config
+    assert {k: v for k, v in logged["config"].items() if k in config} == config
+    assert set(logged["config"]) - set(config) == {"_wandb", "resolved", *facts(logged["config"]["resolved"])}
+    assert logged["config"]["num_latents"] == 256
+    pinned = logged["config"]["_wandb"]["pinned_keys"]
+    assert pinned
+    assert set(pinned) <= set(logged["config"])
     assert logged["exit_code"] == 0
     (artifact,) = [a for a in logged["artifacts"] if a["type"] == "feature_table"]
     assert set(artifact["paths"]) == {"features.parquet", "edges.parquet", "examples.parquet"}
-    assert all(Path(p).is_absolute() and Path(p).is_file() for p in artifact["paths"].values())
+    assert all(not Path(p).is_absolute() and (run / p).is_file() for p in artifact["paths"].values())
     tracking = json.loads((run / "tracking.json").read_text())
     assert tracking["id"] == logged["run"]["id"]
     assert tracking["sync"] in out

@@ -17,6 +17,7 @@ from saescope.tracking.sync_script import write_sync
 from saescope.tracking.wandb_run import tracked
 from tests.support.wandb_log import load, logs
 from tests.support.wandb_server import wandb_server
+from tests.test_cli import KEYS
 
 OFFLINE = TrackingConfig("offline")
 TABLE = pd.DataFrame(
@@ -195,7 +196,6 @@ class TestWorkspace:
         from saescope.tracking.workspace import AXES, build, dump
         from saescope.training_log import CURVES
 
-        definitions = (Path(__file__).parents[1] / "docs" / "definitions.md").read_text()
         sections = dump(build("me", "p", "g"))["spec"]["section"]["panelBankConfig"]["sections"]
         names = ["Overview", "SI", "Q", "Reconstruction", "Dynamic-k", "Features", "System"]
         assert [s["name"] for s in sections] == names
@@ -209,9 +209,8 @@ class TestWorkspace:
         used -= {"tokens_seen", "_runtime"}
         metrics = {key.removeprefix("summary:") for key in used if not key.startswith("system/")}
         assert len(metrics) > 20
-        # dynamic-k has its own keys, see docs/definitions.md once it is in
-        unknown = {k for k in metrics if k.split("/")[1] not in definitions and not k.startswith("dynk/")}
-        assert not unknown
+        dynamic_k = {"dynk/k_at_ppl_1pct", "dynk/k_at_ppl_5pct"}
+        assert not metrics - set(KEYS) - dynamic_k
 
     def test_reads_back(self):
         from wandb_workspaces.workspaces import Workspace
@@ -220,8 +219,7 @@ class TestWorkspace:
         from saescope.tracking.workspace import build, dump
 
         written = dump(build("me", "p", "g"))
-        view = {**written, "spec": json.dumps(written["spec"])}
-        again = Workspace._from_model(View.model_validate(view))
+        again = Workspace._from_model(View.model_validate(written))
         assert [s.name for s in again.sections] == [s.name for s in build("me", "p", "g").sections]
         assert sum(len(s.panels) for s in again.sections) == 52
 

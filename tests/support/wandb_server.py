@@ -41,7 +41,8 @@ class Received:
             case "UpsertBucket":
                 bucket = {
                     "id": "b", "name": v["name"], "displayName": v.get("displayName") or v["name"],
-                    "config": "{}", "description": "", "sweepName": None, "historyLineCount": 0, "summaryMetrics": "{}",
+                    "config": "{}", "description": "", "sweepName": None, "historyLineCount": 0,
+                    "summaryMetrics": "{}",
                     "project": {"id": "p", "name": v["project"], "entity": {"id": "e", "name": "me"}},
                 }  # fmt: skip
                 return {"upsertBucket": {"bucket": bucket, "inserted": True}}
@@ -65,7 +66,8 @@ class Received:
                 nodes = [
                     {
                         "id": "f", "name": f["name"], "displayName": f["name"], "uploadHeaders": [],
-                        "storagePath": None, "uploadUrl": f"{self.url}/artifact/{f['artifactID']}/{f['name']}",
+                        "storagePath": None,
+                        "uploadUrl": f"{self.url}/artifact/{f['artifactID']}/{f['name']}",
                         "uploadMultipartUrls": None, "artifact": {"id": f["artifactID"]},
                     }
                     for f in v["input"]["artifactFiles"]

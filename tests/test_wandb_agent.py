@@ -17,6 +17,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from saescope.config import AppConfig, TrackingConfig, config_dir, from_mapping
 from saescope.tracking.wandb_run import tracked
 from tests.support.wandb_log import load, logs
+from tests.test_cli import KEYS, QUICK
 
 SWEEP = Path(__file__).parents[1] / "docs" / "wandb_sweep.yaml"
 
@@ -50,8 +51,6 @@ def test_the_sweep_file_is_a_grid_of_valid_jobs():
             assert cfg.sae.source == "train"
             assert (cfg.sae.expansion_factor, cfg.sae.k) == (point["sae.expansion_factor"], point["sae.k"])
             assert (cfg.hookpoint.layer, cfg.seed) == (point["hookpoint.layer"], 0)
-    from tests.test_cli import KEYS
-
     assert sweep["metric"]["name"] in KEYS
 
 
@@ -94,8 +93,8 @@ def test_id_and_name_stay_the_agents(tmp_path, monkeypatch):
 def test_an_agents_job_end_to_end_and_again(tmp_path, probes, model_folder, sae_folder):
     """The second agent asks for a finished result: its run gets the metrics all the same."""
     arguments = [
-        "model=local", f"model.name={model_folder}", f"sae.repo={sae_folder}", "hookpoint.layer=2", "probes=folder",
-        f"probes.path={probes}", "metrics=quick", "metrics.lm_tokens=0", "runtime=cpu", "tracking=offline", "sae.k=4",
+        "model=local", f"model.name={model_folder}", f"sae.repo={sae_folder}", "probes=folder",
+        f"probes.path={probes}", *QUICK, "metrics.lm_tokens=0", "tracking=offline", "sae.k=4",
     ]  # fmt: skip
     for run_id in ("first", "second"):
         env = os.environ | agent_environment(tmp_path / "agent", {"sae.k": 4}, run_id)
@@ -108,4 +107,5 @@ def test_an_agents_job_end_to_end_and_again(tmp_path, probes, model_folder, sae_
         metrics = json.loads((tmp_path / run_id / "metrics.json").read_text())
         assert {k: v for k, v in logged["summary"].items() if k in metrics} == metrics
         assert logged["config"]["k"] == 4
+        assert json.loads((tmp_path / run_id / "tracking.json").read_text())["id"] == run_id
     assert "finished result" in out.stdout

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
-from saescope.files import read_json
+from saescope.files import read_json, write_json
 from saescope.tracking.wandb_run import tracked
 
 
@@ -21,3 +21,4 @@ def log_reused(cfg: TrackingConfig, run_dir: Path, *, notes: str, config: dict[s
     ) as tracker:
         tracker.describe("reused", ["reused"], read_json(run_dir / "provenance.json") or {})
         tracker.summary(read_json(run_dir / "metrics.json") or {})
+        write_json(run_dir / "tracking.json", tracker.info())

@@ -20,6 +20,18 @@ from saescope.tracking.wandb_start import Start, by_agent, mode_of, start
 
 log = logging.getLogger(__name__)
 
+PINNED = (
+    "model_name",
+    "hookpoint_name",
+    "depth",
+    "sae_source",
+    "expansion_factor",
+    "num_latents",
+    "k",
+    "seed",
+)
+"""Config keys shown on top of a run's page; W&B pins top-level keys only."""
+
 
 @dataclass
 class Tracker:
@@ -53,6 +65,8 @@ class Tracker:
                 self.run.name = name
             self.run.tags = tuple(dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags if t))))
             self.run.config.update({"resolved": resolved, **facts(resolved)})
+            # last: an update of the config takes the pins away
+            self.run.pin_config_keys(PINNED)
 
         self.attempt("run description", send)
 

@@ -12,18 +12,6 @@ from saescope.config import TrackingConfig
 
 log = logging.getLogger(__name__)
 
-PINNED = (
-    "model_name",
-    "hookpoint_name",
-    "depth",
-    "sae_source",
-    "expansion_factor",
-    "num_latents",
-    "k",
-    "seed",
-)
-"""Config keys shown on top of a run's page; W&B pins top-level keys only."""
-
 
 @dataclass(frozen=True)
 class Start:
@@ -68,7 +56,7 @@ def start(cfg: TrackingConfig, mode: str, first: Start) -> Any:
 
     agent = by_agent()
     try:
-        run = wandb.init(
+        return wandb.init(
             project=None if agent else cfg.project,
             entity=None if agent else cfg.entity,
             group=cfg.group or first.group,
@@ -85,11 +73,6 @@ def start(cfg: TrackingConfig, mode: str, first: Start) -> Any:
     except Exception as error:
         log.warning("W&B could not start (%s); the local files are written all the same", error)
         return None
-    try:
-        run.pin_config_keys(PINNED)
-    except Exception as error:  # a convenience of recent servers
-        log.debug("config keys not pinned: %s", error)
-    return run
 
 
 def _beside_swept(config: dict[str, Any]) -> dict[str, Any]:

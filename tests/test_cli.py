@@ -16,6 +16,7 @@ import yaml
 from saescope.cli import main
 from saescope.errors import SaescopeError
 from saescope.jobs import Context, failed
+from saescope.tracking.wandb_run import facts
 from tests.support.wandb_log import load, logs
 
 QUICK = ["metrics=quick", "metrics.lm_tokens=600", "probes.ctx_len=64", "hookpoint.layer=2"]
@@ -249,11 +250,16 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     ours = {k: v for k, v in logged["summary"].items() if not k.startswith(("_", "hist/", "tables/"))}
     assert ours == metrics
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert {k: v for k, v in logged["config"].items() if k not in ("_wandb", "resolved")} == config
+    assert {k: v for k, v in logged["config"].items() if k in config} == config
+    assert set(logged["config"]) - set(config) == {"_wandb", "resolved", *facts(logged["config"]["resolved"])}
+    assert logged["config"]["num_latents"] == 256
+    pinned = logged["config"]["_wandb"]["pinned_keys"]
+    assert pinned
+    assert set(pinned) <= set(logged["config"])
     assert logged["exit_code"] == 0
     (artifact,) = [a for a in logged["artifacts"] if a["type"] == "feature_table"]
     assert set(artifact["paths"]) == {"features.parquet", "edges.parquet", "examples.parquet"}
-    assert all(Path(p).is_absolute() and Path(p).is_file() for p in artifact["paths"].values())
+    assert all(not Path(p).is_absolute() and (run / p).is_file() for p in artifact["paths"].values())
     tracking = json.loads((run / "tracking.json").read_text())
     assert tracking["id"] == logged["run"]["id"]
     assert tracking["sync"] in out
@@ -316,7 +322,8 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     assert l0[0] <= 2 < l0[1] <= 4
     assert "3 jobs" in out
     staged = {p for r in runs for a in r["artifacts"] for p in a["paths"].values()}
-    assert all(Path(p).is_relative_to(sweep) for p in staged)
+    assert staged
+    assert all(not Path(p).is_absolute() and (sweep / p).is_file() for p in staged)
 
 
 @pytest.mark.parametrize("sae", ["neurons", "random"])

@@ -13,6 +13,7 @@ from saescope.files import read_json
 from saescope.text.probes import open_probes
 from saescope.tracking.identity import digest, find_finished, identity, link_result, remember
 from saescope.tracking.status import status_of, write_status
+from saescope.tracking.wandb_start import by_agent
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,11 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
             return _measure(cfg, context, run_id)
         if found.resolve() != context.run_dir.resolve():
             link_result(found, context.run_dir)
+        if by_agent():
+            from saescope.tracking.reused import log_reused
+
+            notes = " ".join(context.overrides)
+            log_reused(cfg.tracking, context.run_dir, notes=notes, config=cfg.as_dict())
         return Outcome(context.run_dir, "ok", reused_from=found)
     except Exception as error:
         return failed(error, context)

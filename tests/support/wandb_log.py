@@ -61,6 +61,7 @@ def load(path: Path) -> dict[str, Any]:
                     "tags": list(run.tags),
                     "job_type": run.job_type,
                     "notes": run.notes,
+                    "sweep": run.sweep_id,
                 }
                 for item in run.config.update:
                     _put(out["config"], item)

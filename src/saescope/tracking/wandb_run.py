@@ -7,15 +7,30 @@ a warning, never the end of a measurement.
 
 import logging
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
+from saescope.tracking.staging import log_relative_artifacts, staged_in
+from saescope.tracking.wandb_start import Start, by_agent, mode_of, start
 
 log = logging.getLogger(__name__)
+
+PINNED = (
+    "model_name",
+    "hookpoint_name",
+    "depth",
+    "sae_source",
+    "expansion_factor",
+    "num_latents",
+    "k",
+    "seed",
+)
+"""Config keys shown on top of a run's page; W&B pins top-level keys only."""
 
 
 @dataclass
@@ -24,6 +39,8 @@ class Tracker:
 
     run: Any = None
     mode: str = "disabled"
+    data_dir: Path = Path()
+    """Where artifacts are staged: the sweep folder, or the run folder of a single job."""
     lost: list[str] = field(default_factory=list)
     """What could not be handed to W&B, for status.json."""
     defined: bool = False
@@ -38,14 +55,20 @@ class Tracker:
         return WandbLogger(experiment=self.run)
 
     def describe(self, name: str, tags: list[str], resolved: dict[str, Any]) -> None:
-        """Name, tags and resolved facts, known once model and SAE are loaded."""
+        """Name, tags and resolved facts, known once model and SAE are loaded.
+
+        The facts a sweep is read by (`facts`) become config keys of their own, to group and filter by.
+        """
 
         def send() -> None:
-            self.run.name = name
+            if not (by_agent() or os.environ.get("WANDB_NAME")):
+                self.run.name = name
             self.run.tags = tuple(dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags if t))))
-            self.run.config.update({"resolved": resolved})
+            self.run.config.update({"resolved": resolved, **facts(resolved)})
+            # last: an update of the config takes the pins away
+            self.run.pin_config_keys(PINNED)
 
-        self._try("run description", send)
+        self.attempt("run description", send)
 
     def curves(self, values: dict[str, float], tokens_seen: int) -> None:
         """One point of the training curves, over `tokens_seen`; they stay out of the summary."""
@@ -58,11 +81,11 @@ class Tracker:
                 self.defined = True
             self.run.log({**values, "tokens_seen": tokens_seen})
 
-        self._try("training curves", send)
+        self.attempt("training curves", send)
 
     def summary(self, metrics: dict[str, Any]) -> None:
         """Metrics under the keys of `metrics.json`."""
-        self._try("summary", lambda: self.run.summary.update(metrics))
+        self.attempt("summary", lambda: self.run.summary.update(metrics))
 
     def histograms(self, histograms: dict[str, Any]) -> None:
         """Histograms whose bin edges are the same in every run."""
@@ -77,7 +100,7 @@ class Tracker:
                 }
             )
 
-        self._try("histograms", send)
+        self.attempt("histograms", send)
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
         """A table to browse; keep it below 2,000 rows."""
@@ -87,10 +110,21 @@ class Tracker:
 
             self.run.log({f"tables/{name}": wandb.Table(columns=columns, data=rows)})
 
-        self._try("table", send)
+        self.attempt("table", send)
+
+    def page(self, name: str, path: Path) -> None:
+        """A self-contained HTML page, as it is."""
+
+        def send() -> None:
+            import wandb
+
+            # inject=True would add a style sheet from W&B's site
+            self.run.log({f"pages/{name}": wandb.Html(str(path), inject=False)})
+
+        self.attempt("page", send)
 
     def artifact(self, name: str, kind: str, files: list[Path], metadata: dict[str, Any]) -> None:
-        """Files as an artifact, by absolute path and without a second copy on disk."""
+        """Files as an artifact, read where they lie: no copy in W&B's staging folder or cache."""
 
         def send() -> None:
             import wandb
@@ -98,10 +132,10 @@ class Tracker:
             safe = "".join(c if c.isalnum() or c in "_.-" else "-" for c in name)[:128]
             artifact = wandb.Artifact(safe, type=kind, metadata=metadata)
             for path in files:
-                artifact.add_file(str(path.resolve()), policy="immutable")
+                artifact.add_file(str(path.resolve()), policy="immutable", skip_cache=True)
             self.run.log_artifact(artifact)
 
-        self._try("artifact", send)
+        self.attempt("artifact", send)
 
     def info(self) -> dict[str, Any]:
         """Contents of `tracking.json`."""
@@ -115,17 +149,42 @@ class Tracker:
             "group": self.run.group or None,
             "project": self.run.project,
             "url": None if offline else self.run.url,
-            "sync": f"wandb sync --yes '{self.run.sync_dir}'" if offline else None,
+            "sync": self._sync() if offline else None,
         }
 
-    def _try(self, what: str, send: Any) -> None:
+    def _sync(self) -> str:
+        """Artifact paths in the offline log are relative to `data_dir`, so the command runs there."""
+        root = self.data_dir.resolve()
+        run_dir = os.path.relpath(Path(self.run.sync_dir).resolve(), root)
+        return f"(cd {shlex.quote(str(root))} && wandb sync --yes {shlex.quote(run_dir)})"
+
+    def attempt(self, what: str, send: Callable[[], object]) -> None:
+        """Hand `what` to W&B; a refusal is a warning and noted in `lost`."""
         if self.run is None:
             return
         try:
-            send()
+            with staged_in(self.data_dir, offline=self.mode == "offline"):
+                send()
         except Exception as error:
             self.lost.append(f"W&B {what}: {error}")
             log.warning("W&B did not take the %s (%s); the local files have it", what, error)
+
+
+def facts(resolved: dict[str, Any]) -> dict[str, Any]:
+    """Flat config keys of a job from its provenance: model, place and SAE as they came to be."""
+    model, hookpoint, sae = resolved["model"], resolved["hookpoint"], resolved["sae"]
+    return {
+        "model_name": model["name"],
+        "num_parameters": model["num_parameters"],
+        "random_init": model["random_init"],
+        "hookpoint_name": hookpoint["name"],
+        "layer": hookpoint["layer"],
+        "depth": None if hookpoint["layer"] is None else hookpoint["layer"] / model["num_layers"],
+        "sae_source": sae["source"],
+        "expansion_factor": sae["expansion_factor"],
+        "num_latents": sae["num_latents"],
+        "k": sae["k"],
+    }
 
 
 @contextmanager
@@ -140,17 +199,19 @@ def tracked(
     data_dir: Path,
 ) -> Iterator[Tracker]:
     """A tracker for one job; `data_dir` is where offline artifacts are staged, inside the sweep folder."""
-    mode = _mode(cfg)
+    mode = mode_of(cfg)
     if mode == "disabled":
         yield Tracker()
         return
-    run = _start(cfg, mode, run_dir, group, job_type, notes, config, data_dir)
+    run = start(cfg, mode, Start(run_dir, group, job_type, notes, config))
     if run is None:
         yield Tracker(lost=["W&B: the run could not be started"])
         return
+    if mode == "offline":
+        log_relative_artifacts(run, data_dir)
     # Not `with run:`, which prints a traceback for every user error; never a bare finish() in `finally`,
     # which would mark a failed run as finished.
-    tracker = Tracker(run, mode)
+    tracker = Tracker(run, mode, data_dir)
     try:
         yield tracker
     except BaseException:
@@ -164,63 +225,3 @@ def _finish(run: Any, exit_code: int) -> None:
         run.finish(exit_code=exit_code)
     except Exception as error:
         log.warning("W&B run %s was not closed properly (%s); the local files are complete", run.id, error)
-
-
-def _mode(cfg: TrackingConfig) -> str:
-    """online, offline or disabled. `WANDB_MODE` is respected, an empty one is not passed on."""
-    if not os.environ.get("WANDB_MODE", "x"):
-        del os.environ["WANDB_MODE"]
-    if cfg.mode != "wandb":
-        return cfg.mode
-    asked = os.environ.get("WANDB_MODE")
-    if asked in ("offline", "dryrun"):
-        return "offline"
-    if asked == "disabled":
-        return "disabled"
-    import wandb
-
-    try:
-        logged_in = bool(wandb.login(prompt=False))  # type: ignore[call-arg]
-    except Exception as error:
-        log.warning("W&B login could not be checked (%s); tracking offline", error)
-        logged_in = False
-    return "online" if logged_in else "offline"
-
-
-def _start(
-    cfg: TrackingConfig,
-    mode: str,
-    run_dir: Path,
-    group: str | None,
-    job_type: str,
-    notes: str,
-    config: dict[str, Any],
-    data_dir: Path,
-) -> Any:
-    import wandb
-
-    os.environ.setdefault("WANDB_DATA_DIR", str(data_dir.resolve()))
-    try:
-        run = wandb.init(
-            project=cfg.project,
-            entity=cfg.entity,
-            group=cfg.group or group,
-            job_type=job_type,
-            tags=list(cfg.tags),
-            notes=notes,
-            config=config,
-            dir=str(run_dir),
-            mode="online" if mode == "online" else "offline",
-            reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
-        )
-    except Exception as error:
-        log.warning("W&B could not start (%s); the local files are written all the same", error)
-        return None
-    try:
-        run.pin_config_keys(
-            ["model.name", "hookpoint.kind", "hookpoint.layer", "sae.source", "sae.k", "sae.expansion_factor"]
-        )
-    except Exception as error:  # a convenience of recent servers
-        log.debug("config keys not pinned: %s", error)
-    return run

@@ -1,0 +1,24 @@
+"""A W&B agent waits for a run with the metric: a finished result that was found again is told to it."""
+
+from pathlib import Path
+from typing import Any
+
+from saescope.config import TrackingConfig
+from saescope.files import read_json, write_json
+from saescope.tracking.wandb_run import tracked
+
+
+def log_reused(cfg: TrackingConfig, run_dir: Path, *, notes: str, config: dict[str, Any]) -> None:
+    """Log the summary of the finished result in `run_dir` as a run; tables and artifacts are the first's."""
+    with tracked(
+        cfg,
+        run_dir=run_dir,
+        group=None,
+        job_type="measure",
+        notes=notes,
+        config=config,
+        data_dir=run_dir,
+    ) as tracker:
+        tracker.describe("reused", ["reused"], read_json(run_dir / "provenance.json") or {})
+        tracker.summary(read_json(run_dir / "metrics.json") or {})
+        write_json(run_dir / "tracking.json", tracker.info())

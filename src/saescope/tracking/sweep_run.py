@@ -1,0 +1,81 @@
+"""One more W&B run at the end of a sweep: its table, its page, its files, in the group of its jobs."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from saescope.config import TrackingConfig
+from saescope.tracking.wandb_run import Tracker, tracked
+from saescope.tracking.workspace import FILE as WORKSPACE
+from saescope.tracking.workspace import write_workspace
+
+log = logging.getLogger(__name__)
+
+JOB_TYPE = "sweep_report"
+FILES = ("sweep.csv", "sweep.parquet", "sweep.html", "overlap.csv", WORKSPACE)
+MAX_ROWS = 1999
+"""Rows of the table to browse; the files have all."""
+
+
+def log_sweep(sweep_dir: Path, cfg: TrackingConfig, group: str) -> dict[str, Any]:
+    """Log the finished report in `sweep_dir`; returns what `tracking.json` holds for a job.
+
+    Writes the workspace too. Does nothing with tracking disabled; whatever W&B refuses is a warning.
+    """
+    with tracked(
+        cfg,
+        run_dir=sweep_dir,
+        group=group,
+        job_type=JOB_TYPE,
+        notes=f"report of {sweep_dir.name}",
+        config={},
+        data_dir=sweep_dir,
+    ) as tracker:
+        if tracker.run is None:
+            return tracker.info()
+        tracker.attempt("name of the sweep report", lambda: setattr(tracker.run, "name", f"report {group}"))
+        tracker.attempt("workspace", lambda: _workspace(sweep_dir, tracker, cfg.group or group))
+        table = _table(sweep_dir / "sweep.csv")
+        if table is not None:
+            tracker.table("sweep", *_rows(table.head(MAX_ROWS)))
+        if (sweep_dir / "sweep.html").is_file():
+            tracker.page("sweep_report", sweep_dir / "sweep.html")
+        files = [sweep_dir / name for name in FILES if (sweep_dir / name).is_file()]
+        if files:
+            facts = {"group": group, "jobs": 0 if table is None else len(table)}
+            tracker.artifact(f"report-{group}", "report", files, facts)
+        return tracker.info()
+
+
+def _workspace(sweep_dir: Path, tracker: Tracker, group: str) -> None:
+    online = tracker.mode == "online"
+    run = tracker.run
+    url = write_workspace(
+        sweep_dir, entity=run.entity or "", project=run.project or "", group=group, online=online
+    )
+    if url:
+        log.info("W&B workspace of this sweep: %s", url)
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    """`sweep.csv`; None when it is missing, empty or no table."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        log.warning("no sweep table for W&B: %s (%s)", path, error)
+        return None
+    if len(table) > MAX_ROWS:
+        log.info("W&B shows the first %d of %d jobs; the artifact has all", MAX_ROWS, len(table))
+    return table
+
+
+def _rows(table: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows; empty cells are None, and a column of mixed kinds is text, as W&B asks."""
+    plain = table.astype(object).where(table.notna(), None)
+    for name in plain.columns:
+        kinds = {type(value) for value in plain[name] if value is not None}
+        if len(kinds) > 1 and not kinds <= {int, float}:
+            plain[name] = [None if value is None else str(value) for value in plain[name]]
+    return [str(name) for name in plain.columns], plain.values.tolist()

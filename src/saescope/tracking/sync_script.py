@@ -1,0 +1,48 @@
+"""`sync.sh`: uploads the offline W&B runs of a folder, artifacts included, wherever it was moved."""
+
+import shlex
+from pathlib import Path
+
+from saescope.files import write_text
+
+FILE = "sync.sh"
+HEAD = r"""#!/bin/sh
+# Uploads the offline W&B runs below this folder, artifacts included. Wants the wandb command and a login.
+# Artifact paths are relative to this folder, so it may be moved as a whole, and `wandb sync` runs in it.
+# Again after an interruption: what W&B marked as synced (run-*.wandb.synced) is skipped.
+set -eu
+cd -- "$(dirname -- "$0")"
+here=$(pwd -P)
+export WANDB_DATA_DIR="$here" WANDB_CACHE_DIR="$here/artifacts/cache"
+unset WANDB_MODE WANDB_DIR WANDB_SWEEP_ID WANDB_RUN_ID
+command -v wandb >/dev/null || { echo "sync.sh: wandb is not here; pip install wandb" >&2; exit 1; }
+
+left=0
+synced() { ls "$1"/run-*.wandb.synced >/dev/null 2>&1; }
+upload() {
+    if synced "$1"; then echo "already uploaded: $1"; return 0; fi
+    wandb sync --yes "$1" || true
+    synced "$1" || { echo "sync.sh: not uploaded: $1" >&2; left=$((left + 1)); }
+}
+
+"""
+TAIL = """
+[ "$left" -eq 0 ] || { echo "sync.sh: $left runs left; wandb login, then start it again" >&2; exit 1; }
+"""
+
+
+def write_sync(sweep_dir: Path) -> Path | None:
+    """Write `sync.sh` for all offline runs below `sweep_dir`, the oldest first; None when there is none.
+
+    Call it after the last run of the folder is closed.
+    """
+    runs = [path.parent for path in sweep_dir.glob("**/wandb/offline-run-*/run-*.wandb")]
+    if not runs:
+        return None
+    # the name begins with the start time
+    ordered = sorted(runs, key=lambda run: (run.name, str(run)))
+    lines = [f"upload {shlex.quote(run.relative_to(sweep_dir).as_posix())}\n" for run in ordered]
+    script = sweep_dir / FILE
+    write_text(script, HEAD + "".join(lines) + TAIL)
+    script.chmod(script.stat().st_mode | 0o111)
+    return script

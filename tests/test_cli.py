@@ -323,7 +323,7 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     assert "3 jobs" in out
     staged = {p for r in runs for a in r["artifacts"] for p in a["paths"].values()}
     assert staged
-    assert all(not Path(p).is_absolute() and (sweep / p).is_file() for p in staged)
+    assert all(Path(p).is_relative_to(sweep) and Path(p).is_file() for p in staged)
 
 
 @pytest.mark.parametrize("sae", ["neurons", "random"])

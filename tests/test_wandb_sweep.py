@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_the_report_run_holds_table_page_and_files(tmp_path):
     assert page.read_text(encoding="utf-8") == PAGE
     report = next(a for a in logged["artifacts"] if a["type"] == "report")
     held = {"sweep.csv", "sweep.parquet", "sweep.html", "wandb_workspace.json"}
-    assert report["paths"] == {name: name for name in held}
+    assert report["paths"] == {name: str(sweep / name) for name in held}
     assert report["metadata"] == {"group": "g-1", "jobs": 3}
 
 
@@ -123,8 +124,8 @@ def test_two_sweeps_of_one_process_stage_their_own_artifacts(tmp_path, monkeypat
         (log,) = logs(tmp_path / name)
         for artifact in load(log)["artifacts"]:
             for path in artifact["paths"].values():
-                assert not Path(path).is_absolute()
-                assert (tmp_path / name / path).is_file()
+                assert Path(path).is_relative_to(tmp_path / name)
+                assert Path(path).is_file()
 
 
 def test_sync_script_uploads_a_moved_sweep_with_its_artifacts(tmp_path):
@@ -157,9 +158,14 @@ def test_sync_script_uploads_a_moved_sweep_with_its_artifacts(tmp_path):
         assert len(server.of("CommitArtifact")) == len(sent) == 6
         assert (sweep / "0" / "features.parquet").read_bytes() == b"features"
         calls = len(server.calls)
+        assert not was.exists()
         again = run_script(sweep / "sync.sh", **environment)
         assert (again.returncode, again.stdout.count("already uploaded")) == (0, 3)
         assert len(server.calls) == calls
+        was.mkdir()
+        refused = run_script(sweep / "sync.sh", **environment)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert f"recorded in {was}" in refused.stderr
 
 
 def test_sync_script_passes_every_run_and_says_what_is_left(tmp_path):
@@ -271,8 +277,8 @@ def test_a_single_run_s_sync_command_finds_its_artifacts(tmp_path):
         tracker.artifact("features", "feature_table", [folder / "features.parquet"], {})
         command = tracker.info()["sync"]
     wandb.teardown()
-    where, what = command.strip("()").split(" && ")
-    script = f"{where} && realpath {what.removeprefix('wandb sync --yes ')}"
-    run_dir = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
-    assert Path(run_dir.strip()) == logs(folder)[0].parent
-    assert load(logs(folder)[0])["artifacts"][0]["paths"] == {"features.parquet": "features.parquet"}
+    run_dir = shlex.split(command)[-1]
+    assert Path(run_dir) == logs(folder)[0].parent
+    (path,) = load(logs(folder)[0])["artifacts"][0]["paths"].values()
+    assert Path(path).is_relative_to(folder)
+    assert Path(path).read_bytes() == b"f"

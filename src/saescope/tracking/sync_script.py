@@ -1,4 +1,9 @@
-"""`sync.sh`: uploads the offline W&B runs of a folder, artifacts included, wherever it was moved."""
+"""`sync.sh`: uploads the offline W&B runs of a folder, artifacts included, wherever it was moved.
+
+An offline log names its artifacts by absolute path; where they are gone `wandb sync` uploads the run without
+them, says nothing, and marks it as synced. For a folder that was moved the script therefore puts a link where
+it was, for as long as it runs.
+"""
 
 import shlex
 from pathlib import Path
@@ -8,13 +13,19 @@ from saescope.files import write_text
 FILE = "sync.sh"
 HEAD = r"""#!/bin/sh
 # Uploads the offline W&B runs below this folder, artifacts included. Wants the wandb command and a login.
-# Artifact paths are relative to this folder, so it may be moved as a whole, and `wandb sync` runs in it.
+# The runs name their artifacts by absolute path: a folder that was moved is linked to where it was meanwhile.
 # Again after an interruption: what W&B marked as synced (run-*.wandb.synced) is skipped.
 set -eu
 cd -- "$(dirname -- "$0")"
 here=$(pwd -P)
 export WANDB_DATA_DIR="$here" WANDB_CACHE_DIR="$here/artifacts/cache"
 unset WANDB_MODE WANDB_DIR WANDB_SWEEP_ID WANDB_RUN_ID
+was=@WAS@
+if [ "$(cd -- "$was" 2>/dev/null && pwd -P)" != "$here" ]; then
+    { [ ! -e "$was" ] && mkdir -p -- "$(dirname -- "$was")" && ln -s -- "$here" "$was"; } 2>/dev/null || {
+        echo "sync.sh: recorded in $was; put this folder, or a link to it, there and try again" >&2; exit 1; }
+    trap 'rm -f -- "$was"' EXIT
+fi
 command -v wandb >/dev/null || { echo "sync.sh: wandb is not here; pip install wandb" >&2; exit 1; }
 
 left=0
@@ -43,6 +54,7 @@ def write_sync(sweep_dir: Path) -> Path | None:
     ordered = sorted(runs, key=lambda run: (run.name, str(run)))
     lines = [f"upload {shlex.quote(run.relative_to(sweep_dir).as_posix())}\n" for run in ordered]
     script = sweep_dir / FILE
-    write_text(script, HEAD + "".join(lines) + TAIL)
+    head = HEAD.replace("@WAS@", shlex.quote(str(sweep_dir.resolve())))
+    write_text(script, head + "".join(lines) + TAIL)
     script.chmod(script.stat().st_mode | 0o111)
     return script

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
-from saescope.tracking.staging import log_relative_artifacts, staged_in
+from saescope.tracking.staging import staged_in
 from saescope.tracking.wandb_start import Start, by_agent, mode_of, start
 
 log = logging.getLogger(__name__)
@@ -149,14 +149,8 @@ class Tracker:
             "group": self.run.group or None,
             "project": self.run.project,
             "url": None if offline else self.run.url,
-            "sync": self._sync() if offline else None,
+            "sync": f"wandb sync --yes {shlex.quote(self.run.sync_dir)}" if offline else None,
         }
-
-    def _sync(self) -> str:
-        """Artifact paths in the offline log are relative to `data_dir`, so the command runs there."""
-        root = self.data_dir.resolve()
-        run_dir = os.path.relpath(Path(self.run.sync_dir).resolve(), root)
-        return f"(cd {shlex.quote(str(root))} && wandb sync --yes {shlex.quote(run_dir)})"
 
     def attempt(self, what: str, send: Callable[[], object]) -> None:
         """Hand `what` to W&B; a refusal is a warning and noted in `lost`."""
@@ -207,8 +201,6 @@ def tracked(
     if run is None:
         yield Tracker(lost=["W&B: the run could not be started"])
         return
-    if mode == "offline":
-        log_relative_artifacts(run, data_dir)
     # Not `with run:`, which prints a traceback for every user error; never a bare finish() in `finally`,
     # which would mark a failed run as finished.
     tracker = Tracker(run, mode, data_dir)

@@ -1,4 +1,4 @@
-"""Time and peak memory of matching two large SAEs: `OMP_NUM_THREADS=2 python benchmarks/overlap.py [LATENTS] [D]`.
+"""Time and peak memory of matching two large SAEs: `python benchmarks/overlap.py [LATENTS] [D]`.
 
 Half of the latents of the second dictionary are those of the first in another order, with noise (cosine about
 0.86); the other half is random. Encoder and decoder rows are matched one after the other, as reports do.
@@ -52,9 +52,7 @@ def main() -> None:
     start = time.perf_counter()
     found = overlap(side("encoder", latents, d, 1), side("decoder", latents, d, 2), d)
     chance = random_overlap(found.latents, d)
-    print(
-        f"{latents} x {latents} latents, d {d}: {time.perf_counter() - start:.0f} s, peak {peak_gib():.2f} GiB"
-    )
+    print(f"{latents} latents each, d {d}: {time.perf_counter() - start:.0f} s, peak {peak_gib():.2f} GiB")
     print(f"shared {found.shared_A.mean():.4f} (planted 0.5, random <= {chance.shared:.1g})")
     print(f"PW-MCC {found.pw_mcc:.5f} <= {found.pw_mcc_bound:.5f}, random {chance.pw_mcc:.5f}")
     print(f"MMCS {found.mmcs_ab:.5f} {found.mmcs_ba:.5f}, random {chance.mmcs_ab:.5f}")

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
     """Compare the SAEs of finished jobs pair by pair; write `out/overlap.json` and `out/overlap.csv`.
 
-    Compared are different SAEs of the same model, revision and hookpoint, at most MAX_PAIRS pairs. The JSON is
-    a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair. Returns the
+    Compared are different SAEs of the same model, revision and hookpoint, at most MAX_PAIRS pairs. The JSON
+    is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair. Returns the
     sentences, also those on what could not be compared.
     """
     plan = plan_pairs(job_dirs)

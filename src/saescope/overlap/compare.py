@@ -156,7 +156,8 @@ def _groups(a: _Features, b: _Features, shared: BoolArray, partner_A: IntArray) 
     at = np.flatnonzero(partner_A >= 0)
     both = a.supported[at] & b.supported[partner_A[at]]
     pairs = (a.si[at[both]], b.si[partner_A[at[both]]])
-    correlation = float(stats.spearmanr(*pairs).statistic) if both.sum() >= MIN_GROUP else np.nan
+    varies = both.sum() >= MIN_GROUP and all(np.ptp(values) > 0.0 for values in pairs)
+    correlation = float(stats.spearmanr(*pairs).statistic) if varies else np.nan
     return Groups(
         nodes=(int(first.sum()), int((~first).sum())),
         si=mean[0],

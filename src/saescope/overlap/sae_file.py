@@ -56,6 +56,6 @@ def _bfloat16(path: Path, name: str) -> npt.NDArray[np.float32]:
     """numpy has no bfloat16: its bits are the upper half of a float32's."""
     from safetensors import deserialize
 
-    tensor = dict(deserialize(path.read_bytes()))[name]
+    tensor = dict(deserialize(path.read_bytes()))[name]  # type: ignore[no-untyped-call]
     bits = np.frombuffer(tensor["data"], dtype="<u2").astype(np.uint32) << 16
     return bits.view(np.float32).reshape(tensor["shape"])

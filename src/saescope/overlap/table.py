@@ -11,6 +11,8 @@ Cell = str | int | float | None
 Table = dict[str, Any]
 """`title`, `sentences`, `columns`, `rows`."""
 
+PAIR = {"job_a": "SAE A", "job_b": "SAE B"}
+
 
 def row_of(it: Comparison) -> dict[str, Cell]:
     """One row of `overlap.csv`; shares are of all latents of that SAE, None where there is no number."""
@@ -64,8 +66,8 @@ def tables(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> list[
     )
     loose = [it for it in comparisons if it.found.unsettled]
     exact = [
-        f"Above 8,192 latents the matching is sparse: {it.a.name}–{it.b.name} has {it.found.unsettled:,} partners "
-        f"not proven optimal, and a PW-MCC of at most {it.found.pw_mcc_bound:.4f}."
+        f"Above 8,192 latents the matching is sparse: {it.a.name}–{it.b.name} has {it.found.unsettled:,} "
+        f"partners not proven optimal, and a PW-MCC of at most {it.found.pw_mcc_bound:.4f}."
         for it in loose
     ]
     return [
@@ -74,7 +76,7 @@ def tables(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> list[
             [*sentences, what, *exact],
             rows,
             {
-                "job_a": "SAE A", "job_b": "SAE B", "latents_a": "latents A", "latents_b": "latents B",
+                **PAIR, "latents_a": "latents A", "latents_b": "latents B",
                 "shared_a": "shared of A", "shared_b": "shared of B", "shared_random": "random at most",
                 "same_partner": "same partner", "pw_mcc": "PW-MCC", "pw_mcc_random": "PW-MCC random",
                 "mmcs_ab": "MMCS A→B", "mmcs_ba": "MMCS B→A", "mmcs_random": "MMCS random",
@@ -82,22 +84,22 @@ def tables(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> list[
         ),
         _table(
             "Shared latents by threshold",
-            ["Share of the narrower SAE's latents whose common partner has both cosines above the threshold."],
+            ["Share of the narrower SAE's latents whose partner has both cosines above the threshold."],
             rows,
-            {"job_a": "SAE A", "job_b": "SAE B", **{f"shared_at_{t:g}": f"cosine > {t:g}" for t in THRESHOLDS}},
+            {**PAIR, **{f"shared_at_{t:g}": f"cosine > {t:g}" for t in THRESHOLDS}},
         ),
         _by_frequency(comparisons),
         _table(
             "SI and Q of shared latents and orphans",
             [
-                "Supported latents of both SAEs together. Intervals: 95 % bootstrap over latents; none below 10 "
-                "latents in either group. At equal frequency: the difference within half decades of firing "
-                "frequency. Q share: part of the modularity that shared latents contribute. Partner correlation: "
-                "Spearman correlation of SI between matched latents of the two SAEs, shared or not."
+                "Supported latents of both SAEs together. Intervals: 95 % bootstrap over latents; none below "
+                "10 latents in either group. At equal frequency: the difference within half decades of "
+                "firing frequency. Q share: part of the modularity that shared latents contribute. Partner "
+                "correlation: Spearman correlation of SI between matched latents, shared or not."
             ],
             rows,
             {
-                "job_a": "SAE A", "job_b": "SAE B", "shared_supported": "shared", "orphan_supported": "orphans",
+                **PAIR, "shared_supported": "shared", "orphan_supported": "orphans",
                 "si_shared": "SI shared", "si_orphan": "SI orphans", "si_difference": "difference",
                 "si_difference_lo": "low", "si_difference_hi": "high",
                 "si_difference_matched": "at equal frequency", "si_difference_matched_lo": "low ",
@@ -138,7 +140,7 @@ def _by_frequency(comparisons: Sequence[Comparison]) -> Table:
                 ),
             ]
         )
-    about = "Latents of all compared pairs (a latent counts once for every pair), by the share of tokens they fire on."
+    about = "Latents of all pairs (each counts once for every pair), by the share of tokens they fire on."
     return {"title": "Overlap by firing frequency", "sentences": [about], "columns": columns, "rows": rows}
 
 

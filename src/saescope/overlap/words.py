@@ -49,8 +49,8 @@ def _answer(group: Sequence[Comparison], several: bool) -> Iterator[str]:
     verdict = (
         "most latents recur under another seed, so SI of a single latent says something about the model"
         if mean >= HALF
-        else "most latents do not recur under another seed, so SI of a single latent is a property of this SAE "
-        "and not of the model"
+        else "most latents do not recur under another seed, so SI of a single latent is a property of this "
+        "SAE and not of the model"
     )
     yield (
         f"{len(members)} SAEs that differ only in their seeds{where} share {_range(shared)} of their latents "
@@ -82,7 +82,7 @@ def _spread(members: Sequence[Member]) -> Iterator[str]:
                 f"{name} is {figure(statistics.fmean(values))} with a standard deviation of {figure(sd, 2)}"
             )
     if parts:
-        yield f"Between the seeds, {' and '.join(parts)}: no difference smaller than that is one of the model."
+        yield f"Between the seeds, {' and '.join(parts)}: smaller differences are not the model's."
 
 
 def _difference(group: Sequence[Comparison]) -> Iterator[str]:
@@ -100,15 +100,8 @@ def _difference(group: Sequence[Comparison]) -> Iterator[str]:
         return
     matched = [interval for it, _ in clear if (interval := it.groups.si_difference_matched) is not None]
     kept = bool(matched) and all(_same_sign(interval, up > 0) for interval in matched)
-    frequency = (
-        "also at equal firing frequency"
-        if kept
-        else "not at equal firing frequency, so frequency may be the reason"
-    )
-    yield (
-        f"{text}{'higher' if up else 'lower'} in every pair, {frequency}; a mean over all latents is mostly one "
-        f"over {'orphans' if statistics.fmean(float(it.found.shared_A.mean()) for it, _ in clear) < HALF else 'shared ones'}."
-    )
+    frequency = "also" if kept else "but not"
+    yield f"{text}{'higher' if up else 'lower'} in every pair, {frequency} at equal firing frequency."
 
 
 def _same_sign(interval: Interval, positive: bool) -> bool:

@@ -53,12 +53,14 @@ def nearest_rows(
     best_B = np.full(num_b, -2.0, dtype=np.float32)
     for top in range(0, num_a, BLOCK_ROWS):
         rows = slice(top, min(num_a, top + BLOCK_ROWS))
-        block, found_i, found_c = unit_Ad[rows], None, None
+        block = unit_Ad[rows]
+        found_i = np.zeros((len(block), 0), dtype=np.int32)
+        found_c = np.zeros((len(block), 0), dtype=np.float32)
         for left in range(0, num_b, BLOCK_COLUMNS):
             tile = block @ unit_Bd[left : left + BLOCK_COLUMNS].T
             part = best_B[left : left + BLOCK_COLUMNS]
             np.maximum(part, tile.max(axis=0), out=part)
-            if found_c is None or found_i is None:
+            if left == 0:
                 columns = np.broadcast_to(np.arange(tile.shape[1], dtype=np.int32), tile.shape)
                 found_i, found_c = _largest(columns, tile, kept + 1)
             else:
@@ -67,10 +69,9 @@ def nearest_rows(
                 found_i, found_c = _largest(
                     np.hstack([found_i, new_i]), np.hstack([found_c, new_c]), kept + 1
                 )
-        assert found_i is not None
-        assert found_c is not None
         order = np.argsort(-found_c, axis=1, kind="stable")
-        found_i, found_c = (np.take_along_axis(it, order, axis=1) for it in (found_i, found_c))
+        found_i = np.take_along_axis(found_i, order, axis=1)
+        found_c = np.take_along_axis(found_c, order, axis=1)
         index[rows], cosine[rows] = found_i[:, :kept], found_c[:, :kept]
         if num_b > kept:
             cutoff[rows] = found_c[:, kept]

@@ -1,4 +1,4 @@
-"""Two groups of latents compared: difference of means with its interval, and their parts in the modularity."""
+"""Two groups of latents compared: difference of means with its interval, parts in the modularity."""
 
 import numpy as np
 

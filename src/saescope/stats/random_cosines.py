@@ -17,7 +17,7 @@ MAX_ITERATIONS = 2000
 
 
 def expected_best_cosine(num_latents: int, d: int) -> float:
-    """Expected largest cosine of one direction with ``num_latents`` random ones: E max, exact up to quadrature.
+    """Expected largest cosine of one direction with ``num_latents`` random ones; exact up to quadrature.
 
     The cosines of a fixed direction with independent random ones are independent, so
     E max = 1 - int_{-1}^{1} G(t)^F dt. Raises ValueError for no latent or fewer than two dimensions.
@@ -36,7 +36,7 @@ def expected_best_cosine(num_latents: int, d: int) -> float:
 
 
 def share_reaching(threshold: float, num_latents: int, d: int) -> float:
-    """Chance that one of ``num_latents`` random directions has a cosine above ``threshold`` with a given one."""
+    """Chance that the largest cosine of a direction with ``num_latents`` random ones exceeds ``threshold``."""
     _check(num_latents, d)
     return -math.expm1(num_latents * _log_below(threshold, d))
 
@@ -64,10 +64,8 @@ def expected_matched_cosine(rows: int, columns: int, d: int) -> float:
     for _ in range(MAX_ITERATIONS):
         row = np.exp(-columns * _shifted(above, col))
         new = np.exp(-rows * _shifted(above, row))
-        if not square:
-            new = np.where(x < 0.0, 0.0, new)
-        else:
-            new = 0.5 * (new + row)  # the same law on both sides; this also fixes the free shift between them
+        # square: the same law on both sides, which also fixes the free shift between them
+        new = 0.5 * (new + row) if square else np.where(x < 0.0, 0.0, new)
         change = float(np.abs(new - col).max())
         col = 0.5 * (col + new)
         if change < 1e-7:

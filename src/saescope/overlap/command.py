@@ -1,0 +1,46 @@
+"""Jobs → `overlap.json` and `overlap.csv`."""
+
+import csv
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from saescope.files import write_json, write_text
+from saescope.meter import Meter
+from saescope.overlap.compare import Comparison, compare
+from saescope.overlap.pairs import plan_pairs
+from saescope.overlap.table import row_of, tables
+from saescope.overlap.words import sentences_of
+
+log = logging.getLogger(__name__)
+
+
+def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
+    """Compare the SAEs of finished jobs pair by pair; write `out/overlap.json` and `out/overlap.csv`.
+
+    Compared are different SAEs of the same model, revision and hookpoint, at most MAX_PAIRS pairs. The JSON
+    is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair. Returns the
+    sentences, also those on what could not be compared.
+    """
+    plan = plan_pairs(job_dirs)
+    comparisons: list[Comparison] = []
+    with Meter("overlap", len(plan.pairs), "pairs", quiet=len(plan.pairs) < 2) as meter:
+        for a, b in plan.pairs:
+            try:
+                comparisons.append(compare(a, b))
+            except ValueError as error:
+                plan.remarks.append(f"Left out of the overlap: {a.name} with {b.name}; {error}.")
+            meter.advance(1)
+    found = sentences_of(plan, comparisons)
+    for sentence in found:
+        log.info("%s", sentence)
+    rows = [row_of(it) for it in comparisons]
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_text(out / "overlap.csv", text.getvalue())
+    write_json(out / "overlap.json", tables(comparisons, found) if comparisons else [])
+    return found

@@ -1,0 +1,148 @@
+"""Comparisons → rows of `overlap.csv` and the tables of the sweep page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from saescope.overlap.compare import Comparison, Stratum
+from saescope.overlap.pairs import replicas
+from saescope.stats.overlap import STRATUM_NAMES, THRESHOLDS
+
+Cell = str | int | float | None
+Table = dict[str, Any]
+"""`title`, `sentences`, `columns`, `rows`."""
+
+PAIR = {"job_a": "SAE A", "job_b": "SAE B"}
+
+
+def row_of(it: Comparison) -> dict[str, Cell]:
+    """One row of `overlap.csv`; shares are of all latents of that SAE, None where there is no number."""
+    found, chance, groups = it.found, it.chance, it.groups
+    row: dict[str, Cell] = {
+        "job_a": it.a.name,
+        "job_b": it.b.name,
+        "place": it.a.place,
+        "replicas": int(replicas(it.a, it.b)),
+        "latents_a": found.latents[0],
+        "latents_b": found.latents[1],
+        "k_a": it.a.k,
+        "k_b": it.b.k,
+        "shared_a": float(found.shared_A.mean()),
+        "shared_b": float(found.shared_B.mean()),
+        "shared_random": chance.shared,
+        "same_partner": found.same_partner,
+        "pw_mcc": found.pw_mcc,
+        "pw_mcc_bound": found.pw_mcc_bound,
+        "pw_mcc_random": chance.pw_mcc,
+        "mmcs_ab": found.mmcs_ab,
+        "mmcs_ba": found.mmcs_ba,
+        "mmcs_random": chance.mmcs_ab,
+        "mmcs_ba_random": chance.mmcs_ba,
+        "unsettled": found.unsettled,
+    }
+    row |= {f"shared_at_{t:g}": found.shared_at(t) for t in THRESHOLDS}
+    row |= {"shared_supported": groups.nodes[0], "orphan_supported": groups.nodes[1]}
+    row |= {"si_shared": groups.si[0], "si_orphan": groups.si[1]}
+    for name, interval in (
+        ("si_difference", groups.si_difference),
+        ("si_difference_matched", groups.si_difference_matched),
+    ):
+        values = (None, None, None) if interval is None else interval
+        row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), values, strict=True))
+    row |= {
+        "degree_shared": groups.degree[0],
+        "degree_orphan": groups.degree[1],
+        "q_share_shared": groups.q_share,
+    }
+    return row | {"si_partner_correlation": groups.partner_si_correlation}
+
+
+def tables(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> list[Table]:
+    """Pairs, thresholds, firing frequency, and SI and Q of both groups."""
+    rows = [row_of(it) for it in comparisons]
+    what = (
+        "Shared: the same one-to-one partner on encoder and decoder, both cosines above 0.7. PW-MCC: mean "
+        "cosine of matched decoder rows. MMCS: mean largest decoder cosine, from the first SAE to the second "
+        "and back. Random: what dictionaries of random directions of these sizes give."
+    )
+    loose = [it for it in comparisons if it.found.unsettled]
+    exact = [
+        f"Above 8,192 latents the matching is sparse: {it.a.name}–{it.b.name} has {it.found.unsettled:,} "
+        f"partners not proven optimal, and a PW-MCC of at most {it.found.pw_mcc_bound:.4f}."
+        for it in loose
+    ]
+    return [
+        _table(
+            "Overlap of SAEs",
+            [*sentences, what, *exact],
+            rows,
+            {
+                **PAIR, "latents_a": "latents A", "latents_b": "latents B",
+                "shared_a": "shared of A", "shared_b": "shared of B", "shared_random": "random at most",
+                "same_partner": "same partner", "pw_mcc": "PW-MCC", "pw_mcc_random": "PW-MCC random",
+                "mmcs_ab": "MMCS A→B", "mmcs_ba": "MMCS B→A", "mmcs_random": "MMCS random",
+            },
+        ),
+        _table(
+            "Shared latents by threshold",
+            ["Share of the narrower SAE's latents whose partner has both cosines above the threshold."],
+            rows,
+            {**PAIR, **{f"shared_at_{t:g}": f"cosine > {t:g}" for t in THRESHOLDS}},
+        ),
+        _by_frequency(comparisons),
+        _table(
+            "SI and Q of shared latents and orphans",
+            [
+                "Supported latents of both SAEs together. Intervals: 95 % bootstrap over latents; none below "
+                "10 latents in either group. At equal frequency: the difference within half decades of "
+                "firing frequency. Q share: part of the modularity that shared latents contribute. Partner "
+                "correlation: Spearman correlation of SI between matched latents, shared or not."
+            ],
+            rows,
+            {
+                **PAIR, "shared_supported": "shared", "orphan_supported": "orphans",
+                "si_shared": "SI shared", "si_orphan": "SI orphans", "si_difference": "difference",
+                "si_difference_lo": "low", "si_difference_hi": "high",
+                "si_difference_matched": "at equal frequency", "si_difference_matched_lo": "low ",
+                "si_difference_matched_hi": "high ", "degree_shared": "degree shared",
+                "degree_orphan": "degree orphans", "q_share_shared": "Q share",
+                "si_partner_correlation": "partner correlation",
+            },
+        ),
+    ]  # fmt: skip
+
+
+def _table(title: str, sentences: list[str], rows: list[dict[str, Cell]], columns: dict[str, str]) -> Table:
+    cells = [[_rounded(row[name]) for name in columns] for row in rows]
+    return {"title": title, "sentences": sentences, "columns": list(columns.values()), "rows": cells}
+
+
+def _by_frequency(comparisons: Sequence[Comparison]) -> Table:
+    columns = ["firing frequency", "pairs", "latents", "shared", "largest decoder cosine", "random"]
+    rows: list[list[Cell]] = []
+    for stratum, name in enumerate(STRATUM_NAMES):
+        here = [(it, it.strata[stratum]) for it in comparisons if stratum in it.strata]
+        total = sum(part.latents for _, part in here)
+        if not total:
+            continue
+
+        def weighted(values: list[tuple[Stratum, float]], total: int = total) -> float:
+            return sum(part.latents * value for part, value in values) / total
+
+        rows.append(
+            [
+                name,
+                len(here),
+                total,
+                _rounded(sum(part.shared for _, part in here) / total),
+                _rounded(weighted([(part, part.best) for _, part in here])),
+                _rounded(
+                    weighted([(part, (it.chance.mmcs_ab + it.chance.mmcs_ba) / 2) for it, part in here])
+                ),
+            ]
+        )
+    about = "Latents of all pairs (each counts once for every pair), by the share of tokens they fire on."
+    return {"title": "Overlap by firing frequency", "sentences": [about], "columns": columns, "rows": rows}
+
+
+def _rounded(value: Cell) -> Cell:
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -311,10 +311,22 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     assert "exceeds its 256 latents" in err
     wandb.teardown()
     (sweep,) = (tmp_path / "multirun").glob("*/*")
-    runs = [load(path) for path in logs(sweep)]
-    assert len({r["run"]["id"] for r in runs}) == 3
-    assert len({r["run"]["group"] for r in runs}) == 1
+    everything = [load(path) for path in logs(sweep)]
+    runs = [r for r in everything if r["run"]["job_type"] == "measure"]
+    assert [r["run"]["job_type"] for r in everything if r not in runs] == ["sweep_report"]
+    assert len({r["run"]["id"] for r in everything}) == 4
+    assert len({r["run"]["group"] for r in everything}) == 1
     assert runs[0]["run"]["group"]
+    table = pd.read_csv(sweep / "sweep.csv")
+    for at, r in (
+        (row, r) for row in range(2) for r in runs if r["config"]["sae"]["k"] == table["sae.k"][row]
+    ):
+        metrics = json.loads((sweep / str(at) / "metrics.json").read_text())
+        assert {key for key in table.columns if "/" in key} == set(metrics)
+        assert {key for key in r["summary"] if key in metrics} == set(metrics)
+    assert list(table["state"]) == ["ok", "ok", "failed"]
+    assert (sweep / "sweep.html").is_file()
+    assert (sweep / "sync.sh").is_file()
     assert sorted((r["config"]["sae"]["k"], r["exit_code"]) for r in runs) == [(2, 0), (4, 0), (1000, 1)]
     states = [json.loads((sweep / str(i) / "status.json").read_text())["state"] for i in range(3)]
     assert states == ["ok", "ok", "failed"]

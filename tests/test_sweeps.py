@@ -77,6 +77,8 @@ def test_a_failing_job_leaves_a_row_and_the_others_go_on(sweep, tmp_path):
     assert list(table["state"]) == ["ok", "failed", "ok"]
     assert "4000" in table["error"][1]
     assert (tmp_path / "out" / "sweep.html").is_file()
+    metrics = read_json(tmp_path / "out" / "0" / "metrics.json")
+    assert {key for key in table.columns if "/" in key} == set(metrics)
     codes = {
         f.parent.parent.parent.name: load(f)["exit_code"]
         for f in logs(tmp_path / "out")

@@ -101,13 +101,16 @@ def report() -> int:
     parser.add_argument(
         "--out", type=Path, help="where to write (default: DIR; for several, sweep-report in this folder)"
     )
+    parser.add_argument(
+        "--overlap", action="store_true", help="compare the SAEs too (overlap.csv); large ones take minutes"
+    )
     asked = parser.parse_args()
     out = asked.out or (asked.dirs[0] if len(asked.dirs) == 1 else Path("sweep-report"))
     try:
         # Imported here: pandas and the page are not needed to answer --help.
-        from saescope.report.sweep import write_sweep
+        from saescope.sweeps import rebuild
 
-        summary = write_sweep(asked.dirs, out)
+        summary = rebuild(asked.dirs, out, overlap=asked.overlap)
     except (SaescopeError, OSError) as error:
         if os.environ.get("SAESCOPE_DEBUG"):
             raise

@@ -1,12 +1,13 @@
 """After the last job of a sweep: overlap of its SAEs, table and page, the W&B side, the upload script."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from saescope.config import TrackingConfig
 from saescope.report.sweep import SweepSummary, write_sweep
+from saescope.report.sweep.job import find_jobs
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,19 @@ def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> Sweep
     _attempt("W&B run of the sweep", tracked)
     _attempt("upload script", upload)
     return summary
+
+
+def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
+    """Table and page of the jobs in and below `dirs`, in `out`; with `overlap` that of the SAEs too.
+
+    Raises ReportError when a folder is not there or holds no job, OSError when `out` cannot be written.
+    """
+    if overlap:
+        from saescope.overlap import write_overlap
+
+        out.mkdir(parents=True, exist_ok=True)
+        write_overlap([job.path for job in find_jobs(dirs)], out)
+    return write_sweep(dirs, out)
 
 
 def _attempt(what: str, make: Callable[[], T]) -> T | None:

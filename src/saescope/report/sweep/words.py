@@ -8,7 +8,7 @@ from saescope.report.numbers import count, figure, finite
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.differences import NAMES, Difference
 from saescope.report.sweep.lines import MEASURES
-from saescope.report.sweep.settings import confounded
+from saescope.report.sweep.settings import SEEDS, confounded
 from saescope.report.words import CE_FLOOR, EV_FLOOR, Sentence
 
 Row = Mapping[str, Any]
@@ -82,7 +82,10 @@ def _overview(found: Findings) -> Iterator[str]:
         yield "No job has finished, so there is nothing to compare."
         return
     swept = [f"{axis} ({_values([row.get(axis) for row in done])})" for axis in found.axes]
-    about = f"vary {_and(swept)}" if swept else "have the same settings"
+    seeds = any(len({row.get(key) for row in done}) > 1 for key in SEEDS)
+    about = "differ in their seeds only" if seeds else "have the same settings"
+    if swept:
+        about = f"vary {_and(swept)}"
     if len(done) == 1:
         yield "One job has finished; a sweep needs two to compare."
         return

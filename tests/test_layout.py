@@ -12,7 +12,8 @@ import saescope
 PACKAGE = Path(saescope.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 TORCH_FREE = [
-    "saescope.cli", "saescope.config", "saescope.stats", "saescope.report.page", "saescope.codes",
+    "saescope.cli", "saescope.config", "saescope.stats", "saescope.overlap", "saescope.report.page",
+    "saescope.codes",
     "saescope.features", "saescope.jobs", "saescope.console", "saescope.text.probes",
     "saescope.text.synthetic", "saescope.coverage.show",
 ]  # fmt: skip

@@ -36,7 +36,7 @@ def expected_best_cosine(num_latents: int, d: int) -> float:
 
 
 def share_reaching(threshold: float, num_latents: int, d: int) -> float:
-    """Chance that the largest cosine of a direction with ``num_latents`` random ones exceeds ``threshold``."""
+    """Chance that the largest cosine of one direction with ``num_latents`` random ones passes a threshold."""
     _check(num_latents, d)
     return -math.expm1(num_latents * _log_below(threshold, d))
 

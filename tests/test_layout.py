@@ -13,6 +13,7 @@ PACKAGE = Path(saescope.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 TORCH_FREE = [
     "saescope.cli", "saescope.config", "saescope.stats", "saescope.report.page", "saescope.report.sweep.page",
+    "saescope.overlap", "saescope.sweeps",
     "saescope.codes",
     "saescope.features", "saescope.jobs", "saescope.console", "saescope.text.probes",
     "saescope.text.synthetic", "saescope.coverage.show",

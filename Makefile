@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-slow check embedded synthetic bench-train parity clean
+.PHONY: help demo test test-slow test-faults check embedded synthetic bench-train parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ test: $(VENV)/.installed-dev  ## the fast tests
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests too
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(VENV)/.installed-dev  ## kills, full disks, lost caches: does the same command still finish? (25 minutes)
+	$(BIN)/python -m pytest -m faults tests/faults
 
 check: $(VENV)/.installed-dev  ## lint and types
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def main() -> int:
     _failures.clear()
     try:
         _job()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # jobs catch their own
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # jobs catch their own
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
         _failures.append(_one_line(error))
@@ -205,6 +205,8 @@ def _one_line(error: Exception, root: type = AppConfig) -> str:
         valid = [name for name in error.options if name]
         return f"{group}={option} is not known: {nearest(option, valid)}valid: {choices(valid)}"
     text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}; choose another hydra.run.dir or hydra.sweep.dir"
     match = re.search(r"[Cc]ould not override '([^']+)'", text)
     if isinstance(error, ConfigCompositionException) and match:
         key = match[1].split("@")[0]

@@ -18,6 +18,10 @@ class ConfigError(SaescopeError):
     """A configuration key or value is not valid."""
 
 
+class BusyError(SaescopeError):
+    """Another process works in the run folder, which is left to it."""
+
+
 class ModelError(SaescopeError):
     """The language model or its tokenizer cannot be loaded."""
 

@@ -4,11 +4,15 @@ import errno
 import logging
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from saescope.config import AppConfig
-from saescope.errors import ConfigError, SaescopeError
+from saescope.errors import BusyError, ConfigError, SaescopeError
 from saescope.files import read_json
 from saescope.text.probes import open_probes
 from saescope.tracking.identity import digest, find_finished, identity, link_result, remember
@@ -61,7 +65,8 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
         if found is None or found.resolve() != context.run_dir.resolve():
             _refuse_overwrite(context.run_dir, cfg)
         if found is None:
-            return _measure(cfg, context, run_id)
+            with _alone_in(context.run_dir):
+                return _measure(cfg, context, run_id)
         if found.resolve() != context.run_dir.resolve():
             link_result(found, context.run_dir)
         if by_agent():
@@ -82,6 +87,9 @@ def failed(error: Exception, context: Context) -> Outcome:
     elif isinstance(error, OSError) and error.errno in FULL:
         expected, where = True, error.filename or context.run_dir
         message = f"{error.strerror}: {where}; make room and start the same command again"
+    elif isinstance(error, OSError) and error.filename:  # a folder taken away, no permission, read-only
+        expected = True
+        message = f"{error.strerror}: {error.filename}; mend that and start the same command again"
     else:
         first_line = (str(error).splitlines() or [""])[0][:300]
         message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"
@@ -89,12 +97,25 @@ def failed(error: Exception, context: Context) -> Outcome:
         traceback.print_exception(error)
     elif not expected:
         log.error("unexpected failure\n%s", "".join(traceback.format_exception(error)))
-    if status_of(context.run_dir).get("state") != "ok":
+    if status_of(context.run_dir).get("state") != "ok" and not isinstance(error, BusyError):
         try:
             write_status(context.run_dir, "failed", error=message, overrides=list(context.overrides))
         except OSError as unwritten:
             message += f"; status.json could not be written either ({unwritten.strerror})"
     return Outcome(context.run_dir, "failed", error=message)
+
+
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    """Two processes would mix their files. The lock goes with the process, also when it is killed."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise BusyError(
+            f"another process is at work in {run_dir}; wait for it, or choose another hydra.run.dir"
+        ) from error
 
 
 def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:

@@ -5,11 +5,13 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from saescope.accumulators import ReconstructionSums
@@ -22,6 +24,7 @@ from saescope.activations import (
 from saescope.capture import Capture
 from saescope.config import AppConfig
 from saescope.errors import ConfigError
+from saescope.files import whole
 from saescope.hardware import Hardware
 from saescope.hookpoints import Hookpoint
 from saescope.models import LanguageModel
@@ -120,6 +123,7 @@ def train_sae(
     )
     alone = cfg.runtime.devices == 1
     with (
+        _only_one(home),
         store.opened(live, hookpoint, rows.train, fill=alone, missing="model, training text") as source,
         TrainingLog(home / "history.csv", steps, tracker) as history,
     ):
@@ -135,7 +139,8 @@ def train_sae(
     saved = run_dir / "sae" / hookpoint.name
     save_coder(trained, saved)
     if (home / "history.csv").is_file():
-        shutil.copy2(home / "history.csv", run_dir / "history.csv")
+        with whole(run_dir / "history.csv") as temporary:
+            shutil.copy2(home / "history.csv", temporary)
     source_facts: dict[str, Any] = {
         "source": "train",
         "folder": str(saved.relative_to(run_dir)),
@@ -153,6 +158,22 @@ def train_sae(
         source_facts["heldout_fvu"] = heldout_fvu(sae, held)
         log.info("held-out FVU %s over %d tokens", source_facts["heldout_fvu"], rows.heldout.size)
     return sae
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """One process at a time works on a training; the next waits, and then finds it done."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / "training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process trains this very SAE; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16) -> float | None:

@@ -1,10 +1,12 @@
 """What a training says while it runs: `history.csv`, the tracker's curves, progress with time left."""
 
 import csv
+import io
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from saescope.files import write_text
 from saescope.meter import Meter
 from saescope.tracking.wandb_run import Tracker
 
@@ -49,8 +51,9 @@ class TrainingLog:
         if self.path.is_file() and step > 1:
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.reader(file) if _step_of(row) < step and len(row) == len(COLUMNS)]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([COLUMNS, *(row for row in rows if row[0] != "step")])
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([COLUMNS, *(row for row in rows if row[0] != "step")])
+        write_text(self.path, text.getvalue())
 
 
 def _step_of(row: list[Any]) -> int:

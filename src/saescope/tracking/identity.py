@@ -15,7 +15,7 @@ from saescope.tracking.status import status_of
 log = logging.getLogger(__name__)
 
 INDEX = Path("outputs") / ".finished"
-SKIPPED = {".hydra", "wandb"}
+SKIPPED = {".hydra", ".lock", "wandb"}
 
 
 def identity(cfg: AppConfig, contents: dict[str, str]) -> str:

@@ -1,0 +1,259 @@
+"""Faults while a job runs: kills, a full disk, a lost cache, W&B gone. `make test-faults`; seeded.
+
+A killed command is started again with the same words. What it then finds has to be what an undisturbed run
+finds, bit for bit on CPU, and no half-written file may ever have its final name.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from saescope.files import read_json
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
+
+KILLS = 52
+"""At least; spread over whole runs."""
+SEED = 7
+JOB = [
+    "sae=train",
+    "sae.tokens=60000",
+    "sae.save_every=2",
+    "hookpoint.layer=1",
+    "corpus.holdout_tokens=2048",
+    "metrics=quick",
+    "metrics.lm_tokens=600",
+    "probes.max_tokens_per_task=4000",
+    "runtime.cache=cache",
+    "hydra.run.dir=run",
+]
+STAGES = (  # last line of the log that holds the words → what was going on
+    ("statistics: SI", "statistics and report"),
+    ("losses with the SAE", "statistics and report"),
+    ("extracted", "spliced losses"),
+    ("held-out FVU", "probe capture"),
+    ("train:", "training"),
+    ("activation cache", "cache write and training"),
+    ("corpus:", "cache write and training"),
+)
+
+
+def start(folder: Path, *args: str, tracking: str = "disabled", **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "saescope", *JOB, f"tracking={tracking}", *args]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(folder: Path, *args: str, **options: str) -> tuple[int, str]:
+    job = start(folder, *args, **options)
+    said, _ = job.communicate(timeout=600)
+    return job.returncode, said
+
+
+def science(run: Path) -> dict:
+    """Everything a run found, without what it cost."""
+    metrics = read_json(run / "metrics.json")
+    weights = load_file(next((run / "sae").glob("*/sae.safetensors")))
+    return {
+        "metrics": {key: value for key, value in metrics.items() if not key.startswith("cost/")},
+        "features": pd.read_parquet(run / "features.parquet").to_csv(),
+        "edges": pd.read_parquet(run / "edges.parquet").to_csv(),
+        "examples": pd.read_parquet(run / "examples.parquet").to_csv(),
+        "history": (run / "history.csv").read_text(),
+        "weights": {name: array.tobytes() for name, array in weights.items()},
+    }
+
+
+def check_whole(folder: Path) -> None:
+    """Every file with a final name can be read to its end."""
+    for path in folder.rglob("*"):
+        if not path.is_file() or path.name.startswith(".") or "wandb" in path.parts:
+            continue
+        match path.suffix:
+            case ".json":
+                json.loads(path.read_text())
+            case ".parquet":
+                pd.read_parquet(path)
+            case ".yaml":
+                yaml.safe_load(path.read_text())
+            case ".safetensors":
+                load_file(path)
+            case ".html":
+                assert path.read_text().rstrip().endswith("</html>")
+
+
+def stage(run: Path) -> str:
+    log = run / "saescope.log"
+    lines = log.read_text().splitlines() if log.is_file() else []
+    for line in reversed(lines):
+        for words, name in STAGES:
+            if words in line:
+                return name
+    return "start"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[dict, float]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    begun = time.monotonic()
+    code, said = finish(folder)
+    assert code == 0, said[-2000:]
+    return science(folder / "run"), time.monotonic() - begun
+
+
+def test_sigkill_at_random_moments(undisturbed, tmp_path, record_property, capsys):
+    expected, duration = undisturbed
+    rng = random.Random(SEED)
+    where: Counter[str] = Counter()
+    rounds = 0
+    while sum(where.values()) < KILLS:
+        rounds += 1
+        folder = tmp_path / str(rounds)
+        folder.mkdir()
+        for _ in range(rng.randint(4, 8)):
+            job = start(folder)
+            try:
+                job.communicate(timeout=rng.uniform(0.25, 1.05) * duration)
+            except subprocess.TimeoutExpired:
+                job.send_signal(signal.SIGKILL)
+                job.communicate()
+                where[stage(folder / "run")] += 1
+            check_whole(folder)
+            if (read_json(folder / "run" / "status.json") or {}).get("state") == "ok":
+                assert science(folder / "run") == expected
+                break
+        code, said = finish(folder)
+        assert code == 0, said[-2000:]
+        assert science(folder / "run") == expected
+        shutil.rmtree(folder)
+    with capsys.disabled():
+        print(f"\nkills survived: {sum(where.values())} in {rounds} runs; {dict(where.most_common())}")
+
+
+def test_the_cache_is_deleted_under_a_running_job(undisturbed, tmp_path):
+    expected, _ = undisturbed
+    for moment in ("activation cache: miss", "training: ", "extracted"):
+        folder = tmp_path / moment[:8].strip()
+        folder.mkdir()
+        job = start(folder)
+        log = folder / "run" / "saescope.log"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (log.is_file() and moment in log.read_text()):
+            time.sleep(0.02)
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        said, _ = job.communicate(timeout=300)
+        if job.returncode:  # one line that says so, and the same command goes on
+            assert said.rstrip().splitlines()[-1].startswith("saescope: "), said[-1500:]
+            assert "Traceback" not in said
+            code, said = finish(folder)
+            assert code == 0, said[-2000:]
+        assert science(folder / "run") == expected
+
+
+def test_two_processes_in_one_run_folder(undisturbed, tmp_path):
+    expected, _ = undisturbed
+    jobs = [start(tmp_path), start(tmp_path)]
+    said = [job.communicate(timeout=600)[0] for job in jobs]
+    assert 0 in [job.returncode for job in jobs], said[0][-1500:] + said[1][-1500:]
+    for job, text in zip(jobs, said, strict=True):
+        if job.returncode:
+            assert text.rstrip().splitlines()[-1].startswith("saescope: ")
+    assert (read_json(tmp_path / "run" / "status.json") or {})["state"] == "ok"
+    check_whole(tmp_path)
+    assert science(tmp_path / "run") == expected
+
+
+def test_wandb_dies_in_mid_run(undisturbed, tmp_path):
+    expected, _ = undisturbed
+    job = start(tmp_path, tracking="offline")
+    log = tmp_path / "run" / "saescope.log"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.is_file() and "training:" in log.read_text()):
+        time.sleep(0.02)
+    killed = 0
+    for found in Path("/proc").glob("[0-9]*/status"):
+        try:
+            parent = int(found.read_text().split("PPid:")[1].split()[0])
+            name = (found.parent / "cmdline").read_bytes()
+        except (OSError, IndexError, ValueError):
+            continue
+        if parent == job.pid and b"wandb-core" in name:
+            os.kill(int(found.parent.name), signal.SIGKILL)
+            killed += 1
+    assert killed == 1
+    said, _ = job.communicate(timeout=600)
+    assert job.returncode == 0, said[-2000:]
+    assert science(tmp_path / "run") == expected
+    assert any("W&B" in warning for warning in read_json(tmp_path / "run" / "status.json")["warnings"])
+
+
+def test_wandb_folder_is_not_writable(undisturbed, tmp_path):
+    expected, _ = undisturbed
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "wandb").write_text("a file where a folder should be")
+    code, said = finish(tmp_path, tracking="offline")
+    assert code == 0, said[-2000:]
+    assert science(tmp_path / "run") == expected
+
+
+def mounted(place: Path, *options: str) -> None:
+    """A small file system of its own; needs root."""
+    place.mkdir(parents=True, exist_ok=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"no mount here: {made.stderr.decode().strip()}")
+
+
+@pytest.mark.parametrize("size", ["1m", "3m", "6m", "12m", "24m"])
+def test_a_full_disk(undisturbed, tmp_path, size):
+    """Too small for the cache, the checkpoints or the results; then room is made and the job goes on."""
+    expected, _ = undisturbed
+    place = tmp_path / "small"
+    mounted(place, f"size={size}")
+    try:
+        code, said = finish(place, "runtime.cache=off" if size in ("3m", "6m") else "runtime.cache=cache")
+        assert "Traceback" not in said, said[-3000:]
+        check_whole(place)
+        if code:
+            assert said.rstrip().splitlines()[-1].startswith("saescope: "), said[-1500:]
+            subprocess.run(["mount", "-o", "remount,size=400m", str(place)], check=True)
+            code, said = finish(place, "runtime.cache=cache")
+        assert code == 0, said[-2000:]
+        assert science(place / "run") == expected
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def test_a_read_only_folder(tmp_path):
+    place = tmp_path / "fixed"
+    mounted(place, "ro")
+    try:
+        code, said = finish(place)
+        assert code == 1
+        assert "Traceback" not in said
+        assert said.rstrip().splitlines()[-1].startswith("saescope"), said[-1500:]
+        assert "ead-only" in said
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)

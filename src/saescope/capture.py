@@ -25,7 +25,7 @@ class NoActivationError(RuntimeError):
 
 def first(output: Any) -> Tensor:
     """A module's activation: the tensor itself, or the first element of its tuple."""
-    tensor = output[0] if isinstance(output, tuple | list) else output
+    tensor = next(iter(output), None) if isinstance(output, tuple | list) else output
     if not isinstance(tensor, Tensor):
         raise NoActivationError(f"the module returns {type(tensor).__name__}, not a tensor")
     return tensor
@@ -95,6 +95,8 @@ class Capture:
         def on_output(module: nn.Module, args: Any, output: Any) -> Any:
             old = first(output)
             new = edit(inputs.pop() if inputs else old, old)
+            if isinstance(output, list):
+                return [new, *output[1:]]
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         def on_input(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -141,7 +143,9 @@ class Capture:
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:
-    tensor: Tensor = args[0] if args else kwargs["hidden_states"]
+    tensor = args[0] if args else kwargs.get("hidden_states")
+    if not isinstance(tensor, Tensor):
+        raise NoActivationError(f"the module is given {type(tensor).__name__}, not a tensor")
     return tensor
 
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-slow check embedded synthetic bench-train parity clean
+.PHONY: help demo test test-slow test-input check embedded synthetic bench-train parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ test: $(VENV)/.installed-dev  ## the fast tests
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests too
 	$(BIN)/python -m pytest -m slow
+
+test-input: $(VENV)/.installed-dev  ## bad input by the thousand, numerics (docs/reliability.md)
+	$(BIN)/python -m pytest -m campaign tests/campaigns
 
 check: $(VENV)/.installed-dev  ## lint and types
 	$(BIN)/ruff check .

@@ -2,11 +2,13 @@
 
 import json
 import struct
+import sys
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
+from saescope.cli import main
 from saescope.config import AppConfig, ModelConfig, ProbesConfig, SaeConfig, from_mapping
 from saescope.config.check import is_seed
 from saescope.config.convert import _value
@@ -146,3 +148,14 @@ def test_a_header_that_claims_more_than_the_file_has(sae_folder, tmp_path):
                 SaeConfig("hub", repo=str(tmp_path)),
                 d_in=32, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32,
             )  # fmt: skip
+
+
+def test_the_command_line_answers_in_one_printable_line(monkeypatch, capfd):
+    for argument in ("model=\x1b[31m", "sae.k=\x00", "=\n=", "metrics.resolution=nan", "seed=-1"):
+        monkeypatch.setattr(sys, "argv", ["saescope", argument, "hydra.run.dir=run"])
+        assert main() == 1
+        out, err = capfd.readouterr()
+        assert err.startswith("saescope: ")
+        assert err.endswith("\n")
+        assert err[:-1].isprintable()
+        assert out == ""

@@ -91,7 +91,7 @@ def test_an_sae_that_overflows_is_named(model_folder, sae_folder, probes):
         d_in=32, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32,
     )  # fmt: skip
     sae.coder.encoder.weight.data *= 1e38
-    with pytest.raises(SaeError, match="for finite activations at layers.2"):
+    with pytest.raises(SaeError, match=r"for finite activations at layers\.2"):
         make_engine(model_folder, sae, probes).extract()
 
 

@@ -73,7 +73,8 @@ class Capture:
                 found = self(torch.zeros(1, 2, dtype=torch.long, device=device))
             except NoActivationError as error:
                 raise HookpointError(f"hookpoint {name} has no activation: {error}") from error
-        if found.shape[:2] != (1, 2) or found.ndim != 3 or not found.is_floating_point():
+        usable = found.ndim == 3 and found.shape[:2] == (1, 2) and found.shape[2] > 0
+        if not usable or not found.is_floating_point():
             raise HookpointError(
                 f"hookpoint {name} gives {found.dtype} of shape {list(found.shape)} for 1 text of 2 tokens, "
                 "not [texts, tokens, width]; choose the block, its mlp or its attention"

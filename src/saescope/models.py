@@ -98,7 +98,7 @@ def load_model(cfg: ModelConfig, dtype: torch.dtype, seed: int) -> LanguageModel
 def _pretrained(cfg: ModelConfig, where: str, dtype: torch.dtype) -> Any:
     """The model with its weights; transformers fills weights that are missing with random numbers."""
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             where,
             revision=cfg.revision or "main",
             dtype=dtype,
@@ -107,6 +107,7 @@ def _pretrained(cfg: ModelConfig, where: str, dtype: torch.dtype) -> Any:
         )
     except Exception as error:  # a damaged file raises nearly anything
         raise ModelError(f"cannot load the weights of '{where}': {_first_line(error)}") from error
+    model, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"the weights of '{where}' lack {choices(missing, 4)}; download or save the model again"

@@ -68,7 +68,8 @@ def job(model_folder, tmp_path, monkeypatch, capfd):
         given = [
             "model=local", f"model.name={model_folder}", "sae=neurons", "sae.k=4", "hookpoint.layer=2",
             "probes=folder", f"probes.path={folder}", "probes.ctx_len=64", "metrics=quick",
-            "metrics.min_count=3", "metrics.min_docs=2", "metrics.min_joint=2", "metrics.lm_tokens=60", "metrics.permutations=20",
+            "metrics.min_count=3", "metrics.min_docs=2", "metrics.min_joint=2", "metrics.lm_tokens=60",
+            "metrics.permutations=20",
             "metrics.bootstraps=20", "tracking=disabled", "hydra.run.dir=run", "runtime.cache=off",
         ]  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["saescope", *given, *args])

@@ -69,7 +69,7 @@ def sound(windows: Windows) -> None:
     assert all(0 < len(ids) <= 32 for ids in windows.ids)
     assert windows.num_tokens == sum(int(mask.sum()) for mask in windows.counted) > 0
     assert np.all(np.diff(windows.doc_W) >= 0)
-    assert all(0 <= ids.min() and ids.max() < 400 for ids in windows.ids)
+    assert all(ids.min() >= 0 and ids.max() < 400 for ids in windows.ids)
 
 
 @seeded(250)

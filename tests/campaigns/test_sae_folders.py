@@ -64,8 +64,8 @@ values = st.one_of(
     st.lists(st.integers(), max_size=2), st.sampled_from(["topk", "groupmax", "none", 10**30, -1, 0]),
 )  # fmt: skip
 cfg_keys = st.sampled_from([
-    "d_in", "k", "num_latents", "expansion_factor", "activation", "multi_topk", "normalize_decoder", "transcode",
-    "skip_connection", "signed", "jumprelu", "normalize_activations", "unheard_of",
+    "d_in", "k", "num_latents", "expansion_factor", "activation", "multi_topk", "normalize_decoder",
+    "transcode", "skip_connection", "signed", "jumprelu", "normalize_activations", "unheard_of",
 ])  # fmt: skip
 
 
@@ -83,7 +83,8 @@ def test_cfg_values(fresh, changed, removed):
 @given(st.one_of(
     st.binary(max_size=60),
     st.text(max_size=40).map(str.encode),
-    st.sampled_from([b"", b"null", b"3", b"[]", b'"x"', b"{", b"[" * 5000, b"{" * 5000, b"9" * 5000, b" " * 2**21]),
+    st.sampled_from([b"", b"null", b"3", b"[]", b'"x"', b"{"]),
+    st.sampled_from([b"[" * 5000, b"{" * 5000, b"9" * 5000, b" " * 2**21]),
 ))  # fmt: skip
 def test_cfg_bytes(fresh, data):
     folder = fresh()
@@ -108,7 +109,8 @@ def test_tensors(fresh, name, how, at):
         tensor.view(-1)[at % tensor.numel()] = float(how)
     changed = {
         "drop": None, "transpose": tensor.mT.contiguous() if tensor.ndim == 2 else tensor[None],
-        "flat": tensor.reshape(-1), "cut": tensor[:-1].clone(), "empty": torch.zeros(0), "scalar": torch.tensor(1.0),
+        "flat": tensor.reshape(-1), "cut": tensor[:-1].clone(), "empty": torch.zeros(0),
+        "scalar": torch.tensor(1.0),
         "int": tensor.int(), "half": tensor.half(), "bf16": tensor.bfloat16(), "f64": tensor.double() * 1e300,
     }.get(how, tensor)  # fmt: skip
     if changed is not None:

@@ -90,7 +90,8 @@ def test_an_sae_that_overflows_is_named(model_folder, sae_folder, probes):
         SaeConfig("hub", repo=str(sae_folder)),
         d_in=32, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32,
     )  # fmt: skip
-    sae.coder.encoder.weight.data *= 1e38
+    sae.coder.encoder.weight.data *= 1e30
+    sae.coder.W_dec.data *= 1e30
     with pytest.raises(SaeError, match=r"for finite activations at layers\.2"):
         make_engine(model_folder, sae, probes).extract()
 

@@ -129,7 +129,7 @@ def test_manifests(tokenizer, records, with_good, group_by):
 
 
 def test_ten_megabyte_lines(tokenizer, tmp_path):
-    for text in ("word " * 2_000_000, "x" * 10_000_000, "\0" * 10_000_000):
+    for text in ("word " * 2_000_000, "\0" * 10_000_000):
         for file in ("a.jsonl", "b.jsonl"):
             (tmp_path / file).write_bytes(GOOD)
         with (tmp_path / "a.jsonl").open("a") as file:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-slow test-faults check embedded synthetic bench-train parity clean
+.PHONY: help demo test test-slow test-faults test-input check embedded synthetic bench-train parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test-slow: $(VENV)/.installed-dev  ## the slow tests too
 
 test-faults: $(VENV)/.installed-dev  ## kills, full disks, lost caches: does the same command still finish? (25 minutes)
 	$(BIN)/python -m pytest -m faults tests/faults
+
+test-input: $(VENV)/.installed-dev  ## bad input by the thousand, numerics (docs/reliability.md)
+	$(BIN)/python -m pytest -m campaign tests/campaigns
 
 check: $(VENV)/.installed-dev  ## lint and types
 	$(BIN)/ruff check .

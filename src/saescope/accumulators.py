@@ -53,6 +53,25 @@ class ReconstructionSums(Metric):
         return {name: getattr(self, name).cpu().numpy() for name in (*self.SCALARS, "x")}
 
 
+class RowList(Metric):
+    """Numbers of rows."""
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__(compute_on_cpu=True)
+        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.rows: list[Tensor]
+
+    def update(self, rows_N: Tensor) -> None:
+        """Add N rows."""
+        self.rows.append(rows_N)
+
+    def compute(self) -> npt.NDArray[np.int64]:
+        """All rows of all processes."""
+        return dim_zero_cat(self.rows).cpu().numpy()
+
+
 class CodeRows(NamedTuple):
     """Codes as they came, batch after batch; see `codes.assemble`."""
 

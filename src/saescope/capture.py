@@ -25,7 +25,7 @@ class NoActivationError(RuntimeError):
 
 def first(output: Any) -> Tensor:
     """A module's activation: the tensor itself, or the first element of its tuple."""
-    tensor = output[0] if isinstance(output, tuple | list) else output
+    tensor = next(iter(output), None) if isinstance(output, tuple | list) else output
     if not isinstance(tensor, Tensor):
         raise NoActivationError(f"the module returns {type(tensor).__name__}, not a tensor")
     return tensor
@@ -73,7 +73,8 @@ class Capture:
                 found = self(torch.zeros(1, 2, dtype=torch.long, device=device))
             except NoActivationError as error:
                 raise HookpointError(f"hookpoint {name} has no activation: {error}") from error
-        if found.shape[:2] != (1, 2) or found.ndim != 3 or not found.is_floating_point():
+        usable = found.ndim == 3 and found.shape[:2] == (1, 2) and found.shape[2] > 0
+        if not usable or not found.is_floating_point():
             raise HookpointError(
                 f"hookpoint {name} gives {found.dtype} of shape {list(found.shape)} for 1 text of 2 tokens, "
                 "not [texts, tokens, width]; choose the block, its mlp or its attention"
@@ -95,6 +96,8 @@ class Capture:
         def on_output(module: nn.Module, args: Any, output: Any) -> Any:
             old = first(output)
             new = edit(inputs.pop() if inputs else old, old)
+            if isinstance(output, list):
+                return [new, *output[1:]]
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         def on_input(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -141,7 +144,9 @@ class Capture:
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:
-    tensor: Tensor = args[0] if args else kwargs["hidden_states"]
+    tensor = args[0] if args else kwargs.get("hidden_states")
+    if not isinstance(tensor, Tensor):
+        raise NoActivationError(f"the module is given {type(tensor).__name__}, not a tensor")
     return tensor
 
 

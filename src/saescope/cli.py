@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from saescope.config import AppConfig, CoverageConfig, TrackingConfig, config_dir, from_mapping
 from saescope.config.coverage import listed, override
-from saescope.errors import ConfigError, SaescopeError, choices, nearest
+from saescope.errors import ConfigError, SaescopeError, choices, line, nearest
 from saescope.gpus import own_gpu
 from saescope.jobs import Context, Outcome, failed, run_job
 
@@ -51,7 +51,7 @@ def main() -> int:
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # jobs catch their own
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
-        _failures.append(_one_line(error))
+        _failures.append(line(_one_line(error)))
         print(f"saescope: {_failures[-1]}", file=sys.stderr)
     except KeyboardInterrupt:
         print("saescope: interrupted", file=sys.stderr)
@@ -78,7 +78,7 @@ def coverage() -> int:
     except (HydraException, OmegaConfBaseException, SaescopeError) as error:
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
-        said = str(error) if isinstance(error, SaescopeError) else _one_line(error, CoverageConfig)
+        said = str(error) if isinstance(error, SaescopeError) else line(_one_line(error, CoverageConfig))
         print(f"saescope-coverage: {said}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -204,7 +204,7 @@ def _one_line(error: Exception, root: type = AppConfig) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         valid = [name for name in error.options if name]
         return f"{group}={option} is not known: {nearest(option, valid)}valid: {choices(valid)}"
-    text = " ".join(str(error).split())
+    text = line(str(error))
     if isinstance(error, OSError) and error.filename:
         return f"{error.strerror}: {error.filename}; choose another hydra.run.dir or hydra.sweep.dir"
     match = re.search(r"[Cc]ould not override '([^']+)'", text)

@@ -1,6 +1,6 @@
 """Sparse codes: who fired where, how strongly, in which document and task. Free of torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -38,6 +38,9 @@ class Codes:
 
     num_latents: int
     """F, dead latents included."""
+
+    left_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Window of each token left out because its activation was NaN or infinite."""
 
     @property
     def num_tokens(self) -> int:
@@ -114,12 +117,20 @@ def assemble(
     task_D: npt.NDArray[np.int64],
     tasks: tuple[str, ...],
     num_latents: int,
+    bad_rows: npt.NDArray[np.int64] | None = None,
 ) -> Codes:
     """Codes in document order from batches in any order.
 
     `rows` names the final row of each token as it came, `sizes` its number of active latents; `latents` and
-    `acts` follow in the same order. Every row must come exactly once.
+    `acts` follow in the same order. Every row must come exactly once; those in `bad_rows` are left out.
     """
+    left_out = np.zeros(0, dtype=np.int64)
+    if bad_rows is not None and len(bad_rows):
+        keep_N = np.ones(len(doc_N), dtype=bool)
+        keep_N[bad_rows] = False
+        rows = (np.cumsum(keep_N) - 1)[rows]
+        left_out = window_N[~keep_N].astype(np.int64)
+        window_N, position_N, doc_N = window_N[keep_N], position_N[keep_N], doc_N[keep_N]
     n = len(doc_N)
     assert len(rows) == n, f"{len(rows)} tokens captured, {n} expected"
     size_N = np.zeros(n, dtype=np.int64)
@@ -137,4 +148,5 @@ def assemble(
         task_D,
         tasks,
         num_latents,
+        left_out,
     )

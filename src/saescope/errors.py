@@ -6,12 +6,15 @@ Anything that is not a `SaescopeError` is a defect of ours and keeps its traceba
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 2000
+"""Characters of a message; a value quoted in it may have millions."""
+
 
 class SaescopeError(ValueError):
     """Base of all errors a user can mend."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(line(message))
 
 
 class ConfigError(SaescopeError):
@@ -40,6 +43,13 @@ class ProbeError(SaescopeError):
 
 class ReportError(SaescopeError):
     """A report cannot be built from this folder."""
+
+
+def line(message: str) -> str:
+    """One line fit for any terminal and any file, whatever a path or a value quoted in it holds."""
+    text = " ".join(message.split())
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 def choices(valid: Iterable[str], limit: int = 40) -> str:

@@ -17,10 +17,11 @@ from saescope.accumulators import CodeRows
 from saescope.activations import ActivationSource
 from saescope.codes import Codes, assemble
 from saescope.config import RuntimeConfig
-from saescope.errors import ConfigError
+from saescope.errors import ConfigError, ModelError
 from saescope.hardware import Hardware
 from saescope.hookpoints import Hookpoint
 from saescope.measure import BatchModule, Extraction, Splice
+from saescope.nonfinite import located
 from saescope.progress import TokenProgress
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows, batches
@@ -45,19 +46,46 @@ class Engine:
     source: ActivationSource
     """Activations of the windows at the hookpoint."""
     logger: Logger | None = None
+    allow_nonfinite: bool = False
+    """Leave tokens with NaN or infinite activations out."""
 
     def extract(self) -> tuple[Codes, Sums]:
-        """Codes of every counted token, and reconstruction sums per task."""
+        """Codes of every counted token, and reconstruction sums per task.
+
+        Raises ModelError for NaN or infinite activations, unless they are allowed and leave every task some
+        tokens; then `Codes.left_out` has them.
+        """
         made = self._batches(np.arange(len(self.windows.ids)))
         module = Extraction(self.model, self.hookpoint, self.sae, self.windows, made, self.source)
         found = self._run(module, "extract")
         rows = CodeRows(*(found[name] for name in CodeRows._fields))
+        bad = found.pop("bad")
         sums = {name: value for name, value in found.items() if name not in CodeRows._fields}
-        return self._assemble(rows), sums
+        codes = self._assemble(rows, bad)
+        if len(codes.left_out) and not (self.allow_nonfinite and sums["tokens"].all()):
+            where = located(
+                codes.left_out, self.windows.doc_W, codes.task_D, codes.tasks, self.hookpoint.label
+            )
+            raise ModelError(
+                f"{where}; the model overflows in this precision (try runtime.dtype=float32) or its weights "
+                "are damaged; metrics.allow_nonfinite=true leaves such tokens out if every task keeps some"
+            )
+        return codes, sums
 
-    def splice(self, lm_tokens: int, mean_D: npt.NDArray[np.float64]) -> Sums:
-        """Losses of about `lm_tokens` counted tokens, documents taken from every task in turn."""
-        made = self._batches(splice_windows(self.windows, lm_tokens))
+    def splice(
+        self, lm_tokens: int, mean_D: npt.NDArray[np.float64], without: npt.NDArray[np.int64] | None = None
+    ) -> Sums:
+        """Losses of about `lm_tokens` counted tokens, documents taken from every task in turn.
+
+        Windows `without` are not run: a NaN at one token spoils the losses of the later ones.
+        """
+        chosen = splice_windows(self.windows, lm_tokens, without)
+        if not len(chosen):
+            raise ModelError(
+                f"NaN or infinite activations at {self.hookpoint.label} in every window: no losses can be "
+                "measured; set metrics.lm_tokens=0"
+            )
+        made = self._batches(chosen)
         module = Splice(self.model, self.hookpoint, self.sae, self.windows, made, torch.from_numpy(mean_D))
         return self._run(module, "splice")
 
@@ -75,7 +103,7 @@ class Engine:
             made = batches(self.windows, order, size)
         return made
 
-    def _run(self, module: BatchModule, name: str) -> dict[str, Any]:
+    def _run(self, module: BatchModule, name: str) -> dict[str, npt.NDArray[Any]]:
         several = self.runtime.devices * self.runtime.num_nodes > 1
         accelerator = {"cuda": "gpu"}.get(self.hardware.device, self.hardware.device)
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -97,10 +125,10 @@ class Engine:
             )
             trainer.test(module, verbose=False)
             # A spawned process cannot hand back objects; rank 0 leaves them in a file.
-            found: dict[str, Any] = torch.load(results, weights_only=False)
-        return found
+            found: dict[str, torch.Tensor] = torch.load(results, weights_only=True)
+        return {name: values.numpy() for name, values in found.items()}
 
-    def _assemble(self, rows: CodeRows) -> Codes:
+    def _assemble(self, rows: CodeRows, bad: npt.NDArray[np.int64]) -> Codes:
         windows = self.windows
         window_N = np.repeat(np.arange(len(windows.ids)), [mask.sum() for mask in windows.counted])
         return assemble(
@@ -111,6 +139,7 @@ class Engine:
             task_D=windows.task_D,
             tasks=windows.tasks,
             num_latents=self.sae.num_latents,
+            bad_rows=bad,
         )
 
 
@@ -124,21 +153,26 @@ class _Collect(Callback):
         """Write the module's results."""
         if isinstance(pl_module, Extraction):
             found = {**pl_module.reconstruction.compute(), **pl_module.codes.compute()._asdict()}
+            found["bad"] = pl_module.bad.compute()
         else:
             assert isinstance(pl_module, Splice)
             found = dict(pl_module.losses.compute())
         if trainer.is_global_zero:
-            torch.save(found, self.path)
+            torch.save({name: torch.from_numpy(values) for name, values in found.items()}, self.path)
 
 
-def splice_windows(windows: Windows, lm_tokens: int) -> npt.NDArray[np.int64]:
+def splice_windows(
+    windows: Windows, lm_tokens: int, without: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
     """Windows for the loss measurement: tasks take turns, each in file order, until the budget is filled.
 
-    Every task gets at least one window.
+    Every task gets at least one window, where it has one that is not in `without`.
     """
     share = lm_tokens / len(windows.tasks)
     task_W = windows.task_D[windows.doc_W]
     size_W = np.array([mask.sum() for mask in windows.counted])
+    if without is not None:
+        size_W[without] = 0
     chosen: list[npt.NDArray[np.int64]] = []
     for task in range(len(windows.tasks)):
         mine = np.flatnonzero((task_W == task) & (size_W > 0))

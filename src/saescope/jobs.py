@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from saescope.config import AppConfig
-from saescope.errors import BusyError, ConfigError, SaescopeError
+from saescope.errors import BusyError, ConfigError, SaescopeError, line
 from saescope.files import read_json
 from saescope.text.probes import open_probes
 from saescope.tracking.identity import digest, find_finished, identity, link_result, remember
@@ -91,7 +91,7 @@ def failed(error: Exception, context: Context) -> Outcome:
         expected = True
         message = f"{error.strerror}: {error.filename}; mend that and start the same command again"
     else:
-        first_line = (str(error).splitlines() or [""])[0][:300]
+        first_line = line((str(error).splitlines() or [""])[0][:300])
         message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"
     if os.environ.get("SAESCOPE_DEBUG"):
         traceback.print_exception(error)

@@ -8,10 +8,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from saescope.accumulators import CodeLists, ReconstructionSums
+from saescope.accumulators import CodeLists, ReconstructionSums, RowList
 from saescope.activations import ActivationSource
 from saescope.capture import Capture
-from saescope.errors import ModelError
+from saescope.errors import SaeError
 from saescope.hookpoints import Hookpoint
 from saescope.losses import LossSums, token_losses
 from saescope.sae.base import Sae
@@ -61,25 +61,32 @@ class Extraction(BatchModule):
         self.source = source
         self.reconstruction = ReconstructionSums(len(windows.tasks), sae.d_in)
         self.codes = CodeLists()
+        self.bad = RowList()
+        """Rows of tokens whose activations are NaN or infinite; they are in neither of the others."""
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch."""
         x_ND = self.source.read(batch.window_B.cpu().numpy()).to(self.device).float()
-        if not torch.isfinite(x_ND).all():
-            raise ModelError(
-                f"NaN or infinite activations at {self.capture.hookpoint.label}; the model overflows in this "
-                "precision (try runtime.dtype=float32) or its weights are damaged"
-            )
-        target_ND = x_ND
-        if self.sae.transcodes:
-            x_ND, target_ND = x_ND.chunk(2, dim=-1)
-        codes = self.sae.encode(x_ND)
         size_B = batch.counted_BT.sum(1)
         task_N = torch.repeat_interleave(self.task_W[batch.window_B], size_B)
         # final row of a token = first row of its window + counted tokens before it
         row_BT = self.row_W[batch.window_B][:, None] + batch.counted_BT.cumsum(1) - 1
-        self.reconstruction.update(target_ND, self.sae.reconstruct(x_ND, codes), codes.sizes_N, task_N)
-        self.codes.update(row_BT[batch.counted_BT], codes)
+        row_N = row_BT[batch.counted_BT]
+        good_N = torch.isfinite(x_ND).all(dim=1)
+        self.bad.update(row_N[~good_N])
+        x_ND, row_N, task_N = x_ND[good_N], row_N[good_N], task_N[good_N]
+        target_ND = x_ND
+        if self.sae.transcodes:
+            x_ND, target_ND = x_ND.chunk(2, dim=-1)
+        codes = self.sae.encode(x_ND)
+        xhat_ND = self.sae.reconstruct(x_ND, codes)
+        if not (torch.isfinite(codes.acts).all() and torch.isfinite(xhat_ND).all()):
+            raise SaeError(
+                f"the SAE gives NaN or infinite values for finite activations at "
+                f"{self.capture.hookpoint.label}; its weights are too large for this precision or damaged"
+            )
+        self.reconstruction.update(target_ND, xhat_ND, codes.sizes_N, task_N)
+        self.codes.update(row_N, codes)
 
 
 class Splice(BatchModule):

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from saescope.config import ModelConfig
-from saescope.errors import ModelError
+from saescope.errors import ModelError, choices
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def location(cfg: ModelConfig) -> str:
 def load_skeleton(cfg: ModelConfig) -> Any:
     """The model's modules without weights (meta device): enough to resolve a hookpoint in a moment."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_config(cfg), trust_remote_code=cfg.trust_remote_code)
+        return _build(cfg)
 
 
 def load_tokenizer(cfg: ModelConfig) -> Any:
@@ -65,7 +65,7 @@ def load_tokenizer(cfg: ModelConfig) -> Any:
         return AutoTokenizer.from_pretrained(
             where, revision=cfg.revision or "main", trust_remote_code=cfg.trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a broken tokenizer.json raises nearly anything
         raise ModelError(f"cannot load the tokenizer of '{where}': {_first_line(error)}") from error
 
 
@@ -77,19 +77,11 @@ def load_model(cfg: ModelConfig, dtype: torch.dtype, seed: int) -> LanguageModel
     tokenizer = load_tokenizer(cfg)
     where = location(cfg)
     if cfg.random_init:
-        config = _config(cfg)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(config, trust_remote_code=cfg.trust_remote_code).to(
-                dtype
-            )
+            model = _build(cfg).to(dtype)
     else:
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                where, revision=cfg.revision or "main", dtype=dtype, trust_remote_code=cfg.trust_remote_code
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(f"cannot load the weights of '{where}': {_first_line(error)}") from error
+        model = _pretrained(cfg, where, dtype)
     model.eval()
     model.requires_grad_(False)
     loaded = LanguageModel(model, tokenizer, cfg.name if cfg.name == "embedded" else where)
@@ -103,13 +95,44 @@ def load_model(cfg: ModelConfig, dtype: torch.dtype, seed: int) -> LanguageModel
     return loaded
 
 
+def _pretrained(cfg: ModelConfig, where: str, dtype: torch.dtype) -> Any:
+    """The model with its weights; transformers fills weights that are missing with random numbers."""
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            where,
+            revision=cfg.revision or "main",
+            dtype=dtype,
+            trust_remote_code=cfg.trust_remote_code,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a damaged file raises nearly anything
+        raise ModelError(f"cannot load the weights of '{where}': {_first_line(error)}") from error
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"the weights of '{where}' lack {choices(missing, 4)}; download or save the model again"
+        )
+    return model
+
+
+def _build(cfg: ModelConfig) -> Any:
+    """The model as its config says, without weights from a file."""
+    config = _config(cfg)
+    try:
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=cfg.trust_remote_code)
+    except Exception as error:  # sizes that do not go together, and architectures that are no causal LM
+        raise ModelError(
+            f"the config of '{location(cfg)}' gives no causal language model: {_first_line(error)}"
+        ) from error
+
+
 def _config(cfg: ModelConfig) -> Any:
     where = location(cfg)
     try:
         return AutoConfig.from_pretrained(
             where, revision=cfg.revision or "main", trust_remote_code=cfg.trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # values of a wrong type raise nearly anything
         raise ModelError(
             f"cannot load model '{where}': {_first_line(error)} "
             "Give a Hub id (model=pythia-70m), or a folder: model=local model.name=FOLDER"

@@ -16,8 +16,16 @@ from saescope.examples import choose_latents, top_contexts
 from saescope.extract import Engine
 from saescope.features import FeatureResults, analyse
 from saescope.hookpoints import Hookpoint, check_layer, resolve
+from saescope.nonfinite import located
 from saescope.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
-from saescope.quality import Metrics, loss_metrics, null_notes, reconstruction_metrics, task_metrics
+from saescope.quality import (
+    Metrics,
+    loss_metrics,
+    null_notes,
+    reconstruction_metrics,
+    task_metrics,
+    without_nonfinite,
+)
 from saescope.report.page import write_report
 from saescope.results import Results, write_results
 from saescope.sae.base import Sae
@@ -128,7 +136,10 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     live = LiveWindows(Capture(lm.model, hookpoint), windows, machine.batch_tokens, machine.device, width)
     alone = cfg.runtime.devices * cfg.runtime.num_nodes == 1
     with store.opened(live, hookpoint, windows, fill=alone, missing="model, probes") as source:
-        engine = Engine(lm.model, hookpoint, coder, windows, machine, cfg.runtime, source, tracker.logger())
+        engine = Engine(
+            lm.model, hookpoint, coder, windows, machine, cfg.runtime, source, tracker.logger(),
+            cfg.metrics.allow_nonfinite,
+        )  # fmt: skip
         codes, sums = engine.extract()
     extract_s = time.perf_counter() - extracting
     log.info(
@@ -140,7 +151,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     losses = None
     if cfg.metrics.lm_tokens:
         mean_D = sums["x"].sum(0) / sums["tokens"].sum()
-        losses = engine.splice(cfg.metrics.lm_tokens, mean_D)
+        losses = engine.splice(cfg.metrics.lm_tokens, mean_D, codes.left_out)
         log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     found = analyse(codes, cfg.metrics, cfg.seed)
@@ -156,10 +167,16 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         "cost/tokens_per_s": codes.num_tokens / extract_s,
         "cost/peak_mem_mb": peak_mem_mb(machine.device),
     }
+    metrics, unsound = without_nonfinite(metrics)
+    warnings = warnings_of(coder, cfg, windows, metrics)
+    if len(codes.left_out):
+        where = located(codes.left_out, windows.doc_W, windows.task_D, windows.tasks, hookpoint.label)
+        warnings.append(f"{where}: left out.")
+        log.warning("%s", warnings[-1])
     results = Results(
         metrics,
-        null_notes(metrics, found.notes),
-        warnings_of(coder, cfg, windows, metrics),
+        null_notes(metrics, found.notes | unsound),
+        warnings,
         found,
         contexts,
         provenance,

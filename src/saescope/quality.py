@@ -1,5 +1,7 @@
 """Sums of the extraction and splice passes → `sae/*`, `lm/*` and `task/*` metrics. Free of torch."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -65,6 +67,17 @@ def task_metrics(
             f"task/{task}/ce_delta": delta,
         }
     return out
+
+
+def without_nonfinite(metrics: Metrics) -> tuple[Metrics, dict[str, str]]:
+    """NaN and infinite values as None, and the reason for each."""
+    bad = [key for key, value in metrics.items() if value is not None and not math.isfinite(value)]
+    notes = {}
+    for key in bad:
+        lm = key.startswith("lm/") or key.endswith(("/ce", "/ce_delta"))
+        what = "the model's own logits or those with the hookpoint replaced" if lm else "what it is made of"
+        notes[key] = f"not a finite number: {what} overflow or are NaN"
+    return {**metrics, **dict.fromkeys(bad)}, notes
 
 
 def null_notes(metrics: Metrics, known: dict[str, str]) -> dict[str, str]:

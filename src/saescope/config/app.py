@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from saescope.config.check import is_seed
 from saescope.config.corpus import CorpusConfig
 from saescope.config.hookpoint import HookpointConfig
 from saescope.config.metrics import MetricsConfig
@@ -32,6 +33,9 @@ class AppConfig:
 
     force: bool = False
     """Measure again although a finished result of this very config exists."""
+
+    def __post_init__(self) -> None:
+        is_seed("seed", self.seed)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, nested as on the command line."""

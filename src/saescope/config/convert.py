@@ -1,6 +1,8 @@
 """Plain nested dictionaries → frozen dataclasses, with one-line errors that name the key."""
 
 import dataclasses
+import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -9,6 +11,13 @@ from typing import Any, TypeVar, cast
 from saescope.errors import ConfigError, choices, nearest
 
 T = TypeVar("T")
+
+LARGEST = 2**53
+"""Whole numbers up to here pass through floats and JSON unchanged."""
+LONGEST = 4096
+"""Bytes of a text, as of a path on Linux …"""
+LONGEST_NAME = 255
+"""… and of one name in it."""
 
 
 def from_mapping(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
@@ -57,11 +66,34 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"'{key}' must be a list, such as [a,b], not {value!r}")
         return tuple(_value(typing.get_args(hint)[0], item, key) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
+    if hint in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"'{key}' must be a finite number, not {value}")
+        if (isinstance(value, int) or hint is int) and abs(value) > LARGEST:
+            raise ConfigError(f"'{key}' is out of range: it must lie between -2^53 and 2^53")
+        if hint is float or value == int(value):
+            return hint(value)
+    if hint is str and isinstance(value, str):
+        return _text(value, key)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
         raise ConfigError(f"'{key}' must be {names[hint]}, not {value!r}")
+    return value
+
+
+def _text(value: str, key: str) -> str:
+    """Text that can be written to a file and asked for as a path."""
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise ConfigError(f"'{key}' is no UTF-8 text: {value!a}; rename what it names") from None
+    if "\0" in value:
+        raise ConfigError(f"'{key}' must not hold a NUL character: {value!r}")
+    if size > LONGEST or any(len(part.encode()) > LONGEST_NAME for part in value.split("/")):
+        raise ConfigError(
+            f"'{key}' is too long: at most {LONGEST} bytes, and {LONGEST_NAME} between slashes: {value[:80]}…"
+        )
+    path = not key.startswith("tracking.")
+    if path and value.startswith("~") and os.path.expanduser(value).startswith("~"):
+        raise ConfigError(f"'{key}' names a home folder that does not exist: {value}; write the whole path")
     return value

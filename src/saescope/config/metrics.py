@@ -59,6 +59,9 @@ class MetricsConfig:
     lm_tokens: int = 10_000
     """Counted tokens, spread evenly over tasks, for losses with the SAE spliced in; 0 leaves lm/* out."""
 
+    allow_nonfinite: bool = False
+    """Leave tokens out whose activations are NaN or infinite, with a warning; false: they end the run."""
+
     example_latents: int = 8
     """Latents shown per task."""
 
@@ -83,4 +86,6 @@ class MetricsConfig:
             at_least(f"metrics.{key}", getattr(self, key), 0)
         between("metrics.si_fdr", self.si_fdr, 1e-6, 0.5)
         between("metrics.edge_fdr", self.edge_fdr, 1e-12, 0.05)
+        for key in ("chunk_tokens", "block_tokens"):
+            between(f"metrics.{key}", getattr(self, key), 1, 2**20)
         between("metrics.resolution", self.resolution, 1e-3, 1e3)

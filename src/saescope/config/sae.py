@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from saescope.config.check import at_least, one_of
+from saescope.config.check import at_least, is_seed, one_of
 from saescope.errors import ConfigError
 
 SOURCES = ("hub", "saelens", "train", "neurons", "random")
@@ -93,6 +93,8 @@ class SaeConfig:
         at_least("sae.k", self.k, 1)
         at_least("sae.expansion_factor", self.expansion_factor, 1)
         at_least("sae.num_latents", self.num_latents, 1)
+        is_seed("sae.init_seed", self.init_seed)
+        is_seed("sae.data_seed", self.data_seed)
         if self.source == "saelens":
             self._check_saelens()
         elif self.release or self.id:

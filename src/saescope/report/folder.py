@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from saescope.errors import ReportError
 from saescope.report.numbers import finite
+from saescope.tracking.status import status_of, unreadable
 
 Table = Mapping[str, NDArray[Any]]
 
@@ -84,6 +85,8 @@ def read_run(path: Path) -> RunFolder:
         missing.append(name)
         return None
 
+    if why := unreadable(status_of(path)):
+        raise ReportError(f"{path}: {why}")
     metrics = {
         key: value if finite(value) is not None else None for key, value in mapping("metrics.json").items()
     }

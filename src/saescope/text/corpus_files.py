@@ -7,7 +7,7 @@ from typing import Any
 
 from saescope.errors import choices, nearest
 from saescope.text.corpus_error import CorpusError
-from saescope.text.text_files import FORM, json_lines, paragraphs
+from saescope.text.text_files import FORM, json_lines, paragraphs, whole_text
 
 ENDINGS = (".txt", ".jsonl", ".parquet")
 HASHED_BYTES = 256 * 2**20
@@ -84,7 +84,7 @@ def _jsonl(path: Path, text_key: str) -> Iterator[str]:
                 f"{path} line {number} has no text under '{text_key}'; {_keys(record, text_key)}"
             )
         if text.strip():
-            yield text
+            yield whole_text(text, f"{path} line {number}", CorpusError)
 
 
 def _parquet(path: Path, text_key: str) -> Iterator[str]:

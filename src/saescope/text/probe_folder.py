@@ -7,7 +7,7 @@ from pathlib import Path
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
 from saescope.text.probes import Document, Part, Probes, Task, task_name
-from saescope.text.text_files import FORM, json_lines, paragraphs
+from saescope.text.text_files import FORM, json_lines, paragraphs, whole_text
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "probes"
 
@@ -76,4 +76,4 @@ def _jsonl(path: Path) -> Iterator[str]:
     for number, record in json_lines(path, ProbeError):
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):
             raise ProbeError(f'{path} line {number} has no "text"; {FORM}')
-        yield record["text"]
+        yield whole_text(record["text"], f"{path} line {number}", ProbeError)

@@ -17,7 +17,7 @@ from saescope.errors import ProbeError, choices, nearest
 from saescope.text.hub_dataset import HubDataset
 from saescope.text.probe_dataset import ProbeDataset, text_of
 from saescope.text.probes import Document, Part, Probes, Task, task_name
-from saescope.text.text_files import lines
+from saescope.text.text_files import lines, whole_text
 
 Fields = dict[str, tuple[type, bool]]
 """Field → its type, and whether it must be there."""
@@ -94,7 +94,7 @@ def _entries(path: Path, group_by: str) -> Iterator[Entry]:
         where = f"{path} line {number}"
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProbeError(f"{where} is no JSON ({error}); each line is one task record") from error
         _check(record, RECORD, where)
         source = record["source"]
@@ -115,6 +115,8 @@ def _entries(path: Path, group_by: str) -> Iterator[Entry]:
         texts = tuple([source["text"]] if kind == "prompt" else source.get("prompts", []))
         if kind != "dataset" and not (texts and all(isinstance(t, str) and t.strip() for t in texts)):
             raise ProbeError(f"{where} source: every prompt must be text, and not empty")
+        for text in (label, *texts):
+            whole_text(text, where, ProbeError)
         dataset = _dataset(source, path, where) if kind == "dataset" else None
         yield Entry(where, task, texts, dataset, record.get("max_tokens"), record.get("repeat") or 1)
 

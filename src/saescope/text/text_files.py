@@ -11,15 +11,18 @@ FORM = 'each line must be an object such as {"text": "..."}'
 
 
 def lines(path: Path, error: type[SaescopeError]) -> Iterator[tuple[int, str]]:
-    """Numbered lines, from 1. Raises `error` for a line that is not UTF-8."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, start=1):
-            try:
-                yield number, raw.decode("utf-8")
-            except UnicodeDecodeError as cause:
-                raise error(
-                    f"{path} line {number} is not UTF-8 ({cause.reason}); save the file as UTF-8"
-                ) from cause
+    """Numbered lines, from 1, without a byte-order mark.
+
+    Raises `error` for a line that is not UTF-8, and for a file that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as cause:
+        raise error(f"{path} line {number} is not UTF-8 ({cause.reason}); save the file as UTF-8") from cause
+    except OSError as cause:
+        raise error(f"{path} cannot be read: {cause.strerror or cause}") from cause
 
 
 def paragraphs(path: Path, error: type[SaescopeError]) -> Iterator[str]:
@@ -35,6 +38,15 @@ def paragraphs(path: Path, error: type[SaescopeError]) -> Iterator[str]:
         yield "".join(block).rstrip("\r\n")
 
 
+def whole_text(text: str, where: str, error: type[SaescopeError]) -> str:
+    r"""`text`. Raises `error` for half a surrogate pair, which JSON can spell (`\ud800`) and UTF-8 cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as cause:
+        raise error(f"{where}: {text[cause.start]!a} is half a character; mend the text") from cause
+    return text
+
+
 def json_lines(path: Path, error: type[SaescopeError]) -> Iterator[tuple[int, Any]]:
     """Numbered JSON values, blank lines skipped. Raises `error` for a line that is no JSON."""
     for number, line in lines(path, error):
@@ -42,5 +54,5 @@ def json_lines(path: Path, error: type[SaescopeError]) -> Iterator[tuple[int, An
             continue
         try:
             yield number, json.loads(line)
-        except ValueError as cause:
+        except (ValueError, RecursionError) as cause:
             raise error(f"{path} line {number} is no JSON ({cause}); {FORM}") from cause

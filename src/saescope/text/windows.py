@@ -112,9 +112,9 @@ def tokenize_probes(cfg: ProbesConfig, tokenizer: Any) -> Windows:
             for document in () if full else documents:
                 encoded = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
                 tokens: Ids = np.array(encoded, dtype=np.int32)
-                windows = list(_windows(tokens, cfg.ctx_len, bos)) * document.repeat
+                windows = list(_windows(tokens, cfg.ctx_len, bos))
                 masks = [_counted(window, special, cfg.exclude_first) for _, window in windows]
-                size = int(sum(mask.sum() for mask in masks))
+                size = int(sum(mask.sum() for mask in masks)) * document.repeat
                 if size == 0:
                     continue
                 full = total + size > cfg.max_tokens_per_task
@@ -123,7 +123,7 @@ def tokenize_probes(cfg: ProbesConfig, tokenizer: Any) -> Windows:
                     break
                 taken += size
                 total += size
-                for (start, window), mask in zip(windows, masks, strict=True):
+                for (start, window), mask in [*zip(windows, masks, strict=True)] * document.repeat:
                     ids.append(window)
                     counted.append(mask)
                     docs.append(len(task_of_doc))

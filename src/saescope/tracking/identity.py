@@ -10,7 +10,7 @@ from pathlib import Path
 from saescope import __version__
 from saescope.config import AppConfig
 from saescope.files import read_json, write_json
-from saescope.tracking.status import status_of
+from saescope.tracking.status import status_of, unreadable
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,13 @@ def run_name(cfg: AppConfig, model: str, hookpoint: str, num_latents: int, d_in:
 def find_finished(run_id: str) -> Path | None:
     """Folder of a finished result with this identity, if it is still there and whole."""
     known = read_json(INDEX / f"{run_id}.json")
-    if not known:
+    if not isinstance(known, dict) or not isinstance(known.get("run_dir"), str):
         return None
     folder = Path(known["run_dir"])
     status = status_of(folder)
+    if status and (why := unreadable(status)):
+        log.warning("%s is not used again: %s", folder, why)
+        return None
     done = (
         status.get("state") == "ok"
         and status.get("identity") == run_id

@@ -10,11 +10,26 @@ from typing import Any
 from saescope.files import read_json, write_json
 
 SCHEMA = 1
+"""Of all result files of a run folder; goes up when a reader of the last version would read them wrong."""
 
 
 def write_status(run_dir: Path, state: str, **more: Any) -> None:
     """Write the state with the schema version and details such as `error`, `notes`, `warnings`."""
     write_json(run_dir / "status.json", {"schema": SCHEMA, "state": state, **more})
+
+
+def unreadable(status: dict[str, Any]) -> str | None:
+    """Why a run folder with this status must not be read by this version; None where it can be.
+
+    Folders without a schema, such as ones that hold a `metrics.json` alone, are read as version 1.
+    """
+    schema = status.get("schema", SCHEMA)
+    if isinstance(schema, int) and not isinstance(schema, bool) and 1 <= schema <= SCHEMA:
+        return None
+    return (
+        f"status.json has schema {schema!r}, this saescope reads 1 to {SCHEMA}; "
+        "read it with the saescope that wrote it or a newer one, or measure again"
+    )
 
 
 def status_of(run_dir: Path) -> dict[str, Any]:

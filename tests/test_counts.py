@@ -112,8 +112,8 @@ def test_a_sweep_runs_the_language_model_once(monkeypatch, tmp_path, capsys):
     job = [
         "saescope", "sae=train", "sae.expansion_factor=2", "sae.k=4", "sae.tokens=8192",
         "corpus.holdout_tokens=2048", "probes.max_tokens_per_task=1000",
-        "metrics=quick", "metrics.permutations=10", "metrics.bootstraps=10",
-        "metrics.lm_tokens=0", "metrics.rewirings=2", "tracking=disabled", "runtime.device=cpu",
+        "metrics=quick", "metrics.permutations=20", "metrics.bootstraps=20",
+        "metrics.lm_tokens=0", "metrics.rewirings=20", "tracking=disabled", "runtime.device=cpu",
         f"runtime.cache={tmp_path}/cache",
     ]  # fmt: skip
     sums = []

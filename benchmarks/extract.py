@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from setting import CTX, PYTHIA, TINY, K, Setting, Shape
-from side_by_side import in_turn, machine, print_ratios, ratios, versions, write
+from side_by_side import CLOCKS, in_turn, machine, print_ratios, ratios, versions, write
 
 from saescope.config import RuntimeConfig
 from saescope.hardware import choose
@@ -45,7 +45,7 @@ def compare(name: str, shape: Shape, args: argparse.Namespace, default: torch.dt
     half = Setting(shape, dtype=torch.bfloat16, tokens=args.bf16_tokens, **size)
     sides |= {"saescope_bf16": half.saescope, "floor_bf16": half.floor}
     tokens |= {"saescope_bf16": half.tokens, "floor_bf16": half.tokens}
-    seconds = in_turn(sides, args.rounds, f"{name}: ")
+    seconds = in_turn(sides, args.rounds, f"{name}: ", args.clock)
     per_token = {side: [s / tokens[side] for s in values] for side, values in seconds.items()}
     chosen = "saescope_bf16" if default is torch.bfloat16 else "saescope"
     found = ratios(
@@ -73,6 +73,7 @@ def main() -> None:
         "--tokens", type=int, default=16_384, help="a round at 70m; 160m: half, 410m: quarter"
     )
     parser.add_argument("--bf16-tokens", type=int, default=1024, help="the same for bfloat16, often emulated")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: CPU time, for busy machines")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
     parser.add_argument("--out", type=Path, help="folder of extract.json; default benchmarks/results")
     args = parser.parse_args()
@@ -97,6 +98,7 @@ def main() -> None:
     found["sizes"] = {
         "shapes": {n: {**vars(PYTHIA[n]), "hookpoint": f"layers.{PYTHIA[n].layer}"} for n in args.shapes},
         "expansion": EXPANSION, "k": K, "ctx_len": CTX, "batch_tokens": 4096, "rounds": args.rounds,
+        "clock": args.clock,
     }  # fmt: skip
     found |= {"machine": environment, "versions": versions("sae-lens", "transformer-lens")}
     write("extract", found, args.out)

@@ -106,7 +106,7 @@ def dense_edges(x: np.ndarray, min_joint: int, fdr: float) -> set[tuple[int, int
     return {(i, j) for i, j in good if joint[i, j] >= min_joint and joint[i, j] * n > count[i] * count[j]}
 
 
-@pytest.mark.parametrize("block", [None, 1, 7])
+@pytest.mark.parametrize("block", [None, 1, 3, 7])
 def test_edges_agree_with_the_definition(block: int | None) -> None:
     data = planted(60, 6, 6000, boost=2.5, seed=3)
     x = np.asarray(data.active_NF.todense())

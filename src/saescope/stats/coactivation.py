@@ -166,7 +166,7 @@ def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, bloc
 
     parts: list[list[tuple[IntArray, ...]]] = []
     # only later latents are needed; cutting the matrix costs a pass over it, so cut seldom
-    step = max(block, num_nodes // 8)
+    step = block * max(1, num_nodes // 8 // block)
     for tail_start in range(0, num_nodes, step):
         tail = active[:, tail_start:] if tail_start else active
         starts = range(tail_start, min(tail_start + step, num_nodes), block)

@@ -123,7 +123,7 @@ class Bench:
                 yield rows
 
         cfg = SAETrainerConfig(
-            total_training_samples=len(x), train_batch_size_samples=BATCH_TOKENS, device="cpu",
+            total_training_samples=len(x), train_batch_size_samples=BATCH_TOKENS, device="cpu", lr_end=3e-5,
             logger=LoggingConfig(log_to_wandb=False),
         )  # fmt: skip
         sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=D, d_sae=expansion * D, k=K, device="cpu"))

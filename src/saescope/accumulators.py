@@ -60,7 +60,8 @@ class ReconstructionSums(Metric):
 
 def _dot(a_ND: Tensor, b_ND: Tensor) -> Tensor:
     """Row by row, [N]; one pass, no product of the size of its arguments."""
-    return torch.linalg.vecdot(a_ND, b_ND)
+    dot_N: Tensor = torch.linalg.vecdot(a_ND, b_ND)
+    return dot_N
 
 
 class CodeRows(NamedTuple):

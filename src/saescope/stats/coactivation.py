@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -69,7 +70,7 @@ def both_edges(
 ) -> tuple[Edges, Edges]:
     """``validated_edges`` without and with ``task_N``, the joint counts formed once."""
     active = binary(active_NS)
-    nulls = [_Independent(active), _WithinTasks(active, task_N, num_tasks)]
+    nulls: list[_Null] = [_Independent(active), _WithinTasks(active, task_N, num_tasks)]
     plain, within = _edges(active, nulls, min_joint, fdr, None)
     return plain, within
 
@@ -101,6 +102,8 @@ def binary(active: Csr) -> Csr:
     return result
 
 
+_Found: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]
+"""Source, target, joint, PMI and p of some pairs."""
 _Null: TypeAlias = Callable[[IntArray, IntArray, IntArray, float], tuple[IntArray, FloatArray, FloatArray]]
 """(source, target, joint, ceiling) -> pairs above expectation, their expected joint counts and p-values.
 p above the ceiling need not be exact."""
@@ -149,7 +152,7 @@ def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, bloc
     by_latent = sparse.csr_matrix(active.T)
     block = max(16, BLOCK_ENTRIES // num_nodes // num_threads()) if block is None else max(1, block)
 
-    def validated(start: int, tail: Csr, tail_start: int) -> list[tuple[IntArray, ...]]:
+    def validated(start: int, tail: Csr, tail_start: int) -> list[_Found]:
         source, target, joint = _joint_counts(by_latent[start : start + block], tail, min_joint)
         source, target = source + start, target + tail_start
         later = source < target
@@ -164,18 +167,19 @@ def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, bloc
             found.append((source[chosen], target[chosen], joint[chosen], pmi, p[small]))
         return found
 
-    parts: list[list[tuple[IntArray, ...]]] = []
+    parts: list[list[_Found]] = []
     # only later latents are needed; cutting the matrix costs a pass over it, so cut seldom
     step = block * max(1, num_nodes // 8 // block)
     for tail_start in range(0, num_nodes, step):
         tail = active[:, tail_start:] if tail_start else active
         starts = range(tail_start, min(tail_start + step, num_nodes), block)
-        parts += in_threads(lambda start, tail=tail, at=tail_start: validated(start, tail, at), starts)
+        parts += in_threads(partial(validated, tail=tail, tail_start=tail_start), starts)
     return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
 
 
-def _significant(parts: list[tuple[IntArray, ...]], num_nodes: int, fdr: float) -> Edges:
-    source, target, joint, pmi, p = (np.concatenate([part[i] for part in parts]) for i in range(5))
+def _significant(parts: list[_Found], num_nodes: int, fdr: float) -> Edges:
+    source, target, joint = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    pmi, p = (np.concatenate([part[i] for part in parts]) for i in (3, 4))
     kept = np.flatnonzero(benjamini_hochberg(p, num_nodes * (num_nodes - 1) // 2) <= fdr)
     kept = kept[np.lexsort((target[kept], source[kept]))]
     return Edges(source[kept], target[kept], joint[kept], pmi[kept], p[kept])

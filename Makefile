@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-slow test-faults test-input check embedded synthetic bench-train parity clean
+.PHONY: help demo test test-slow test-faults test-input check embedded synthetic bench bench-train bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,18 @@ embedded: $(VENV)/.installed  ## train the embedded model, its SAEs and probes a
 
 synthetic: $(VENV)/.installed  ## noise and planted structure: the tables of docs/definitions.md
 	$(BIN)/python benchmarks/synthetic.py
+
+# .[dev] has sae_lens and TransformerLens, the other side of extract.py
+bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: under 20 minutes)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/stats.py
+	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/table.py
+
+bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU
+	$(BIN)/python benchmarks/gpu.py
 
 bench-train: $(VENV)/.installed  ## training beside sparsify's Trainer (2 cores: about 15 minutes)
 	$(BIN)/python benchmarks/train.py

@@ -9,6 +9,8 @@ of the embedded corpus. Sides:
     saescope    no cache: the language model runs up to the hookpoint for every batch
     sweep       saescope at expansion 8, 16, 32 from a cold activation cache, beside three runs of `sparsify`
     floor       the language model up to the hookpoint and the encoder product, nothing else
+    saelens     sae_lens' SAETrainer with its TopK SAE, on activations in memory, beside `memory`
+    memory      saescope on the same activations in memory
 Writes benchmarks/results/train.json.
 """
 
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ from saescope.config.model import ModelConfig
 from saescope.hookpoints import resolve
 from saescope.models import load_tokenizer, quiet_transformers
 from saescope.sae.coder import CoderSae, SparseCoder
-from saescope.sae.training import Recipe, SaeTraining, fit, new_coder
+from saescope.sae.training import MemoryBatches, Recipe, SaeTraining, fit, new_coder
 from saescope.text.token_rows import token_rows
 from saescope.train import RowBatches, heldout_fvu
 
@@ -94,6 +96,40 @@ class Bench:
             )
         return marks, coder
 
+    def memory(self, expansion: int, x: torch.Tensor) -> list[float]:
+        """End times of all steps on activations in memory."""
+        recipe, marks = Recipe(k=K), []
+        module = SaeTraining(new_coder(D, expansion * D, recipe), recipe, total_steps=self.steps)
+        with tempfile.TemporaryDirectory() as folder:
+            fit(
+                module,
+                MemoryBatches(x, BATCH_TOKENS),
+                checkpoint_path=Path(folder) / "checkpoint.pt",
+                on_step=lambda _: marks.append(time.perf_counter()),
+            )
+        return marks
+
+    def saelens(self, expansion: int, x: torch.Tensor) -> list[float]:
+        """Start times of all steps, and the end."""
+        from sae_lens import LoggingConfig, TopKTrainingSAE, TopKTrainingSAEConfig
+        from sae_lens.config import SAETrainerConfig
+        from sae_lens.training.sae_trainer import SAETrainer
+
+        marks: list[float] = []
+
+        def batches() -> Iterator[torch.Tensor]:
+            for rows in x.split(BATCH_TOKENS):
+                marks.append(time.perf_counter())
+                yield rows
+
+        cfg = SAETrainerConfig(
+            total_training_samples=len(x), train_batch_size_samples=BATCH_TOKENS, device="cpu", lr_end=3e-5,
+            logger=LoggingConfig(log_to_wandb=False),
+        )  # fmt: skip
+        sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=D, d_sae=expansion * D, k=K, device="cpu"))
+        SAETrainer(cfg, sae, batches()).fit()
+        return [*marks, time.perf_counter()]
+
     def live(self) -> LiveActivations:
         return LiveActivations(self.capture, self.rows, self.batch, "cpu", D)
 
@@ -143,6 +179,9 @@ def compare(rounds: int, steps: int) -> dict[str, Any]:
                     seconds[f"floor_{x}"].append(min(bench.floor(expansion) for _ in range(2)))
                     marks, _ = bench.sparsify(expansion, bench.model.gpt_neox)
                     seconds[f"headless_{x}"].append(per_step(marks))
+                    few = bench.live().read(np.arange(3 * bench.batch)).clone()
+                    seconds[f"saelens_{x}"].append(per_step(bench.saelens(expansion, few)))
+                    seconds[f"memory_{x}"].append(per_step(bench.memory(expansion, few)))
                 print(f"round {number + 1} of {rounds}, expansion {expansion} done", flush=True)
         for side, value in whole.items():
             seconds[f"sweep_{side}"].append(value)
@@ -150,6 +189,7 @@ def compare(rounds: int, steps: int) -> dict[str, Any]:
     for x in ("x8", "x32"):
         pairs[f"vs_sparsify_{x}"] = (f"sparsify_{x}", f"saescope_{x}")
         pairs[f"vs_headless_{x}"] = (f"headless_{x}", f"saescope_{x}")
+        pairs[f"vs_saelens_{x}"] = (f"saelens_{x}", f"memory_{x}")
         pairs[f"floor_{x}"] = (f"floor_{x}", f"saescope_{x}")
     ratios = {name: [a / b for a, b in zip(seconds[one], seconds[two], strict=True)]
               for name, (one, two) in pairs.items()}  # fmt: skip
@@ -199,7 +239,7 @@ def main() -> int:
         return 0
     found = compare(args.rounds, args.steps)
     found["peak_mb_x32"] = {side: peak_mb(side) for side in ("sparsify", "headless", "saescope")}
-    packages = ("saescope", "torch", "transformers", "eai-sparsify", "lightning", "numpy")
+    packages = ("saescope", "torch", "transformers", "eai-sparsify", "sae-lens", "lightning", "numpy")
     found |= {
         "sizes": {**SHAPE, "hookpoint": f"layers.{LAYER}", "k": K, "ctx_len": CTX,
                   "batch_tokens": BATCH_TOKENS, "steps": args.steps, "rounds": args.rounds},

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
@@ -28,25 +28,30 @@ class ReconstructionSums(Metric):
         for name in self.SCALARS:
             self.add_state(name, torch.zeros(num_tasks, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("x", torch.zeros(num_tasks, d_in, dtype=torch.float64), dist_reduce_fx="sum")
+        self.x: Tensor
 
     def update(self, x_ND: Tensor, xhat_ND: Tensor, sizes_N: Tensor, task_N: Tensor) -> None:
         """Add N tokens: activations, reconstructions, active latents and task of each."""
         x, xhat = x_ND.double(), xhat_ND.double()
-        x_norm, xhat_norm, dot = x.norm(dim=1), xhat.norm(dim=1), (x * xhat).sum(1)
+        x2, xhat2, dot = _dot(x, x), _dot(xhat, xhat), _dot(x, xhat)
+        error = x - xhat
+        x_norm, xhat_norm = x2.sqrt(), xhat2.sqrt()
         tiny = torch.finfo(torch.float64).tiny
         values = {
             "tokens": torch.ones_like(dot),
-            "x2": x_norm**2,
-            "err2": (x - xhat).pow(2).sum(1),
+            "x2": x2,
+            "err2": _dot(error, error),
             "cosine": dot / (x_norm * xhat_norm).clamp_min(tiny),
             "norm_ratio": xhat_norm / x_norm.clamp_min(tiny),
             "dot": dot,
-            "xhat2": xhat_norm**2,
+            "xhat2": xhat2,
             "l0": sizes_N.double(),
         }
         # never in place: spawned CPU processes get the module's tensors as shared memory
-        for name, value in {**values, "x": x}.items():
+        for name, value in values.items():
             setattr(self, name, getattr(self, name).index_add(0, task_N, value))
+        member_KN = nn.functional.one_hot(task_N, self.num_tasks).T.double()
+        self.x = self.x + member_KN @ x
 
     def compute(self) -> dict[str, npt.NDArray[np.float64]]:
         """Sums per task: scalars [K], `x` [K, d_in]."""
@@ -70,6 +75,12 @@ class RowList(Metric):
     def compute(self) -> npt.NDArray[np.int64]:
         """All rows of all processes."""
         return dim_zero_cat(self.rows).cpu().numpy()
+
+
+def _dot(a_ND: Tensor, b_ND: Tensor) -> Tensor:
+    """Row by row, [N]; one pass, no product of the size of its arguments."""
+    dot_N: Tensor = torch.linalg.vecdot(a_ND, b_ND)
+    return dot_N
 
 
 class CodeRows(NamedTuple):

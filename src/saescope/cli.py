@@ -121,8 +121,8 @@ def report() -> int:
         return 130
     for sentence in summary.sentences:
         print(f"• {sentence}")
-    for line in summary.failed:
-        print(f"failed: {line}")
+    for lost in summary.failed:
+        print(f"failed: {lost}")
     print(f"report:  {summary.paths[-1]}")
     return 0
 

@@ -133,15 +133,16 @@ def assemble(
         window_N, position_N, doc_N = window_N[keep_N], position_N[keep_N], doc_N[keep_N]
     n = len(doc_N)
     assert len(rows) == n, f"{len(rows)} tokens captured, {n} expected"
-    size_N = np.zeros(n, dtype=np.int64)
-    size_N[rows] = sizes
-    indptr = np.concatenate([[0], np.cumsum(size_N)])
-    token = np.repeat(rows, sizes)
-    order = np.lexsort((latents, token))
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    came = sp.csr_matrix((np.abs(acts), latents.astype(np.int32), starts), shape=(n, num_latents))
+    came.sort_indices()
+    order = np.empty(n, dtype=np.int64)
+    order[rows] = np.arange(n)
+    final = came[order]
     return Codes(
-        indptr,
-        latents[order].astype(np.int32),
-        np.abs(acts[order]),
+        final.indptr.astype(np.int64),
+        final.indices.astype(np.int32, copy=False),
+        final.data,
         window_N.astype(np.int32),
         position_N.astype(np.int32),
         doc_N.astype(np.int32),

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
+from saescope.sae.selection import SPAN, Spans, select
 from saescope.sae.training.decoder_norm import remove_parallel, to_unit_norm
 from saescope.sae.training.objective import loss_terms
-from saescope.sae.training.selection import SPAN, Spans, select
 
 D, F, N = 16, 256, 50
 

@@ -4,7 +4,7 @@ from scipy import sparse, stats
 
 from saescope.stats import block_permutation, collapse, curveball, null_edge_count, validated_edges
 from saescope.stats.coactivation import binary
-from saescope.stats.count_tails import hypergeometric_tail, stratified_tail
+from saescope.stats.count_tails import NEAR_SD, NEAR_TAIL, hypergeometric_tail, stratified_tail
 from saescope.stats.edge_nulls import run_subset
 from saescope.stats.synthetic import noise, planted
 
@@ -26,6 +26,42 @@ def test_tail_edges() -> None:
     np.testing.assert_allclose(hypergeometric_tail(c, a, b, 10), exact, atol=1e-12)
     far = hypergeometric_tail(np.array([50]), np.array([50]), np.array([50]), 20_000)
     assert 0 < far[0] < 1e-100
+
+
+def test_counts_near_the_mean_are_above_the_ceiling() -> None:
+    """What ``NEAR_SD`` leaves out is certain: everything within it has a tail above ``NEAR_TAIL``."""
+    least = 1.0
+    for n in (8, 30, 100, 1000, 100_000):
+        sizes = np.unique(
+            np.concatenate([np.geomspace(1, n - 1, 40), n - np.geomspace(1, n - 1, 40)]).astype(int)
+        )
+        a, b = (x.ravel() for x in np.meshgrid(sizes, sizes))
+        mean = a * b / n
+        variance = mean * (1 - a / n) * (n - b) / (n - 1)
+        for c in (np.floor(mean + NEAR_SD * np.sqrt(variance)), np.ceil(mean)):
+            here = (c > mean) & (c <= mean + NEAR_SD * np.sqrt(variance)) & (c <= np.minimum(a, b))
+            least = min(least, stats.hypergeom.sf(c[here] - 1, n, a[here], b[here]).min(initial=1.0))
+            matched = stratified_tail(c[here], mean[here], variance[here])
+            poisson = stratified_tail(c[here], mean[here], mean[here])
+            least = min(least, matched.min(initial=1.0), poisson.min(initial=1.0))
+            cut = hypergeometric_tail(c[here], a[here], b[here], n, ceiling=0.01)
+            assert (cut == 1).all()
+    assert NEAR_TAIL < least < 0.03
+    n, p = np.arange(1, 400)[:, None], np.linspace(0.01, 0.99, 99)
+    c = np.minimum(np.floor(n * p + NEAR_SD * np.sqrt(n * p * (1 - p))), n)
+    assert stats.binom.sf(c - 1, n, p).min() > NEAR_TAIL
+
+
+def test_ceiling_changes_no_tail_below_it() -> None:
+    rng = np.random.default_rng(0)
+    expected = rng.uniform(0.1, 300, 20_000)
+    variance = expected * rng.uniform(0.3, 1.0, expected.size)
+    c = np.ceil(expected + rng.uniform(0, 8, expected.size) * np.sqrt(variance)).astype(np.int64)
+    full, cut = stratified_tail(c, expected, variance), stratified_tail(c, expected, variance, ceiling=0.01)
+    small = full <= 0.01
+    assert small.sum() > 5000
+    np.testing.assert_array_equal(cut[small], full[small])
+    assert (cut[~small] > 0.01).all()
 
 
 def test_stratified_tail_of_one_stratum_is_close_to_exact() -> None:
@@ -70,7 +106,7 @@ def dense_edges(x: np.ndarray, min_joint: int, fdr: float) -> set[tuple[int, int
     return {(i, j) for i, j in good if joint[i, j] >= min_joint and joint[i, j] * n > count[i] * count[j]}
 
 
-@pytest.mark.parametrize("block", [None, 1, 7])
+@pytest.mark.parametrize("block", [None, 1, 3, 7])
 def test_edges_agree_with_the_definition(block: int | None) -> None:
     data = planted(60, 6, 6000, boost=2.5, seed=3)
     x = np.asarray(data.active_NF.todense())

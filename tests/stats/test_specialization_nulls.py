@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -5,6 +7,7 @@ from scipy import sparse
 from saescope.stats import (
     benjamini_hochberg,
     bootstrap_mean_si,
+    document_product,
     permutation_null,
     specialization,
     summarise_specialization,
@@ -36,6 +39,30 @@ def test_document_product_is_exact(density: float) -> None:
     np.testing.assert_array_equal(DocumentProduct(counts)(weights), counts.T.toarray() @ weights)
     huge = counts * 10_000_000
     np.testing.assert_array_equal(DocumentProduct(huge)(weights), huge.T.toarray() @ weights)
+
+
+@pytest.mark.parametrize("largest", [5, 99, 40_000])  # three, two and one task a product
+@pytest.mark.parametrize("tasks", [2, 3, 6, 7])
+def test_counts_by_task_are_exact(largest: int, tasks: int) -> None:
+    rng = np.random.default_rng(tasks)
+    counts = sparse.csr_matrix(rng.integers(1, largest, (40, 30)) * (rng.random((40, 30)) < 0.4))
+    label = rng.integers(tasks, size=(40, 5)).astype(np.uint8)
+    dense = counts.toarray()
+    wanted = np.stack([[dense[label[:, p] == t].sum(0) for p in range(5)] for t in range(tasks - 1)], 0)
+    np.testing.assert_array_equal(DocumentProduct(counts).by_task(label, tasks), wanted.transpose(2, 0, 1))
+
+
+def test_latent_blocks_cover_every_latent_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    counts = sparse.csr_matrix(rng.integers(1, 9, (40, 300)) * (rng.random((40, 300)) < rng.random(300)))
+    monkeypatch.setattr(document_product, "DENSE_ENTRIES", 40 * 64)
+    blocks = list(document_product.latent_blocks(counts))
+    assert [latents.size for latents, _ in blocks] == [64, 64, 64, 64, 44]
+    assert sorted(np.concatenate([latents for latents, _ in blocks])) == list(range(300))
+    for latents, columns in blocks:
+        np.testing.assert_array_equal(columns.toarray(), counts[:, latents].toarray())
+    sizes = [np.diff(columns.tocsc().indptr) for _, columns in blocks]
+    assert all(one.min() >= other.max() for one, other in itertools.pairwise(sizes))
 
 
 @pytest.mark.parametrize("docs_per_task", [20, 100])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from saescope.sae.base import Sae, SparseCodes, compress, weighted_rows
+from saescope.sae.selection import select
 
 if not torch.cuda.is_available():
     # sparsify chooses its Triton decoder at import, also for CPU tensors.
@@ -16,7 +17,6 @@ if not torch.cuda.is_available():
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints which decoder it chose
     from sparsify import SparseCoder, SparseCoderConfig
-    from sparsify.fused_encoder import fused_encoder
     from sparsify.utils import decoder_impl
 
 __all__ = ["CoderSae", "SparseCoder", "SparseCoderConfig", "decoder_impl", "untrained"]
@@ -43,8 +43,8 @@ class CoderSae(Sae):
         weight, bias = self.coder.encoder.weight, self.coder.encoder.bias
         x_ND = x_ND.float()
         centred = (x_ND if self.transcodes else x_ND - self.coder.b_dec).to(weight.dtype)
-        out = fused_encoder(centred, weight, bias, self.coder.cfg.k, self.coder.cfg.activation)
-        return compress(out.top_acts, out.top_indices)
+        chosen = select(centred, weight, bias, k=self.coder.cfg.k, activation=self.coder.cfg.activation).main
+        return compress(chosen.acts_NK, chosen.latents_NK)
 
     def decode(self, codes: SparseCodes) -> Tensor:
         """Σ act · W_dec + b_dec."""

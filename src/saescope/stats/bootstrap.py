@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from .arrays import AnyIntArray, Csr
-from .document_product import DocumentProduct, chunk_of
+from .arrays import AnyIntArray, Csr, FloatArray
+from .document_product import DocumentProduct, chunk_of, latent_blocks
 from .specialization import check_tasks, specialization, task_counts
+from .threads import in_threads, num_threads
 
 
 def bootstrap_mean_si(
@@ -38,25 +39,43 @@ def bootstrap_mean_si(
 
     rng = np.random.default_rng(seed)
     docs_of = [np.flatnonzero((task_D == task) & (tokens_D > 0)) for task in range(num_tasks)]
-    # weights reach a handful; 64 copies of one document is beyond any draw of a thousand resamples
-    products = [DocumentProduct(doc_counts_DF[docs], largest_weight=64.0) for docs in docs_of]
     num_latents = counts_FK.shape[0]
-    means = np.empty(resamples)
+    # drawn a chunk of resamples at a time, task after task; a document is drawn at most a handful of times
+    weights_BD = np.zeros((resamples, task_D.size), dtype=np.int16)
+    tokens_BK = np.empty((resamples, num_tasks))
     chunk = chunk_of(num_latents, num_tasks, resamples)
     for start in range(0, resamples, chunk):
-        draws = min(chunk, resamples - start)
-        counts_FKB = np.empty((num_latents, num_tasks, draws))
-        tokens_BK = np.empty((draws, num_tasks))
+        draws = slice(start, min(start + chunk, resamples))
         for task, docs in enumerate(docs_of):
-            weights_BD = rng.multinomial(docs.size, np.full(docs.size, 1.0 / docs.size), size=draws)
-            counts_FKB[:, task] = products[task](weights_BD.T)
-            tokens_BK[:, task] = weights_BD @ tokens_D[docs]
-        si_BF = specialization(counts_FKB.transpose(2, 0, 1), tokens_BK)
-        # a latent that lost all its documents in one draw drops out of that draw only
-        alive = np.isfinite(si_BF)
-        means[start : start + draws] = np.where(alive, si_BF, 0.0).sum(axis=1) / np.maximum(
-            1, alive.sum(axis=1)
-        )
+            drawn_BD = rng.multinomial(
+                docs.size, np.full(docs.size, 1.0 / docs.size), size=draws.stop - start
+            )
+            weights_BD[draws, docs] = drawn_BD
+            tokens_BK[draws, task] = drawn_BD @ tokens_D[docs]
+
+    sum_B, alive_B = np.zeros(resamples), np.zeros(resamples, dtype=np.int64)
+    for latents, columns in latent_blocks(doc_counts_DF):
+        # 64 copies of one document is beyond any draw of a thousand resamples
+        products = [DocumentProduct(columns[docs], largest_weight=64.0) for docs in docs_of]
+        chunk = chunk_of(latents.size, num_tasks, resamples)
+
+        def index(
+            draws: slice, products: list[DocumentProduct] = products, size: int = latents.size
+        ) -> FloatArray:
+            counts_FKB = np.empty((size, num_tasks, draws.stop - draws.start))
+            for task, docs in enumerate(docs_of):
+                counts_FKB[:, task] = products[task](weights_BD[draws, docs].T)
+            return specialization(counts_FKB.transpose(2, 0, 1), tokens_BK[draws])
+
+        for start in range(0, resamples, chunk * num_threads()):
+            stop = min(start + chunk * num_threads(), resamples)
+            pieces = [slice(at, min(at + chunk, stop)) for at in range(start, stop, chunk)]
+            for draws, si_BF in zip(pieces, in_threads(index, pieces), strict=True):
+                # a latent that lost all its documents in one draw drops out of that draw only
+                alive = np.isfinite(si_BF)
+                sum_B[draws] += np.where(alive, si_BF, 0.0).sum(axis=1)
+                alive_B[draws] += alive.sum(axis=1)
+    means = sum_B / np.maximum(1, alive_B)
     tail = (1.0 - level) / 2.0
     low, high = estimate + np.quantile(means - means.mean(), [tail, 1.0 - tail])
     return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))

@@ -1,7 +1,9 @@
 """Pairs of latents that fire together more often than independence allows: the edges of the graph."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -10,6 +12,7 @@ from .arrays import AnyIntArray, Csr, FloatArray, IntArray
 from .count_tails import hypergeometric_tail, stratified_tail
 from .multiple_testing import benjamini_hochberg
 from .specialization import check_tasks
+from .threads import in_threads, num_threads
 
 BLOCK_ENTRIES = 12_000_000
 """Entries of the joint count matrix held at once, were it dense (about 150 MB)."""
@@ -58,39 +61,18 @@ def validated_edges(
     if not 0.0 < fdr < 1.0:
         raise ValueError("fdr must lie between 0 and 1")
     active = binary(active_NS)
-    num_units, num_nodes = active.shape
-    if num_nodes < 2:
-        return _no_edges()
-    if task_N is None:
-        count_S = np.asarray(active.sum(axis=0)).ravel().astype(np.int64)
-    else:
-        num_tasks = int(np.max(task_N, initial=0)) + 1 if num_tasks is None else num_tasks
-        task_N = check_tasks(task_N, num_units, num_tasks)
-        count_SK, tokens_K = _counts_by_task(active, task_N, num_tasks)
+    null: _Null = _Independent(active) if task_N is None else _WithinTasks(active, task_N, num_tasks)
+    return _edges(active, [null], min_joint, fdr, block)[0]
 
-    parts: list[tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]] = []
-    for source, target, joint in _joint_counts(active, min_joint, block):
-        if task_N is None:
-            a, b = count_S[source], count_S[target]
-            expected = a * b.astype(np.float64) / num_units
-            above = joint > expected
-            # no pair with p > fdr can pass Benjamini-Hochberg, so its tail need not be finished
-            p = hypergeometric_tail(joint[above], a[above], b[above], num_units, ceiling=fdr)
-        else:
-            expected, variance = _stratified_moments(count_SK, tokens_K, source, target)
-            above = joint > expected
-            p = stratified_tail(joint[above], expected[above], variance[above])
-        small = p <= fdr
-        chosen = np.flatnonzero(above)[small]
-        pmi = np.log(joint[chosen] / expected[chosen])
-        parts.append((source[chosen], target[chosen], joint[chosen], pmi, p[small]))
-    if not parts:
-        return _no_edges()
-    source, target, joint = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    pmi, p = (np.concatenate([part[i] for part in parts]) for i in (3, 4))
-    kept = np.flatnonzero(benjamini_hochberg(p, num_nodes * (num_nodes - 1) // 2) <= fdr)
-    kept = kept[np.lexsort((target[kept], source[kept]))]
-    return Edges(source[kept], target[kept], joint[kept], pmi[kept], p[kept])
+
+def both_edges(
+    active_NS: Csr, task_N: AnyIntArray, num_tasks: int, *, min_joint: int = 5, fdr: float = 0.01
+) -> tuple[Edges, Edges]:
+    """``validated_edges`` without and with ``task_N``, the joint counts formed once."""
+    active = binary(active_NS)
+    nulls: list[_Null] = [_Independent(active), _WithinTasks(active, task_N, num_tasks)]
+    plain, within = _edges(active, nulls, min_joint, fdr, None)
+    return plain, within
 
 
 def collapse(active_NS: Csr, unit_N: AnyIntArray) -> Csr:
@@ -120,22 +102,95 @@ def binary(active: Csr) -> Csr:
     return result
 
 
-def _joint_counts(
-    active: Csr, min_joint: int, block: int | None
-) -> Iterator[tuple[IntArray, IntArray, IntArray]]:
-    """(source, target, joint) with source < target and joint >= min_joint, block by block."""
+_Found: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]
+"""Source, target, joint, PMI and p of some pairs."""
+_Null: TypeAlias = Callable[[IntArray, IntArray, IntArray, float], tuple[IntArray, FloatArray, FloatArray]]
+"""(source, target, joint, ceiling) -> pairs above expectation, their expected joint counts and p-values.
+p above the ceiling need not be exact."""
+
+
+class _Independent:
+    """Expected ab/N, exact hypergeometric tail."""
+
+    def __init__(self, active: Csr) -> None:
+        self.num_units = active.shape[0]
+        self.count_S = np.asarray(active.sum(axis=0)).ravel().astype(np.int64)
+
+    def __call__(
+        self, source: IntArray, target: IntArray, joint: IntArray, ceiling: float
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
+        a, b = self.count_S[source], self.count_S[target]
+        expected = a * b.astype(np.float64) / self.num_units
+        above = np.flatnonzero(joint > expected)
+        p = hypergeometric_tail(joint[above], a[above], b[above], self.num_units, ceiling=ceiling)
+        return above, expected[above], p
+
+
+class _WithinTasks:
+    """Expected count and variance summed over tasks."""
+
+    def __init__(self, active: Csr, task_N: AnyIntArray, num_tasks: int | None) -> None:
+        num_tasks = int(np.max(task_N, initial=0)) + 1 if num_tasks is None else num_tasks
+        self.count_SK, self.tokens_K = _counts_by_task(
+            active, check_tasks(task_N, active.shape[0], num_tasks), num_tasks
+        )
+
+    def __call__(
+        self, source: IntArray, target: IntArray, joint: IntArray, ceiling: float
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
+        expected, variance = _stratified_moments(self.count_SK, self.tokens_K, source, target)
+        above = np.flatnonzero(joint > expected)
+        p = stratified_tail(joint[above], expected[above], variance[above], ceiling=ceiling)
+        return above, expected[above], p
+
+
+def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, block: int | None) -> list[Edges]:
+    """Edges beyond each null, from one pass over the joint counts."""
     num_nodes = active.shape[1]
-    block = max(16, BLOCK_ENTRIES // num_nodes) if block is None else max(1, block)
+    if num_nodes < 2:
+        return [_no_edges() for _ in nulls]
     by_latent = sparse.csr_matrix(active.T)
-    tail, tail_start = active, 0
-    for start in range(0, num_nodes, block):
-        # only later latents are needed; cutting the matrix costs a pass over it, so cut seldom
-        if start - tail_start >= num_nodes // 8:
-            tail, tail_start = active[:, start:], start
-        counts = (by_latent[start : start + block] @ tail).tocoo()
-        source, target = counts.row + start, counts.col + tail_start
-        keep = (counts.data >= min_joint) & (source < target)
-        yield source[keep].astype(np.int64), target[keep].astype(np.int64), counts.data[keep].astype(np.int64)
+    block = max(16, BLOCK_ENTRIES // num_nodes // num_threads()) if block is None else max(1, block)
+
+    def validated(start: int, tail: Csr, tail_start: int) -> list[_Found]:
+        source, target, joint = _joint_counts(by_latent[start : start + block], tail, min_joint)
+        source, target = source + start, target + tail_start
+        later = source < target
+        source, target, joint = source[later], target[later], joint[later]
+        found = []
+        for null in nulls:
+            # no pair with p > fdr can pass Benjamini-Hochberg
+            above, expected, p = null(source, target, joint, fdr)
+            small = p <= fdr
+            chosen = above[small]
+            pmi = np.log(joint[chosen] / expected[small])
+            found.append((source[chosen], target[chosen], joint[chosen], pmi, p[small]))
+        return found
+
+    parts: list[list[_Found]] = []
+    # only later latents are needed; cutting the matrix costs a pass over it, so cut seldom
+    step = block * max(1, num_nodes // 8 // block)
+    for tail_start in range(0, num_nodes, step):
+        tail = active[:, tail_start:] if tail_start else active
+        starts = range(tail_start, min(tail_start + step, num_nodes), block)
+        parts += in_threads(partial(validated, tail=tail, tail_start=tail_start), starts)
+    return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
+
+
+def _significant(parts: list[_Found], num_nodes: int, fdr: float) -> Edges:
+    source, target, joint = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    pmi, p = (np.concatenate([part[i] for part in parts]) for i in (3, 4))
+    kept = np.flatnonzero(benjamini_hochberg(p, num_nodes * (num_nodes - 1) // 2) <= fdr)
+    kept = kept[np.lexsort((target[kept], source[kept]))]
+    return Edges(source[kept], target[kept], joint[kept], pmi[kept], p[kept])
+
+
+def _joint_counts(some: Csr, tail: Csr, min_joint: int) -> tuple[IntArray, IntArray, IntArray]:
+    """(row, column, joint) of the product with joint >= min_joint."""
+    counts = some @ tail
+    keep = np.flatnonzero(counts.data >= min_joint)
+    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[keep]
+    return row, counts.indices[keep].astype(np.int64), counts.data[keep].astype(np.int64)
 
 
 def _counts_by_task(active: Csr, task_N: IntArray, num_tasks: int) -> tuple[FloatArray, FloatArray]:

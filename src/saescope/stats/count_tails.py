@@ -10,6 +10,11 @@ PRECISION = 1e-13
 NEAR_LIMIT = 0.75
 """Share of the matched binomial's trials from which the Poisson bound is used instead."""
 
+NEAR_SD, NEAR_TAIL = 2.0, 0.015
+"""A count at most this many standard deviations above its mean has a larger tail than this, for sums of
+independent Bernoullis and for a Poisson: the least is e^-4 = 0.018, where none of many rare failures happens.
+Nearly all pairs lie there; their tails are not computed where they cannot matter."""
+
 
 def hypergeometric_tail(
     c: IntArray, a: IntArray, b: IntArray, num_units: int, *, ceiling: float = 1.0
@@ -26,6 +31,11 @@ def hypergeometric_tail(
     tail = np.where(c <= lowest, 1.0, 0.0)
     inside = (c > lowest) & (c <= highest)
     upper = inside & (c * float(num_units) >= a.astype(np.float64) * b)
+    if ceiling <= NEAR_TAIL:
+        expected = a.astype(np.float64) * b / max(1, num_units)
+        variance = expected * (1.0 - a / max(1, num_units)) * (num_units - b) / max(1, num_units - 1)
+        near = upper & (c <= expected + NEAR_SD * np.sqrt(variance))
+        tail[near], upper = 1.0, upper & ~near
     if upper.any():
         tail[upper] = _series(c[upper], a[upper], b[upper], num_units, ceiling)
     lower = np.flatnonzero(inside & ~upper)
@@ -76,7 +86,9 @@ def _log_choose(n: IntArray, k: IntArray) -> FloatArray:
     return value
 
 
-def stratified_tail(c: IntArray, expected: FloatArray, variance: FloatArray) -> FloatArray:
+def stratified_tail(
+    c: IntArray, expected: FloatArray, variance: FloatArray, *, ceiling: float = 1.0
+) -> FloatArray:
     """P(X >= c) for a sum of independent hypergeometrics of the given mean and variance.
 
     Each hypergeometric is a sum of independent Bernoullis (Vatutin & Mikhailov 1982), so the sum is
@@ -84,7 +96,13 @@ def stratified_tail(c: IntArray, expected: FloatArray, variance: FloatArray) -> 
     Strata of very different rates have a heavier far tail than that: p then comes out up to 2-3 times too
     small near 1e-7, correct near 1e-3. Where c comes near n' the binomial has no room left: there, and where
     V reaches E, the Poisson(E) tail is taken, never below the truth for c > E + 1 (Hoeffding 1956).
+    A pair whose tail is certain to exceed ``ceiling`` is returned as 1.
     """
+    if ceiling <= NEAR_TAIL:
+        far = c > expected + NEAR_SD * np.sqrt(np.maximum(variance, 0.0))
+        result = np.ones(c.shape)
+        result[far] = stratified_tail(c[far], expected[far], variance[far])
+        return result
     with np.errstate(divide="ignore", invalid="ignore"):
         chance = np.clip((expected - variance) / expected, 0.0, 1.0)
         trials = expected / chance

@@ -1,10 +1,12 @@
 """Counts of latents under many weightings of the documents: the inner product of the SI nulls."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from .arrays import Csr
+from .arrays import AnyIntArray, Csr, IntArray
 
 DENSE_FROM = 0.02
 """Share of non-zeros above which a dense product (BLAS) beats a sparse one."""
@@ -20,7 +22,8 @@ class DocumentProduct:
     def __init__(self, doc_counts_DF: Csr, largest_weight: float = 1.0) -> None:
         self.num_docs, self.num_latents = doc_counts_DF.shape
         totals = np.asarray(doc_counts_DF.sum(axis=0)).ravel()
-        exact32 = not totals.size or float(totals.max()) * largest_weight < EXACT
+        self.largest_total = float(totals.max(initial=0))
+        exact32 = self.largest_total * largest_weight < EXACT
         self.dtype: npt.DTypeLike = np.float32 if exact32 else np.float64
         counts_FD = sparse.csr_matrix(doc_counts_DF.T, dtype=self.dtype)
         size = max(1, self.num_docs * self.num_latents)
@@ -33,6 +36,41 @@ class DocumentProduct:
         """[F, M] in float32 (float64 where float32 would round)."""
         result: npt.NDArray[np.floating] = self._counts @ weights_DM.astype(self.dtype, copy=False)
         return result
+
+    def by_task(self, label_DP: AnyIntArray, num_tasks: int) -> npt.NDArray[np.floating]:
+        """Counts in the documents of every task but the last, under each of P labellings; [F, K - 1, P].
+
+        Float32 holds integers below 2^24 exactly, so for latents with fewer than 2^12 (2^8) firings one
+        product carries the counts of two (three) tasks as its digits to that base.
+        """
+        digits = next((d for d in (3, 2) if self.largest_total < 2 ** (24 // d)), 1)
+        base = 2 ** (24 // digits)
+        column_K, digit_K = np.divmod(np.arange(num_tasks - 1), digits)
+        num_columns = int(column_K[-1]) + 1
+        weight_CK = np.zeros((num_columns, num_tasks), dtype=self.dtype)
+        weight_CK[column_K, np.arange(num_tasks - 1)] = np.power(float(base), digit_K)
+        draws = label_DP.shape[1]
+        weights = weight_CK[:, label_DP].transpose(1, 0, 2).reshape(self.num_docs, -1)
+        packed = self(weights).reshape(self.num_latents, num_columns, draws)
+        counts = np.empty((self.num_latents, num_tasks - 1, draws), dtype=packed.dtype)
+        for column in range(num_columns):
+            rest = packed[:, column]
+            for task in np.flatnonzero(column_K == column)[::-1]:
+                power = float(base) ** int(digit_K[task])
+                np.floor(rest / power, out=counts[:, task])
+                rest = rest - counts[:, task] * power
+        return counts
+
+
+def latent_blocks(doc_counts_DF: Csr) -> Iterator[tuple[IntArray, Csr]]:
+    """(latents, their columns), latents of similar frequency together, small enough to be densified."""
+    num_docs, num_latents = doc_counts_DF.shape
+    by_latent = sparse.csc_matrix(doc_counts_DF)
+    order = np.argsort(-np.diff(by_latent.indptr), kind="stable").astype(np.int64)
+    size = max(1, DENSE_ENTRIES // max(1, num_docs))
+    for start in range(0, num_latents, size):
+        latents = order[start : start + size]
+        yield latents, sparse.csr_matrix(by_latent[:, latents])
 
 
 def chunk_of(num_latents: int, num_tasks: int, draws: int) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
 from .arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from .coactivation import Edges, collapse, validated_edges
+from .coactivation import Edges, both_edges, collapse
 from .edge_nulls import null_edge_count
 from .modularity import leiden, modularity
 from .naive import MAX_LATENTS, naive_modularity
@@ -85,8 +85,7 @@ def summarise_modularity(
     active, unit_task = active_NF[:, nodes], task_N
     if unit_N is not None:
         active, unit_task = collapse(active, unit_N), _task_of_units(unit_N, task_N)
-    edges = validated_edges(active, min_joint=min_joint, fdr=fdr)
-    within = validated_edges(active, min_joint=min_joint, fdr=fdr, task_N=unit_task, num_tasks=num_tasks)
+    edges, within = both_edges(active, unit_task, num_tasks, min_joint=min_joint, fdr=fdr)
     degree_S = np.bincount(np.concatenate([edges.source, edges.target]), minlength=nodes.size)
     metrics["q/n_edges"] = float(len(edges))
     metrics["q/coverage"] = float((degree_S > 0).mean()) if nodes.size else 0.0

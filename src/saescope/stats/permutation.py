@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .arrays import AnyIntArray, Csr, FloatArray, IntArray
-from .document_product import DocumentProduct, chunk_of
+from .document_product import DocumentProduct, chunk_of, latent_blocks
 from .specialization import check_tasks, specialization, task_counts
+from .threads import in_threads, num_threads
 
 TIE = 1e-12
 """A null draw this little below the observed value counts as reaching it (rounding)."""
@@ -58,26 +59,33 @@ def permutation_null(
     observed_F = specialization(counts_FK, tokens_K)
     total_F = counts_FK.sum(axis=1)
 
-    product = DocumentProduct(doc_counts_DF)
     rng = np.random.default_rng(seed)
+    label_PD = np.empty((permutations, task_D.size), dtype=np.min_scalar_type(num_tasks))
+    for draw in range(permutations):
+        label_PD[draw] = rng.permuted(task_D)
+    tokens_PK = np.stack([(label_PD == task) @ tokens_D for task in range(num_tasks)], axis=1)
+
     num_latents = counts_FK.shape[0]
     sum_F = np.zeros(num_latents)
     reached_F = np.zeros(num_latents, dtype=np.int64)
     draw_counts = np.zeros(edges.size - 1, dtype=np.int64)
-    chunk = chunk_of(num_latents, num_tasks, permutations)
-    for start in range(0, permutations, chunk):
-        draws = min(chunk, permutations - start)
-        label_PD = rng.permuted(np.tile(task_D, (draws, 1)), axis=1)
-        member_DKP = label_PD.T[:, None, :] == np.arange(num_tasks)[None, :, None]
-        tokens_KP = np.einsum("d,dkp->kp", tokens_D.astype(np.float64), member_DKP)
-        # the last task is what the others leave, so it needs no product of its own
-        most = product(member_DKP[:, :-1].reshape(len(task_D), -1)).reshape(num_latents, num_tasks - 1, draws)
-        counts_FKP = np.empty((num_latents, num_tasks, draws))
-        counts_FKP[:, :-1] = most
-        counts_FKP[:, -1] = total_F[:, None] - counts_FKP[:, :-1].sum(axis=1)
-        si_PF = specialization(counts_FKP.transpose(2, 0, 1), tokens_KP.T)
-        sum_F += si_PF.sum(axis=0)
-        reached_F += (si_PF >= observed_F - TIE).sum(axis=0)
-        draw_counts += np.histogram(si_PF[np.isfinite(si_PF)], bins=edges)[0]
+    for latents, columns in latent_blocks(doc_counts_DF):
+        product, total, observed = DocumentProduct(columns), total_F[latents], observed_F[latents]
+        chunk = chunk_of(latents.size, num_tasks, permutations)
+
+        def index(draws: slice, product: DocumentProduct = product, total: IntArray = total) -> FloatArray:
+            counts_FKP = np.empty((total.size, num_tasks, draws.stop - draws.start))
+            # the last task is what the others leave, so it needs no product of its own
+            counts_FKP[:, :-1] = product.by_task(label_PD[draws].T, num_tasks)
+            counts_FKP[:, -1] = total[:, None] - counts_FKP[:, :-1].sum(axis=1)
+            return specialization(counts_FKP.transpose(2, 0, 1), tokens_PK[draws])
+
+        for start in range(0, permutations, chunk * num_threads()):
+            stop = min(start + chunk * num_threads(), permutations)
+            pieces = [slice(at, min(at + chunk, stop)) for at in range(start, stop, chunk)]
+            for si_PF in in_threads(index, pieces):
+                sum_F[latents] += si_PF.sum(axis=0)
+                reached_F[latents] += (si_PF >= observed - TIE).sum(axis=0)
+                draw_counts += np.histogram(si_PF[np.isfinite(si_PF)], bins=edges)[0]
     p_F = np.where(total_F > 0, (1.0 + reached_F) / (permutations + 1.0), np.nan)
     return PermutationNull(sum_F / permutations, p_F, draw_counts, edges)

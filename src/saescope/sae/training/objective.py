@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from saescope.sae.coder import SparseCoder
+from saescope.sae.selection import Chosen, select
 from saescope.sae.training.gradients import Slots, decode_at, encode_at
-from saescope.sae.training.selection import Chosen, select
 
 
 class Terms(NamedTuple):

@@ -1,0 +1,183 @@
+"""SI and Q with their nulls over tokens and latents: seconds, peak memory, growth, share of a job.
+
+    python benchmarks/stats.py [--full] [--tokens 100000 1000000] [--latents 8192 32768]
+
+SI with 1,000 permutations and 1,000 bootstraps, Q with 20 rewirings and both edge nulls, on codes with Zipf
+rates of which half prefer a task (zipf.py), k 32; every cell in a process of its own. Beside it the dense
+definition that notebooks use (all activations and all pairs as dense matrices; no null) on the smallest
+cell, and what it would hold on the others.
+`--full` adds the cells with 0.3M and 1M tokens at 131,072 latents.
+Writes benchmarks/results/statistics.json. (Not named statistics.py: that is a module of Python's own.)
+"""
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from side_by_side import CLOCKS, alone, high_water_mb, machine, versions, write
+from zipf import TASKS, zipf_codes
+
+from saescope.stats import naive_specialization, summarise_modularity, summarise_specialization, supported
+
+GIB = 2**30
+SHORT = (20_000, 8192)
+"""The cell on which the dense definition is timed; at 100,000 tokens it takes minutes."""
+CELLS = [(100_000, 8192), (300_000, 8192), (1_000_000, 8192), (100_000, 32_768), (300_000, 32_768),
+         (1_000_000, 32_768), (100_000, 131_072)]  # fmt: skip
+FULL = [(300_000, 131_072), (1_000_000, 131_072)]
+JOB = (1_000_000, 32_768)
+TARGETS = {"share": 0.10, "peak_gib": 4.0}
+
+
+def ours(tokens: int, latents: int, draws: int, now: Callable[[], float]) -> dict[str, Any]:
+    """One cell. Peak memory holds the codes too."""
+    codes = zipf_codes(tokens, latents)
+    counts, tokens_D, task_D = codes.documents
+    live = supported(np.asarray(counts.sum(0)).ravel(), np.bincount(counts.indices, minlength=latents))
+    start = now()
+    si = summarise_specialization(counts, tokens_D, task_D, TASKS, live, permutations=draws, bootstraps=draws)
+    middle = now()
+    q = summarise_modularity(codes.active_NF, codes.task_N, TASKS, live, si.top_task, naive=False)
+    return {
+        "si_s": middle - start,
+        "q_s": now() - middle,
+        "peak_mb": high_water_mb(),
+        "supported": int(live.sum()),
+        "edges": len(q.edges),
+        "si": si.metrics["si/mean"],
+        "q": q.metrics["q/modularity"],
+    }
+
+
+def dense(tokens: int, latents: int) -> dict[str, Any]:
+    """SI from a dense matrix and Q of the 200 largest entries of the dense PMI matrix."""
+    import networkx as nx
+
+    codes = zipf_codes(tokens, latents)
+    start = time.perf_counter()
+    active_NF = codes.active_NF.toarray().astype(np.float32)
+    counts_FK = np.stack([(active_NF[codes.task_N == task] > 0).sum(0) for task in range(TASKS)], axis=1)
+    si = naive_specialization(counts_FK)
+    rate_F = active_NF.mean(0)
+    pmi_FF = np.log((active_NF.T @ active_NF / tokens + 1e-9) / (np.outer(rate_F, rate_F) + 1e-9))
+    np.fill_diagonal(pmi_FF, 0)
+    top = np.argpartition(pmi_FF.ravel(), -200)[-200:]
+    graph = nx.Graph([(int(at // latents), int(at % latents)) for at in top])
+    parts = nx.community.greedy_modularity_communities(graph)
+    q = nx.community.modularity(graph, parts)
+    return {"s": time.perf_counter() - start, "peak_mb": high_water_mb(), "si": float(np.nanmean(si)), "q": q}
+
+
+def dense_gib(tokens: int, latents: int) -> float:
+    """What the dense definition holds: activations, and three matrices of all pairs, in float32."""
+    return (4 * tokens * latents + 12 * latents**2) / GIB
+
+
+def tokens_per_s(latents: int, tokens: int, tiny: bool) -> float:
+    """Extraction of the smallest Pythia with that many latents: the hardest comparison for the statistics."""
+    import torch
+    from setting import PYTHIA, TINY, Setting
+
+    shape = TINY if tiny else PYTHIA["70m"]
+    setting = Setting(shape, max(1, latents // shape.width), torch.float32, tokens, 4096)
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        setting.saescope()
+        seconds.append(time.perf_counter() - start)
+    return setting.tokens / min(seconds)
+
+
+def growth(cells: list[dict[str, Any]]) -> dict[str, float]:
+    """Exponents a, b of seconds ~ tokens^a × latents^b, least squares over all cells."""
+    design = np.log([[np.e, c["tokens"], c["latents"]] for c in cells])
+    answer = np.linalg.lstsq(design, np.log([c["si_s"] + c["q_s"] for c in cells]), rcond=None)[0]
+    return {"tokens": float(answer[1]), "latents": float(answer[2])}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--full", action="store_true", help="the largest cells too")
+    parser.add_argument("--tokens", type=int, nargs="+", help="only cells with so many tokens")
+    parser.add_argument("--latents", type=int, nargs="+", help="only cells with so many latents")
+    parser.add_argument("--draws", type=int, default=1000, help="permutations and bootstraps")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: CPU time, for busy machines")
+    parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
+    parser.add_argument("--out", type=Path, help="folder of statistics.json; default benchmarks/results")
+    parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    if args.cell:
+        side, size = args.cell[0], (int(args.cell[1]), int(args.cell[2]))
+        print(json.dumps(dense(*size) if side == "dense" else ours(*size, args.draws, CLOCKS[args.clock])))
+        return
+    environment = machine()
+    wanted, job, short = CELLS + (FULL if args.full else []), JOB, SHORT
+    if args.tiny:
+        wanted, job, short, args.draws = [(4000, 256), (8000, 256), (4000, 512)], (8000, 256), (2000, 256), 50
+    wanted = [
+        (n, f)
+        for n, f in [short, *wanted]
+        if (not args.tokens or n in args.tokens) and (not args.latents or f in args.latents)
+    ]
+    cells = []
+    print(f"{'tokens':>9} {'latents':>8} {'SI, s':>8} {'Q, s':>8} {'peak, MB':>9} {'edges':>9}   dense")
+    for n, f in wanted:
+        found = alone(
+            __file__, "--draws", str(args.draws), "--clock", args.clock, "--cell", "ours", str(n), str(f)
+        )
+        found |= {"tokens": n, "latents": f, "dense_gib": dense_gib(n, f)}
+        said = f"would hold {found['dense_gib']:.1f} GiB"
+        if (n, f) == short:
+            found["dense"] = alone(__file__, "--cell", "dense", str(n), str(f))
+            said = f"{found['dense']['s']:.1f} s, {found['dense']['peak_mb']:,.0f} MB, without any null"
+        cells.append(found)
+        print(
+            f"{n:>9,} {f:>8,} {found['si_s']:>8.1f} {found['q_s']:>8.1f} {found['peak_mb']:>9,.0f} "
+            f"{found['edges']:>9,}   {said}",
+            flush=True,
+        )
+    result: dict[str, Any] = {"cells": cells}
+    grid = [c for c in cells if (c["tokens"], c["latents"]) != short]
+    if len(grid) >= 3:
+        result["growth_exponents"] = growth(grid)
+        print(
+            "seconds grow as tokens^{tokens:.2f} × latents^{latents:.2f}".format(**result["growth_exponents"])
+        )
+    at_job = [c for c in cells if (c["tokens"], c["latents"]) == job]
+    if at_job:
+        speed = tokens_per_s(job[1], 512 if args.tiny else 8192, args.tiny)
+        seconds = at_job[0]["si_s"] + at_job[0]["q_s"]
+        share = seconds / (seconds + job[0] / speed)
+        result["share"] = {
+            "tokens": job[0], "latents": job[1], "statistics_s": seconds, "extraction_tokens_per_s": speed,
+            "shape": "pythia-70m layers.3", "share": share,
+        }  # fmt: skip
+        print(
+            f"statistics are {share:.1%} of both at {job[0]:,} tokens and {job[1]:,} latents "
+            f"(Pythia-70m's shape, {speed:,.0f} tokens/s); target ≤ {TARGETS['share']:.0%}"
+        )
+    peak = max(c["peak_mb"] for c in cells) / 1024
+    result["peak_gib"] = peak
+    print(
+        f"largest peak {peak:.2f} GiB; target ≤ {TARGETS['peak_gib']:g} GiB at 1M tokens and 131,072 latents"
+    )
+    result |= {
+        "draws": args.draws,
+        "clock": args.clock,
+        "targets": TARGETS,
+        "machine": environment,
+        "versions": versions(),
+    }
+    write("statistics", result, args.out)
+
+
+if __name__ == "__main__":
+    main()

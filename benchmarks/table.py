@@ -1,0 +1,92 @@
+"""The benchmark results in Markdown; `python benchmarks/table.py --write` puts them into README.md."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from side_by_side import RESULTS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- benchmarks/table.py -->", "<!-- end -->"
+SHAPES = ("70m", "160m", "410m")
+EXTRACTION = {
+    "floor": ("the model up to the hookpoint and the encoder product, nothing else", "0.85"),
+    "floor_bf16": ("the same, both in bfloat16", "0.75"),
+    "recipe": ("`output_hidden_states=True`, float32, `sae.encode`, dense counts; saescope's defaults", "5"),
+    "recipe_fp32": ("the same, saescope in float32", "2.3"),
+    "saelens": ("TransformerLens `run_with_cache(stop_at_layer)` and sae_lens' `encode`", "1.3"),
+}
+TRAINING = {
+    "vs_sparsify": ("sparsify's `Trainer`", "3"),
+    "vs_saelens": ("sae_lens' `SAETrainer`, TopK, activations in memory", ""),
+    "floor": ("the model up to the hookpoint and the encoder product", ""),
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def ratio(found: dict[str, Any], name: str) -> str:
+    if name not in found.get("ratios", {}):
+        return "–"
+    low, high = found["spreads"][name]
+    return f"{found['ratios'][name]:.2f} ({low:.2f}–{high:.2f})"
+
+
+def rows() -> list[str]:
+    extract, train, stats, sweep, startup = map(load, ("extract", "train", "statistics", "sweep", "startup"))
+    out = ["| extraction, tokens/s beside | 70m | 160m | 410m | wanted |", "|---|---|---|---|---|"]
+    for key, (words, wanted) in EXTRACTION.items():
+        cells = " | ".join(ratio(extract, f"{key}_{shape}") for shape in SHAPES)
+        out.append(f"| {words} | {cells} | ≥ {wanted} |")
+    out += ["", "| other, beside | ratio or value | wanted |", "|---|---|---|"]
+    for key, (words, wanted) in TRAINING.items():
+        for x in ("x8", "x32"):
+            said = f"≥ {wanted}" if wanted else ""
+            out.append(f"| training, expansion {x[1:]}: {words} | {ratio(train, f'{key}_{x}')} | {said} |")
+    out.append(f"| 1 × 3 sweep at 70m: three `Trainer` runs | {ratio(train, 'sweep_vs_sparsify')} | ≥ 6 |")
+    out.append(
+        "| 3 × 2 sweep at 14m with nulls and reports: six sparsify and notebook scripts without | "
+        f"{ratio(sweep, 'sweep_vs_scripts')} | |"
+    )
+    if "share" in stats:
+        share = f"{stats['share']['share']:.1%} of extraction and statistics"
+        out.append(f"| SI and Q with nulls, 1M tokens, 32,768 latents | {share} | ≤ 10 % |")
+    for cell in stats.get("cells", []):
+        if (cell["tokens"], cell["latents"]) in ((1_000_000, 32_768), (1_000_000, 131_072)):
+            words = f"peak memory, 1M tokens, {cell['latents']:,} latents"
+            out.append(f"| {words} | {cell['peak_mb'] / 1024:.1f} GiB | ≤ 4 GiB |")
+    if "growth_exponents" in stats:
+        growth = "tokens^{tokens:.2f} × latents^{latents:.2f}".format(**stats["growth_exponents"])
+        out.append(f"| growth of SI and Q | {growth} | near linear |")
+    words_of = {"help": "`--help`", "cfg_job": "`--cfg job`", "finished_job": "a finished job again"}
+    for key, seconds in startup.get("seconds", {}).items():
+        out.append(f"| {words_of[key]} | {seconds:.2f} s | < {startup['targets'][key]:g} s |")
+    machine = extract.get("machine", {})
+    units = "with" if machine.get("bfloat16_units") else "without"
+    where = f"{machine.get('cpus')} CPU cores ({machine.get('capability')}, {units} bfloat16 units)"
+    load_before = machine.get("load_before", 0.0)
+    busy = f"; measured on a busy machine, load {load_before:.0f}" if load_before > 1 else ""
+    return [f"On {where}{busy}; medians and ranges over rounds:", "", *out]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="replace the table in README.md")
+    args = parser.parse_args()
+    table = "\n".join(rows())
+    print(table)
+    if args.write:
+        text = README.read_text()
+        assert BEGIN in text, f"README.md has no {BEGIN}"
+        between = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+        README.write_text(between.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text))
+
+
+if __name__ == "__main__":
+    main()

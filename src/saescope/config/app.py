@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saescope.config.corpus import CorpusConfig
+from saescope.config.dynamic_k import DynamicKConfig
 from saescope.config.hookpoint import HookpointConfig
 from saescope.config.metrics import MetricsConfig
 from saescope.config.model import ModelConfig
@@ -24,6 +25,7 @@ class AppConfig:
     probes: ProbesConfig
     corpus: CorpusConfig
     metrics: MetricsConfig
+    dynamic_k: DynamicKConfig
     runtime: RuntimeConfig
     tracking: TrackingConfig
 
@@ -48,5 +50,7 @@ class AppConfig:
         if self.sae.source != "train":  # the corpus is read by training only
             del values["corpus"]
         del values["sae"]["save_every"]
+        if self.dynamic_k.target == "none":
+            del values["dynamic_k"]
         values["runtime"] = {"dtype": self.runtime.dtype}
         return values

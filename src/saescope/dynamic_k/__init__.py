@@ -6,8 +6,7 @@
     sae.py         run_sae(cfg, inputs)        target `sae`: the SAE read at k' ≤ k, spliced in
     structure.py   run_structure(cfg, inputs)  either target, `dynamic_k.structure=true`: SI and Q → savings
 
-both on `split.py` (calibration and evaluation windows of different documents) and `passes.py` (losses of edited
-models per document, all variants in one sweep over the batches),
-
 each `(cfg: AppConfig, inputs: Inputs) -> Part`; `Inputs` and `Part` are in `part.py`, columns in `table.py`.
+Shared: `split.py` (calibration and evaluation windows of different documents), `passes.py` (losses of edited
+models per document, all variants in one sweep over the batches, and the columns made from them).
 """

@@ -11,10 +11,12 @@ from saescope import hardware, models, sae
 from saescope.activations import ActivationStore, LiveWindows
 from saescope.capture import Capture
 from saescope.config import AppConfig
+from saescope.dynamic_k import run as dynamic_k
+from saescope.dynamic_k.part import Inputs
 from saescope.errors import ConfigError, HookpointError
 from saescope.examples import choose_latents, top_contexts
 from saescope.extract import Engine
-from saescope.features import FeatureResults, analyse
+from saescope.features import analyse
 from saescope.hookpoints import Hookpoint, resolve
 from saescope.provenance import peak_mem_mb, provenance_of, warnings_of
 from saescope.quality import Metrics, loss_metrics, null_notes, reconstruction_metrics, task_metrics
@@ -45,6 +47,7 @@ def prepare(cfg: AppConfig) -> Prepared:
     models.quiet_transformers()
     skeleton = models.load_skeleton(cfg.model)
     hookpoint = resolve(cfg.hookpoint, skeleton)
+    dynamic_k.check(cfg, skeleton)
     sae.check(
         cfg.sae,
         hookpoint=hookpoint.label,
@@ -136,6 +139,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     found = analyse(codes, cfg.metrics, cfg.seed)
+    part = dynamic_k.run(cfg, Inputs(lm, windows, machine, prepared.hookpoint, coder, codes, found))
     latents = choose_latents(found.features, windows.tasks, cfg.metrics.example_latents)
     contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, lm.tokenizer.decode)
     metrics: Metrics = {
@@ -143,6 +147,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         **loss_metrics(losses),
         **task_metrics(windows.tasks, sums, losses, codes.tokens_D, codes.task_D),
         **found.metrics,
+        **part.metrics,
         "cost/wall_s": time.perf_counter() - started,
         "cost/tokens": codes.num_tokens,
         "cost/tokens_per_s": codes.num_tokens / extract_s,
@@ -150,16 +155,17 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     }
     results = Results(
         metrics,
-        null_notes(metrics, found.notes),
-        warnings_of(coder, cfg, windows, metrics),
+        null_notes(metrics, found.notes | part.notes),
+        warnings_of(coder, cfg, windows, metrics) + part.warnings,
         found,
         contexts,
         provenance,
+        part.tables,
     )
     write_results(run_dir, results, cfg, tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     write_report(run_dir)
-    _track(tracker, name, results, found, run_dir)
+    _track(tracker, name, results, dynamic_k.curves(part), run_dir)
     return results
 
 
@@ -174,8 +180,12 @@ def _both_sides(hookpoint: Hookpoint, model: Any, d_in: int) -> Hookpoint:
     return both
 
 
-def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults, run_dir: Path) -> None:
+def _track(
+    tracker: Tracker, name: str, results: Results, curves: list[dict[str, float]], run_dir: Path
+) -> None:
+    found = results.found
     tracker.histograms(found.histograms)
+    tracker.curve(dynamic_k.CURVE_AXIS, curves)
     shown = results.top_table()
     tracker.table(
         "features_top", list(shown.columns), shown.astype(object).where(shown.notna(), None).values.tolist()

@@ -8,5 +8,6 @@
 
 each `(cfg: AppConfig, inputs: Inputs) -> Part`; `Inputs` and `Part` are in `part.py`, columns in `table.py`.
 Shared: `split.py` (calibration and evaluation windows of different documents), `passes.py` (losses of edited
-models per document, all variants in one sweep over the batches, and the columns made from them).
+models per document, all variants in one sweep over the batches, and the columns made from them), `keys.py`
+(every `dynk/*` key there is).
 """

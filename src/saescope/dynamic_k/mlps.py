@@ -103,7 +103,8 @@ def weight_in_out(module: nn.Module) -> Tensor:
 
 def down_norm_F(mlp: Mlp) -> Tensor:
     """‖w_down‖ of every neuron: the norm of what it writes at activation 1, [d_ff], float32."""
-    return torch.linalg.vector_norm(weight_in_out(mlp.down).float(), dim=1)
+    norm_F: Tensor = torch.linalg.vector_norm(weight_in_out(mlp.down).float(), dim=1)
+    return norm_F
 
 
 def abs_act(mlp: Mlp, acts_BTF: Tensor) -> Tensor:

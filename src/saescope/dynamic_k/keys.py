@@ -1,0 +1,27 @@
+"""The `dynk/*` keys that every run has. Free of torch."""
+
+MLP_METRICS = (
+    "k_at_ppl_1pct",
+    "k_at_ppl_5pct",
+    "k",
+    "ce_delta",
+    "kl",
+    "random_ce_delta",
+    "static_ce_delta",
+    "task_ce_delta",
+    "flops_saved_at_ppl_1pct",
+    "speedup_at_ppl_1pct",
+)
+SAE_METRICS = (
+    "sae_k",
+    "sae_fvu",
+    "sae_ce_delta",
+    "sae_kl",
+    "sae_k_at_ppl_1pct",
+    "sae_k_at_ppl_5pct",
+    "sae_threshold_gain",
+    "sae_top_p_gain",
+    "sae_rel_max_gain",
+)
+STRUCTURE_METRICS: tuple[str, ...] = ()
+METRICS = tuple(f"dynk/{name}" for name in (*MLP_METRICS, *SAE_METRICS, *STRUCTURE_METRICS))

@@ -23,5 +23,21 @@ SAE_METRICS = (
     "sae_top_p_gain",
     "sae_rel_max_gain",
 )
-STRUCTURE_METRICS: tuple[str, ...] = ()
+TRANSFER_METRICS = (
+    "transfer_gain",
+    "transfer_gain_lo",
+    "transfer_gain_hi",
+    "transfer_p",
+    "transfer_null_mean",
+    "transfer_over_generic",
+    "transfer_si_gain",
+)
+ETA_METRICS = ("eta", "eta_lo", "eta_hi", "eta_p", "eta_kmeans")
+BLOCK_METRICS = (*ETA_METRICS, "neuron_modularity")
+UNION_METRICS = tuple(
+    f"union_{kind}_{size}"
+    for size in (8, 64)
+    for kind in ("same_task", "same_community", "mixed", "independent")
+)
+STRUCTURE_METRICS = (*TRANSFER_METRICS, *BLOCK_METRICS, *UNION_METRICS)
 METRICS = tuple(f"dynk/{name}" for name in (*MLP_METRICS, *SAE_METRICS, *STRUCTURE_METRICS))

@@ -45,3 +45,6 @@ class Part:
 
     warnings: list[str] = field(default_factory=list)
     """One line each, shown at the end of the run."""
+
+    sections: list[dict[str, Any]] = field(default_factory=list)
+    """Tables with their words (`title`, `sentences`, `columns`, `rows`): `dynamic_k_structure.json`."""

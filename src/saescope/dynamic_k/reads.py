@@ -33,13 +33,13 @@ def act_key(codes: SparseCodes) -> Tensor:
 
 
 def top_p_key(codes: SparseCodes) -> Tensor:
-    """`top_p`: minus the share of the token's Σ|activation| that larger entries hold.
+    """`top_p`: minus the share of the token's Σ activation² that larger entries hold.
 
     A cut of −p keeps the smallest set whose share exceeds p, and always the largest entry.
     """
     row_E, start_E = _rows(codes)
     place_E = start_E + ranks(codes)
-    acts_E = codes.acts.abs().double()
+    acts_E = codes.acts.double() ** 2
     sorted_E = torch.empty_like(acts_E)
     sorted_E[place_E] = acts_E
     before_E = torch.cumsum(sorted_E, 0) - sorted_E
@@ -55,7 +55,7 @@ def rel_max_key(codes: SparseCodes) -> Tensor:
     row_E, _ = _rows(codes)
     acts_E = codes.acts.abs()
     largest_N = torch.zeros(len(codes.sizes_N), device=acts_E.device)
-    largest_N = largest_N.index_reduce(0, row_E, acts_E, "amax")
+    largest_N = largest_N.scatter_reduce(0, row_E, acts_E, "amax")
     return acts_E / largest_N[row_E]
 
 

@@ -67,6 +67,7 @@ def _merge(into: Part, part: Part) -> None:
     into.notes |= part.notes
     into.tables |= part.tables
     into.warnings += part.warnings
+    into.sections += part.sections
 
 
 def _why(key: str, target: str, structure: bool) -> str:

@@ -60,7 +60,8 @@ def find_communities(fires_NF: Csr, largest: int, seed: int) -> Communities:
     block_F = np.full(num_neurons, -1, dtype=np.int64)
     blocks: list[IntArray] = []
     for community in range(int(part.labels_S.max(initial=-1)) + 1):
-        blocks += _parts(np.flatnonzero(part.labels_S == community), edges, largest, seed)
+        parts = _parts(np.flatnonzero(part.labels_S == community), edges, largest, seed)
+        blocks += _packed(parts, largest)
     blocks += _cut(np.flatnonzero(part.labels_S < 0), largest)
     for number, members in enumerate(blocks):
         block_F[members] = number
@@ -118,6 +119,17 @@ def _parts(members: IntArray, edges: Edges, largest: int, seed: int) -> list[Int
             alone = [members[labels < 0]] if (labels < 0).any() else []
             return [part for group in found + alone for part in _parts(group, edges, largest, seed)]
     return _cut(members, largest)
+
+
+def _packed(parts: list[IntArray], largest: int) -> list[IntArray]:
+    """Neighbouring parts of one community joined while they fit: a clique parts into single neurons."""
+    out: list[IntArray] = []
+    for part in parts:
+        if out and out[-1].size + part.size <= largest:
+            out[-1] = np.concatenate([out[-1], part])
+        else:
+            out.append(part)
+    return out
 
 
 def _cut(members: IntArray, largest: int) -> list[IntArray]:

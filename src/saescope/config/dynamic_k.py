@@ -32,8 +32,8 @@ class DynamicKConfig:
     """What ranks neurons: |a|, |a|·‖w_down‖, or chance. The first is the headline's."""
 
     granularities: tuple[str, ...] = GRANULARITIES
-    """What shares a mask: a `token`; a `sequence` (its first half chooses, its second half is scored); a `task`
-    or everything (`static`), chosen on calibration documents. The first is the headline's."""
+    """What shares a mask: a `token`; a `sequence` (its first half chooses, its second half is scored); a
+    `task` or everything (`static`), chosen on calibration documents. The first is the headline's."""
 
     compensation: str = "none"
     """`mean`: the calibration mean of what is dropped is added to the down-projection's bias."""

@@ -1,6 +1,6 @@
-"""What calibration documents say about the neurons: mean scores per task, cuts, means of what is dropped."""
+"""What calibration documents say about the neurons: mean scores per task, means of what is dropped."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from saescope.dynamic_k.mlps import Mlp, watched
 from saescope.dynamic_k.passes import Passes
-from saescope.dynamic_k.selectors import cut, level, scored, top_mask
-from saescope.text.windows import Batch
+from saescope.dynamic_k.selectors import scored, top_mask
+from saescope.text.windows import Batch, batches
 
 SAMPLE_TOKENS = 1024
-"""Tokens kept whole per layer, spread evenly: levels of 1024·d_ff neurons give every quantile of the grid."""
+"""Tokens whose activations are kept per layer, and tokens that cuts are fitted on; spread evenly."""
 
 MEASURED = ("abs_act", "abs_act_x_wnorm")
 
@@ -36,23 +36,7 @@ class Calibration:
     tokens_K: Tensor
     every: int
     layers: dict[int, _Layer] = field(default_factory=dict)
-    known: dict[tuple[object, ...], object] = field(default_factory=dict)
-
-    def cut(self, mlp: Mlp, selector: str, score: str, k: float) -> float:
-        """The level at which the mean kept fraction of this layer is k."""
-        key = ("cut", mlp.layer, selector, score, k)
-        if key not in self.known:
-            by = ("levels", mlp.layer, selector, score)
-            if by not in self.known:
-                self._forget("levels")
-                sample_NF = self.sample(mlp)
-                self.known[by] = level(selector, scored(score, mlp, sample_NF[None], self.seed)[0])
-            levels_NF = self.known[by]
-            assert isinstance(levels_NF, Tensor)
-            self.known[key] = cut(levels_NF, k)
-        found = self.known[key]
-        assert isinstance(found, float)
-        return found
+    known: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
 
     def task_mask(self, mlp: Mlp, score: str, k: float) -> Tensor:
         """bool [K, d_ff]: the neurons with the largest mean score on each task."""
@@ -73,20 +57,18 @@ class Calibration:
         assert total_F is not None
         return (total_F / self.tokens_K.sum()).float()
 
-    def dropped_mean(self, mlp: Mlp, selector: str, score: str, k: float, seed: int) -> Tensor:
-        """E[a·(1 − mask)] of a mask chosen per token, [d_ff]; exactly 0 at k = 1."""
-        key = ("dropped", mlp.layer, selector, score, k)
+    def dropped_mean(
+        self, mlp: Mlp, rule: tuple[str, str, float], keep: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """E[a·(1 − mask)] of the masks [N, d_ff] that `keep` gives sampled activations, [d_ff]; 0 at k = 1.
+
+        `rule` (selector, score, k) names the result, which is worked out once.
+        """
+        key = ("dropped", mlp.layer, *rule)
         if key not in self.known:
             sample_NF = self.sample(mlp)
-            score_NF = scored(score, mlp, sample_NF[None], seed)[0]
-            if selector == "topk":
-                keep_NF = top_mask(score_NF, k)
-            else:
-                keep_NF = level(selector, score_NF) >= self.cut(mlp, selector, score, k)
-            self.known[key] = sample_NF.masked_fill(keep_NF, 0).mean(0)
-        found = self.known[key]
-        assert isinstance(found, Tensor)
-        return found
+            self.known[key] = sample_NF.masked_fill(keep(sample_NF), 0).mean(0)
+        return self.known[key]
 
     def sample(self, mlp: Mlp) -> Tensor:
         """Activations of sampled tokens, [N, d_ff], float32."""
@@ -118,13 +100,7 @@ class Calibration:
     def _mask(self, key: tuple[object, ...], score_F: Tensor, k: float) -> Tensor:
         if key not in self.known:
             self.known[key] = top_mask(score_F, k)
-        found = self.known[key]
-        assert isinstance(found, Tensor)
-        return found
-
-    def _forget(self, kind: str) -> None:
-        for key in [key for key in self.known if key[0] == kind]:
-            del self.known[key]
+        return self.known[key]
 
 
 def calibrate(mlps: list[Mlp], passes: Passes, seed: int) -> Calibration:
@@ -138,3 +114,12 @@ def calibrate(mlps: list[Mlp], passes: Passes, seed: int) -> Calibration:
     found = Calibration(task_W, len(windows.tasks), seed, tokens_K, every)
     passes.watch(lambda batch: found.sees(mlps, batch))
     return found
+
+
+def fitting_batch(passes: Passes) -> Batch:
+    """About `SAMPLE_TOKENS` tokens of the calibration windows, spread evenly, in one batch."""
+    windows, order = passes.windows, passes.order
+    tokens = sum(len(windows.ids[w]) for w in order)
+    chosen = order[:: max(1, tokens // SAMPLE_TOKENS)]
+    (batch,) = batches(windows, chosen, len(chosen) * max(len(windows.ids[w]) for w in chosen))
+    return batch.to(passes.device)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from saescope.config import AppConfig
-from saescope.dynamic_k.calibration import calibrate
+from saescope.dynamic_k.calibration import calibrate, fitting_batch
 from saescope.dynamic_k.cost import Macs, cost, macs_of, saving_of
 from saescope.dynamic_k.mlp_summary import summarise
 from saescope.dynamic_k.mlps import find_mlps
@@ -43,7 +43,8 @@ def run_mlp(cfg: AppConfig, inputs: Inputs) -> Part:
     halves = split(windows, job.calibration_tokens, job.tokens)
     model.to(inputs.machine.device)
     where = (inputs.machine.batch_tokens, inputs.machine.device)
-    calibration = calibrate(mlps, Passes(model, windows, halves.calibration_W, *where), cfg.seed)
+    before = Passes(model, windows, halves.calibration_W, *where)
+    calibration = calibrate(mlps, before, cfg.seed)
     every = [
         Masks(
             v,
@@ -57,6 +58,8 @@ def run_mlp(cfg: AppConfig, inputs: Inputs) -> Part:
         for v in variants(job)
     ]
     log.info("dynamic k: %d MLPs, %d variants on %d windows", len(mlps), len(every), len(halves.evaluation_W))
+    for masks in every:
+        masks.fit(model, fitting_batch(before))
     measured: list[_Measured] = []
     for phase in ("all", "generation"):
         mine = [masks for masks in every if masks.phase == phase]
@@ -148,8 +151,9 @@ def _only(losses: DocumentLosses, mine: Any) -> DocumentLosses:
 
 
 def check(cfg: AppConfig, skeleton: Any) -> None:
-    """Before weights are loaded. Raises ConfigError: no MLPs, no such layer, or timings beyond its context."""
+    """Before weights are loaded. Raises ConfigError: no MLPs, no such layer, timings beyond its context."""
     find_mlps(skeleton, cfg.dynamic_k.layers)
+    variants(cfg.dynamic_k)
     job, limit = cfg.dynamic_k, getattr(skeleton.config, "max_position_embeddings", None)
     if job.rounds and limit is not None and timed_length(job) > limit:
         raise ConfigError(

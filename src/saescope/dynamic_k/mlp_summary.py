@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from saescope.config.dynamic_k import DynamicKConfig
 from saescope.dynamic_k.part import Part
 from saescope.dynamic_k.sae_summary import middle_k
-from saescope.dynamic_k.variants import Variant
+from saescope.dynamic_k.variants import Variant, variants
 
 Pooled = tuple[float, float, float, float]
 """Dense CE, CE, KL, total_flops_frac as realised."""
@@ -48,13 +48,9 @@ def summarise(part: Part, cfg: DynamicKConfig, pooled: Mapping[Variant, Pooled])
 def headline(cfg: DynamicKConfig) -> tuple[str, str, str]:
     """Selector, score and granularity of the headline curve.
 
-    The first of the config's of each that can be combined: masks shared by tokens are topk, chance too.
+    The first of each in the config that can be combined: masks shared by tokens are topk, and so is chance.
     """
-    granularity, score = cfg.granularities[0], cfg.scores[0]
-    if score == "random" and granularity not in ("token", "static"):
-        score = next((s for s in cfg.scores if s != "random"), score)
-    selector = cfg.selectors[0] if granularity == "token" and score != "random" else "topk"
-    return selector, score, granularity
+    return variants(cfg)[0].family()
 
 
 def smallest_within(curve: Mapping[float, Pooled], percent: float) -> float | None:

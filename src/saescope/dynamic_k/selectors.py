@@ -8,8 +8,8 @@ or above one cut per layer, so that a token keeps as many as it needs:
     top_p      level = energy share of the neuron and all smaller ones, energy = score²: keeping the levels
                above 1 − p keeps the smallest set that reaches p   (`dynk` of D2DMoE; 2509.00454)
 
-The cut is the (1 − k)-quantile of the levels on calibration tokens, so that the mean kept fraction there
-is k.
+The cut is the (1 − k)-quantile of the levels on calibration tokens, with the layers before already sparse, so
+that the mean kept fraction there is k.
 """
 
 import torch

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from saescope.config.dynamic_k import DynamicKConfig
 from saescope.dynamic_k.calibration import Calibration
 from saescope.dynamic_k.mlps import Mlp, edited
-from saescope.dynamic_k.selectors import level, scored, top_mask
+from saescope.dynamic_k.selectors import cut, level, scored, top_mask
+from saescope.errors import ConfigError
 from saescope.text.windows import Batch
 
 
@@ -33,6 +34,7 @@ def variants(cfg: DynamicKConfig) -> list[Variant]:
     """Every combination that has a meaning.
 
     A mask shared by many tokens is a top-k of a mean score. Chance has no level, and no sequence or task.
+    Raises ConfigError where nothing is left.
     """
     rules = [
         (selector, score, granularity)
@@ -42,6 +44,12 @@ def variants(cfg: DynamicKConfig) -> list[Variant]:
         if selector == "topk" or (granularity == "token" and score != "random")
         if score != "random" or granularity in ("token", "static")
     ]
+    if not rules:
+        raise ConfigError(
+            f"dynamic_k.selectors={list(cfg.selectors)}, scores={list(cfg.scores)} and "
+            f"granularities={list(cfg.granularities)} leave nothing to run: masks per sequence, task or "
+            "static are topk of a measured score, and random is topk per token or static; add topk, or token"
+        )
     return [Variant(*rule, k) for rule in rules for k in cfg.k]
 
 
@@ -88,6 +96,8 @@ class Masks:
     compensation: str
     seed: int
     kept: Kept = field(default_factory=Kept)
+    cuts: dict[int, float] = field(default_factory=dict)
+    """Cut of each layer, from `fit`."""
 
     def choice(self, mlp: Mlp, acts_BTF: Tensor, batch: Batch) -> Tensor:
         """bool mask, broadcastable to the activations, before positions are looked at."""
@@ -96,8 +106,7 @@ class Masks:
             case "token" if v.selector == "topk":
                 return top_mask(scored(v.score, mlp, acts_BTF, self.seed), v.k)
             case "token":
-                at = self.calibration.cut(mlp, v.selector, v.score, v.k)
-                return level(v.selector, scored(v.score, mlp, acts_BTF, self.seed)) >= at
+                return self._levels(mlp, acts_BTF) >= self.cuts[mlp.layer]
             case "sequence":
                 used_BT1 = (prompt_positions(batch) & batch.counted_BT)[..., None]
                 score_BTF = scored(v.score, mlp, acts_BTF, self.seed)
@@ -111,34 +120,59 @@ class Masks:
             case other:
                 raise AssertionError(f"{other} is no granularity")
 
+    def fit(self, model: Any, batch: Batch) -> None:
+        """Set the cuts, layer by layer in one pass over calibration windows.
+
+        A layer's levels are those under the sparse layers before it, so its mean kept fraction is k there.
+        """
+        sparse_BT = sparse_positions(self.phase, batch)
+
+        def edit(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
+            levels_BTF = self._levels(mlp, acts_BTF)
+            self.cuts[mlp.layer] = cut(levels_BTF[sparse_BT], self.variant.k)
+            return self._kept(mlp, acts_BTF, levels_BTF >= self.cuts[mlp.layer], batch)
+
+        if self.variant.selector != "topk":
+            with torch.inference_mode(), edited(self.mlps, edit):
+                model.base_model(input_ids=batch.input_ids_BT, use_cache=False)
+
     @contextmanager
     def opens(self, batch: Batch) -> Iterator[None]:
         """While open, the model runs sparsely on this batch. Padding is never kept and never counted."""
         sparse_BT1 = sparse_positions(self.phase, batch)[..., None]
-        real_BT1 = batch.real_BT[..., None]
 
         def edit(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
             chosen = self.choice(mlp, acts_BTF, batch)
             self.kept.kept += int((chosen & sparse_BT1).expand(acts_BTF.shape).sum())
             self.kept.seen += int(sparse_BT1.sum()) * mlp.d_ff
-            # masked_fill, not a product: 0 · inf would be NaN
-            out = acts_BTF.masked_fill(~((chosen | ~sparse_BT1) & real_BT1), 0)
-            if self.compensation == "mean":
-                mean = self.dropped(mlp, chosen).to(out.dtype)
-                out = out + mean * sparse_BT1
-            return out
+            return self._kept(mlp, acts_BTF, chosen, batch)
 
         with edited(self.mlps, edit):
             yield
 
-    def dropped(self, mlp: Mlp, chosen: Tensor) -> Tensor:
+    def _kept(self, mlp: Mlp, acts_BTF: Tensor, chosen: Tensor, batch: Batch) -> Tensor:
+        """Activations where chosen or dense, else 0 or the mean of what is dropped."""
+        sparse_BT1 = sparse_positions(self.phase, batch)[..., None]
+        keep = (chosen | ~sparse_BT1) & batch.real_BT[..., None]
+        # masked_fill, not a product: 0 · inf would be NaN
+        out = acts_BTF.masked_fill(~keep, 0)
+        if self.compensation == "mean":
+            out = out + self._dropped(mlp, chosen).to(out.dtype) * sparse_BT1
+        return out
+
+    def _dropped(self, mlp: Mlp, chosen: Tensor) -> Tensor:
         """Calibration mean of the activations this variant drops; W_down of it is what the bias gains."""
         v = self.variant
         if v.granularity != "token":
             return self.calibration.mean_act(mlp) * ~chosen
-        return self.calibration.dropped_mean(mlp, v.selector, v.score, v.k, self.seed)
 
+        def keep(acts_NF: Tensor) -> Tensor:
+            if v.selector == "topk":
+                return top_mask(scored(v.score, mlp, acts_NF[None], self.seed)[0], v.k)
+            return self._levels(mlp, acts_NF[None])[0] >= self.cuts[mlp.layer]
 
-def windows_tasks(task_D: np.ndarray, doc_W: np.ndarray) -> Tensor:  # type: ignore[type-arg]
-    """Task of each window."""
-    return torch.from_numpy(task_D[doc_W])
+        return self.calibration.dropped_mean(mlp, (v.selector, v.score, v.k), keep)
+
+    def _levels(self, mlp: Mlp, acts_BTF: Tensor) -> Tensor:
+        v = self.variant
+        return level(v.selector, scored(v.score, mlp, acts_BTF, self.seed))

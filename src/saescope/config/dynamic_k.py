@@ -47,7 +47,7 @@ class DynamicKConfig:
     impls: tuple[str, ...] = IMPLS
     """Ways to execute a mask: `mask` saves nothing and is the reference; `gather` and `sliced` are timed."""
 
-    tokens: int = 8192
+    tokens: int = 4096
     """Tokens evaluated, spread over tasks."""
 
     calibration_tokens: int = 8192

@@ -26,6 +26,8 @@ class Results:
     provenance: dict[str, Any]
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Written as `<name>.csv`."""
+    sections: list[dict[str, Any]] = field(default_factory=list)
+    """Tables with their words, written as `dynamic_k_structure.json` where there are any."""
 
     def top_table(self) -> pd.DataFrame:
         """The most specialised supported latents, for browsing on a dashboard."""
@@ -60,6 +62,8 @@ def write_results(run_dir: Path, results: Results, cfg: AppConfig, tracking: dic
     for name, table in results.tables.items():
         with whole(run_dir / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
+    if results.sections:
+        write_json(run_dir / "dynamic_k_structure.json", results.sections)
     write_json(run_dir / "histograms.json", results.found.histograms)
     write_json(run_dir / "provenance.json", results.provenance)
     write_json(run_dir / "tracking.json", tracking)

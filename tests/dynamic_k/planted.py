@@ -60,8 +60,12 @@ def grouped(groups: int, tokens: int, neurons: int, shared: bool = True, seed: i
     return LanguageModel(model, None, "planted")
 
 
-def unstructured(vocab: int = 512, width: int = 64, seed: int = 0) -> LanguageModel:
-    """As many neurons as dimensions, reading orthogonal directions of random embeddings: all independent."""
+def unstructured(vocab: int = 4096, width: int = 64, seed: int = 0) -> LanguageModel:
+    """As many neurons as dimensions, reading orthogonal directions of random embeddings: all independent.
+
+    Few tokens would not do: those two neurons share by chance are the same in all documents, and count
+    as structure (eta 0.2 with 128 tokens).
+    """
     model = bare(vocab, width, width)
     noise = torch.Generator().manual_seed(seed)
     model.gpt_neox.embed_in.weight.copy_(torch.randn(vocab, width, generator=noise))

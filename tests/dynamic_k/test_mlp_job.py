@@ -54,7 +54,7 @@ def test_job(saescope, tmp_path):
     assert code == 0, err
     run = tmp_path / "run"
     table = pd.read_csv(run / "dynamic_k.csv")
-    assert list(table.columns) == COLUMNS == SPECIFIED.split(", ")
+    assert list(table.columns) == COLUMNS == [*SPECIFIED.split(", "), "fvu"]
     assert set(table.target) == {"mlp"}
     assert set(table.seed) == {0}
     quality = table[table.ce.notna()]

@@ -36,27 +36,23 @@ def measured(lm, windows, k, tokens=1200):
     return neurons, evaluation, tokens_D
 
 
-def test_masks_of_two_halves_lose_nothing_at_home_and_everything_abroad():
-    lm = grouped(groups=2, tokens=16, neurons=16, shared=False)
-    windows = circles([[0], [1]], tokens=16, documents=24)
-    neurons, evaluation, tokens_D = measured(lm, windows, 0.5)
-    found = measure_transfer(neurons, tokens_D, evaluation, 0.5, permutations=19, resamples=50, seed=0)
-    own = found.delta["own"]
-    assert own[0, 0] == own[1, 1] == 0.0
-    mlp = lm.model.gpt_neox.layers[0].mlp.dense_4h_to_h
-    dense = evaluation.losses({})["dense"]
-    weight = mlp.weight.clone()
-    mlp.weight.zero_()
-    without = evaluation.losses({})["dense"]
-    mlp.weight.copy_(weight)
-    everything = without.ce_D.sum() / without.tokens_D.sum() - dense.ce_D.sum() / dense.tokens_D.sum()
-    assert everything == pytest.approx(np.log(32), rel=0.05)
-    assert own[[0, 1], [1, 0]] == pytest.approx(everything, rel=0.05)
-    assert found.gain == pytest.approx(everything, rel=0.05)
-    assert found.p == 1 / 20
-    assert found.null_P.mean() < 0.5 * everything
-    assert found.delta["si"][[0, 1], [0, 1]].max() < 0.01  # each half is a specialist
-    assert found.over_generic > 0
+@pytest.mark.parametrize("tasks", [2, 4])
+def test_masks_of_separate_parts_lose_nothing_at_home_and_everything_abroad(tasks):
+    lm = grouped(groups=tasks, tokens=32 // tasks, neurons=32 // tasks, shared=False)
+    windows = circles([[task] for task in range(tasks)], tokens=32 // tasks, documents=24)
+    neurons, evaluation, tokens_D = measured(lm, windows, 1 / tasks)
+    found = measure_transfer(neurons, tokens_D, evaluation, 1 / tasks, permutations=19, resamples=50, seed=0)
+    own, home = found.delta["own"], np.eye(tasks, dtype=bool)
+    assert (own[home] == 0.0).all()
+    # without the MLP every token is as likely as any other
+    assert own[~home] == pytest.approx(np.log(32), rel=1e-3)
+    assert found.gain == pytest.approx(np.log(32), rel=1e-3)
+    assert found.gain_interval == pytest.approx((found.gain, found.gain))
+    np.testing.assert_allclose(found.delta["si"], own, atol=1e-3)  # each neuron is a specialist
+    assert found.over_generic > 1
+    # of two tasks, shuffled labels often leave a majority that is enough to find the right half
+    assert found.p <= {2: 0.3, 4: 0.05}[tasks]
+    assert found.null_P.mean() < 0.5 * found.gain
 
 
 def test_the_permutation_null_swallows_tasks_that_differ_in_name_only():
@@ -94,11 +90,11 @@ def test_blocks_of_a_network_without_structure_recover_nothing():
         neurons, evaluation, _ = measured(lm, own_texts(lm, 40, seed=seed), 0.25)
         (result,) = measure_blocks(neurons, evaluation, {0.25: 19}, resamples=100, seed=seed)
         eta = result.eta["community"]
-        assert abs(eta.eta) < 2 * max(np.abs(eta.null_R).max(), eta.high - eta.eta)
+        assert abs(eta.eta) < np.abs(eta.null_R).max()
         etas.append(eta.eta)
         ps.append(eta.p)
-    assert abs(np.mean(etas)) < 0.15
-    assert max(ps) > 0.05
+    assert abs(np.mean(etas)) < 0.05
+    assert min(ps) > 0.05
 
 
 def test_a_job_gives_every_metric_and_tables_that_json_can_hold(model_folder, probes):

@@ -30,9 +30,11 @@ COLUMNS = [
     "speedup",
     "task",
     "seed",
+    "fvu",
 ]
 """`phase`: sparse positions (`all`, `generation`), or what was timed (`prefill_b1`, `decode_b8`).
-`saving`: whether the fractions are `realised` by `impl` or an `oracle`'s. `task`: `all`, or one task."""
+`saving`: whether the fractions are `realised` by `impl` or an `oracle`'s. `task`: `all`, or one task.
+`fvu`: of the reconstruction, target `sae` only."""
 
 ALL_TASKS = "all"
 

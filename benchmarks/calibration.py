@@ -1,4 +1,4 @@
-"""Do p-values, intervals and nulls keep their promises? `python benchmarks/calibration.py > docs/calibration.md`
+"""Do p-values, intervals and nulls keep their promises? Writes docs/calibration.md to standard output.
 
 Many small corpora with documents of unequal length, tasks of unequal size and bursty latents: false
 positives without any effect, coverage of the interval of mean SI, uniformity of q/p on graphs without
@@ -24,6 +24,20 @@ from saescope.stats import (
     task_counts,
 )
 
+HEAD = """# Calibration
+
+`python benchmarks/calibration.py --corpora {number} > docs/calibration.md`: corpora of six tasks of unequal
+size (6–30 % of the documents), documents of log-normal length, latents whose rate differs from document to
+document (beta with concentration 0.5–20: most firings of a latent lie in few documents).
+"""
+INTERVAL = """## Interval of mean SI
+
+150 latents, 400 documents, concentration 4–40. The interval is that of the measurement: what `si/mean` would
+be on other documents of the same kind. Bursts lift that average above the index of the true rates, which no
+reader sees; where effects are weak `si/null_mean` says by how much, so `si/excess` is the cautious number.
+
+| log rate ratio | SI of the true rates | bias of `si/mean` | `si/null_mean` | coverage of the interval |
+|---|---|---|---|---|"""
 TASKS = 6
 SHARES = np.array([0.3, 0.22, 0.18, 0.14, 0.1, 0.06])
 """Documents of each task: unequal, as in real probe sets."""
@@ -160,14 +174,7 @@ def main() -> None:
     parser.add_argument("--corpora", type=int, default=200)
     number = parser.parse_args().corpora
     null = false_positives(number)
-    print("# Calibration\n")
-    print(
-        f"`python benchmarks/calibration.py --corpora {number} > docs/calibration.md`: corpora of six tasks of"
-    )
-    print(
-        "unequal size (6–30 % of the documents), documents of log-normal length, latents whose rate differs from"
-    )
-    print("document to document (beta with concentration 0.5–20: most firings lie in few documents).\n")
+    print(HEAD.format(number=number))
     print("## Without any effect\n")
     print("| what | promised | found |\n|---|---|---|")
     print(f"| latents with `si_p` ≤ 5 % | 0.05 | {null['p']:.3f} |")
@@ -176,21 +183,7 @@ def main() -> None:
     ks = stats.kstest(values - np.random.default_rng(0).uniform(0, 1 / 21, values.size), "uniform")
     print(f"| graphs with `q/p` ≤ 5 % (20 rewirings: 1 of 21) | 0.048 | {(values <= 0.05).mean():.3f} |")
     print(f"| `q/p` uniform (Kolmogorov–Smirnov p, ties broken at random) | > 0.01 | {ks.pvalue:.2f} |\n")
-    print("## Interval of mean SI\n")
-    print(
-        "150 latents, 400 documents, concentration 4–40. The interval is that of the measurement: what `si/mean`"
-    )
-    print(
-        "would be on other documents of the same kind. Bursts lift that average above the index of the true"
-    )
-    print(
-        "rates, which no reader sees; `si/null_mean` says by how much where there is no effect, and `si/excess`"
-    )
-    print("is the cautious number.\n")
-    print(
-        "| log rate ratio | SI of the true rates | bias of `si/mean` | `si/null_mean` | coverage of the interval |"
-    )
-    print("|---|---|---|---|---|")
+    print(INTERVAL)
     for effect in (0.5, 1.0, 2.0):
         got = coverage(number, effect)
         row = (

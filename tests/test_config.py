@@ -48,6 +48,8 @@ def test_every_option_names_every_field(group, option):
         fields -= set(OmegaConf.load(CONF / "sae" / "train.yaml")) - named
     if group == "sae" and option != "saelens":  # and what names a release in saelens.yaml only
         fields -= {"release", "id"}
+    if group == "dynamic_k" and option != "mlp":  # a key without effect is refused, not ignored
+        fields -= set(OmegaConf.load(CONF / "dynamic_k" / "mlp.yaml")) - named
     assert named == fields
 
 
@@ -67,6 +69,8 @@ def test_identity_ignores_what_does_not_change_numbers():
         a.scientific() == composed("tracking=disabled", "force=true", "runtime.batch_tokens=7").scientific()
     )
     assert a.scientific() != composed("seed=1").scientific()
+    assert "dynamic_k" not in a.scientific()
+    assert a.scientific() != composed("dynamic_k=mlp").scientific()
     assert a.scientific() != composed("runtime.dtype=bfloat16").scientific()
 
 

@@ -11,10 +11,12 @@ from saescope import coverage, hardware, models, sae
 from saescope.activations import ActivationStore, LiveWindows
 from saescope.capture import Capture
 from saescope.config import AppConfig
+from saescope.dynamic_k import run as dynamic_k
+from saescope.dynamic_k.part import Inputs
 from saescope.errors import ConfigError, HookpointError, ModelError
 from saescope.examples import choose_latents, top_contexts
 from saescope.extract import Engine
-from saescope.features import FeatureResults, analyse
+from saescope.features import analyse
 from saescope.hookpoints import Hookpoint, check_layer, resolve
 from saescope.nonfinite import located
 from saescope.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
@@ -60,6 +62,7 @@ def prepare(cfg: AppConfig) -> Prepared:
         sae.check_known(cfg.sae, cfg.model.repo, cfg.model.sae_repo)  # the mistake may be told offline too
         raise
     hookpoint = resolve(cfg.hookpoint, skeleton)
+    dynamic_k.check(cfg, skeleton)
     sae.check(
         cfg.sae,
         hookpoint=hookpoint.label,
@@ -155,6 +158,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     found = analyse(codes, cfg.metrics, cfg.seed)
+    part = dynamic_k.run(cfg, Inputs(lm, windows, machine, prepared.hookpoint, coder, codes, found))
     latents = choose_latents(found.features, windows.tasks, cfg.metrics.example_latents)
     contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, lm.tokenizer.decode)
     metrics: Metrics = {
@@ -162,6 +166,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         **loss_metrics(losses),
         **task_metrics(windows.tasks, sums, losses, codes.tokens_D, codes.task_D),
         **found.metrics,
+        **part.metrics,
         "cost/wall_s": time.perf_counter() - started,
         "cost/tokens": codes.num_tokens,
         "cost/tokens_per_s": codes.num_tokens / extract_s,
@@ -175,16 +180,18 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         log.warning("%s", warnings[-1])
     results = Results(
         metrics,
-        null_notes(metrics, found.notes | unsound),
-        warnings,
+        null_notes(metrics, found.notes | part.notes | unsound),
+        warnings + part.warnings,
         found,
         contexts,
         provenance,
+        part.tables,
+        part.sections,
     )
     write_results(run_dir, results, cfg, tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     write_report(run_dir)
-    _track(tracker, name, results, found, run_dir)
+    _track(tracker, name, results, dynamic_k.curves(part), run_dir)
     return results
 
 
@@ -199,8 +206,12 @@ def _both_sides(hookpoint: Hookpoint, model: Any, d_in: int) -> Hookpoint:
     return both
 
 
-def _track(tracker: Tracker, name: str, results: Results, found: FeatureResults, run_dir: Path) -> None:
+def _track(
+    tracker: Tracker, name: str, results: Results, curves: list[dict[str, float]], run_dir: Path
+) -> None:
+    found = results.found
     tracker.histograms(found.histograms)
+    tracker.curve(dynamic_k.CURVE_AXIS, curves)
     shown = results.top_table()
     tracker.table(
         "features_top", list(shown.columns), shown.astype(object).where(shown.notna(), None).values.tolist()

@@ -1,6 +1,6 @@
 """The files of a run folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ class Results:
     found: FeatureResults
     contexts: pd.DataFrame
     provenance: dict[str, Any]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Written as `<name>.csv`."""
+    sections: list[dict[str, Any]] = field(default_factory=list)
+    """Tables with their words, written as `dynamic_k_structure.json` where there are any."""
 
     def top_table(self) -> pd.DataFrame:
         """The most specialised supported latents, for browsing on a dashboard."""
@@ -55,6 +59,11 @@ def write_results(run_dir: Path, results: Results, cfg: AppConfig, tracking: dic
     ):
         with whole(run_dir / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
+    for name, table in results.tables.items():
+        with whole(run_dir / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+    if results.sections:
+        write_json(run_dir / "dynamic_k_structure.json", results.sections)
     write_json(run_dir / "histograms.json", results.found.histograms)
     write_json(run_dir / "provenance.json", results.provenance)
     write_json(run_dir / "tracking.json", tracking)

@@ -4,6 +4,7 @@ from saescope.config.app import AppConfig
 from saescope.config.convert import from_mapping
 from saescope.config.corpus import CorpusConfig
 from saescope.config.coverage import CoverageConfig
+from saescope.config.dynamic_k import DynamicKConfig
 from saescope.config.hookpoint import HookpointConfig
 from saescope.config.location import config_dir
 from saescope.config.metrics import MetricsConfig
@@ -17,6 +18,7 @@ __all__ = [
     "AppConfig",
     "CorpusConfig",
     "CoverageConfig",
+    "DynamicKConfig",
     "HookpointConfig",
     "MetricsConfig",
     "ModelConfig",

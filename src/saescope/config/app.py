@@ -6,6 +6,7 @@ from typing import Any
 
 from saescope.config.check import is_seed
 from saescope.config.corpus import CorpusConfig
+from saescope.config.dynamic_k import DynamicKConfig
 from saescope.config.hookpoint import HookpointConfig
 from saescope.config.metrics import MetricsConfig
 from saescope.config.model import ModelConfig
@@ -25,6 +26,7 @@ class AppConfig:
     probes: ProbesConfig
     corpus: CorpusConfig
     metrics: MetricsConfig
+    dynamic_k: DynamicKConfig
     runtime: RuntimeConfig
     tracking: TrackingConfig
 
@@ -52,5 +54,7 @@ class AppConfig:
         if self.sae.source != "train":  # the corpus is read by training only
             del values["corpus"]
         del values["sae"]["save_every"]
+        if self.dynamic_k.target == "none":
+            del values["dynamic_k"]
         values["runtime"] = {"dtype": self.runtime.dtype}
         return values

@@ -24,7 +24,8 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> 
     """Build the dataclass `kind` from `values`.
 
     Raises ConfigError for unknown or missing keys (with the nearest valid name) and for values of the
-    wrong type. Numbers are not guessed: "8" is no integer, 8.5 no integer, true no number.
+    wrong type. Numbers are not guessed: "8" is no integer, 8.5 no integer, true no number. One value where
+    a list belongs is a list of one.
     """
     fields = {field.name: field for field in dataclasses.fields(cast(Any, kind))}
     hints = typing.get_type_hints(kind)
@@ -63,6 +64,8 @@ def _value(hint: Any, value: Any, key: str) -> Any:
             )
         return from_mapping(cast(Any, hint), value, key + ".")
     if origin is tuple:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            value = [value]  # one value, as a sweep gives it
         if not isinstance(value, list | tuple):
             raise ConfigError(f"'{key}' must be a list, such as [a,b], not {value!r}")
         return tuple(_value(typing.get_args(hint)[0], item, key) for item in value)

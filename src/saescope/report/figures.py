@@ -10,6 +10,7 @@ from saescope.report import numbers
 from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
 from saescope.report.folder import RunFolder
 from saescope.report.numbers import count, finite, percent
+from saescope.report.savings import losses
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ def draw_figures(run: RunFolder) -> dict[str, Drawing]:
         "density": density,
         "si_density": specialisation_by_density,
         "tasks": reconstruction,
+        "savings": losses,
     }
     drawn = {}
     for name, paint in painters.items():

@@ -11,6 +11,8 @@ from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.definitions import DEFINITIONS
 from saescope.report.folder import RunFolder, read_run
+from saescope.report.savings import savings
+from saescope.report.structure import structure
 from saescope.report.tables import (
     config_rows,
     facts,
@@ -66,6 +68,8 @@ def _render(run: RunFolder, drawings: dict[str, Any]) -> str:
             for name, drawing in drawings.items()
         },
         tasks=task_rows(run),
+        savings=savings(run),
+        structure=structure(run),
         groups=card_groups(run),
         contexts=CONTEXTS,
         config=config_rows(run.config),

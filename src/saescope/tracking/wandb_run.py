@@ -83,6 +83,18 @@ class Tracker:
 
         self.attempt("training curves", send)
 
+    def curve(self, axis: str, points: list[dict[str, float]]) -> None:
+        """Points over their own x-axis, a key of every point; they stay out of the summary."""
+
+        def send() -> None:
+            self.run.define_metric(axis, summary="none")
+            for key in dict.fromkeys(key for point in points for key in point if key != axis):
+                self.run.define_metric(key, step_metric=axis, summary="none")
+            for point in points:
+                self.run.log(point)
+
+        self.attempt(f"curves over {axis}", send)
+
     def summary(self, metrics: dict[str, Any]) -> None:
         """Metrics under the keys of `metrics.json`."""
         self.attempt("summary", lambda: self.run.summary.update(metrics))

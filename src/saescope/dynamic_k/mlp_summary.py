@@ -1,0 +1,84 @@
+"""What the MLP curves come to: `dynk/*` scalars that a sweep can compare."""
+
+import math
+from collections.abc import Mapping
+
+from saescope.config.dynamic_k import DynamicKConfig
+from saescope.dynamic_k.part import Part
+from saescope.dynamic_k.sae_summary import middle_k
+from saescope.dynamic_k.variants import Variant, variants
+
+Pooled = tuple[float, float, float, float]
+"""Dense CE, CE, KL, total_flops_frac as realised."""
+
+
+def summarise(part: Part, cfg: DynamicKConfig, pooled: Mapping[Variant, Pooled]) -> None:
+    """`dynk/*` of target `mlp`, and a reason for each null one.
+
+    Headline: the first selector, score and granularity of the config. Single numbers are given at the middle
+    k of the grid.
+    """
+    curve = {v.k: value for v, value in pooled.items() if v.family() == headline(cfg)}
+    for percent in (1, 5):
+        _put(
+            part,
+            f"dynk/k_at_ppl_{percent}pct",
+            smallest_within(curve, percent),
+            f"no k of the grid keeps the perplexity within {percent} %",
+        )
+    middle = middle_k(cfg.k)
+    dense, ce, kl, _ = curve[middle]
+    part.metrics |= {"dynk/k": middle, "dynk/ce_delta": ce - dense, "dynk/kl": kl}
+    for name, (score, granularity) in {
+        "random": ("random", "token"),
+        "static": ("abs_act", "static"),
+        "task": ("abs_act", "task"),
+    }.items():
+        found = pooled.get(Variant("topk", score, granularity, middle))
+        key = f"dynk/{name}_ce_delta"
+        _put(
+            part, key, found and found[1] - found[0], f"topk by {score} per {granularity} is not in the grid"
+        )
+    at = part.metrics["dynk/k_at_ppl_1pct"]
+    saved = None if at is None else 1 - curve[at][3]
+    _put(part, "dynk/flops_saved_at_ppl_1pct", saved, "no k of the grid keeps the perplexity within 1 %")
+    _put(part, "dynk/speedup_at_ppl_1pct", *_speedup(part, pooled, cfg))
+
+
+def headline(cfg: DynamicKConfig) -> tuple[str, str, str]:
+    """Selector, score and granularity of the headline curve.
+
+    The first of each in the config that can be combined: masks shared by tokens are topk, and so is chance.
+    """
+    return variants(cfg)[0].family()
+
+
+def smallest_within(curve: Mapping[float, Pooled], percent: float) -> float | None:
+    """The smallest k that keeps the perplexity within `percent` % of the dense one, and all larger k too."""
+    best = None
+    for k in sorted(curve, reverse=True):
+        dense, ce, *_ = curve[k]
+        if ce > dense + math.log1p(percent / 100):
+            break
+        best = k
+    return best
+
+
+def _speedup(part: Part, pooled: Mapping[Variant, Pooled], cfg: DynamicKConfig) -> tuple[float | None, str]:
+    """Largest measured decoding speed-up at batch 1 among masks that keep the perplexity within 1 %."""
+    fastest = None
+    for row in part.rows:
+        if row.get("phase") != "decode_b1" or row["impl"] not in ("gather", "sliced"):
+            continue
+        losses = pooled.get(Variant(row["selector"], row["score"], row["granularity"], row["k"]))
+        if losses is not None and losses[1] <= losses[0] + math.log1p(0.01):
+            fastest = max(fastest or 0.0, row["speedup"])
+    if not cfg.rounds or 1 not in cfg.batch_sizes:
+        return None, "decoding at batch 1 was not timed (dynamic_k.rounds, dynamic_k.batch_sizes)"
+    return fastest, "no timed mask keeps the perplexity within 1 %"
+
+
+def _put(part: Part, key: str, value: float | None, why: str) -> None:
+    part.metrics[key] = value
+    if value is None:
+        part.notes[key] = why

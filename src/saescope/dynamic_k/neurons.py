@@ -1,0 +1,110 @@
+"""What the calibration documents say about every MLP: contributions, firing, communities, and needed sets."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from saescope.dynamic_k.communities import Communities, by_weights, find_communities, firing
+from saescope.dynamic_k.mlps import Mlp, abs_act_x_wnorm, watched, weight_in_out
+from saescope.dynamic_k.passes import Passes
+from saescope.dynamic_k.selectors import top_mask
+from saescope.dynamic_k.union import Growth, growth
+from saescope.stats.arrays import FloatArray, IntArray
+from saescope.text.windows import Batch
+
+GROUP_BYTES = 2**30
+"""Scores of all calibration tokens are held for as many MLPs as fit; each group of MLPs is a pass."""
+
+BLOCKS = 16
+"""A block has at most d_ff / BLOCKS neurons: several blocks fit into the smallest k of the default grid."""
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """One MLP. D documents (all of the probe set; those not calibrated on have no token), F neurons."""
+
+    mlp: Mlp
+    score_DF: FloatArray
+    """Σ |a|·‖w_down‖ over each document's calibration tokens."""
+    fired_DF: IntArray
+    """Calibration tokens of each document on which each neuron fires."""
+    communities: Communities
+    kmeans_F: IntArray
+    """Blocks of the same sizes by k-means on the rows of W_up."""
+    growth: Growth
+
+    def rank(self, block_F: IntArray) -> IntArray:
+        """Place of each neuron in its block by mean contribution, 0 the largest."""
+        order = np.lexsort((-self.score_DF.sum(0), block_F))
+        sizes = np.bincount(block_F)
+        rank_F = np.empty_like(block_F)
+        rank_F[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return rank_F
+
+
+def study(mlps: list[Mlp], passes: Passes, k: float, seed: int) -> list[Neurons]:
+    """Run the calibration windows and find, per MLP, what structure experiments need; `k`: needed sets."""
+    windows = passes.windows
+    tokens = sum(int(batch.counted_BT.sum()) for batch in passes.batches)
+    each = max(1, GROUP_BYTES // (4 * tokens * max(mlp.d_ff for mlp in mlps)))
+    out: list[Neurons] = []
+    for at in range(0, len(mlps), each):
+        group = mlps[at : at + each]
+        scores, doc_N = gather(group, passes)
+        for mlp in group:
+            out.append(_study_one(mlp, scores.pop(mlp.layer), doc_N, windows.task_D, k, seed))
+    return out
+
+
+def gather(
+    mlps: list[Mlp], passes: Passes
+) -> tuple[dict[int, npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
+    """|a|·‖w_down‖ at counted positions, [N, F] by layer, and the document of each token."""
+    parts: dict[int, list[Tensor]] = {mlp.layer: [] for mlp in mlps}
+    docs: list[npt.NDArray[np.int64]] = []
+
+    @contextmanager
+    def opens(batch: Batch) -> Iterator[None]:
+        counted_BT = batch.counted_BT
+        doc_B = passes.windows.doc_W[batch.window_B.cpu().numpy()]
+        docs.append(np.repeat(doc_B, counted_BT.sum(1).cpu().numpy()))
+
+        def see(mlp: Mlp, acts_BTF: Tensor) -> None:
+            parts[mlp.layer].append(abs_act_x_wnorm(mlp, acts_BTF[counted_BT].float()).cpu())
+
+        with watched(mlps, see):
+            yield
+
+    passes.watch(opens)
+    return {layer: torch.cat(rows).numpy() for layer, rows in parts.items()}, np.concatenate(docs)
+
+
+def _study_one(
+    mlp: Mlp,
+    score_NF: npt.NDArray[np.float32],
+    doc_N: npt.NDArray[np.int64],
+    task_D: npt.NDArray[np.int64],
+    k: float,
+    seed: int,
+) -> Neurons:
+    in_doc_DN = sparse.csr_matrix(
+        (np.ones(len(doc_N), np.float64), (doc_N, np.arange(len(doc_N)))), shape=(len(task_D), len(doc_N))
+    )
+    fires_NF = firing(score_NF)
+    found = find_communities(fires_NF, max(1, mlp.d_ff // BLOCKS), seed)
+    needed_NF = sparse.csr_matrix(top_mask(torch.from_numpy(score_NF), k).numpy())
+    up_FD = weight_in_out(mlp.up).T.detach().float().cpu().numpy()
+    return Neurons(
+        mlp,
+        in_doc_DN @ score_NF,
+        np.rint((in_doc_DN @ fires_NF).toarray()).astype(np.int64),
+        found,
+        by_weights(up_FD, found.block_F, seed),
+        growth(needed_NF, score_NF, task_D[doc_N], found.community_F, seed),
+    )

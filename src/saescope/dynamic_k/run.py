@@ -1,0 +1,82 @@
+"""The stage of a job: which parts run, and their rows, scalars and tables put together."""
+
+from typing import Any
+
+import numpy as np
+
+from saescope.config import AppConfig
+from saescope.dynamic_k.keys import METRICS
+from saescope.dynamic_k.part import Inputs, Part
+from saescope.dynamic_k.table import ALL_TASKS, table
+
+CURVE_AXIS = "dynk/curves/k"
+"""The x-axis of the curves."""
+
+
+def check(cfg: AppConfig, skeleton: Any) -> None:
+    """What can be checked before any weight is loaded. Raises ConfigError."""
+    if cfg.dynamic_k.target == "mlp":
+        from saescope.dynamic_k.evaluate import check
+
+        check(cfg, skeleton)
+
+
+def run(cfg: AppConfig, inputs: Inputs) -> Part:
+    """Run what `dynamic_k` asks for. Every `dynk/*` key is there; one not measured is null, with its reason.
+
+    `tables["dynamic_k"]` holds all rows, and is missing where nothing was asked for.
+    Raises ConfigError for a model without MLPs, ProbeError for a task of a single document.
+    """
+    part, job = Part(), cfg.dynamic_k
+    if job.target == "mlp":
+        from saescope.dynamic_k.evaluate import run_mlp
+
+        _merge(part, run_mlp(cfg, inputs))
+    if job.target == "sae":
+        from saescope.dynamic_k.sae import run_sae
+
+        _merge(part, run_sae(cfg, inputs))
+    if job.target != "none":
+        if job.structure:
+            from saescope.dynamic_k.structure import run_structure
+
+            _merge(part, run_structure(cfg, inputs))
+        part.tables = {"dynamic_k": table(part.rows), **part.tables}
+    for key in METRICS:
+        if part.metrics.setdefault(key, None) is None:
+            part.notes.setdefault(key, _why(key, job.target, job.structure))
+    part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
+    return part
+
+
+def curves(part: Part) -> list[dict[str, float]]:
+    """Pooled quality over k: one dictionary per k, `dynk/curves/<way of choosing>/ce_delta` and `/kl`."""
+    points: dict[float, dict[str, float]] = {}
+    for row in part.rows:
+        if row.get("ce_delta") is None or row.get("task", ALL_TASKS) != ALL_TASKS:
+            continue
+        way = "-".join(row[key] for key in ("selector", "score", "granularity") if row.get(key))
+        point = points.setdefault(row["k"], {CURVE_AXIS: row["k"]})
+        point |= {f"dynk/curves/{way}/{name}": row[name] for name in ("ce_delta", "kl")}
+    return [points[k] for k in sorted(points)]
+
+
+def _merge(into: Part, part: Part) -> None:
+    into.rows += part.rows
+    into.metrics |= part.metrics
+    into.notes |= part.notes
+    into.tables |= part.tables
+    into.warnings += part.warnings
+    into.sections += part.sections
+
+
+def _why(key: str, target: str, structure: bool) -> str:
+    if target == "none":
+        return "dynamic_k=none: not measured"
+    if not structure:
+        return f"dynamic_k={target}, dynamic_k.structure=false: not measured"
+    return f"does not apply to dynamic_k={target}"
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)

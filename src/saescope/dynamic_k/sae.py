@@ -1,0 +1,198 @@
+"""`dynamic_k=sae`: one SAE read at k′ latents a token: reconstruction, CE and KL with it spliced in.
+
+A curve of fidelity over rate, never an inference saving: a spliced SAE adds its own products to the model's,
+so the cost columns are null and `saving` is `none`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saescope.capture import Capture
+from saescope.config import AppConfig
+from saescope.dynamic_k.part import Inputs, Part
+from saescope.dynamic_k.passes import Opens, Passes, loss_columns
+from saescope.dynamic_k.reads import KEYS, cut_for, read
+from saescope.dynamic_k.sae_summary import Point, multi_topk, summarise, warnings
+from saescope.dynamic_k.split import split
+from saescope.sae.base import Sae, SparseCodes
+from saescope.text.windows import Batch
+
+BEYOND = (2.0, 4.0)
+"""Multiples of k also read where the SAE was trained for it (Multi-TopK trains k and 4k)."""
+
+
+class Quality:
+    """Sums over counted tokens behind the FVU and L0 of one read, in float64."""
+
+    def __init__(self) -> None:
+        self.n = self.l0 = 0
+        self.err2 = self.x2 = 0.0
+        self.x_D: Any = 0.0
+
+    def update(self, target_ND: Tensor, xhat_ND: Tensor, codes: SparseCodes) -> None:
+        """Add N tokens."""
+        target = target_ND.double()
+        self.n += len(target)
+        self.l0 += int((codes.acts != 0).sum())
+        self.err2 += float((target - xhat_ND.double()).pow(2).sum())
+        self.x2 += float(target.pow(2).sum())
+        self.x_D = self.x_D + target.sum(0)
+
+    @property
+    def fvu(self) -> float | None:
+        """Σ‖x − x̂‖² over Σ‖x − mean‖², the mean over all tokens."""
+        variance = self.x2 - float(self.x_D.pow(2).sum()) / self.n
+        return self.err2 / variance if variance > 0 else None
+
+
+class Splices:
+    """Reads of one encode per batch, decoded one after the other into the model at the hookpoint."""
+
+    def __init__(self, capture: Capture, sae: Sae, points: list[Point]) -> None:
+        self.capture, self.sae = capture, sae
+        self.quality = {point: Quality() for point in points}
+        self._x_ND: Tensor
+        self._codes: SparseCodes
+        self._keys: dict[str, Tensor] = {}
+
+    @contextmanager
+    def encoding(self, batch: Batch) -> Iterator[None]:
+        """In the dense pass: encode the counted positions, change nothing."""
+
+        def keep(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
+            self._x_ND = x_BTD[batch.counted_BT].float()
+            self._codes = self.sae.encode(self._x_ND)
+            selectors = {point.selector for point in self.quality}
+            self._keys = {name: KEYS[name](self._codes) for name in selectors}
+            return old_BTD
+
+        with self.capture.replaced(keep):
+            yield
+
+    def at(self, point: Point) -> Opens:
+        """Splice in the read `point` of what the dense pass encoded; counted positions only."""
+
+        @contextmanager
+        def opens(batch: Batch) -> Iterator[None]:
+            def edit(_x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
+                codes = read(self._codes, self._keys[point.selector], point.cut)
+                xhat_ND = self.sae.reconstruct(self._x_ND, codes)
+                self.quality[point].update(old_BTD[batch.counted_BT], xhat_ND, codes)
+                new_BTD = old_BTD.clone()
+                new_BTD[batch.counted_BT] = xhat_ND.to(old_BTD.dtype)
+                return new_BTD
+
+            with self.capture.replaced(edit):
+                yield
+
+        return opens
+
+
+def run_sae(cfg: AppConfig, inputs: Inputs) -> Part:
+    """Read the job's SAE at the grid's fractions of its k (of its mean L0, where the number varies).
+
+    `topk` reads are prefixes of one encode, so they are nested; the other selectors get the cut that gives
+    the same mean L0 on calibration documents, and are read on others. Tokens get no more latents than
+    `encode` finds, k in a TopK SAE (4k in a Multi-TopK one), since it was trained for no more.
+    Raises ProbeError for a task of one document.
+    """
+    job, sae, part = cfg.dynamic_k, inputs.coder, Part()
+    device = inputs.machine.device
+    sae.to(device)
+    inputs.lm.model.to(device)
+    parts = split(inputs.windows, job.calibration_tokens, job.tokens)
+    hookpoint = inputs.hookpoint
+    if sae.transcodes:
+        hookpoint = dataclasses.replace(hookpoint, side="both")
+    capture = Capture(inputs.lm.model, hookpoint)
+    passes = [
+        Passes(inputs.lm.model, inputs.windows, order, inputs.machine.batch_tokens, device)
+        for order in (parts.calibration_W, parts.evaluation_W)
+    ]
+    beyond = BEYOND if multi_topk(sae) else ()
+    with _widened(sae, max((1.0, *beyond))):
+        base, points = calibrate(capture, sae, passes[0], job.selectors, (*job.k, *beyond))
+        splices = Splices(capture, sae, points)
+        losses = passes[1].losses({_name(p): splices.at(p) for p in points}, during_dense=splices.encoding)
+    for point in points:
+        quality = splices.quality[point]
+        row = loss_columns(losses["dense"], losses[_name(point)], job.bootstraps, cfg.seed)
+        part.rows.append(
+            {
+                "target": "sae",
+                "selector": point.selector,
+                "score": "act",
+                "granularity": "token",
+                "phase": "all",
+                "impl": "splice",
+                "k": point.k,
+                "realised_k": quality.l0 / quality.n / base,
+                **row,
+                "saving": "none",
+                "seed": cfg.seed,
+                "fvu": quality.fvu,
+            }
+        )
+    summarise(part, base, points)
+    part.warnings += warnings(sae)
+    return part
+
+
+def calibrate(
+    capture: Capture, sae: Sae, passes: Passes, selectors: tuple[str, ...], fractions: tuple[float, ...]
+) -> tuple[float, list[Point]]:
+    """What the fractions are of (k, or the mean L0 where k is None), and the reads.
+
+    At every fraction, each selector's cut keeps as many calibration entries as the `topk` prefix does.
+    """
+    found: dict[str, list[Tensor]] = {name: [] for name in {"topk", *selectors}}
+    tokens = 0
+
+    @contextmanager
+    def encoding(batch: Batch) -> Iterator[None]:
+        def keep(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
+            nonlocal tokens
+            codes = sae.encode(x_BTD[batch.counted_BT].float())
+            tokens += len(codes.sizes_N)
+            for name, keys in found.items():
+                keys.append(KEYS[name](codes))
+            return old_BTD
+
+        with capture.replaced(keep):
+            yield
+
+    passes.watch(encoding)
+    keys = {name: torch.cat(parts) for name, parts in found.items()}
+    base = len(keys["topk"]) / tokens if sae.k is None else float(sae.k)
+    points = []
+    for selector in selectors:
+        for k in fractions:
+            cut = 1.0 - max(1, round(k * base))
+            if selector != "topk":
+                cut = cut_for(keys[selector], int((keys["topk"] >= cut).sum()))
+            points.append(Point(selector, k, cut))
+    return base, points
+
+
+@contextmanager
+def _widened(sae: Sae, factor: float) -> Iterator[None]:
+    """While open, a TopK SAE encodes `factor` times its k."""
+    if factor == 1.0:
+        yield
+        return
+    coder: Any = sae.coder
+    cfg = coder.cfg
+    cfg.k, before = min(round(factor * cfg.k), sae.num_latents), cfg.k
+    try:
+        yield
+    finally:
+        cfg.k = before
+
+
+def _name(point: Point) -> str:
+    return f"{point.selector} {point.k}"

@@ -1,0 +1,140 @@
+"""What structure saves: task masks from the neurons' use by task, blocks from Q, and how unions grow.
+
+All of it on MLP neurons, whatever the target. What is chosen is chosen on calibration documents, and losses
+are those of on others.
+"""
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from saescope.config import AppConfig
+from saescope.dynamic_k.block_masks import BlockResult, measure_blocks
+from saescope.dynamic_k.keys import (
+    BLOCK_METRICS,
+    ETA_METRICS,
+    STRUCTURE_METRICS,
+    TRANSFER_METRICS,
+    UNION_METRICS,
+)
+from saescope.dynamic_k.mlps import find_mlps
+from saescope.dynamic_k.neurons import Neurons, study
+from saescope.dynamic_k.part import Inputs, Part
+from saescope.dynamic_k.passes import Passes
+from saescope.dynamic_k.sae_summary import middle_k
+from saescope.dynamic_k.split import split
+from saescope.dynamic_k.structure_tables import block_section, transfer_section, union_section
+from saescope.dynamic_k.task_masks import Transfer, measure_transfer
+from saescope.dynamic_k.union import SIZES
+from saescope.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+PERMUTATIONS = 19
+"""Of calibration documents' task labels, and random partitions at the middle k: the smallest p is 0.05."""
+
+FEW_DRAWS = 4
+"""Random partitions at other k."""
+
+
+def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
+    """Task masks, community blocks and union growth; `dynk/*` scalars at the middle k of the grid.
+
+    A model without MLPs gives null metrics with their reason. Raises ProbeError for a task of one document.
+    """
+    job, windows, part = cfg.dynamic_k, inputs.windows, Part()
+    try:
+        mlps = find_mlps(inputs.lm.model, job.layers)
+    except ConfigError as error:
+        _null(part, STRUCTURE_METRICS, str(error))
+        return part
+    inputs.lm.model.to(inputs.machine.device)
+    halves = split(windows, job.calibration_tokens, job.tokens)
+    where = (inputs.machine.batch_tokens, inputs.machine.device)
+    calibration = Passes(inputs.lm.model, windows, halves.calibration_W, *where)
+    evaluation = Passes(inputs.lm.model, windows, halves.evaluation_W, *where)
+    k, needed_k = middle_k(job.k), min(job.k)
+    neurons = study(mlps, calibration, needed_k, cfg.seed)
+    log.info("structure: %d MLPs, k %g", len(mlps), k)
+    _unions(part, neurons, needed_k)
+    if k == 1:
+        _null(part, (*TRANSFER_METRICS, *BLOCK_METRICS), "the grid has no k below 1")
+        return part
+    draws = {at: PERMUTATIONS if at == k else FEW_DRAWS for at in job.k if at < 1}
+    blocks = measure_blocks(neurons, evaluation, draws, resamples=job.bootstraps, seed=cfg.seed)
+    _blocks(part, neurons, blocks, k)
+    if len(windows.tasks) < 2:
+        _null(part, TRANSFER_METRICS, "a single task has no other to transfer to")
+        return part
+    transfer = measure_transfer(
+        neurons,
+        _tokens(windows, halves.calibration_W),
+        evaluation,
+        k,
+        permutations=PERMUTATIONS,
+        resamples=job.bootstraps,
+        seed=cfg.seed,
+    )
+    _transfer(part, transfer, windows.tasks, k)
+    return part
+
+
+def _tokens(windows: Any, order: Any) -> Any:
+    """Counted tokens of each document in the chosen windows."""
+    size_W = np.array([mask.sum() for mask in windows.counted])
+    return np.bincount(windows.doc_W[order], weights=size_W[order], minlength=len(windows.task_D)).astype(int)
+
+
+def _transfer(part: Part, found: Transfer, tasks: tuple[str, ...], k: float) -> None:
+    part.metrics |= {
+        "dynk/transfer_gain": found.gain,
+        "dynk/transfer_gain_lo": found.gain_interval[0],
+        "dynk/transfer_gain_hi": found.gain_interval[1],
+        "dynk/transfer_p": found.p,
+        "dynk/transfer_null_mean": float(found.null_P.mean()),
+        "dynk/transfer_over_generic": found.over_generic,
+        "dynk/transfer_si_gain": found.si_gain,
+    }
+    part.sections.append(transfer_section(found, tasks, k))
+
+
+def _blocks(part: Part, neurons: list[Neurons], results: list[BlockResult], k: float) -> None:
+    result = next(one for one in results if one.k == k)
+    community, kmeans = result.eta["community"], result.eta["kmeans"]
+    part.metrics["dynk/neuron_modularity"] = float(np.mean([one.communities.modularity for one in neurons]))
+    if community is None:
+        _null(part, ETA_METRICS, f"at k={k:g} single neurons do not beat random blocks")
+    else:
+        part.metrics |= {
+            "dynk/eta": community.eta,
+            "dynk/eta_lo": community.low,
+            "dynk/eta_hi": community.high,
+            "dynk/eta_p": community.p,
+            "dynk/eta_kmeans": None if kmeans is None else kmeans.eta,
+        }
+    part.sections.append(block_section(results, neurons))
+
+
+def _unions(part: Part, neurons: list[Neurons], k: float) -> None:
+    names = {
+        "same_task": "task",
+        "same_community": "community",
+        "mixed": "mixed",
+        "independent": "independent",
+    }
+    growth = {
+        kind: np.mean([one.growth[source] for one in neurons], axis=0) for kind, source in names.items()
+    }
+    for key in UNION_METRICS:
+        kind, size = key.removeprefix("union_").rsplit("_", 1)
+        value = float(growth[kind][SIZES.index(int(size))])
+        part.metrics[f"dynk/{key}"] = value if np.isfinite(value) else None
+        if not np.isfinite(value):
+            part.notes[f"dynk/{key}"] = f"no {kind.removeprefix('same_')} has {size} calibration tokens"
+    part.sections.append(union_section(growth, k))
+
+
+def _null(part: Part, keys: tuple[str, ...], why: str) -> None:
+    part.metrics |= {f"dynk/{key}": None for key in keys}
+    part.notes |= {f"dynk/{key}": why for key in keys}

@@ -1,0 +1,168 @@
+"""Dynamic k on the run page: loss over k by way of choosing, and what each k saves, realised or not."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from saescope.report.canvas import BLUE, GREY, ORANGE, legend, sheet
+from saescope.report.folder import RunFolder
+from saescope.report.numbers import figure, finite, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILE = "dynamic_k.csv"
+Rows = Sequence[Mapping[str, str]]
+
+# way of choosing → words, colour, dashes; chance is grey, one mask per token blue, shared masks orange
+LINES: dict[tuple[str, str, str], tuple[str, str, str]] = {
+    ("topk", "abs_act", "token"): ("top-k per token", BLUE, "-"),
+    ("threshold", "abs_act", "token"): ("threshold", BLUE, "--"),
+    ("top_p", "abs_act", "token"): ("top-p", BLUE, "-."),
+    ("rel_max", "abs_act", "token"): ("share of the maximum", BLUE, ":"),
+    ("topk", "abs_act", "sequence"): ("per sequence", ORANGE, "-"),
+    ("topk", "abs_act", "task"): ("per task", ORANGE, "--"),
+    ("topk", "abs_act", "static"): ("static", ORANGE, ":"),
+    ("topk", "random", "token"): ("chance per token", GREY, "-"),
+    ("topk", "random", "static"): ("chance, static", GREY, ":"),
+    ("topk", "act", "token"): ("top-k", BLUE, "-"),
+    ("threshold", "act", "token"): ("threshold", BLUE, "--"),
+    ("top_p", "act", "token"): ("top-p", BLUE, "-."),
+    ("rel_max", "act", "token"): ("share of the maximum", BLUE, ":"),
+}
+
+
+@dataclass(frozen=True)
+class SavingRow:
+    """One kept fraction: masks per token and one static mask, as text."""
+
+    k: str
+    token: tuple[str, ...]
+    """CE increase, FLOPs left if the mask were known beforehand, FLOPs left as gathered, decoding speed."""
+    static: tuple[str, ...]
+    """CE increase, FLOPs left as sliced, decoding speed."""
+
+
+@dataclass(frozen=True)
+class Savings:
+    """The section: sentences, and a table for MLPs."""
+
+    sentences: tuple[str, ...]
+    rows: tuple[SavingRow, ...]
+
+
+def savings(run: RunFolder) -> Savings | None:
+    """None where the run has no `dynamic_k.csv`."""
+    rows = read(run)
+    if not rows:
+        return None
+    if rows[0]["target"] == "sae":
+        return Savings(_sae_sentences(run), ())
+    ks = sorted({float(row["k"]) for row in rows})
+    return Savings(_mlp_sentences(run), tuple(_saving(rows, k) for k in ks))
+
+
+def read(run: RunFolder) -> Rows:
+    """Rows of `dynamic_k.csv` as text; none where there is no such file."""
+    path = run.path / FILE
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def losses(run: RunFolder) -> "tuple[Figure, str, str] | None":
+    """CE increase over the kept fraction, one line per way of choosing."""
+    curves: dict[tuple[str, str, str], dict[float, float]] = {}
+    for row in read(run):
+        way = (row["selector"], row["score"], row["granularity"])
+        if way in LINES and row["ce_delta"] and row["task"] == "all":
+            curves.setdefault(way, {})[float(row["k"])] = float(row["ce_delta"])
+    if not curves:
+        return None
+    shown, (ax,) = sheet(5.6, 3.9)
+    for way, (label, colour, dashes) in LINES.items():
+        if way in curves:
+            ks = sorted(curves[way])
+            ax.plot(
+                ks, [curves[way][k] for k in ks], dashes, color=colour, lw=1.8, marker="o", ms=3, label=label
+            )
+    ax.set_yscale("symlog", linthresh=0.01)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    sae = any(way[1] == "act" for way in curves)
+    ax.set(
+        xlabel="kept share of the SAE's k" if sae else "kept share of neurons, k", ylabel="CE increase (nats)"
+    )
+    legend(ax, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.2)
+    alt = f"Curves of the cross-entropy increase over the kept share, for {len(curves)} ways of choosing."
+    caption = "CE increase over the untouched model; linear below 0.01 nats, logarithmic above."
+    if any(way[2] == "sequence" for way in curves):
+        caption += " Per sequence: second halves of windows only, after a dense first half."
+    return shown, alt, caption
+
+
+def _mlp_sentences(run: RunFolder) -> tuple[str, ...]:
+    m = run.metrics
+    said = []
+    for p in (1, 5):
+        k = finite(m.get(f"dynk/k_at_ppl_{p}pct"))
+        if k is None:
+            said.append(f"No k of the grid keeps the perplexity within {p} %.")
+        else:
+            said.append(f"The perplexity stays within {p} % down to k = {k:g}.")
+    saved, speed = (finite(m.get(f"dynk/{name}_at_ppl_1pct")) for name in ("flops_saved", "speedup"))
+    if saved is not None:
+        said.append(f"At 1 % that saves {percent(saved)} of all FLOPs as executed.")
+    if speed is not None:
+        said.append(f"The fastest timed mask within 1 % decodes at {figure(speed)} times the dense speed.")
+    said.append(
+        "An oracle would know the mask before the up-projection; a mask chosen by activations is known after "
+        "it, so gathering saves rows of the down-projection only. Masking a dense product saves nothing and "
+        "is not timed."
+    )
+    return tuple(said)
+
+
+def _sae_sentences(run: RunFolder) -> tuple[str, ...]:
+    m = run.metrics
+    said = [
+        f"The SAE's own perplexity stays within {p} % down to {percent(k)} of its k."
+        for p in (1, 5)
+        if (k := finite(m.get(f"dynk/sae_k_at_ppl_{p}pct"))) is not None
+    ]
+    return (*said, "This is fidelity against rate: a spliced SAE adds compute, so nothing here is a saving.")
+
+
+def _saving(rows: Rows, k: float) -> SavingRow:
+    def value(column: str, granularity: str, impl: str, phase: str | None = None) -> float | None:
+        for row in rows:
+            if (row["selector"], row["score"], row["granularity"]) != ("topk", "abs_act", granularity):
+                continue
+            right = row["impl"] == impl and float(row["k"]) == k and row["task"] == "all"
+            if right and row[column] and phase in (None, row["phase"]):
+                return float(row[column])
+        return None
+
+    def speed(granularity: str, impl: str) -> str:
+        ratio = value("speedup", granularity, impl, "decode_b1")
+        return "—" if ratio is None else f"{ratio:.2f} ×"
+
+    def loss(granularity: str, impl: str) -> str:
+        found = value("ce_delta", granularity, "mask")
+        return figure(found if found is not None else value("ce_delta", granularity, impl))
+
+    return SavingRow(
+        f"{k:g}",
+        (
+            loss("token", "gather"),
+            percent(value("total_flops_frac", "token", "mask")),
+            percent(value("total_flops_frac", "token", "gather")),
+            speed("token", "gather"),
+        ),
+        (
+            loss("static", "sliced"),
+            percent(value("total_flops_frac", "static", "sliced")),
+            speed("static", "sliced"),
+        ),
+    )

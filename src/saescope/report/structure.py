@@ -1,0 +1,50 @@
+"""The tables of `dynamic_k_structure.json`: what task masks, blocks and shared sets are worth."""
+
+import json
+from dataclasses import dataclass
+
+from saescope.errors import ReportError
+from saescope.report.folder import RunFolder
+from saescope.report.numbers import figure, finite
+
+FILE = "dynamic_k_structure.json"
+
+
+@dataclass(frozen=True)
+class StructureTable:
+    """A table as text, with the sentences that explain it."""
+
+    title: str
+    sentences: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def structure(run: RunFolder) -> tuple[StructureTable, ...]:
+    """None of them where the run has no such file. Raises ReportError for one that cannot be read."""
+    path = run.path / FILE
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(
+            StructureTable(
+                str(table["title"]),
+                tuple(map(str, table["sentences"])),
+                tuple(map(str, table["columns"])),
+                tuple(tuple(map(_cell, row)) for row in table["rows"]),
+            )
+            for table in json.loads(path.read_text(encoding="utf-8"))
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReportError(f"{path} cannot be read: {error}; delete it to have the page without it") from error
+
+
+def _cell(value: object) -> str:
+    return value if isinstance(value, str) else _number(value)
+
+
+def _number(value: object) -> str:
+    number = finite(value)
+    if number is not None and number < 0:
+        return "−" + figure(-number)
+    return f"{value}" if isinstance(value, int) else figure(value)

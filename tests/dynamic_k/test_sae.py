@@ -1,0 +1,244 @@
+"""dynamic_k=sae: nested reads of one encode, cuts at equal mean L0, losses with each read spliced in."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from saescope.config import SaeConfig
+from saescope.dynamic_k.reads import KEYS, cut_for, prefix_key, ranks, read
+from saescope.dynamic_k.sae import run_sae
+from saescope.dynamic_k.sae_summary import middle_k
+from saescope.dynamic_k.split import split
+from saescope.errors import ProbeError
+from saescope.sae.base import SparseCodes
+from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
+from saescope.text.windows import batches
+from tests.conftest import write_probes
+from tests.saelens.make import make, ours, saved
+
+from .job import config, inputs
+
+
+def some_codes(tokens=60, most=9, seed=0, ties=False) -> SparseCodes:
+    """Random codes; some tokens have none."""
+    noise = np.random.default_rng(seed)
+    sizes = noise.integers(0, most + 1, tokens)
+    acts = noise.normal(size=sizes.sum())
+    if ties:
+        acts = np.round(acts) + 0.5
+    latents = np.concatenate([noise.choice(40, size, replace=False) for size in sizes])
+    return SparseCodes(
+        torch.from_numpy(sizes), torch.from_numpy(latents), torch.from_numpy(acts.astype(np.float32))
+    )
+
+
+def by_token(codes: SparseCodes, values: torch.Tensor) -> list[np.ndarray]:
+    return [part.numpy() for part in values.split(codes.sizes_N.tolist())]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_prefixes_are_the_largest_and_nested(ties):
+    codes = some_codes(ties=ties)
+    key = prefix_key(codes)
+    previous = np.zeros(len(codes.acts), dtype=bool)
+    for k in range(1, 10):
+        kept = read(codes, key, 1.0 - k).acts != 0
+        assert not (previous & ~kept.numpy()).any()
+        previous = kept.numpy()
+        for acts, mine in zip(by_token(codes, codes.acts), by_token(codes, kept), strict=True):
+            assert mine.sum() == min(k, len(acts))
+            if 0 < mine.sum() < len(acts):
+                assert np.abs(acts[mine]).min() >= np.abs(acts[~mine]).max()
+
+
+def test_ranks_equal_a_sort_per_token():
+    codes = some_codes()
+    for acts, rank in zip(by_token(codes, codes.acts), by_token(codes, ranks(codes)), strict=True):
+        assert rank.tolist() == np.argsort(np.argsort(-np.abs(acts))).tolist()
+
+
+def test_keys_of_the_dynamic_selectors_equal_their_definitions():
+    codes = some_codes(seed=3)
+    found = {name: by_token(codes, KEYS[name](codes)) for name in ("top_p", "rel_max", "threshold")}
+    for at, acts in enumerate(by_token(codes, codes.acts.abs())):
+        if not len(acts):
+            continue
+        np.testing.assert_allclose(found["rel_max"][at], acts / acts.max(), rtol=1e-6)
+        np.testing.assert_array_equal(found["threshold"][at], acts)
+        for p in (0.1, 0.5, 0.9):
+            kept = found["top_p"][at] >= -p
+            order = np.argsort(-acts)
+            share = np.cumsum(acts[order] ** 2) / np.sum(acts**2)
+            smallest = int(np.searchsorted(share, p, side="right")) + 1  # first set whose share exceeds p
+            assert sorted(np.flatnonzero(kept)) == sorted(order[:smallest])
+
+
+def test_cuts_keep_as_many_entries_as_asked():
+    key = torch.randn(500, generator=torch.Generator().manual_seed(0))
+    for entries in (1, 77, 499, 500, 900):
+        assert int((key >= cut_for(key, entries)).sum()) == min(entries, 500)
+
+
+def test_a_wide_enough_basis_spliced_in_changes_nothing(model_folder, probes):
+    """An SAE that reconstructs exactly: KL, CE difference and FVU are 0 at k = 1, and only there."""
+    cfg = config(
+        model_folder, probes, sae=SaeConfig("neurons", k=32), target="sae", k=(0.25, 1.0), tokens=900,
+        calibration_tokens=600,
+    )  # fmt: skip
+    part = run_sae(cfg, inputs(cfg))
+    assert len(part.rows) == 8
+    for row in part.rows:
+        if row["k"] == 1.0:
+            assert (row["kl"], row["ce_delta"], row["fvu"], row["top1_agree"]) == (0.0, 0.0, 0.0, 1.0)
+            assert (row["ce_delta_lo"], row["ce_delta_hi"]) == (0.0, 0.0)
+            assert row["realised_k"] == 1.0
+        else:
+            assert row["kl"] > 0
+            assert row["fvu"] > 0.1
+            assert row["realised_k"] == pytest.approx(0.25, rel=0.1)
+    assert part.metrics["dynk/sae_k"] == 32
+    assert part.metrics["dynk/sae_kl"] == 0.0
+
+
+def coder(k=8, multi_topk=False, transcode=False, skip=False, seed=0) -> CoderSae:
+    torch.manual_seed(seed)
+    cfg = SparseCoderConfig(
+        num_latents=128, k=k, multi_topk=multi_topk, transcode=transcode, skip_connection=skip
+    )
+    made = SparseCoder(32, cfg)
+    for weight in (made.encoder.bias, made.b_dec, *([made.W_dec, made.W_skip] if skip else [])):
+        torch.nn.init.normal_(weight, std=0.1)
+    return CoderSae(made, torch.float32, {"source": "random", "trained_k": k})
+
+
+def direct(cfg, given, k_of_sae):
+    """CE, KL and FVU of one read by plain forward passes, a window at a time, with an SAE of that very k."""
+    model, windows = given.lm.model, given.windows
+    parts = split(windows, cfg.dynamic_k.calibration_tokens, cfg.dynamic_k.tokens)
+    module = model.base_model.get_submodule(given.hookpoint.name)
+    ce, kl, err, xs = [], [], [], []
+    for w in parts.evaluation_W:
+        ids = torch.from_numpy(windows.ids[w].astype(np.int64))[None]
+        counted = torch.from_numpy(windows.counted[w])
+
+        def splice(m, args, out, counted=counted):
+            old = out[0] if isinstance(out, tuple) else out
+            x = args[0][0, counted] if k_of_sae.transcodes else old[0, counted]
+            new = old.clone()
+            new[0, counted] = k_of_sae.reconstruct(x, k_of_sae.encode(x))
+            err.append(((new - old)[0, counted]).double())
+            xs.append(old[0, counted].double())
+            return (new, *out[1:]) if isinstance(out, tuple) else new
+
+        with torch.inference_mode():
+            clean = torch.log_softmax(model(input_ids=ids).logits[0, :-1], -1)
+            handle = module.register_forward_hook(splice)
+            spliced = torch.log_softmax(model(input_ids=ids).logits[0, :-1], -1)
+            handle.remove()
+        use = counted[:-1]
+        ce.append(-spliced.gather(1, ids[0, 1:, None])[:, 0][use])
+        kl.append((clean.exp() * (clean - spliced)).sum(-1)[use])
+    x, e = torch.cat(xs), torch.cat(err)
+    fvu = float(e.pow(2).sum() / (x - x.mean(0)).pow(2).sum())
+    return {
+        "ce": float(torch.cat(ce).double().mean()),
+        "kl": float(torch.cat(kl).double().mean()),
+        "fvu": fvu,
+    }
+
+
+@pytest.mark.parametrize("kind", ["plain", "transcoder"])
+def test_a_prefix_is_the_sae_of_that_k(model_folder, probes, kind):
+    transcode = kind == "transcoder"
+    sae = coder(transcode=transcode, skip=transcode)
+    cfg = config(
+        model_folder, probes, target="sae", k=(0.25, 0.5, 1.0), selectors=("topk",), tokens=600,
+        calibration_tokens=300,
+    )  # fmt: skip
+    if transcode:
+        cfg = dataclasses.replace(cfg, hookpoint=dataclasses.replace(cfg.hookpoint, kind="mlp"))
+    given = inputs(cfg, sae=coder() if transcode else sae)
+    part = run_sae(cfg, dataclasses.replace(given, coder=sae))
+    for row in part.rows:
+        smaller = coder(k=round(8 * row["k"]), transcode=transcode, skip=transcode)
+        expected = direct(cfg, given, smaller)
+        assert {key: row[key] for key in expected} == pytest.approx(expected, rel=2e-4)
+
+
+def test_counted_positions_alone_and_any_padding(model_folder, probes):
+    """One window per batch (no padding) and many (much padding) give the same rows."""
+    cfg = config(model_folder, probes, target="sae", k=(0.5,), tokens=900, calibration_tokens=600)
+    sae = coder()
+    alone, padded = (run_sae(cfg, inputs(cfg, sae=sae, batch_tokens=size)) for size in (1, 4000))
+    given = inputs(cfg, sae=sae, batch_tokens=4000)
+    parts = split(given.windows, 600, 900)
+    made = batches(given.windows, parts.evaluation_W, 4000)
+    assert any(not batch.real_BT.all() for batch in made)
+    counted = sum(int((b.counted_BT[:, :-1] & b.real_BT[:, 1:]).sum()) for b in made)
+    for one, many in zip(alone.rows, padded.rows, strict=True):
+        assert one["tokens"] == many["tokens"] == counted
+        for key in ("ce", "kl", "fvu", "realised_k"):
+            assert one[key] == pytest.approx(many[key], rel=1e-3)
+
+
+def test_dynamic_selectors_meet_the_mean_l0_of_the_prefix(model_folder, probes):
+    cfg = config(model_folder, probes, target="sae", k=(0.25, 0.5), tokens=3000, calibration_tokens=3000)
+    part = run_sae(cfg, inputs(cfg, sae=coder()))
+    for row in part.rows:
+        assert row["realised_k"] == pytest.approx(row["k"], rel=0.15), row["selector"]
+        assert row["saving"] == "none"
+        assert not {"mlp_flops_frac", "total_flops_frac", "weight_bytes_frac", "speedup"} & row.keys()
+
+
+def test_an_sae_of_varying_l0_that_decodes_only_its_last_codes(model_folder, probes, tmp_path):
+    made = make("standard", normalize_activations="layer_norm")
+    sae = ours(saved(tmp_path / "sae", made), model_folder)
+    cfg = config(model_folder, probes, target="sae", k=(0.5, 1.0), tokens=600, calibration_tokens=600)
+    part = run_sae(cfg, inputs(cfg, sae=sae))
+    assert sae.k is None
+    rows = {(row["selector"], row["k"]): row for row in part.rows}
+    # everything kept: the SAE as it is
+    expected = direct(cfg, inputs(cfg, sae=sae), sae)
+    full = rows["threshold", 1.0]
+    assert {key: full[key] for key in expected} == pytest.approx(expected, rel=2e-4, abs=1e-6)
+    assert rows["threshold", 0.5]["realised_k"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_only_multi_topk_is_read_beyond_its_k(model_folder, probes):
+    cfg = config(
+        model_folder, probes, target="sae", k=(0.5, 1.0), selectors=("topk", "threshold"), tokens=600,
+        calibration_tokens=300,
+    )  # fmt: skip
+    plain, multi = (run_sae(cfg, inputs(cfg, sae=coder(multi_topk=m))) for m in (False, True))
+    assert {row["k"] for row in plain.rows} == {0.5, 1.0}
+    assert {row["k"] for row in multi.rows} == {0.5, 1.0, 2.0, 4.0}
+    for name in ("ce", "kl", "fvu"):
+        assert [r[name] for r in plain.rows if r["selector"] == "topk"] == pytest.approx(
+            [r[name] for r in multi.rows if r["selector"] == "topk" and r["k"] <= 1], rel=1e-4
+        )
+    assert multi.metrics["dynk/sae_k"] == 8
+    assert not plain.warnings
+    wider = CoderSae(coder(k=16).coder, torch.float32, {"source": "hub", "trained_k": 8})
+    assert "outside this SAE's training" in run_sae(cfg, inputs(cfg, sae=wider)).warnings[0]
+
+
+def test_calibration_and_evaluation_share_no_document(model_folder, probes, tmp_path):
+    cfg = config(model_folder, probes)
+    windows = inputs(cfg).windows
+    parts = split(windows, 600, 900)
+    calibration, evaluation = (set(windows.doc_W[side]) for side in (parts.calibration_W, parts.evaluation_W))
+    assert not calibration & evaluation
+    for side in (parts.calibration_W, parts.evaluation_W):
+        assert {windows.task_D[windows.doc_W[w]] for w in side} == {0, 1, 2}
+        assert len(set(side.tolist())) == len(side)
+    lone = inputs(config(model_folder, write_probes(tmp_path / "lone", documents=1))).windows
+    with pytest.raises(ProbeError, match="two documents of every task"):
+        split(lone, 600, 900)
+
+
+def test_the_middle_fraction():
+    assert middle_k((0.1, 0.2, 0.3, 0.5, 0.7, 1.0)) == 0.3
+    assert middle_k((0.5,)) == 0.5
+    assert middle_k((1.0,)) == 1.0

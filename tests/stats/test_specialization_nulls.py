@@ -54,7 +54,7 @@ def test_counts_by_task_are_exact(largest: int, tasks: int) -> None:
 
 def test_latent_blocks_cover_every_latent_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    counts = sparse.csr_matrix(rng.integers(1, 9, (40, 300)) * (rng.random((40, 300)) < rng.random(300)))
+    counts = sparse.csr_matrix(rng.integers(1, 30, (40, 300)) * (rng.random((40, 300)) < rng.random(300)))
     monkeypatch.setattr(document_product, "DENSE_ENTRIES", 40 * 64)
     blocks = list(document_product.latent_blocks(counts))
     total = np.asarray(counts.sum(0)).ravel()

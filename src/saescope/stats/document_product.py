@@ -13,6 +13,8 @@ DENSE_FROM = 0.02
 """Share of non-zeros above which a dense product (BLAS) beats a sparse one."""
 DENSE_ENTRIES = 40_000_000
 """Latents are densified in blocks of at most this many entries (160 MB)."""
+BLOCK_LATENTS = 4096
+"""Latents of a block at most, so that many draws fit into one product."""
 EXACT = float(2**24)
 """Integers up to here are exact in float32."""
 DIGITS = (3, 2)
@@ -73,7 +75,7 @@ def latent_blocks(doc_counts_DF: Csr) -> Iterator[tuple[IntArray, Csr]]:
     by_latent = sparse.csc_matrix(doc_counts_DF)
     total_F = np.asarray(by_latent.sum(axis=0)).ravel()
     order = np.argsort(-total_F, kind="stable").astype(np.int64)
-    size = max(1, DENSE_ENTRIES // max(1, doc_counts_DF.shape[0]))
+    size = max(1, min(BLOCK_LATENTS, DENSE_ENTRIES // max(1, doc_counts_DF.shape[0])))
     limits = [int((total_F >= 2 ** (24 // digits)).sum()) for digits in DIGITS[::-1]]
     for first, last in itertools.pairwise([0, *limits, order.size]):
         for start in range(first, last, size):
@@ -81,6 +83,6 @@ def latent_blocks(doc_counts_DF: Csr) -> Iterator[tuple[IntArray, Csr]]:
             yield latents, sparse.csr_matrix(by_latent[:, latents])
 
 
-def chunk_of(num_latents: int, num_tasks: int, draws: int) -> int:
-    """Draws handled at once so that the temporaries of ``specialization`` stay near 200 MB."""
-    return int(max(1, min(draws, 3_000_000 // max(1, num_latents * num_tasks))))
+def chunk_of(num_latents: int, num_tasks: int, draws: int, share: int = 1) -> int:
+    """Draws handled at once so that temporaries of ``specialization`` stay near 200 MB, or a share of it."""
+    return int(max(1, min(draws, 3_000_000 // share // max(1, num_latents * num_tasks))))

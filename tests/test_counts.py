@@ -102,7 +102,7 @@ def test_extraction_never_holds_tokens_by_latents(model_folder, wide, probes, mo
     assert largest.bytes <= max(4 * LATENTS * 64, 4 * 50304 * 32)
 
 
-def test_a_sweep_runs_the_language_model_once(monkeypatch, tmp_path, capsys):
+def test_a_sweep_runs_the_language_model_once_over_training_and_probe_text(monkeypatch, tmp_path, capsys):
     """Every job after the first finds training and probe activations in the cache."""
     from saescope.capture import Capture
 
@@ -123,7 +123,8 @@ def test_a_sweep_runs_the_language_model_once(monkeypatch, tmp_path, capsys):
         sums.append(sum(tokens))
         tokens.clear()
     assert sums[0] > 8192 + 2048
-    assert sums[1:] == [2, 2]  # two tokens tell the width of the hookpoint
+    # two tokens tell the width of the hookpoint; held-out text is read by the model in every job
+    assert sums[1:] == [2 + 2048, 2 + 2048]
 
 
 def test_nulls_hold_no_more_than_a_block(monkeypatch):

@@ -57,7 +57,7 @@ def bootstrap_mean_si(
     for latents, columns in latent_blocks(doc_counts_DF):
         # 64 copies of one document is beyond any draw of a thousand resamples
         products = [DocumentProduct(columns[docs], largest_weight=64.0) for docs in docs_of]
-        chunk = chunk_of(latents.size, num_tasks, resamples)
+        chunk = chunk_of(latents.size, num_tasks, resamples, share=4)
 
         def index(
             draws: slice, products: list[DocumentProduct] = products, size: int = latents.size

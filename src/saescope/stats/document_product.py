@@ -1,5 +1,6 @@
 """Counts of latents under many weightings of the documents: the inner product of the SI nulls."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,8 +13,12 @@ DENSE_FROM = 0.02
 """Share of non-zeros above which a dense product (BLAS) beats a sparse one."""
 DENSE_ENTRIES = 40_000_000
 """Latents are densified in blocks of at most this many entries (160 MB)."""
+BLOCK_LATENTS = 4096
+"""Latents of a block at most, so that many draws fit into one product."""
 EXACT = float(2**24)
 """Integers up to here are exact in float32."""
+DIGITS = (3, 2)
+"""Counts that one float32 may carry, of latents with fewer firings than 2^(24 / digits)."""
 
 
 class DocumentProduct:
@@ -43,7 +48,7 @@ class DocumentProduct:
         Float32 holds integers below 2^24 exactly, so for latents with fewer than 2^12 (2^8) firings one
         product carries the counts of two (three) tasks as its digits to that base.
         """
-        digits = next((d for d in (3, 2) if self.largest_total < 2 ** (24 // d)), 1)
+        digits = next((d for d in DIGITS if self.largest_total < 2 ** (24 // d)), 1)
         base = 2 ** (24 // digits)
         column_K, digit_K = np.divmod(np.arange(num_tasks - 1), digits)
         num_columns = int(column_K[-1]) + 1
@@ -63,16 +68,21 @@ class DocumentProduct:
 
 
 def latent_blocks(doc_counts_DF: Csr) -> Iterator[tuple[IntArray, Csr]]:
-    """(latents, their columns), latents of similar frequency together, small enough to be densified."""
-    num_docs, num_latents = doc_counts_DF.shape
+    """(latents, their columns), latents of similar frequency together, small enough to be densified.
+
+    No block mixes latents whose counts ``by_task`` packs differently.
+    """
     by_latent = sparse.csc_matrix(doc_counts_DF)
-    order = np.argsort(-np.diff(by_latent.indptr), kind="stable").astype(np.int64)
-    size = max(1, DENSE_ENTRIES // max(1, num_docs))
-    for start in range(0, num_latents, size):
-        latents = order[start : start + size]
-        yield latents, sparse.csr_matrix(by_latent[:, latents])
+    total_F = np.asarray(by_latent.sum(axis=0)).ravel()
+    order = np.argsort(-total_F, kind="stable").astype(np.int64)
+    size = max(1, min(BLOCK_LATENTS, DENSE_ENTRIES // max(1, doc_counts_DF.shape[0])))
+    limits = [int((total_F >= 2 ** (24 // digits)).sum()) for digits in DIGITS[::-1]]
+    for first, last in itertools.pairwise([0, *limits, order.size]):
+        for start in range(first, last, size):
+            latents = order[start : min(start + size, last)]
+            yield latents, sparse.csr_matrix(by_latent[:, latents])
 
 
-def chunk_of(num_latents: int, num_tasks: int, draws: int) -> int:
-    """Draws handled at once so that the temporaries of ``specialization`` stay near 200 MB."""
-    return int(max(1, min(draws, 3_000_000 // max(1, num_latents * num_tasks))))
+def chunk_of(num_latents: int, num_tasks: int, draws: int, share: int = 1) -> int:
+    """Draws handled at once so that temporaries of ``specialization`` stay near 200 MB, or a share of it."""
+    return int(max(1, min(draws, 3_000_000 // share // max(1, num_latents * num_tasks))))

@@ -71,7 +71,7 @@ def permutation_null(
     draw_counts = np.zeros(edges.size - 1, dtype=np.int64)
     for latents, columns in latent_blocks(doc_counts_DF):
         product, total, observed = DocumentProduct(columns), total_F[latents], observed_F[latents]
-        chunk = chunk_of(latents.size, num_tasks, permutations)
+        chunk = chunk_of(latents.size, num_tasks, permutations, share=4)
 
         def index(draws: slice, product: DocumentProduct = product, total: IntArray = total) -> FloatArray:
             counts_FKP = np.empty((total.size, num_tasks, draws.stop - draws.start))

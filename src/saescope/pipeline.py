@@ -21,6 +21,7 @@ from saescope.provenance import peak_mem_mb, provenance_of, reset_peak, warnings
 from saescope.quality import (
     Metrics,
     loss_metrics,
+    loss_notes,
     null_notes,
     reconstruction_metrics,
     task_metrics,
@@ -175,7 +176,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         log.warning("%s", warnings[-1])
     results = Results(
         metrics,
-        null_notes(metrics, found.notes | unsound),
+        null_notes(metrics, found.notes | loss_notes(windows.tasks, losses) | unsound),
         warnings,
         found,
         contexts,

@@ -9,7 +9,7 @@ import torch
 
 from saescope.errors import ModelError, SaeError
 from saescope.nonfinite import located
-from saescope.quality import null_notes, without_nonfinite
+from saescope.quality import loss_metrics, loss_notes, null_notes, without_nonfinite
 from saescope.sae.neurons import NeuronBasis
 from tests.test_measure import make_engine
 
@@ -103,6 +103,23 @@ def test_where_the_bad_tokens_are_in_words():
         "NaN or infinite activations at layers.5 on 4 tokens of 3 documents, "
         "counted from 1 within each task: a 1, b 1, b 2"
     )
+
+
+def test_losses_without_a_prediction_are_null_with_that_reason(model_folder, probes):
+    """In windows of two tokens the counted one is the last."""
+    engine = make_engine(model_folder, NeuronBasis(32, 4), probes)
+    _, sums = engine.extract()
+    losses = engine.splice(600, sums["x"].sum(0) / sums["tokens"].sum())
+    names = engine.windows.tasks
+    assert loss_notes(names, losses) == {}
+    losses["tokens_clean"][1] = 0
+    assert set(loss_notes(names, losses)) == {f"task/{names[1]}/ce", f"task/{names[1]}/ce_delta"}
+    nothing = {name: values * 0 for name, values in losses.items()}
+    found = loss_metrics(nothing)
+    assert set(found.values()) == {None}
+    notes = null_notes(found, loss_notes(names, nothing))
+    assert set(notes) == set(found)
+    assert all("no counted position has a next token" in why for why in notes.values())
 
 
 def test_no_nan_in_metrics_without_its_reason():

@@ -23,6 +23,7 @@ from saescope.provenance import peak_mem_mb, provenance_of, reset_peak, warnings
 from saescope.quality import (
     Metrics,
     loss_metrics,
+    loss_notes,
     null_notes,
     reconstruction_metrics,
     task_metrics,
@@ -180,7 +181,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         log.warning("%s", warnings[-1])
     results = Results(
         metrics,
-        null_notes(metrics, found.notes | part.notes | unsound),
+        null_notes(metrics, found.notes | part.notes | loss_notes(windows.tasks, losses) | unsound),
         warnings + part.warnings,
         found,
         contexts,

@@ -11,6 +11,11 @@ Sums = dict[str, npt.NDArray[np.float64]]
 Metrics = dict[str, float | None]
 
 NO_LM = "metrics.lm_tokens=0: losses were not measured"
+NO_PREDICTION = "no counted position has a next token in its window: nothing is predicted"
+LOSSES = tuple(
+    f"lm/{name}"
+    for name in ("ce", "ce_spliced", "ce_zero", "ce_mean", "ce_delta", "ce_score", "kl", "kl_score")
+)
 
 
 def reconstruction_metrics(sums: Sums) -> Metrics:
@@ -19,14 +24,13 @@ def reconstruction_metrics(sums: Sums) -> Metrics:
 
 
 def loss_metrics(losses: Sums | None) -> Metrics:
-    """`lm/*`, each the mean over scored predictions; None where not measured.
+    """`lm/*`, each the mean over scored predictions; None where not measured, or where there is none.
 
     ce_score = (CE_zero − CE_spliced)/(CE_zero − CE), kl_score = (KL_zero − KL_spliced)/KL_zero (SAELens,
     SAEBench); 1 is perfect, 0 no better than zeros.
     """
-    keys = ("ce", "ce_spliced", "ce_zero", "ce_mean", "ce_delta", "ce_score", "kl", "kl_score")
-    if losses is None:
-        return dict.fromkeys([f"lm/{key}" for key in keys])
+    if losses is None or not losses["tokens_clean"].any():
+        return dict.fromkeys(LOSSES)
     total = {name: float(value.sum()) for name, value in losses.items()}
     n = total["tokens_clean"]
     ce, spliced, zero, mean = (total[f"ce_{v}"] / n for v in ("clean", "spliced", "zero", "mean"))
@@ -67,6 +71,16 @@ def task_metrics(
             f"task/{task}/ce_delta": delta,
         }
     return out
+
+
+def loss_notes(tasks: tuple[str, ...], losses: Sums | None) -> dict[str, str]:
+    """Which losses are null for want of a prediction."""
+    if losses is None:
+        return {}
+    none_K = losses["tokens_clean"] == 0
+    keys = [f"task/{task}/{name}" for task, none in zip(tasks, none_K, strict=True) if none
+            for name in ("ce", "ce_delta")]  # fmt: skip
+    return dict.fromkeys([*keys, *(LOSSES if none_K.all() else ())], NO_PREDICTION)
 
 
 def without_nonfinite(metrics: Metrics) -> tuple[Metrics, dict[str, str]]:

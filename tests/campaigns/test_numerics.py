@@ -21,14 +21,15 @@ RUNS = {
     "bfloat16": ["runtime.dtype=bfloat16"],
 }
 
-# Of float32 in other batches or processes: products differ in the last bits, which swaps a few latents that
-# are tied at the k-th place, and with them a few edges.
-SAME = {"features/": 1e-3, "si/": 1e-3, "q/": 0.01, "sae/": 1e-5, "lm/": 1e-5, "task/": 1e-5}
-# Of bfloat16 (8 bits of mantissa) against float32.
-HALF = {"features/": 0.02, "si/": 0.01, "q/": 0.05, "sae/": 0.02, "lm/": 0.02, "task/": 0.02}
-"""Greatest |a − b| / max(1, |b|) by the beginning of the key; counts of edges relative."""
-DRAWN = ("q/z", "q/null_sd", "q/seed_ari", "q/ami_task", "q/n_communities", "q/naive")
-"""Of a partition that may come out otherwise when one edge changes; not compared to a tolerance."""
+# Greatest |a − b| / max(1, |b|) by the beginning of the key, the longest that fits.
+# What hangs on which of several equally good partitions Leiden finds; one edge more can turn it.
+PARTITION = {
+    "q/z": 0.25, "q/seed_ari": 0.15, "q/ami_": 0.05, "q/n_communities": 0.25, "q/naive": 0.05,
+}  # fmt: skip
+# float32 in other batches or processes: products differ in the last bits.
+SAME = {"features/": 1e-3, "si/": 1e-3, "q/": 0.01, "sae/": 1e-5, "lm/": 1e-5, "task/": 1e-5, **PARTITION}
+# bfloat16 (8 bits of mantissa) in model and encoder.
+HALF = {"features/": 5e-3, "si/": 5e-3, "q/": 0.01, "sae/": 5e-3, "lm/": 5e-3, "task/": 0.02, **PARTITION}
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +65,9 @@ def test_every_metric_agrees(runs, name, tolerance):
     apart = {}
     for key, value in one.items():
         assert (value is None) == (other[key] is None), key
-        if value is None or key.startswith(DRAWN):
+        if value is None:
             continue
-        off = abs(other[key] - value) / max(1.0, abs(value))
-        (limit,) = [limit for start, limit in tolerance.items() if key.startswith(start)]
-        if off > limit:
+        start = max((start for start in tolerance if key.startswith(start)), key=len)
+        if abs(other[key] - value) / max(1.0, abs(value)) > tolerance[start]:
             apart[key] = (value, other[key])
     assert not apart

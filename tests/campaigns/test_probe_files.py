@@ -37,7 +37,12 @@ line = st.one_of(
         ["[" * 5000, "{", '{"text": "a"', '{"text": "a", "text": 3}', "NaN", '{"text": 1e999}', "# x"]
     ),
 ).map(lambda found: found.encode("utf-8", "surrogatepass"))
+mild = st.text(st.characters(exclude_categories=["Cs"]), min_size=15, max_size=90).map(
+    lambda t: json.dumps({"text": t}).encode()
+)
 content = st.one_of(
+    st.lists(mild, min_size=1, max_size=4).map(b"\n".join),
+    st.lists(mild, min_size=1, max_size=4).map(lambda lines: b"\xef\xbb\xbf" + b"\r\n\r\n".join(lines)),
     st.binary(max_size=60),
     st.lists(line, max_size=5).map(b"\n".join),
     st.lists(line, min_size=1, max_size=3).map(lambda lines: b"\xef\xbb\xbf" + b"\r\n".join(lines)),
@@ -113,10 +118,19 @@ plain = [
 ]
 
 
-@seeded(250)
-@given(
-    st.lists(st.one_of(record, anything), max_size=4), st.booleans(), st.sampled_from(["task_id", "domain"])
+fine = st.fixed_dictionaries(
+    {
+        "task_id": st.text(min_size=1, max_size=3),
+        "domain": st.sampled_from(["x", "y/z", "ü"]),
+        "source": st.text(min_size=15, max_size=60).map(lambda t: {"type": "prompt", "text": t}),
+    },
+    optional={"repeat": st.integers(1, 10**30), "max_tokens": st.integers(1, 10**30)},
 )
+records = st.one_of(st.lists(fine, max_size=4), st.lists(st.one_of(record, anything), max_size=2))
+
+
+@seeded(250)
+@given(records, st.booleans(), st.sampled_from(["task_id", "domain"]))
 def test_manifests(tokenizer, records, with_good, group_by):
     path = Path(tempfile.mkdtemp(dir=Path.cwd())) / "tasks.jsonl"
     lines = [json.dumps(value) for value in ([*plain, *records] if with_good else records)]

@@ -109,12 +109,15 @@ def _mlp_sentences(run: RunFolder) -> tuple[str, ...]:
         k = finite(m.get(f"dynk/k_at_ppl_{p}pct"))
         if k is None:
             said.append(f"No k of the grid keeps the perplexity within {p} %.")
+        elif k == 1:
+            said.append(f"Only the whole network (k = 1) keeps the perplexity within {p} %.")
         else:
             said.append(f"The perplexity stays within {p} % down to k = {k:g}.")
     saved, speed = (finite(m.get(f"dynk/{name}_at_ppl_1pct")) for name in ("flops_saved", "speedup"))
-    if saved is not None:
+    within = (finite(m.get("dynk/k_at_ppl_1pct")) or 1) < 1
+    if saved is not None and within:
         said.append(f"At 1 % that saves {percent(saved)} of all FLOPs as executed.")
-    if speed is not None:
+    if speed is not None and within:
         said.append(f"The fastest timed mask within 1 % decodes at {figure(speed)} times the dense speed.")
     said.append(
         "An oracle would know the mask before the up-projection; a mask chosen by activations is known after "

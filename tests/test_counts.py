@@ -117,14 +117,14 @@ def test_a_sweep_runs_the_language_model_once_over_training_and_probe_text(monke
         f"runtime.cache={tmp_path}/cache",
     ]  # fmt: skip
     sums = []
-    for k in (4, 8, 2):
+    for k in (4, 8):
         monkeypatch.setattr("sys.argv", [*job[:3], f"sae.k={k}", *job[4:]])
         assert main() == 0, capsys.readouterr().err
         sums.append(sum(tokens))
         tokens.clear()
     assert sums[0] > 8192 + 2048
     # two tokens tell the width of the hookpoint; held-out text is read by the model in every job
-    assert sums[1:] == [2 + 2048, 2 + 2048]
+    assert sums[1:] == [2 + 2048]
 
 
 def test_nulls_hold_no_more_than_a_block(monkeypatch):

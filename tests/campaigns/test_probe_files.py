@@ -142,13 +142,13 @@ def test_manifests(tokenizer, records, with_good, group_by):
     shutil.rmtree(path.parent)
 
 
-def test_ten_megabyte_lines(tokenizer, tmp_path):
-    for text in ("word " * 2_000_000, "\0" * 10_000_000):
-        for file in ("a.jsonl", "b.jsonl"):
-            (tmp_path / file).write_bytes(GOOD)
-        with (tmp_path / "a.jsonl").open("a") as file:
-            file.write(json.dumps({"text": text}))
-        cfg = ProbesConfig("folder", path=str(tmp_path), ctx_len=32, max_tokens_per_task=400)
-        found = attempt("10 MB lines", lambda cfg=cfg: tokenize_probes(cfg, tokenizer))
-        assert isinstance(found, Windows)
-        assert found.truncated == {"a": 1}
+@pytest.mark.timeout(600)
+def test_a_line_of_ten_megabytes(tokenizer, tmp_path):
+    for file in ("a.jsonl", "b.jsonl"):
+        (tmp_path / file).write_bytes(GOOD)
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write(json.dumps({"text": "word " * 2_000_000}))
+    cfg = ProbesConfig("folder", path=str(tmp_path), ctx_len=32, max_tokens_per_task=400)
+    found = attempt("10 MB lines", lambda: tokenize_probes(cfg, tokenizer))
+    assert isinstance(found, Windows)
+    assert found.truncated == {"a": 1}

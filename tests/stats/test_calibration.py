@@ -1,0 +1,52 @@
+"""The promises of docs/calibration.md on fewer corpora: bounds that chance leaves about once in a hundred."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    path = Path(__file__).parents[2] / "benchmarks" / "calibration.py"
+    spec = importlib.util.spec_from_file_location("calibration", path)
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules["calibration"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["calibration"]
+
+
+def test_false_positives(calibration):
+    found = calibration.false_positives(60)
+    assert 0.035 < found["p"] < 0.06
+    assert found["fdr"] <= 0.12  # 60 corpora at 5 %: 3 expected
+
+
+def test_the_interval_holds_what_other_documents_would_give(calibration):
+    found = calibration.coverage(60, 2.0)
+    assert found["coverage"] >= 0.86
+    assert 0 < found["bias"] < 1.2 * found["null"]
+
+
+def test_excess_is_the_cautious_number(calibration):
+    found = calibration.coverage(20, 0.5)
+    assert found["bias"] == pytest.approx(found["null"], rel=0.15)
+
+
+def test_q_p_is_uniform_without_modules(calibration):
+    values = calibration.q_p_values(80)
+    assert abs(values.mean() - 11 / 21) < 3 * np.sqrt(1 / 12 / 80)
+    assert (values <= 0.05).mean() <= 0.14
+
+
+def test_power_grows_with_effect_and_documents(calibration):
+    few, many = (calibration.power(8, 1.0, documents) for documents in (60, 600))
+    weak, strong = (calibration.power(8, effect, 180) for effect in (0.25, 2.0))
+    assert few < 0.5 < many
+    assert weak < 0.2 < 0.9 < strong

@@ -35,6 +35,7 @@ INTERVAL = """## Interval of mean SI
 150 latents, 400 documents, concentration 4–40. The interval is that of the measurement: what `si/mean` would
 be on other documents of the same kind. Bursts lift that average above the index of the true rates, which no
 reader sees; where effects are weak `si/null_mean` says by how much, so `si/excess` is the cautious number.
+Where there is hardly any effect the interval is wider than need be (bootstraps are, at the edge of a range).
 
 | log rate ratio | SI of the true rates | bias of `si/mean` | `si/null_mean` | coverage of the interval |
 |---|---|---|---|---|"""

@@ -13,6 +13,7 @@ from saescope.config import AppConfig, ModelConfig, ProbesConfig, SaeConfig, fro
 from saescope.config.check import is_seed
 from saescope.config.convert import _value
 from saescope.errors import ConfigError, ModelError, ProbeError, SaeError, SaescopeError
+from saescope.jobs import Context, failed
 from saescope.models import load_model, load_skeleton
 from saescope.sae import load
 from saescope.text.windows import tokenize_probes
@@ -159,3 +160,14 @@ def test_the_command_line_answers_in_one_printable_line(monkeypatch, capfd):
         assert err.endswith("\n")
         assert err[:-1].isprintable()
         assert out == ""
+
+
+def test_an_error_in_a_spawned_process_is_its_own_line(tmp_path):
+    """torch hands over the traceback as text."""
+    from torch.multiprocessing import ProcessRaisedException
+
+    told = "\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  …\n"
+    ours = ProcessRaisedException(told + "saescope.errors.SaeError: the SAE overflows; try float32\n", 1, 7)
+    assert failed(ours, Context(tmp_path, tmp_path)).error == "the SAE overflows; try float32"
+    other = ProcessRaisedException(told + "KeyError: 'x'\n", 1, 7)
+    assert failed(other, Context(tmp_path, tmp_path)).error.startswith("unexpected ProcessRaisedException")

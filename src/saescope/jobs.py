@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,9 +82,10 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
 
 def failed(error: Exception, context: Context) -> Outcome:
     """Record a failure; a user error is one line, anything else keeps its traceback in the log."""
-    expected = isinstance(error, SaescopeError)
-    if expected:
-        message = str(error)
+    told = _told_by_process(error)
+    expected = told is not None
+    if told is not None:
+        message = told
     elif isinstance(error, OSError) and error.errno in FULL:
         expected, where = True, error.filename or context.run_dir
         message = f"{error.strerror}: {where}; make room and start the same command again"
@@ -103,6 +105,16 @@ def failed(error: Exception, context: Context) -> Outcome:
         except OSError as unwritten:
             message += f"; status.json could not be written either ({unwritten.strerror})"
     return Outcome(context.run_dir, "failed", error=message)
+
+
+def _told_by_process(error: Exception) -> str | None:
+    """The message of a user error, also of one that ended a spawned process (we get its traceback only)."""
+    if isinstance(error, SaescopeError):
+        return str(error)
+    if type(error).__name__ == "ProcessRaisedException":
+        found = re.findall(r"^saescope\.[\w.]+Error: (.+)$", str(error), flags=re.MULTILINE)
+        return found[-1] if found else None
+    return None
 
 
 @contextmanager

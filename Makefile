@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-slow test-faults test-input check embedded synthetic bench bench-train bench-gpu parity clean
+.PHONY: help demo test test-slow test-faults test-input test-defects check embedded synthetic bench bench-train bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-faults: $(VENV)/.installed-dev  ## kills, full disks, lost caches: does the
 
 test-input: $(VENV)/.installed-dev  ## bad input by the thousand, numerics (docs/reliability.md)
 	$(BIN)/python -m pytest -m campaign tests/campaigns
+
+test-defects: $(VENV)/.installed-dev  ## do the tests notice seeded defects in SI, Q, capture and cache? (20 minutes)
+	$(BIN)/python scripts/defects.py
 
 check: $(VENV)/.installed-dev  ## lint and types
 	$(BIN)/ruff check .

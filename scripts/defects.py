@@ -1,0 +1,136 @@
+"""Are the tests worth their time? Puts defects into a copy of the source, one at a time, and runs the tests.
+
+python scripts/defects.py [part of a file name]     (make test-defects; 2 cores: about 20 minutes)
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[1]
+SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
+Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
+CAPTURE = "tests/test_capture.py tests/test_measure.py tests/test_windows.py tests/test_transcoder.py"
+CACHE = "tests/activations"
+
+# file, right, wrong, tests that should notice
+DEFECTS = [
+    ("stats/specialization.py", "rate = counts / tokens\n", "rate = counts / counts.sum(axis=1, keepdims=True)\n", SI),
+    ("stats/specialization.py", "q = rate / total", "q = counts / counts.sum(axis=0)", SI),
+    ("stats/specialization.py", "noise = rate / tokens ", "noise = rate / tokens.sum() ", SI),
+    ("stats/specialization.py", "- 2.0 * noise.sum(axis=0)", "- noise.sum(axis=0)", SI),
+    ("stats/specialization.py", "fired / (fired - 1.0)", "1.0", SI),
+    ("stats/specialization.py", "square - 1.0 / num_tasks", "square", SI),
+    ("stats/specialization.py", "np.clip(lam, 0.0, 1.0))", "lam)", SI),
+    ("stats/specialization.py", "q += lam / num_tasks", "q += 0.0", SI),
+    ("stats/specialization.py", "np.log(num_tasks), 0.0, 1.0)", "np.log(2), 0.0, 1.0)", SI),
+    ("stats/specialization.py", "np.where(fired > 0, si, np.nan)", "np.where(fired > 0, si, 1.0)", SI),
+    ("stats/permutation.py", "rng.permuted(task_D)", "rng.choice(task_D, task_D.size)", SI),
+    ("stats/permutation.py", "specialization(counts_FKP.transpose(2, 0, 1), tokens_PK[draws])",
+     "specialization(counts_FKP.transpose(2, 0, 1), tokens_K)", SI),
+    ("stats/permutation.py", "(1.0 + reached_F) / (permutations + 1.0)", "reached_F / permutations", SI),
+    ("stats/permutation.py", "si_PF >= observed - TIE", "si_PF > observed + TIE", SI),
+    ("stats/permutation.py", "total[:, None] - counts_FKP", "total[:, None] * 0 - counts_FKP", SI),
+    ("stats/bootstrap.py", "means - means.mean()", "means - means.max()", SI),
+    ("stats/bootstrap.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
+    ("stats/bootstrap.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),
+    ("stats/multiple_testing.py", "* num_tests / np.arange(1, p.size + 1)", "* num_tests", SI + " " + Q),
+    ("stats/multiple_testing.py", "np.minimum.accumulate(scaled[::-1])[::-1]", "scaled", SI + " " + Q),
+    ("stats/density.py", "(np.asarray(count_F) >= min_count) & (", "(np.asarray(count_F) >= min_count) | (",
+     "tests/stats/test_density.py"),
+    ("stats/coactivation.py", "joint > expected)\n        p = hyper", "joint > 0)\n        p = hyper", Q),
+    ("stats/coactivation.py", "a * b.astype(np.float64) / self.num_units", "a * b.astype(np.float64) / (self.num_units * 2)", Q),
+    ("stats/coactivation.py", "num_nodes * (num_nodes - 1) // 2) <= fdr", "p.size) <= fdr", Q),
+    ("stats/coactivation.py", "later = source < target", "later = source <= target", Q),
+    ("stats/coactivation.py", "counts.data >= min_joint", "counts.data > min_joint", Q),
+    ("stats/coactivation.py", "np.log(joint[chosen] / expected[small])", "np.log2(joint[chosen] / expected[small])", Q),
+    ("stats/coactivation.py", "mean = a * b / tokens\n", "mean = a * b / tokens_K.sum()\n", Q),
+    ("stats/coactivation.py", "variance += mean * (1.0 - a / tokens)", "variance += mean * (1.0 + a / tokens)", Q),
+    ("stats/coactivation.py", "target + tail_start\n", "target\n", Q),
+    ("stats/count_tails.py", "gap = n - a - b + c + 1.0", "gap = n - a - b + c", Q),
+    ("stats/count_tails.py", "tail[lower] = 1.0 - below", "tail[lower] = below", Q),
+    ("stats/modularity.py", "resolution * np.square(strength / (2.0 * total))", "np.square(strength / (2.0 * total))", Q),
+    ("stats/modularity.py", "np.square(strength / (2.0 * total))", "np.square(strength / total)", Q),
+    ("stats/modularity.py", "best = int(np.argmax(scores))", "best = int(np.argmin(scores))", Q),
+    ("stats/modularity.py", "        moved = _connected(graph, moved)\n", "", Q),
+    ("stats/rewiring.py", "ok = ok[~known.holds(ad[0][ok], ad[1][ok])]\n", "", Q),
+    ("stats/rewiring.py", "np.flatnonzero((a != d) & (c != b))", "np.arange(a.size)", Q),
+    ("stats/rewiring.py", "rng.permutation(weight)", "weight", Q),
+    ("capture.py", "            raise _Reached\n", "", CAPTURE + " tests/test_counts.py"),
+    ("capture.py", "register_forward_pre_hook(before, with_kwargs=True)\n    return", "register_forward_hook("
+     "lambda m, a, k, o: keep(first(o)), with_kwargs=True)\n    return", CAPTURE + " tests/test_hookpoints.py"),
+    ("capture.py", "for handle in handles:\n                handle.remove()", "pass", CAPTURE),
+    ("capture.py", "(new, *output[1:]) if isinstance(output, tuple) else new\n\n        def on_input",
+     "new\n\n        def on_input", CAPTURE + " tests/test_hookpoints.py"),
+    ("measure.py", "new_BTD[counted_BT] = edit(x_BTD[counted_BT].float())", "new_BTD[:] = edit(x_BTD.float())", CAPTURE),
+    ("measure.py", "counted_BT.cumsum(1) - 1", "counted_BT.cumsum(1)", CAPTURE),
+    ("activations/shards.py", "if zlib.crc32(target) != self.crc[local]:", "if False:", CACHE),
+    ("activations/shards.py", "size != self.num_bytes", "False", CACHE),
+    ("activations/shards.py", "if read < len(target):", "if False:", CACHE),
+    ("activations/shards.py", "- self.end_R[first] + self.bytes_R[first])", "- self.end_R[first])", CACHE),
+    ("activations/key.py", 'f"{hookpoint.name}:{hookpoint.side}"', '"hookpoint"', CACHE),
+    ("activations/key.py", "ids.tobytes() + counted.tobytes()", "ids.tobytes()", CACHE),
+    ("activations/key.py", "data.view(torch.uint8).numpy().data", "b''", CACHE),
+    ("activations/key.py", 'dtype=str(dtype).removeprefix("torch.")', 'dtype="float32"', CACHE),
+    ("activations/cached.py", "starts = np.cumsum(sizes) - sizes", "starts = np.cumsum(sizes) - sizes[0]", CACHE),
+    ("activations/cached.py", "suspect=True)", "suspect=False)", CACHE),
+    ("activations/cache.py", "if e.name not in self._users and not _has_users(e)", "if True", CACHE),
+    ("activations/cache.py", "if free + sum(sizes) < 0:", "if False:", CACHE),
+    ("activations/cache.py", "for _, e in sorted(candidates)", "for _, e in sorted(candidates, reverse=True)", CACHE),
+    ("activations/builder.py", "shard.remove_remains()\n                self._write(shard)", "self._write(shard)", CACHE),
+]  # fmt: skip
+
+
+def main() -> int:
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    chosen = [defect for defect in DEFECTS if wanted in defect[0]]
+    missed, caught = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in ("src", "conf", "tests", "benchmarks"):
+            shutil.copytree(HERE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(HERE / "pyproject.toml", copy)
+        for number, (file, right, wrong, tests) in enumerate(chosen, 1):
+            path = copy / "src" / "saescope" / file
+            text = path.read_text(encoding="utf-8")
+            if text.count(right) < 1:
+                print(f"{file}: '{right.strip()}' is not there any more; mend this script", file=sys.stderr)
+                return 1
+            path.write_text(text.replace(right, wrong), encoding="utf-8")
+            begun = time.monotonic()
+            noticed = run(copy, tests)
+            path.write_text(text, encoding="utf-8")
+            caught += noticed
+            what = " ".join(right.split())[:70]
+            if not noticed:
+                missed.append(f"{file}: {what}")
+            print(
+                f"{number:3}/{len(chosen)} {'caught' if noticed else 'MISSED'} "
+                f"{time.monotonic() - begun:5.1f} s  {file}: {what}",
+                flush=True,
+            )
+    print(f"\n{caught} of {len(chosen)} defects caught ({caught / max(1, len(chosen)):.0%})")
+    for one in missed:
+        print(f"missed: {one}")
+    return 0 if caught >= 0.9 * len(chosen) else 1
+
+
+def run(copy: Path, tests: str) -> bool:
+    """Whether the tests fail."""
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests.split()]
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, timeout=600, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return done.returncode != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ import wandb
 import yaml
 
 from saescope.cli import main
+from saescope.dynamic_k.keys import METRICS as DYNAMIC_K
 from saescope.errors import SaescopeError
 from saescope.jobs import Context, failed
 from saescope.tracking.wandb_run import facts
@@ -226,7 +227,7 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     metrics = json.loads((run / "metrics.json").read_text())
     status = json.loads((run / "status.json").read_text())
     tasks = {key.split("/")[1] for key in metrics if key.startswith("task/")}
-    assert set(metrics) == set(KEYS) | {
+    assert set(metrics) == set(KEYS) | set(DYNAMIC_K) | {
         f"task/{t}/{m}" for t in tasks for m in ("tokens", "docs", "fvu", "ce", "ce_delta")
     }
     assert tasks == {"letters", "numbers", "shouts"}
@@ -259,7 +260,7 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     assert logged["exit_code"] == 0
     (artifact,) = [a for a in logged["artifacts"] if a["type"] == "feature_table"]
     assert set(artifact["paths"]) == {"features.parquet", "edges.parquet", "examples.parquet"}
-    assert all(not Path(p).is_absolute() and (run / p).is_file() for p in artifact["paths"].values())
+    assert all(Path(p).is_relative_to(run) and Path(p).is_file() for p in artifact["paths"].values())
     tracking = json.loads((run / "tracking.json").read_text())
     assert tracking["id"] == logged["run"]["id"]
     assert tracking["sync"] in out

@@ -50,8 +50,8 @@ def write_sync(sweep_dir: Path) -> Path | None:
     runs = [path.parent for path in sweep_dir.glob("**/wandb/offline-run-*/run-*.wandb")]
     if not runs:
         return None
-    # the name begins with the start time
-    ordered = sorted(runs, key=lambda run: (run.name, str(run)))
+    # the name begins with the start time; the report of the sweep comes last
+    ordered = sorted(runs, key=lambda run: (run.parents[1] == sweep_dir, run.name))
     lines = [f"upload {shlex.quote(run.relative_to(sweep_dir).as_posix())}\n" for run in ordered]
     script = sweep_dir / FILE
     head = HEAD.replace("@WAS@", shlex.quote(str(sweep_dir.resolve())))

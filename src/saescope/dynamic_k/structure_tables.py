@@ -26,8 +26,9 @@ def transfer_section(found: Any, tasks: tuple[str, ...], k: float) -> Section:
             f"[{low:.4f}, {high:.4f}]; with the task labels of calibration documents permuted "
             f"{found.null_P.mean():.4f} (largest of {found.null_P.size}: {found.null_P.max():.4f}; "
             f"paired difference {found.paired:.4f}, p = {found.p:.3g}).",
-            f"The generic mask costs {found.over_generic:.4f} nats more than the own one "
-            f"[{generic_low:.4f}, {generic_high:.4f}].",
+            f"Generic mask less the own one: {found.over_generic:+.4f} nats "
+            f"[{generic_low:.4f}, {generic_high:.4f}]; "
+            "above 0, the own mask is worth having.",
             "By SI: firing rate on the task times the neuron's SI; another task's mask then costs "
             f"{found.si_gain:.4f} nats more.",
         ],

@@ -51,6 +51,9 @@ class Savings:
     sentences: tuple[str, ...]
     rows: tuple[SavingRow, ...]
 
+    clock: str = ""
+    """What the speeds are, and how far the dense model is from itself."""
+
 
 def savings(run: RunFolder) -> Savings | None:
     """None where the run has no `dynamic_k.csv`."""
@@ -60,7 +63,7 @@ def savings(run: RunFolder) -> Savings | None:
     if rows[0]["target"] == "sae":
         return Savings(_sae_sentences(run), ())
     ks = sorted({float(row["k"]) for row in rows})
-    return Savings(_mlp_sentences(run), tuple(_saving(rows, k) for k in ks))
+    return Savings(_mlp_sentences(run), tuple(_saving(rows, k) for k in ks), _clock(rows))
 
 
 def read(run: RunFolder) -> Rows:
@@ -117,7 +120,11 @@ def _mlp_sentences(run: RunFolder) -> tuple[str, ...]:
     within = (finite(m.get("dynk/k_at_ppl_1pct")) or 1) < 1
     if saved is not None and within:
         said.append(f"At 1 % that saves {percent(saved)} of all FLOPs as executed.")
-    if speed is not None and within:
+    if speed == 1 and within:
+        said.append(
+            "No timed mask within 1 % decodes faster than the dense model by more than the clock's noise."
+        )
+    elif speed is not None and within:
         said.append(f"The fastest timed mask within 1 % decodes at {figure(speed)} times the dense speed.")
     said.append(
         "An oracle would know the mask before the up-projection; a mask chosen by activations is known after "
@@ -135,6 +142,16 @@ def _sae_sentences(run: RunFolder) -> tuple[str, ...]:
         if (k := finite(m.get(f"dynk/sae_k_at_ppl_{p}pct"))) is not None
     ]
     return (*said, "This is fidelity against rate: a spliced SAE adds compute, so nothing here is a saving.")
+
+
+def _clock(rows: Rows) -> str:
+    for row in rows:
+        if row["impl"] == "dense_control" and row["phase"] == "decode_b1":
+            ratio = float(row["speedup"])
+            return (
+                f"Speed: decoding at batch 1, measured; the dense model against itself came to {ratio:.2f} ×."
+            )
+    return "Speed was not measured."
 
 
 def _saving(rows: Rows, k: float) -> SavingRow:

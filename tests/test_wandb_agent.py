@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import wandb
 import yaml
 from hydra import compose, initialize_config_dir
@@ -90,6 +91,7 @@ def test_id_and_name_stay_the_agents(tmp_path, monkeypatch):
     assert (logged["config"]["depth"], logged["config"]["k"]) == (0.25, 4)
 
 
+@pytest.mark.slow
 def test_an_agents_job_end_to_end_and_again(tmp_path, probes, model_folder, sae_folder):
     """The second agent asks for a finished result: its run gets the metrics all the same."""
     arguments = [

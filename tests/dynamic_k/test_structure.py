@@ -55,6 +55,7 @@ def test_masks_of_separate_parts_lose_nothing_at_home_and_everything_abroad(task
     assert found.null_P.mean() < 0.5 * found.gain
 
 
+@pytest.mark.slow
 def test_the_permutation_null_swallows_tasks_that_differ_in_name_only():
     ps, gains = [], []
     for seed in range(6):
@@ -83,6 +84,7 @@ def test_blocks_of_a_planted_network_reach_the_bound():
     assert adjusted_rand_score(planted, neurons[0].communities.community_F) == 1.0
 
 
+@pytest.mark.slow
 def test_blocks_of_a_network_without_structure_recover_nothing():
     etas, ps = [], []
     for seed in range(3):

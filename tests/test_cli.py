@@ -342,11 +342,17 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
 @pytest.mark.parametrize("sae", ["neurons", "random"])
 def test_controls(saescope, here, sae, tmp_path):
     args = [a for a in here if not a.startswith("sae.repo")]
-    code, _, err = saescope(*args, f"sae={sae}", "sae.k=4", "tracking=disabled", "hydra.run.dir=run")
+    code, _, err = saescope("-m", *args, f"sae={sae}", "sae.k=4", "tracking=offline", "hydra.sweep.dir=out")
     assert (code, err) == (0, "")
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "out" / "0" / "metrics.json").read_text())
     assert metrics["features/num_latents"] == {"neurons": 32, "random": 256}[sae]
     assert metrics["sae/l0"] <= 4
+    wandb.teardown()
+    (run,) = [r for r in map(load, logs(tmp_path / "out")) if r["run"]["job_type"] == "measure"]
+    summary = {k: v for k, v in run["summary"].items() if not k.startswith(("_", "hist/", "tables/"))}
+    assert summary == metrics
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert {key for key in table.columns if "/" in key} == set(metrics)
 
 
 def test_random_init_model(saescope, here, tmp_path):

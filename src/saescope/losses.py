@@ -1,5 +1,7 @@
 """Next-token cross-entropy and KL divergence, summed per task in float64."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -8,6 +10,20 @@ from torchmetrics import Metric
 
 VARIANTS = ("clean", "spliced", "zero", "mean")
 CHUNK_BYTES = 256 * 2**20
+
+
+def scored_logits(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> Tensor:
+    """Logits [S, V] at the positions that `scored_BT` [B, T − 1] marks; the unembedding sees no other."""
+
+    def scored_only(_module: Any, args: Any) -> Any:
+        return (args[0][:, :-1][scored_BT][None], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(scored_only)
+    try:
+        logits: Tensor = model(input_ids=input_ids_BT, use_cache=False).logits
+    finally:
+        handle.remove()
+    return logits[0]
 
 
 def token_losses(logits_SV: Tensor, clean_SV: Tensor, target_S: Tensor) -> tuple[Tensor, Tensor]:

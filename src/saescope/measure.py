@@ -13,7 +13,7 @@ from saescope.activations import ActivationSource
 from saescope.capture import Capture
 from saescope.errors import SaeError
 from saescope.hookpoints import Hookpoint
-from saescope.losses import LossSums, token_losses
+from saescope.losses import LossSums, scored_logits, token_losses
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows
 
@@ -119,7 +119,7 @@ class Splice(BatchModule):
         }
         scored_BT = counted_BT[:, :-1] & batch.real_BT[:, 1:]
         target_S = batch.input_ids_BT[:, 1:][scored_BT]
-        clean_SV = torch.log_softmax(self._logits(batch, scored_BT).float(), dim=-1)
+        clean_SV = torch.log_softmax(scored_logits(self.model, batch.input_ids_BT, scored_BT).float(), dim=-1)
         task_S = self.task_W[batch.window_B][:, None].expand_as(scored_BT)[scored_BT]
         ce_S = -clean_SV.gather(-1, target_S[:, None]).squeeze(-1)
         self.losses.update("clean", ce_S, torch.zeros_like(ce_S), task_S)
@@ -131,18 +131,5 @@ class Splice(BatchModule):
                 return new_BTD
 
             with self.capture.replaced(at_counted):
-                logits_SV = self._logits(batch, scored_BT)
+                logits_SV = scored_logits(self.model, batch.input_ids_BT, scored_BT)
             self.losses.update(name, *token_losses(logits_SV, clean_SV, target_S), task_S)
-
-    def _logits(self, batch: Batch, scored_BT: Tensor) -> Tensor:
-        """Logits [S, V] of the scored positions; the unembedding sees no other, which saves a copy."""
-
-        def scored_only(_module: Any, args: Any) -> Any:
-            return (args[0][:, :-1][scored_BT][None], *args[1:])
-
-        handle = self.model.get_output_embeddings().register_forward_pre_hook(scored_only)
-        try:
-            logits: Tensor = self.model(input_ids=batch.input_ids_BT, use_cache=False).logits
-        finally:
-            handle.remove()
-        return logits[0]

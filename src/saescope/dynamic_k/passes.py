@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saescope.losses import token_losses
+from saescope.losses import scored_logits, token_losses
 from saescope.stats.savings import mean_interval
 from saescope.text.windows import Batch, Windows, batches
 
@@ -70,13 +70,15 @@ class Passes:
                 doc_B = torch.from_numpy(self.windows.doc_W).to(self.device)[batch.window_B]
                 doc_S = doc_B[:, None].expand_as(scored_BT)[scored_BT].cpu().numpy()
                 with during_dense(batch):
-                    clean_SV = torch.log_softmax(self._logits(batch, scored_BT).float(), dim=-1)
+                    clean_SV = torch.log_softmax(
+                        scored_logits(self.model, batch.input_ids_BT, scored_BT).float(), dim=-1
+                    )
                 best_S = clean_SV.argmax(-1)
                 ce_S = -clean_SV.gather(-1, target_S[:, None]).squeeze(-1)
                 _add(out["dense"], doc_S, ce_S, torch.zeros_like(ce_S), torch.ones_like(best_S))
                 for name, opens in variants.items():
                     with opens(batch):
-                        logits_SV = self._logits(batch, scored_BT)
+                        logits_SV = scored_logits(self.model, batch.input_ids_BT, scored_BT)
                     ce_S, kl_S = token_losses(logits_SV, clean_SV, target_S)
                     _add(out[name], doc_S, ce_S, kl_S, logits_SV.argmax(-1) == best_S)
         return out
@@ -87,19 +89,6 @@ class Passes:
             for batch in self.batches:
                 with opens(batch):
                     self.model.base_model(input_ids=batch.input_ids_BT, use_cache=False)
-
-    def _logits(self, batch: Batch, scored_BT: Tensor) -> Tensor:
-        """Logits [S, V] of the scored positions; the unembedding sees no other."""
-
-        def scored_only(_module: Any, args: Any) -> Any:
-            return (args[0][:, :-1][scored_BT][None], *args[1:])
-
-        handle = self.model.get_output_embeddings().register_forward_pre_hook(scored_only)
-        try:
-            logits: Tensor = self.model(input_ids=batch.input_ids_BT, use_cache=False).logits
-        finally:
-            handle.remove()
-        return logits[0]
 
 
 def loss_columns(

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 from saescope.files import read_json
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
 KILLS = 52
 """At least; spread over whole runs."""
@@ -144,8 +144,11 @@ def test_sigkill_at_random_moments(undisturbed, tmp_path, record_property, capsy
         assert code == 0, said[-2000:]
         assert science(folder / "run") == expected
         shutil.rmtree(folder)
-    with capsys.disabled():
-        print(f"\nkills survived: {sum(where.values())} in {rounds} runs; {dict(where.most_common())}")
+        with capsys.disabled():
+            print(
+                f"\nkills survived: {sum(where.values())} in {rounds} runs; {dict(where.most_common())}",
+                flush=True,
+            )
 
 
 def test_the_cache_is_deleted_under_a_running_job(undisturbed, tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from saescope.blocks import Blocks
-from saescope.dynamic_k.mlps import Mlp, find_mlps
+from saescope.dynamic_k.mlps import Mlp, find_mlps, is_matrix
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def macs_of(model: Any, mlps: list[Mlp], context: float) -> Macs:
     everyone = find_mlps(model)
     inside = {id(m) for mlp in everyone for m in mlp.module.modules()}
     attention = sum(
-        _size(m) for block in blocks.modules for m in block.modules() if id(m) not in inside and _matrix(m)
+        _size(m) for block in blocks.modules for m in block.modules() if id(m) not in inside and is_matrix(m)
     )
     config = blocks.config
     heads = config.num_attention_heads
@@ -104,11 +104,6 @@ def cost(macs: Macs, impl: str, k: float) -> dict[str, float]:
 
 def _entering(mlp: Mlp) -> int:
     return sum(_size(m) for m in mlp.projections[:-1])
-
-
-def _matrix(module: nn.Module) -> bool:
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
 
 
 def _size(module: nn.Module) -> int:

@@ -67,7 +67,7 @@ def _mlp(blocks: Blocks, layer: int) -> Mlp:
     block = blocks.modules[layer]
     parts = dict(block.named_children())
     name = next((part for part in SUBLAYERS["mlp"] if part in parts), None)
-    inside = {} if name is None else {n: m for n, m in parts[name].named_children() if _is_matrix(m)}
+    inside = {} if name is None else {n: m for n, m in parts[name].named_children() if is_matrix(m)}
     down = next((n for n in LAST_PROJECTION["mlp"] if n in inside), None)
     others = [n for n in inside if n != down]
     gates = [n for n in others if "gate" in n]
@@ -89,7 +89,8 @@ def _mlp(blocks: Blocks, layer: int) -> Mlp:
     )
 
 
-def _is_matrix(module: nn.Module) -> bool:
+def is_matrix(module: nn.Module) -> bool:
+    """Whether the module multiplies by a matrix: has a 2-D weight and looks nothing up in it."""
     weight = getattr(module, "weight", None)
     return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
 

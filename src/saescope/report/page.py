@@ -21,11 +21,10 @@ from saescope.report.tables import (
     null_notes,
     task_rows,
 )
+from saescope.report.templating import TEMPLATES, environment
 from saescope.report.words import headline
 
 __all__ = ["ReportError", "write_report"]
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run_dir: Path) -> Path:
@@ -42,43 +41,39 @@ def write_report(run_dir: Path) -> Path:
 
 
 def _render(run: RunFolder, drawings: dict[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     from saescope.report.canvas import inline
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     sentences = headline(run.metrics, run.status, run.config)
-    return environment.get_template("run.html.j2").render(
-        style=Markup(style),
-        title=title(run),
-        facts=facts(run),
-        warnings=[sentence for sentence in sentences if sentence.kind == "warning"],
-        findings=[sentence for sentence in sentences if sentence.kind != "warning"],
-        rows=headline_rows(run),
-        figures={
-            name: {"svg": Markup(inline(drawing.svg, drawing.alt)), "caption": drawing.caption}
-            for name, drawing in drawings.items()
-        },
-        tasks=task_rows(run),
-        savings=savings(run),
-        structure=structure(run),
-        groups=card_groups(run),
-        contexts=CONTEXTS,
-        config=config_rows(run.config),
-        provenance=config_rows(run.provenance),
-        definitions=DEFINITIONS,
-        metrics=metric_rows(run),
-        notes=null_notes(run),
-        missing=run.missing,
-        tracking=_tracking(run),
+    return (
+        environment()
+        .get_template("run.html.j2")
+        .render(
+            style=Markup(style),
+            title=title(run),
+            facts=facts(run),
+            warnings=[sentence for sentence in sentences if sentence.kind == "warning"],
+            findings=[sentence for sentence in sentences if sentence.kind != "warning"],
+            rows=headline_rows(run),
+            figures={
+                name: {"svg": Markup(inline(drawing.svg, drawing.alt)), "caption": drawing.caption}
+                for name, drawing in drawings.items()
+            },
+            tasks=task_rows(run),
+            savings=savings(run),
+            structure=structure(run),
+            groups=card_groups(run),
+            contexts=CONTEXTS,
+            config=config_rows(run.config),
+            provenance=config_rows(run.provenance),
+            definitions=DEFINITIONS,
+            metrics=metric_rows(run),
+            notes=null_notes(run),
+            missing=run.missing,
+            tracking=_tracking(run),
+        )
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,8 +13,7 @@ from saescope.report.sweep.payload import heatmaps, histograms, job_values, line
 from saescope.report.sweep.scaling import scaling_series, scaling_words
 from saescope.report.sweep.words import Findings, headline
 from saescope.report.sweep.write import Sweep
-
-TEMPLATES = Path(__file__).parents[1] / "templates"
+from saescope.report.templating import TEMPLATES, environment
 
 KEY_COLUMNS = (
     "sae/fvu", "lm/ce_score", "sae/l0", "features/supported", "si/mean", "si/null_mean", "matched_si",
@@ -26,17 +24,8 @@ KEY_COLUMNS = (
 
 def render(sweep: Sweep) -> tuple[str, list[str]]:
     """The page, and its headline sentences."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
     def verbatim(name: str) -> Markup:
         return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
@@ -61,22 +50,26 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
         "scaling": series,
         "dynamic_k": curves,
     }
-    page = environment.get_template("sweep.html.j2").render(
-        style=verbatim("style.css") + verbatim("sweep.css"),
-        plotly=Markup(get_plotlyjs()),
-        script=verbatim("sweep.js") + verbatim("sweep_table.js"),
-        payload=Markup(script_json(payload)),
-        title=" + ".join(dict.fromkeys(folder.resolve().name for folder in sweep.dirs[:3])),
-        facts=_facts(sweep),
-        warnings=[one.text for one in sentences if one.kind == "warning"],
-        findings=[one.text for one in sentences if one.kind != "warning"],
-        sections={key: bool(payload[key]) for key in payload},
-        differences=[_step(step) for step in sweep.steps],
-        many_groups=len(sweep.groups) > 1,
-        scaling=scaling_words(series),
-        overlap=overlap_tables([*sweep.dirs, sweep.out]),
-        columns=_columns(sweep),
-        table=[_row(sweep, at, labels[at]) for at in range(len(sweep.rows))],
+    page = (
+        environment()
+        .get_template("sweep.html.j2")
+        .render(
+            style=verbatim("style.css") + verbatim("sweep.css"),
+            plotly=Markup(get_plotlyjs()),
+            script=verbatim("sweep.js") + verbatim("sweep_table.js"),
+            payload=Markup(script_json(payload)),
+            title=" + ".join(dict.fromkeys(folder.resolve().name for folder in sweep.dirs[:3])),
+            facts=_facts(sweep),
+            warnings=[one.text for one in sentences if one.kind == "warning"],
+            findings=[one.text for one in sentences if one.kind != "warning"],
+            sections={key: bool(payload[key]) for key in payload},
+            differences=[_step(step) for step in sweep.steps],
+            many_groups=len(sweep.groups) > 1,
+            scaling=scaling_words(series),
+            overlap=overlap_tables([*sweep.dirs, sweep.out]),
+            columns=_columns(sweep),
+            table=[_row(sweep, at, labels[at]) for at in range(len(sweep.rows))],
+        )
     )
     return page, [one.text for one in sentences]
 

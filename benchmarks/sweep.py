@@ -82,8 +82,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=65_536, help="training tokens of each SAE")
-    parser.add_argument("--per-task", type=int, default=5000, help="probe tokens of each task")
+    parser.add_argument("--tokens", type=int, default=32_768, help="training tokens of each SAE")
+    parser.add_argument("--per-task", type=int, default=3000, help="probe tokens of each task")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
     parser.add_argument("--out", type=Path, help="folder of sweep.json; default benchmarks/results")
     parser.add_argument("--script", nargs=5, help=argparse.SUPPRESS)

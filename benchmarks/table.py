@@ -55,8 +55,10 @@ def rows() -> list[str]:
         f"{ratio(sweep, 'sweep_vs_scripts')} | |"
     )
     if "share" in stats:
-        share = f"{stats['share']['share']:.1%} of extraction and statistics"
-        out.append(f"| SI and Q with nulls, 1M tokens, 32,768 latents | {share} | ≤ 10 % |")
+        for name, wanted in (("410m", "≤ 10 %"), ("70m", "")):
+            share = f"{stats['share'][name]['share']:.1%} of extraction and statistics"
+            words = f"SI and Q with nulls, 1M tokens, 32,768 latents, extraction at {name}"
+            out.append(f"| {words} | {share} | {wanted} |")
     for cell in stats.get("cells", []):
         if (cell["tokens"], cell["latents"]) in ((1_000_000, 32_768), (1_000_000, 131_072)):
             words = f"peak memory, 1M tokens, {cell['latents']:,} latents"

@@ -229,7 +229,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=8, help="steps of a run")
+    parser.add_argument("--steps", type=int, default=6, help="steps of a run")
     parser.add_argument("--alone", choices=["sparsify", "headless", "saescope"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -67,6 +67,16 @@ def test_help_is_fast_and_free_of_torch():
     assert float(last.split()[-1]) < 2.0
 
 
+def test_bare_help_is_what_hydra_prints(capsys, monkeypatch):
+    """`--help` alone is answered without Hydra's help; with an override Hydra answers."""
+    monkeypatch.setattr(sys, "argv", ["saescope", "--help"])
+    assert main() == 0
+    ours = capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["saescope", "--help", "sae.init_seed=0"])
+    assert main() == 0
+    assert capsys.readouterr().out == ours
+
+
 def test_cfg_job_prints_the_config_without_torch():
     code = (
         "import sys; sys.argv = ['saescope', '--cfg', 'job']\n"

@@ -109,6 +109,7 @@ class Engine:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*tensor.*non-leaf.*")
+            warnings.filterwarnings("ignore", message=".*treespec.*")  # Lightning's, of torch's new names
             results = Path(folder) / "results.pt"
             trainer = Trainer(
                 accelerator=accelerator,

@@ -170,8 +170,9 @@ def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, bloc
     parts: list[list[_Found]] = []
     # only later latents are needed; cutting the matrix costs a pass over it, so cut seldom
     step = block * max(1, num_nodes // 8 // block)
+    tail = active
     for tail_start in range(0, num_nodes, step):
-        tail = active[:, tail_start:] if tail_start else active
+        tail = tail[:, step:] if tail_start else active
         starts = range(tail_start, min(tail_start + step, num_nodes), block)
         parts += in_threads(partial(validated, tail=tail, tail_start=tail_start), starts)
     return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]

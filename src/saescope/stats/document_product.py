@@ -9,8 +9,8 @@ from scipy import sparse
 
 from .arrays import AnyIntArray, Csr, IntArray
 
-DENSE_FROM = 0.02
-"""Share of non-zeros above which a dense product (BLAS) beats a sparse one."""
+DENSE_FROM = 0.1
+"""Share of non-zeros above which a dense product (BLAS, one thread) beats a sparse one."""
 DENSE_ENTRIES = 40_000_000
 """Latents are densified in blocks of at most this many entries (160 MB)."""
 BLOCK_LATENTS = 4096

@@ -1,10 +1,14 @@
 """Are the edges real? The activation matrix randomised, and the edges that survive it."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from scipy import sparse
 
 from .arrays import AnyIntArray, Csr, IntArray
 from .coactivation import binary, validated_edges
+from .threads import in_threads
 
 RUN = 256
 """Tokens in one run of the subset on which the nulls are drawn."""
@@ -97,10 +101,14 @@ def null_edge_count(
     """
     active = binary(active_NS)
     active = active[run_subset(active.shape[0], null_tokens)]
-    shuffled = curveball(active, passes=passes, seed=seed)
-    by_curveball = len(validated_edges(shuffled, min_joint=min_joint, fdr=fdr))
-    shuffled = block_permutation(active, block=block, seed=seed + 1)
-    return by_curveball, len(validated_edges(shuffled, min_joint=min_joint, fdr=fdr))
+    draws: list[Callable[[], Csr]] = [
+        partial(curveball, active, passes=passes, seed=seed),
+        partial(block_permutation, active, block=block, seed=seed + 1),
+    ]
+    by_curveball, by_block = in_threads(
+        lambda draw: len(validated_edges(draw(), min_joint=min_joint, fdr=fdr)), draws
+    )
+    return by_curveball, by_block
 
 
 def run_subset(num_tokens: int, wanted: int, run: int = RUN) -> IntArray:

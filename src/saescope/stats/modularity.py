@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from sknetwork.clustering.louvain_core import optimize_core
 
 from .arrays import Csr, FloatArray, IntArray
+from .threads import in_threads
 
 TOLERANCE = 1e-4
 """Gain of one pass over the nodes below which local moving stops. The moves are scored in float32, whose
@@ -81,10 +82,13 @@ def leiden(
     place = np.cumsum(linked) - 1
     half = sparse.coo_matrix((weight, (place[source], place[target])), shape=(nodes.size, nodes.size))
     graph = sparse.csr_matrix((half + half.T) / (2.0 * float(weight.sum())))
-    scores = []
-    for run, seed in enumerate(seeds):
-        runs[run, nodes] = _one_run(graph, np.random.default_rng(seed), resolution, max_iterations)
-        scores.append(modularity(source, target, weight, runs[run], resolution))
+    graph.sort_indices()  # in place, so before threads share it
+
+    def run_of(seed: int) -> IntArray:
+        return _one_run(graph, np.random.default_rng(seed), resolution, max_iterations)
+
+    runs[:, nodes] = in_threads(run_of, seeds)
+    scores = [modularity(source, target, weight, labels, resolution) for labels in runs]
     best = int(np.argmax(scores))
     agreement = [
         adjusted_rand_score(runs[i, nodes], runs[j, nodes]) for i in range(len(seeds)) for j in range(i)
@@ -159,9 +163,9 @@ def _local_moves(graph: Csr, strength: FloatArray, labels: IntArray, resolution:
 
 
 def _inside(graph: Csr, labels: IntArray) -> Csr:
-    edges = graph.tocoo()
-    keep = labels[edges.row] == labels[edges.col]
-    return sparse.csr_matrix((edges.data[keep], (edges.row[keep], edges.col[keep])), shape=graph.shape)
+    keep = np.repeat(labels, np.diff(graph.indptr)) == labels[graph.indices]
+    indptr = np.concatenate([[0], np.cumsum(keep)])[graph.indptr]
+    return sparse.csr_matrix((graph.data[keep], graph.indices[keep], indptr), shape=graph.shape)
 
 
 def _connected(graph: Csr, labels: IntArray) -> IntArray:

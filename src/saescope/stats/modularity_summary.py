@@ -10,8 +10,9 @@ from .coactivation import Edges, both_edges, collapse
 from .edge_nulls import null_edge_count
 from .modularity import leiden, modularity
 from .naive import MAX_LATENTS, naive_modularity
-from .rewiring import rewire
+from .rewiring import at_once, rewire
 from .specialization import check_tasks
+from .threads import in_threads
 
 MIN_EDGES = 5
 """Fewer validated edges are no graph."""
@@ -119,14 +120,16 @@ def summarise_modularity(
         metrics["q/ami_task"] = _ami(community_S, top_task_S)
         if rewirings > 0:
             null_seeds = seeds if len(edges) <= DENSE_EDGES else seeds[:1]
-            draws = np.empty(rewirings)
-            for draw in range(rewirings):
+
+            def null(draw: int) -> float:
                 source, target, weight = rewire(
                     edges.source, edges.target, edges.pmi, nodes.size, seed=_seed_of(seed, draw)
                 )
-                draws[draw] = leiden(
+                return leiden(
                     source, target, weight, nodes.size, seeds=null_seeds, resolution=resolution
                 ).modularity
+
+            draws = np.array(in_threads(null, range(rewirings), most=at_once(nodes.size)))
             # equal effort on both sides: where the null gets one run, z and p judge one run, not the best
             judged = part.modularity
             if len(null_seeds) < len(seeds):

@@ -6,6 +6,8 @@ from .arrays import BoolArray, ByteArray, FloatArray, IntArray
 
 MAX_ROUNDS = 200
 """Stops graphs, such as a star, in which hardly any swap is possible."""
+ODD = np.uint64(0x9E3779B97F4A7C15)
+"""Multiplicative hashing (Knuth, TAOCP 3, 6.4) spreads pairs over a table."""
 
 
 def rewire(
@@ -52,11 +54,21 @@ def rewire(
     return low, high, rng.permutation(weight)
 
 
+def at_once(num_nodes: int) -> int:
+    """Rewirings side by side whose edge sets stay within a gigabyte, at least one."""
+    return max(1, 2**30 // _EdgeSet.size(num_nodes))
+
+
 class _EdgeSet:
     """Which pairs are edges: one bit a pair, 256 MB at 65,536 nodes."""
 
     def __init__(self, num_nodes: int) -> None:
-        self.bytes = np.zeros(num_nodes * (num_nodes - 1) // 16 + 1, dtype=np.uint8)
+        self.bytes = np.zeros(self.size(num_nodes), dtype=np.uint8)
+
+    @staticmethod
+    def size(num_nodes: int) -> int:
+        """Bytes."""
+        return num_nodes * (num_nodes - 1) // 16 + 1
 
     @staticmethod
     def _at(low: IntArray, high: IntArray) -> tuple[IntArray, ByteArray]:
@@ -80,7 +92,15 @@ class _EdgeSet:
 def _unique_pairs(first: IntArray, second: IntArray) -> BoolArray:
     """Swaps none of whose two new edges is made by another swap (or twice by itself)."""
     keys = np.concatenate([first, second])
-    order = np.argsort(keys)
+    # Only keys that share a slot of a hash table can be equal, and only those are sorted.
+    bits = keys.size.bit_length() + 2
+    slot = ((keys.astype(np.uint64) * ODD) >> np.uint64(64 - bits)).astype(np.int64)
+    last, crowded = np.empty(2**bits, dtype=np.int32), np.zeros(2**bits, dtype=np.bool_)
+    number = np.arange(keys.size, dtype=np.int32)
+    last[slot] = number
+    crowded[slot[last[slot] != number]] = True
+    doubtful = np.flatnonzero(crowded[slot])
+    order = doubtful[np.argsort(keys[doubtful])]
     twin = keys[order][1:] == keys[order][:-1]
     repeated = np.zeros(keys.size, dtype=np.bool_)
     repeated[order[1:][twin]] = True

@@ -1,9 +1,12 @@
 """numpy on several cores: its loops over arrays hold no lock, so threads share out independent pieces."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 MOST = 8
 """Threads at most: every one holds its own temporaries."""
@@ -22,11 +25,20 @@ def num_threads() -> int:
     return min(found, MOST)
 
 
-def in_threads(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> list[Result]:
-    """``[work(piece) for piece in pieces]``, in that order."""
+def in_threads(
+    work: Callable[[Piece], Result], pieces: Iterable[Piece], most: int | None = None
+) -> list[Result]:
+    """``[work(piece) for piece in pieces]``, in that order; ``most`` threads at most."""
     pieces = list(pieces)
-    threads = min(num_threads(), len(pieces))
+    threads = min(num_threads(), len(pieces), most or MOST)
     if threads < 2:
         return [work(piece) for piece in pieces]
-    with ThreadPoolExecutor(threads) as pool:
+    # matrix products would start as many threads again in every one of these
+    with _libraries().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, pieces))
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """Searched for once: that takes milliseconds, and products come by the hundred."""
+    return ThreadpoolController()

@@ -9,6 +9,7 @@ import random
 import re
 import sysconfig
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ SHARED = 80
 _SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "encodings", "pydoc_data",
                     "__pycache__", "__phello__"}  # fmt: skip
 _LETTERS = re.compile(r"[A-Za-z ]")
+
+Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_HAS_STATEMENTS = ast.stmt | ast.ExceptHandler | ast.match_case
 
 
 @functools.cache
@@ -52,30 +56,32 @@ def reference_documents(split: Split, seed: int) -> Iterator[str]:
     yield from _shuffled(_unshared(_reference, split), seed)
 
 
-@functools.cache
 def _code(split: Split) -> tuple[str, ...]:
-    pieces: dict[str, None] = {}
+    return _pieces(split)[0]
+
+
+def _reference(split: Split) -> tuple[str, ...]:
+    return _pieces(split)[1]
+
+
+@functools.cache
+def _pieces(split: Split) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(code, prose) of the split, each text once."""
+    code: dict[str, None] = {}
+    prose: dict[str, None] = {}
     for name, path in source_files():
         tree = _parsed(path) if split_of(name) == split else None
         if tree is not None:
             lines = path.read_text(encoding="utf-8").split("\n")
-            pieces.update(dict.fromkeys(_chunks(_blocks(tree.body, lines))))
-    return tuple(pieces)
-
-
-@functools.cache
-def _reference(split: Split) -> tuple[str, ...]:
-    pieces: dict[str, None] = {}
-    for name, path in source_files():
-        tree = _parsed(path) if split_of(name) == split else None
-        for node in ast.walk(tree) if tree is not None else ():
-            if _is_prose(node):
-                assert isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-                pieces.update(dict.fromkeys(_prose(ast.get_docstring(node) or "")))
+            code.update(dict.fromkeys(_chunks(_blocks(tree.body, lines))))
+            for node in _definitions(tree):
+                docstring = ast.get_docstring(node) or ""
+                if len(docstring) >= SHORTEST:
+                    prose.update(dict.fromkeys(_prose(docstring)))
     for topic, text in sorted(_topics().items()):
         if split_of(f"topic {topic}") == split:
-            pieces.update(dict.fromkeys(_prose(text)))
-    return tuple(pieces)
+            prose.update(dict.fromkeys(_prose(text)))
+    return tuple(code), tuple(prose)
 
 
 def _unshared(pieces: Callable[[Split], tuple[str, ...]], split: Split) -> tuple[str, ...]:
@@ -120,6 +126,19 @@ def _parsed(path: Path) -> ast.Module | None:
         return None
 
 
+def _definitions(tree: ast.Module) -> Iterator[Definition]:
+    """The module, its classes and functions in the order of `ast.walk`, which also visits every expression."""
+    queue: deque[ast.AST] = deque([tree])
+    while queue:
+        node = queue.popleft()
+        for field in node._fields:
+            children = getattr(node, field, None)
+            if isinstance(children, list):
+                queue.extend(child for child in children if isinstance(child, _HAS_STATEMENTS))
+        if isinstance(node, Definition):
+            yield node
+
+
 def _blocks(body: list[ast.stmt], lines: list[str]) -> Iterator[str]:
     """Yield functions, methods and other statements of a module without module, class and long docstrings."""
     for position, node in enumerate(body):
@@ -143,9 +162,7 @@ def _blocks(body: list[ast.stmt], lines: list[str]) -> Iterator[str]:
 
 def _is_prose(node: ast.AST) -> bool:
     """Return whether a definition's docstring is long enough to be read as reference prose instead of code."""
-    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return False
-    return len(ast.get_docstring(node) or "") >= SHORTEST
+    return isinstance(node, Definition) and len(ast.get_docstring(node) or "") >= SHORTEST
 
 
 def _chunks(blocks: Iterator[str]) -> Iterator[str]:

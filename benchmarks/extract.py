@@ -1,9 +1,9 @@
 """Extraction beside its floor, the recipe users copy, and TransformerLens with sae_lens, as ratios.
 
-    python benchmarks/extract.py [--shapes 70m 160m] [--rounds 3] [--tokens 8192]
+    python benchmarks/extract.py [--shapes 70m 160m] [--rounds 4] [--tokens 8192]
 
 Pythia shapes with random weights (70m layers.3, 160m layers.6, 410m layers.6), expansion 32, k 32, full
-contexts of 256 tokens, batches of 4,096. Sides, in turn in one process, seconds a token:
+contexts of 256 tokens, batches of 4,096 (70m) or 2,048. Sides, in turn in one process, seconds a token:
     saescope    capture, codes, reconstruction sums and the statistics of every latent
     floor       the language model up to the hookpoint and the encoder product, nothing else
     recipe      the whole model in float32 with output_hidden_states=True, sparsify's encode, a dense matrix
@@ -27,7 +27,7 @@ from saescope.hardware import choose
 from saescope.models import quiet_transformers
 
 SHAPES = ("70m", "160m", "410m")
-PORTION = {"70m": 1, "160m": 2, "410m": 4}
+PORTION = {"70m": 1, "160m": 2, "410m": 2}
 EXPANSION = 32
 PER_SHAPE = {"floor": 0.85, "floor_bf16": 0.75, "recipe": 5.0, "recipe_fp32": 2.3, "saelens": 1.3}
 TARGETS = {f"{ratio}_{shape}": target for shape in SHAPES for ratio, target in PER_SHAPE.items()}
@@ -68,11 +68,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--tokens", type=int, default=16_384, help="a round at 70m; 160m: half, 410m: quarter"
-    )
-    parser.add_argument("--bf16-tokens", type=int, default=1024, help="the same for bfloat16, often emulated")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=8192, help="a round at 70m; half at 160m and 410m")
+    parser.add_argument("--bf16-tokens", type=int, default=512, help="the same for bfloat16, often emulated")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: CPU time, for busy machines")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
     parser.add_argument("--out", type=Path, help="folder of extract.json; default benchmarks/results")

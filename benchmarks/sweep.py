@@ -2,7 +2,8 @@
 
     python benchmarks/sweep.py [--rounds 1]
 
-Pythia-14m's shape with random weights, layers.3, expansion 8, 16, 32 and k 16, 32, embedded text and probes.
+Pythia-14m's shape with random weights and the embedded tokenizer's vocabulary, layers.3, expansion 8, 16, 32
+and k 16, 32, embedded text and probes.
     saescope    `saescope -m sae=train sae.expansion_factor=8,16,32 sae.k=16,32 metrics=quick`: the language
                 model runs once; SI and Q with nulls, losses with the SAE spliced in, a report for every job
     scripts     six processes: sparsify's Trainer, then output_hidden_states of the whole model, sparsify's
@@ -33,10 +34,12 @@ def save_model(folder: Path, tiny: bool) -> None:
     from saescope.config.model import ModelConfig
     from saescope.models import load_tokenizer
 
-    shape = Shape(32, 5, 2, LAYER) if tiny else Shape(128, 6, 4, LAYER)
+    tokenizer = load_tokenizer(ModelConfig("embedded"))
+    words = len(tokenizer)
+    shape = Shape(32, 5, 2, LAYER, words) if tiny else Shape(128, 6, 4, LAYER, words)
     torch.manual_seed(0)
     GPTNeoXForCausalLM(shape.config).save_pretrained(folder)
-    load_tokenizer(ModelConfig("embedded")).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def script(model: str, expansion: int, k: int, tokens: int, per_task: int) -> None:
@@ -130,8 +133,8 @@ def main() -> None:
     found: dict[str, Any] = ratios(seconds, {"sweep_vs_scripts": ("scripts", "saescope")})
     found |= {
         "seconds": seconds,
-        "sizes": {"shape": "pythia-14m", "hookpoint": f"layers.{LAYER}", "expansion": EXPANSIONS, "k": KS,
-                  "train_tokens": args.tokens, "probe_tokens_per_task": args.per_task, "rounds": args.rounds},
+        "sizes": {"shape": "pythia-14m, embedded vocabulary", "hookpoint": f"layers.{LAYER}",
+                  "expansion": EXPANSIONS, "k": KS, "train_tokens": args.tokens, "probe_tokens_per_task": args.per_task, "rounds": args.rounds},
         "machine": environment,
         "versions": versions(),
     }  # fmt: skip

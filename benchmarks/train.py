@@ -99,7 +99,7 @@ class Bench:
     def memory(self, expansion: int, x: torch.Tensor) -> list[float]:
         """End times of all steps on activations in memory."""
         recipe, marks = Recipe(k=K), []
-        module = SaeTraining(new_coder(D, expansion * D, recipe), recipe, total_steps=self.steps)
+        module = SaeTraining(new_coder(D, expansion * D, recipe), recipe, total_steps=len(x) // BATCH_TOKENS)
         with tempfile.TemporaryDirectory() as folder:
             fit(
                 module,
@@ -215,7 +215,6 @@ def alone(side: str) -> None:
     bench = Bench(3)
     sides: dict[str, Callable[[], Any]] = {
         "sparsify": lambda: bench.sparsify(32),
-        "headless": lambda: bench.sparsify(32, bench.model.gpt_neox),
         "saescope": lambda: bench.saescope(32, bench.live()),
     }
     sides[side]()
@@ -229,8 +228,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=6, help="steps of a run")
-    parser.add_argument("--alone", choices=["sparsify", "headless", "saescope"], help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, default=8, help="steps of a run")
+    parser.add_argument("--alone", choices=["sparsify", "saescope"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     quiet_transformers()
@@ -238,7 +237,7 @@ def main() -> int:
         alone(args.alone)
         return 0
     found = compare(args.rounds, args.steps)
-    found["peak_mb_x32"] = {side: peak_mb(side) for side in ("sparsify", "headless", "saescope")}
+    found["peak_mb_x32"] = {side: peak_mb(side) for side in ("sparsify", "saescope")}
     packages = ("saescope", "torch", "transformers", "eai-sparsify", "sae-lens", "lightning", "numpy")
     found |= {
         "sizes": {**SHAPE, "hookpoint": f"layers.{LAYER}", "k": K, "ctx_len": CTX,

@@ -4,14 +4,17 @@ python scripts/defects.py [part of a file name]     (make test-defects; 2 cores:
 """
 
 import os
+import queue
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
+AT_ONCE = min(8, os.cpu_count() or 1)
+"""Copies of the source in which tests run side by side, one thread each."""
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 CAPTURE = "tests/test_capture.py tests/test_measure.py tests/test_windows.py tests/test_transcoder.py"
@@ -88,41 +91,67 @@ DEFECTS = [
 def main() -> int:
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     chosen = [defect for defect in DEFECTS if wanted in defect[0]]
-    missed, caught = [], 0
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in ("src", "conf", "tests", "benchmarks"):
-            shutil.copytree(HERE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(HERE / "pyproject.toml", copy)
-        for number, (file, right, wrong, tests) in enumerate(chosen, 1):
-            path = copy / "src" / "saescope" / file
-            text = path.read_text(encoding="utf-8")
-            if text.count(right) < 1:
-                print(f"{file}: '{right.strip()}' is not there any more; mend this script", file=sys.stderr)
+    for file, right, _, _ in chosen:
+        if right not in (HERE / "src" / "saescope" / file).read_text(encoding="utf-8"):
+            print(f"{file}: '{right.strip()}' is not there any more; mend this script", file=sys.stderr)
+            return 1
+    copies: queue.Queue[Path] = queue.Queue()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        for number in range(AT_ONCE):
+            copy = Path(folder) / str(number)
+            for name in ("src", "conf", "tests", "benchmarks"):
+                shutil.copytree(HERE / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(HERE / "pyproject.toml", copy)
+            copies.put(copy)
+
+        # tests that fail without a defect would catch everything
+        sets = list(dict.fromkeys(tests for _, _, _, tests in chosen))
+        for tests, fails in zip(
+            sets, pool.map(lambda tests: noticed(copies, None, tests), sets), strict=True
+        ):
+            if fails:
+                print(f"without a defect these fail: {tests}", file=sys.stderr)
                 return 1
-            path.write_text(text.replace(right, wrong), encoding="utf-8")
-            begun = time.monotonic()
-            noticed = run(copy, tests)
-            path.write_text(text, encoding="utf-8")
-            caught += noticed
-            what = " ".join(right.split())[:70]
-            if not noticed:
-                missed.append(f"{file}: {what}")
-            print(
-                f"{number:3}/{len(chosen)} {'caught' if noticed else 'MISSED'} "
-                f"{time.monotonic() - begun:5.1f} s  {file}: {what}",
-                flush=True,
-            )
+        print(f"{len(sets)} sets of tests pass without a defect", flush=True)
+
+        caught, missed = 0, []
+        found = pool.map(lambda defect: noticed(copies, defect[:3], defect[3]), chosen)
+        for number, ((file, right, _, _), fails) in enumerate(zip(chosen, found, strict=True), 1):
+            what = f"{file}: {' '.join(right.split())[:70]}"
+            caught += fails
+            if not fails:
+                missed.append(what)
+            print(f"{number:3}/{len(chosen)} {'caught' if fails else 'MISSED'}  {what}", flush=True)
     print(f"\n{caught} of {len(chosen)} defects caught ({caught / max(1, len(chosen)):.0%})")
     for one in missed:
         print(f"missed: {one}")
     return 0 if caught >= 0.9 * len(chosen) else 1
 
 
+def noticed(copies: "queue.Queue[Path]", defect: tuple[str, str, str] | None, tests: str) -> bool:
+    """Whether the tests fail with (file, right, wrong) exchanged."""
+    copy = copies.get()
+    try:
+        if defect is None:
+            return run(copy, tests)
+        file, right, wrong = defect
+        path = copy / "src" / "saescope" / file
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(right, wrong), encoding="utf-8")
+        try:
+            return run(copy, tests)
+        finally:
+            path.write_text(text, encoding="utf-8")
+    finally:
+        copies.put(copy)
+
+
 def run(copy: Path, tests: str) -> bool:
     """Whether the tests fail."""
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests.split()]
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {
+        **os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
     try:
         done = subprocess.run(
             command, cwd=copy, env=environment, capture_output=True, timeout=600, check=False

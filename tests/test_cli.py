@@ -73,7 +73,8 @@ def test_bare_help_is_what_hydra_prints(capsys, monkeypatch):
     assert main() == 0
     ours = capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["saescope", "--help", "sae.init_seed=0"])
-    assert main() == 0
+    with pytest.raises(SystemExit):
+        main()
     assert capsys.readouterr().out == ours
 
 

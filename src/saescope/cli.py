@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def _help() -> str:
-    """What Hydra prints for a bare --help, at half the time: it reads the configuration anew for every group."""
+    """What Hydra prints for a bare --help in twice the time: it reads all configuration for every group."""
     with initialize_config_dir(config_dir(), version_base="1.3"):
         composed = compose("config", return_hydra_config=True)
     folders = sorted(path for path in Path(config_dir()).iterdir() if path.is_dir() and path.name != "hydra")

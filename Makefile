@@ -22,8 +22,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: $(VENV)/.installed  ## the main job on the embedded model: table and report
 	$(BIN)/saescope
 
+# a process a core, whose idle threads must not spin beside the other processes' work
 test: $(VENV)/.installed-dev  ## the fast tests
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.installed-dev  ## the slow tests too
 	$(BIN)/python -m pytest -m slow

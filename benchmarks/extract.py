@@ -3,7 +3,7 @@
     python benchmarks/extract.py [--shapes 70m 160m] [--rounds 4] [--tokens 8192]
 
 Pythia shapes with random weights (70m layers.3, 160m layers.6, 410m layers.6), expansion 32, k 32, full
-contexts of 256 tokens, batches of 4,096 (70m) or 2,048. Sides, in turn in one process, seconds a token:
+contexts of 256 tokens, batches of 2,048. Sides, in turn in one process, seconds a token:
     saescope    capture, codes, reconstruction sums and the statistics of every latent
     floor       the language model up to the hookpoint and the encoder product, nothing else
     recipe      the whole model in float32 with output_hidden_states=True, sparsify's encode, a dense matrix
@@ -23,7 +23,7 @@ from setting import CTX, PYTHIA, TINY, K, Setting, Shape
 from side_by_side import CLOCKS, in_turn, machine, print_ratios, ratios, versions, write
 
 from saescope.config import RuntimeConfig
-from saescope.hardware import choose
+from saescope.hardware import BATCH_TOKENS, choose
 from saescope.models import quiet_transformers
 
 SHAPES = ("70m", "160m", "410m")
@@ -36,7 +36,7 @@ TARGETS = {f"{ratio}_{shape}": target for shape in SHAPES for ratio, target in P
 def compare(name: str, shape: Shape, args: argparse.Namespace, default: torch.dtype) -> dict[str, Any]:
     """Ratios of one shape; the slower sides see half the tokens."""
     many = args.tokens // PORTION[name]
-    size = {"expansion": EXPANSION, "batch_tokens": min(4096, many // 2)}
+    size = {"expansion": EXPANSION, "batch_tokens": min(BATCH_TOKENS["cpu"], many // 2)}
     ours = Setting(shape, dtype=torch.float32, tokens=many, **size)
     less = Setting(shape, dtype=torch.float32, tokens=many // 2, **size)
     less.check()
@@ -95,8 +95,8 @@ def main() -> None:
         )
     found["sizes"] = {
         "shapes": {n: {**vars(PYTHIA[n]), "hookpoint": f"layers.{PYTHIA[n].layer}"} for n in args.shapes},
-        "expansion": EXPANSION, "k": K, "ctx_len": CTX, "batch_tokens": 4096, "rounds": args.rounds,
-        "clock": args.clock,
+        "expansion": EXPANSION, "k": K, "ctx_len": CTX, "batch_tokens": BATCH_TOKENS["cpu"],
+        "rounds": args.rounds, "clock": args.clock,
     }  # fmt: skip
     found |= {"machine": environment, "versions": versions("sae-lens", "transformer-lens")}
     write("extract", found, args.out)

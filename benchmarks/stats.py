@@ -84,8 +84,10 @@ def tokens_per_s(name: str, latents: int, tokens: int, tiny: bool) -> float:
     import torch
     from setting import PYTHIA, TINY, Setting
 
+    from saescope.hardware import BATCH_TOKENS
+
     shape = TINY if tiny else PYTHIA[name]
-    setting = Setting(shape, max(1, latents // shape.width), torch.float32, tokens, 4096)
+    setting = Setting(shape, max(1, latents // shape.width), torch.float32, tokens, BATCH_TOKENS["cpu"])
     seconds = []
     for _ in range(2):
         start = time.perf_counter()

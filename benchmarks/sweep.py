@@ -133,8 +133,11 @@ def main() -> None:
     found: dict[str, Any] = ratios(seconds, {"sweep_vs_scripts": ("scripts", "saescope")})
     found |= {
         "seconds": seconds,
-        "sizes": {"shape": "pythia-14m, embedded vocabulary", "hookpoint": f"layers.{LAYER}",
-                  "expansion": EXPANSIONS, "k": KS, "train_tokens": args.tokens, "probe_tokens_per_task": args.per_task, "rounds": args.rounds},
+        "sizes": {
+            "shape": "pythia-14m, embedded vocabulary", "hookpoint": f"layers.{LAYER}",
+            "expansion": EXPANSIONS, "k": KS, "train_tokens": args.tokens,
+            "probe_tokens_per_task": args.per_task, "rounds": args.rounds,
+        },
         "machine": environment,
         "versions": versions(),
     }  # fmt: skip

@@ -36,6 +36,7 @@ import sparsify_side
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from saescope import hardware
 from saescope.activations import ActivationStore, LiveActivations
 from saescope.capture import Capture
 from saescope.config import HookpointConfig
@@ -54,6 +55,8 @@ SHAPE = {
     "num_attention_heads": 8, "max_position_embeddings": 2048,
 }  # fmt: skip
 D, CTX, BATCH_TOKENS, K, LAYER = 512, 256, 8192, 32, 3
+AT_ONCE = hardware.BATCH_TOKENS["cpu"] // CTX
+"""Rows of a forward pass of the language model in saescope and the floor: its default."""
 EXPANSIONS = (8, 16, 32)
 TARGETS = {"vs_sparsify_x8": 3.0, "vs_sparsify_x32": 3.0, "sweep_vs_sparsify": 6.0}
 
@@ -70,7 +73,7 @@ class Bench:
         found = token_rows(corpus, load_tokenizer(ModelConfig("embedded")), steps * BATCH_TOKENS, None)
         self.steps, self.batch = steps, BATCH_TOKENS // CTX
         self.rows = found.train[: steps * self.batch]
-        self.held = LiveActivations(self.capture, found.heldout, self.batch, "cpu", D)
+        self.held = LiveActivations(self.capture, found.heldout, AT_ONCE, "cpu", D)
 
     def sparsify(self, expansion: int, model: Any = None) -> tuple[list[float], SparseCoder]:
         """Start times of all steps, and the SAE."""
@@ -131,7 +134,7 @@ class Bench:
         return [*marks, time.perf_counter()]
 
     def live(self) -> LiveActivations:
-        return LiveActivations(self.capture, self.rows, self.batch, "cpu", D)
+        return LiveActivations(self.capture, self.rows, AT_ONCE, "cpu", D)
 
     def floor(self, expansion: int) -> float:
         """Seconds of one batch's language model and encoder product."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 KILLS = 52
 """At least; spread over whole runs."""
 SEED = 7
+AT_ONCE = 2
+"""Runs that are killed side by side."""
 JOB = [
     "sae=train",
     "sae.tokens=60000",
@@ -55,7 +58,7 @@ def start(folder: Path, *args: str, tracking: str = "disabled", **environment: s
     return subprocess.Popen(
         command,
         cwd=folder,
-        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},  # side by side, and the same everywhere
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -119,36 +122,50 @@ def undisturbed(tmp_path_factory) -> tuple[dict, float]:
     return science(folder / "run"), time.monotonic() - begun
 
 
-def test_sigkill_at_random_moments(undisturbed, tmp_path, record_property, capsys):
-    expected, duration = undisturbed
-    rng = random.Random(SEED)
+def killed_again_and_again(folder: Path, seed: str, expected: dict, duration: float) -> Counter[str]:
+    """One run to its end through several kills: how many, by what was going on."""
+    rng = random.Random(seed)
     where: Counter[str] = Counter()
-    rounds = 0
-    while sum(where.values()) < KILLS:
-        rounds += 1
-        folder = tmp_path / str(rounds)
-        folder.mkdir()
-        for _ in range(rng.randint(4, 8)):
-            job = start(folder)
-            try:
-                job.communicate(timeout=rng.uniform(0.25, 1.05) * duration)
-            except subprocess.TimeoutExpired:
-                job.send_signal(signal.SIGKILL)
-                job.communicate()
-                where[stage(folder / "run")] += 1
-            check_whole(folder)
-            if (read_json(folder / "run" / "status.json") or {}).get("state") == "ok":
-                assert science(folder / "run") == expected
-                break
-        code, said = finish(folder)
-        assert code == 0, said[-2000:]
-        assert science(folder / "run") == expected
-        shutil.rmtree(folder)
-        with capsys.disabled():
-            print(
-                f"\nkills survived: {sum(where.values())} in {rounds} runs; {dict(where.most_common())}",
-                flush=True,
-            )
+    folder.mkdir()
+    for _ in range(rng.randint(4, 8)):
+        job = start(folder)
+        try:
+            job.communicate(timeout=rng.uniform(0.3, 1.4) * duration)
+        except subprocess.TimeoutExpired:
+            job.send_signal(signal.SIGKILL)
+            job.communicate()
+            where[stage(folder / "run")] += 1
+        check_whole(folder)
+        if (read_json(folder / "run" / "status.json") or {}).get("state") == "ok":
+            assert science(folder / "run") == expected
+            break
+    code, said = finish(folder)
+    assert code == 0, said[-2000:]
+    assert science(folder / "run") == expected
+    shutil.rmtree(folder)
+    return where
+
+
+def test_sigkill_at_random_moments(undisturbed, tmp_path, capsys):
+    expected, duration = undisturbed
+    where: Counter[str] = Counter()
+    runs = 0
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        while where.total() < KILLS:
+            numbers = range(runs, runs + AT_ONCE)
+            found = [
+                pool.submit(killed_again_and_again, tmp_path / str(n), f"{SEED}-{n}", expected, duration)
+                for n in numbers
+            ]
+            for one in found:
+                where += one.result()
+            runs += AT_ONCE
+            with capsys.disabled():
+                said = ", ".join(f"{count} in {name}" for name, count in where.most_common())
+                print(
+                    f"\n{runs} runs equal to the undisturbed one after {where.total()} kills: {said}",
+                    flush=True,
+                )
 
 
 def test_the_cache_is_deleted_under_a_running_job(undisturbed, tmp_path):
@@ -182,6 +199,39 @@ def test_two_processes_in_one_run_folder(undisturbed, tmp_path):
     assert (read_json(tmp_path / "run" / "status.json") or {})["state"] == "ok"
     check_whole(tmp_path)
     assert science(tmp_path / "run") == expected
+
+
+def test_the_clock_jumps(undisturbed, tmp_path):
+    """A month back in training, two months on before the losses; then the same command in the present."""
+    expected, _ = undisturbed
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.skip("no libfaketime here")
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    job = start(
+        tmp_path,
+        tracking="offline",
+        LD_PRELOAD=str(library),
+        FAKETIME_TIMESTAMP_FILE=str(offset),
+        FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+    )
+    log = tmp_path / "run" / "saescope.log"
+    for moment, jump in (("training:", "-725h"), ("extracted", "+725h")):
+        while job.poll() is None and not (log.is_file() and moment in log.read_text()):
+            time.sleep(0.02)
+        assert job.poll() is None
+        offset.write_text(jump)
+    said, _ = job.communicate(timeout=600)
+    assert job.returncode == 0, said[-2000:]
+    check_whole(tmp_path)
+    assert science(tmp_path / "run") == expected
+    hours = {line[:2] for line in log.read_text().splitlines() if line[2:3] == ":"}
+    assert len(hours) >= 3, "the clock did not jump"
+    code, said = finish(tmp_path, "hydra.run.dir=again")
+    assert code == 0, said[-2000:]
+    assert science(tmp_path / "again") == expected
 
 
 def test_wandb_dies_in_mid_run(undisturbed, tmp_path):

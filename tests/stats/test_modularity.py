@@ -263,3 +263,19 @@ def test_si_and_q_see_different_things() -> None:
     assert result.metrics["q/within_task"] == pytest.approx(result.metrics["q/modularity"], abs=0.03)
     assert abs(result.metrics["q/ami_task"]) < 0.1
     assert np.nanmedian(specialization(task_counts(data.active_NF, other, 6), np.bincount(other))) < 0.02
+
+
+@pytest.mark.parametrize("seed", [0, 87, 102])
+def test_every_community_is_connected(seed):
+    """Sparse random graphs on which local moves alone leave communities in pieces."""
+    nodes, rng = 300, np.random.default_rng(seed)
+    source, target = np.triu_indices(nodes, 1)
+    kept = rng.random(source.size) < 0.006
+    source, target = source[kept], target[kept]
+    part = leiden(source, target, rng.exponential(size=source.size), nodes, seeds=[0])
+    inside = part.labels_S[source] == part.labels_S[target]
+    ends = source[inside], target[inside]
+    graph = sparse.coo_matrix((np.ones(inside.sum()), ends), shape=(nodes, nodes))
+    pieces = sparse.csgraph.connected_components(graph, directed=False)[1]
+    linked = part.labels_S >= 0
+    assert len(set(pieces[linked])) == len(set(part.labels_S[linked]))

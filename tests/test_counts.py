@@ -123,8 +123,7 @@ def test_a_sweep_runs_the_language_model_once_over_training_and_probe_text(monke
         sums.append(sum(tokens))
         tokens.clear()
     assert sums[0] > 8192 + 2048
-    # two tokens tell the width of the hookpoint; held-out text is read by the model in every job
-    assert sums[1:] == [2 + 2048]
+    assert sums[1:] == [2]  # two tokens tell the width of the hookpoint
 
 
 def test_nulls_hold_no_more_than_a_block(monkeypatch):

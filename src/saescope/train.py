@@ -155,7 +155,8 @@ def train_sae(
     sae = CoderSae(trained, machine.dtype, source_facts)
     if len(rows.heldout):
         held = LiveActivations(capture, rows.heldout, machine.batch_tokens // ctx_len, machine.device, d_in)
-        source_facts["heldout_fvu"] = heldout_fvu(sae, held)
+        with store.opened(held, hookpoint, rows.heldout, missing="model, held-out text") as source:
+            source_facts["heldout_fvu"] = heldout_fvu(sae, source)
         log.info("held-out FVU %s over %d tokens", source_facts["heldout_fvu"], rows.heldout.size)
     return sae
 

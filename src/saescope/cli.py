@@ -32,14 +32,8 @@ _failures: list[str] = []
 
 # Libraries whose chatter would bury ours; their warnings and errors still come through.
 QUIET = (
-    "lightning.pytorch",
-    "lightning.fabric",
-    "httpx",
-    "huggingface_hub",
-    "matplotlib",
-    "fsspec",
-    "datasets",
-)
+    "lightning.pytorch", "lightning.fabric", "httpx", "huggingface_hub", "matplotlib", "fsspec", "datasets",
+)  # fmt: skip
 
 
 def main() -> int:

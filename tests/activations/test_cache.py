@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from saescope.activations import ActivationCache, CacheError, LiveActivations, open_cache
+from saescope.activations.shards import Shard
 from tests.activations.world import (
     CTX,
     ROW_BYTES,
@@ -153,6 +154,15 @@ def test_a_damaged_shard_is_built_again(tmp_path: Path, damage):
     assert capture.rows == 5
     assert not list(entry.glob(".*"))
     assert len(list(entry.glob("shard-*.bin"))) == 5
+
+
+def test_a_shard_of_another_size_is_not_whole(tmp_path: Path):
+    with cached(tmp_path, CountingCapture(), token_table()) as source:
+        source.build()
+        shard = Shard(source._entry, 1, source.layout)
+    assert shard.index() is not None
+    cut(shard.path)
+    assert shard.index() is None
 
 
 @pytest.mark.parametrize("damage", [cut, flip])

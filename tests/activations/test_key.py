@@ -109,7 +109,8 @@ def test_windows_are_rows_of_any_length(model_folder: Path, probes: Path, tmp_pa
             torch.testing.assert_close(source.read(order), values)
             assert source.sizes_R[3] == 0
     assert source.built == 0
-    windows.counted[5][-1] = False
+    assert windows.counted[5][[0, -1]].tolist() == [False, True]
+    windows.counted[5][[0, -1]] = True, False  # as many tokens, others
     assert activation_key("m", hookpoint, windows, 32, torch.float32).digest != key.digest
 
 

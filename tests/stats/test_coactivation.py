@@ -122,6 +122,18 @@ def test_edges_agree_with_the_definition(block: int | None) -> None:
     np.testing.assert_allclose(edges.pmi, pmi)
 
 
+def test_an_edge_needs_min_joint_and_more_than_chance() -> None:
+    x = np.zeros((10_000, 2), dtype=np.int32)
+    x[:5] = 1
+    assert len(validated_edges(sparse.csr_matrix(x), min_joint=5)) == 1
+    assert len(validated_edges(sparse.csr_matrix(x), min_joint=6)) == 0
+    # 24 joint tokens where chance gives 25 (p 0.73), then 26
+    for joint, edges in ((24, 0), (26, 1)):
+        x = np.zeros((100, 2), dtype=np.int32)
+        x[:50, 0] = x[50 - joint : 100 - joint, 1] = 1
+        assert len(validated_edges(sparse.csr_matrix(x), fdr=0.99)) == edges
+
+
 def test_task_mix_alone_gives_no_edges_within_tasks() -> None:
     data = planted(256, 16, 8000, boost=2.0, seed=1)
     plain = validated_edges(data.active_NF)

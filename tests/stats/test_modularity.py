@@ -120,6 +120,7 @@ def test_rewiring_keeps_degrees_and_stays_simple(nodes: int, probability: float)
     assert (low < high).all()
     assert np.unique(low * nodes + high).size == source.size
     np.testing.assert_array_equal(np.sort(mixed), weight)
+    assert abs(np.corrcoef(mixed, weight)[0, 1]) < 0.5  # weights are dealt anew
     kept = np.isin(low * nodes + high, source * nodes + target).mean()
     assert kept < probability + 0.1
 

@@ -103,6 +103,23 @@ def test_null_matches_a_plain_loop() -> None:
     np.testing.assert_array_equal(null.p_F, again.p_F)
 
 
+def test_labels_are_permuted_not_drawn() -> None:
+    """One of four documents fires: whatever task it is dealt to, the index is the observed one."""
+    counts = sparse.csr_matrix(np.array([[40], [0], [0], [0]]))
+    null = permutation_null(counts, np.full(4, 100), np.array([0, 0, 1, 1]), 2, permutations=200, seed=0)
+    observed = specialization(np.array([[40, 0]]), np.array([200, 200]))
+    np.testing.assert_allclose(null.mean_F, observed, rtol=1e-12)
+    np.testing.assert_array_equal(null.p_F, [1.0])
+
+
+def test_bootstrap_knows_the_tokens_of_the_documents_drawn() -> None:
+    """A latent at one rate everywhere has index 0 in every draw, however long the documents drawn are."""
+    tokens = np.tile([10, 200, 1000], 4)
+    counts = sparse.csr_matrix(tokens[:, None] // 10)
+    interval = bootstrap_mean_si(counts, tokens, np.repeat([0, 1], 6), 2, resamples=100, seed=0)
+    assert interval == (0.0, 0.0)
+
+
 def test_a_real_specialist_is_found_and_p_never_zero() -> None:
     task = np.repeat([0, 1, 2], 20)
     counts = sparse.csr_matrix(np.stack([np.where(task == 1, 10, 0), np.full(60, 4)], axis=1))

@@ -130,7 +130,7 @@ def killed_again_and_again(folder: Path, seed: str, expected: dict, duration: fl
     for _ in range(rng.randint(4, 8)):
         job = start(folder)
         try:
-            job.communicate(timeout=rng.uniform(0.3, 1.4) * duration)
+            job.communicate(timeout=rng.uniform(0.15, 0.9) * duration)
         except subprocess.TimeoutExpired:
             job.send_signal(signal.SIGKILL)
             job.communicate()

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-slow test-faults test-input test-defects check embedded synthetic bench bench-train bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects check embedded synthetic bench bench-train bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,10 +26,13 @@ demo: $(VENV)/.installed  ## the main job on the embedded model: table and repor
 test: $(VENV)/.installed-dev  ## the fast tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
 
+coverage: $(VENV)/.installed-dev  ## the fast tests, and which lines they reach
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term --cov-report=html
+
 test-slow: $(VENV)/.installed-dev  ## the slow tests too
 	$(BIN)/python -m pytest -m slow
 
-test-faults: $(VENV)/.installed-dev  ## kills, full disks, lost caches: does the same command still finish? (25 minutes)
+test-faults: $(VENV)/.installed-dev  ## kills, full disks, lost caches: does the same command still finish? (20 minutes)
 	$(BIN)/python -m pytest -m faults tests/faults
 
 test-input: $(VENV)/.installed-dev  ## bad input by the thousand, numerics (docs/reliability.md)
@@ -61,7 +64,7 @@ bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instea
 bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU
 	$(BIN)/python benchmarks/gpu.py
 
-bench-train: $(VENV)/.installed  ## training beside sparsify's Trainer (2 cores: about 15 minutes)
+bench-train: $(VENV)/.installed-dev  ## training beside sparsify's Trainer (2 cores: about 10 minutes)
 	$(BIN)/python benchmarks/train.py
 
 parity: $(VENV)/.installed  ## validation FVU beside sparsify's Trainer, on the embedded model

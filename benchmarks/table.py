@@ -73,7 +73,7 @@ def rows() -> list[str]:
     units = "with" if machine.get("bfloat16_units") else "without"
     where = f"{machine.get('cpus')} CPU cores ({machine.get('capability')}, {units} bfloat16 units)"
     load_before = machine.get("load_before", 0.0)
-    busy = f"; measured on a busy machine, load {load_before:.0f}" if load_before > 1 else ""
+    busy = f"; measured on a busy machine, load {load_before:.0f}" if load_before > 1.5 else ""
     if extract.get("sizes", {}).get("clock") == "cpu":
         busy += (
             ", extraction in CPU seconds of one thread" if machine.get("threads") == 1 else ", CPU seconds"

@@ -117,6 +117,7 @@ def test_errors_are_one_line(saescope, here, args, words):
     assert all(word in err for word in words), err
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_measure_as_one(saescope, here, tmp_path):
     assert saescope(*here, "hydra.run.dir=one")[0] == 0
     # trainings are found by what they compute, not by how many processes do it

@@ -153,6 +153,7 @@ def test_task_metrics_add_up(model_folder, sae, probes):
     assert all(metrics[f"task/{t}/ce"] is None for t in codes.tasks)
 
 
+@pytest.mark.slow  # two processes on two cores take half a minute
 def test_two_processes_give_the_result_of_one(model_folder, sae, probes):
     single, double = (make_engine(model_folder, sae, probes, devices=n) for n in (1, 2))
     one, sums_one = single.extract()

@@ -22,6 +22,7 @@ from saescope.hardware import Hardware
 from saescope.hookpoints import Hookpoint
 from saescope.measure import BatchModule, Extraction, Splice
 from saescope.nonfinite import located
+from saescope.processes import leave_group_at_exit
 from saescope.progress import TokenProgress
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows, batches
@@ -152,6 +153,7 @@ class _Collect(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the module's results."""
+        leave_group_at_exit()
         if isinstance(pl_module, Extraction):
             found = {**pl_module.reconstruction.compute(), **pl_module.codes.compute()._asdict()}
             found["bad"] = pl_module.bad.compute()

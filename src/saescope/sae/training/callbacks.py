@@ -14,6 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from saescope.errors import SaeError
+from saescope.processes import leave_group_at_exit
 from saescope.sae.training import checkpoint
 from saescope.sae.training.module import SaeTraining, everywhere
 
@@ -53,6 +54,7 @@ class Saving(Callback):
         """Take up the checkpoint, and tell the loader which share is ours."""
         share: Any = trainer.train_dataloader
         share.rank, share.world = trainer.global_rank, trainer.world_size
+        leave_group_at_exit()
         if trainer.world_size > 1:  # a spawned process has default signal handlers, and threads for itself
             signal.signal(signal.SIGTERM, self.ask_to_stop)
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.world_size))

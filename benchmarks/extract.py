@@ -20,7 +20,17 @@ from typing import Any
 
 import torch
 from setting import CTX, PYTHIA, TINY, K, Setting, Shape
-from side_by_side import CLOCKS, in_turn, machine, print_ratios, ratios, versions, write
+from side_by_side import (
+    CLOCKS,
+    as_by_default,
+    as_saescope,
+    in_turn,
+    machine,
+    print_ratios,
+    ratios,
+    versions,
+    write,
+)
 
 from saescope.config import RuntimeConfig
 from saescope.hardware import BATCH_TOKENS, choose
@@ -40,10 +50,15 @@ def compare(name: str, shape: Shape, args: argparse.Namespace, default: torch.dt
     ours = Setting(shape, dtype=torch.float32, tokens=many, **size)
     less = Setting(shape, dtype=torch.float32, tokens=many // 2, **size)
     less.check()
-    sides = {"saescope": ours.saescope, "floor": ours.floor, "recipe": less.recipe, "saelens": less.saelens}
+    sides = {
+        "saescope": ours.saescope,
+        "floor": as_saescope(ours.floor),
+        "recipe": as_by_default(less.recipe),
+        "saelens": as_by_default(less.saelens),
+    }
     tokens = {"saescope": ours.tokens, "floor": ours.tokens, "recipe": less.tokens, "saelens": less.tokens}
     half = Setting(shape, dtype=torch.bfloat16, tokens=args.bf16_tokens, **size)
-    sides |= {"saescope_bf16": half.saescope, "floor_bf16": half.floor}
+    sides |= {"saescope_bf16": half.saescope, "floor_bf16": as_saescope(half.floor)}
     tokens |= {"saescope_bf16": half.tokens, "floor_bf16": half.tokens}
     seconds = in_turn(sides, args.rounds, f"{name}: ", args.clock)
     per_token = {side: [s / tokens[side] for s in values] for side, values in seconds.items()}

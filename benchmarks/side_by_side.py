@@ -1,5 +1,6 @@
 """What the benchmarks share: sides measured in turn, ratios with their spread, result files, tables."""
 
+import ctypes
 import importlib.metadata
 import json
 import os
@@ -15,9 +16,35 @@ from typing import Any
 
 import torch
 
+from saescope.allocator import keep_freed_memory
+
 RESULTS = Path(__file__).parent / "results"
 Seconds = dict[str, list[float]]
 PACKAGES = ("saescope", "torch", "transformers", "eai-sparsify", "lightning", "numpy", "scipy")
+
+
+def as_by_default(side: Callable[[], Any]) -> Callable[[], Any]:
+    """`side` with glibc's own limits, as it runs without saescope, which sets others for its process.
+
+    32 and 64 MiB are the largest that the allocator gives itself, after the first large block is freed.
+    """
+
+    def run() -> Any:
+        if keep_freed_memory(kept_mib=64, largest_mib=32):
+            ctypes.CDLL(None).malloc_trim(0)
+        return side()
+
+    return run
+
+
+def as_saescope(side: Callable[[], Any]) -> Callable[[], Any]:
+    """`side` with the limits that saescope sets."""
+
+    def run() -> Any:
+        keep_freed_memory()
+        return side()
+
+    return run
 
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -28,12 +28,14 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sparsify_side
 import torch
+from side_by_side import as_by_default, as_saescope
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from saescope import hardware
@@ -81,7 +83,8 @@ class Bench:
         marks: list[float] = []
         handle = model.register_forward_pre_hook(lambda *_: marks.append(time.perf_counter()))
         rows = self.rows if model is self.model else self.rows[: 3 * self.batch]
-        coder = sparsify_side.train(model, rows, self.hookpoint.name, Recipe(k=K), expansion * D, self.batch)
+        train = partial(sparsify_side.train, model, rows, self.hookpoint.name, Recipe(k=K), expansion * D)
+        coder = as_by_default(lambda: train(self.batch))()
         handle.remove()
         return marks[1:], coder  # the first pass is its probe of widths
 
@@ -130,7 +133,7 @@ class Bench:
             logger=LoggingConfig(log_to_wandb=False),
         )  # fmt: skip
         sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=D, d_sae=expansion * D, k=K, device="cpu"))
-        SAETrainer(cfg, sae, batches()).fit()
+        as_by_default(SAETrainer(cfg, sae, batches()).fit)()
         return [*marks, time.perf_counter()]
 
     def live(self) -> LiveActivations:
@@ -179,7 +182,8 @@ def compare(rounds: int, steps: int) -> dict[str, Any]:
                     marks, coder = bench.saescope(expansion, bench.live())
                     seconds[f"saescope_{x}"].append(per_step(marks))
                     validate(f"saescope_{x}", coder)
-                    seconds[f"floor_{x}"].append(min(bench.floor(expansion) for _ in range(2)))
+                    floor = as_saescope(partial(bench.floor, expansion))
+                    seconds[f"floor_{x}"].append(min(floor() for _ in range(2)))
                     marks, _ = bench.sparsify(expansion, bench.model.gpt_neox)
                     seconds[f"headless_{x}"].append(per_step(marks))
                     few = bench.live().read(np.arange(3 * bench.batch)).clone()

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 
 from saescope.accumulators import CodeRows
 from saescope.activations import ActivationSource
+from saescope.allocator import keep_freed_memory
 from saescope.codes import Codes, assemble
 from saescope.config import RuntimeConfig
 from saescope.errors import ConfigError, ModelError
@@ -150,6 +151,10 @@ class _Collect(Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """A spawned process begins anew."""
+        keep_freed_memory()
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the module's results."""

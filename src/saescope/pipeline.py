@@ -9,6 +9,7 @@ from typing import Any
 
 from saescope import coverage, hardware, models, sae
 from saescope.activations import ActivationStore, LiveWindows
+from saescope.allocator import keep_freed_memory
 from saescope.capture import Capture
 from saescope.config import AppConfig
 from saescope.dynamic_k import run as dynamic_k
@@ -104,6 +105,7 @@ def prepare(cfg: AppConfig) -> Prepared:
 def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
     """Load, extract, compute, write. Files first: W&B gets what is already on disk."""
     started = time.perf_counter()
+    keep_freed_memory()
     machine = hardware.choose(cfg.runtime)
     reset_peak(machine.device)
     lm = models.load_model(cfg.model, machine.dtype, cfg.seed)

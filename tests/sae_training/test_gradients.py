@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
-from saescope.sae.selection import SPAN, Spans, select
+from saescope.sae.selection import COLUMNS, GROUP, SPAN, Search, Spans, select
 from saescope.sae.training.decoder_norm import remove_parallel, to_unit_norm
 from saescope.sae.training.objective import loss_terms
 
@@ -98,11 +98,31 @@ def test_two_stage_top_k_is_top_k(latents, k, shift) -> None:
     torch.testing.assert_close(gathered, found.acts_NK)
 
 
-@pytest.mark.parametrize("latents", [16, 1024, 2304, 1040, 18432])
-def test_spans_hold_every_latent_once(latents) -> None:
-    spans = Spans(latents)
-    everything = spans.members(torch.arange(latents // SPAN)[None])
-    assert torch.equal(everything.sort().values[0], torch.arange(latents))
+@pytest.mark.parametrize("latents", [32, 1024, 2304, 1056, 18432])
+def test_spans_hold_every_latent_once_and_groups_every_span(latents) -> None:
+    search = Search(latents)
+    for spans, items in ((search.spans, latents), (search.groups, latents // SPAN)):
+        everything = spans.members(torch.arange(items // spans.size)[None])
+        assert torch.equal(everything.sort().values[0], torch.arange(items))
+
+
+def test_a_group_is_the_maximum_of_its_members() -> None:
+    latents, rows = 2304, torch.randn(5, 2304)
+    search = Search(latents)
+    spans_NS, groups_NG = rows.new_empty(5, latents // SPAN), rows.new_empty(5, latents // SPAN // GROUP)
+    for number, block in enumerate(search.spans.blocks):
+        search.groups.maxima(number, search.spans.maxima(number, rows[:, block], spans_NS), groups_NG)
+    every_group = torch.arange(groups_NG.shape[1]).expand(5, -1)
+    spans = search.groups.members(every_group)
+    of_groups = rows.gather(1, search.spans.members(spans)).view(5, groups_NG.shape[1], -1)
+    assert torch.equal(of_groups.amax(2), groups_NG)
+
+
+def test_last_block_of_spans_may_be_smaller() -> None:
+    spans = Spans(40, 4, 16)
+    assert [block.stop for block in spans.blocks] == [16, 32, 40]
+    assert COLUMNS % (SPAN * GROUP) == 0
+    assert spans.members(torch.tensor([[1, 9]])).tolist() == [[1, 5, 9, 13, 33, 35, 37, 39]]
 
 
 def test_decoder_steps_of_sparsify() -> None:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
+from saescope.allocator import keep_freed_memory
 from saescope.errors import SaeError
 from saescope.processes import leave_group_at_exit
 from saescope.sae.training import checkpoint
@@ -55,6 +56,7 @@ class Saving(Callback):
         share: Any = trainer.train_dataloader
         share.rank, share.world = trainer.global_rank, trainer.world_size
         leave_group_at_exit()
+        keep_freed_memory()  # a spawned process begins anew
         if trainer.world_size > 1:  # a spawned process has default signal handlers, and threads for itself
             signal.signal(signal.SIGTERM, self.ask_to_stop)
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.world_size))

@@ -50,14 +50,16 @@ def read(path: Path) -> dict[str, Any] | None:
 def averaged_coder(state: dict[str, Any]) -> SparseCoder:
     """The SAE of a checkpoint: the running average of the weights where the optimiser keeps one."""
     cfg = SparseCoderConfig.from_dict(state["cfg"])
-    coder = SparseCoder(state["d_in"], cfg, "cpu", dtype=state["coder"]["b_dec"].dtype)
-    coder.load_state_dict(state["coder"])
+    coder = SparseCoder(state["d_in"], cfg, "meta", dtype=state["coder"]["b_dec"].dtype)  # no new weights
+    coder.load_state_dict(
+        {name: weight.to("cpu", copy=True) for name, weight in state["coder"].items()}, assign=True
+    )
     first = state["optimizers"][0]["state"]
     with torch.no_grad():
         for number, parameter in enumerate(coder.parameters()):
             # only the schedule-free optimiser has z, and it holds all parameters in order
             if "z" in first.get(number, {}):
-                parameter.copy_(average(parameter, first[number]))
+                parameter.copy_(average(parameter, {"z": first[number]["z"].cpu()}))
     return coder.requires_grad_(False)
 
 

@@ -71,7 +71,8 @@ def fit(
                 use_distributed_sampler=False,
             )
             _run(trainer, module, Share(batches, start, steps), saving)
-        state = checkpoint.read(checkpoint_path)
+        # of a spawned process's work only the file is here
+        state = checkpoint.read(checkpoint_path) if devices > 1 else module.training_state()
     assert state is not None
     return checkpoint.averaged_coder(state)
 

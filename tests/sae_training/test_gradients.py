@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
-from saescope.sae.selection import COLUMNS, GROUP, SPAN, Search, Spans, select
+from saescope.sae.selection import COLUMNS, GROUP, SPAN, PreActivations, Search, Spans, select
 from saescope.sae.training.decoder_norm import remove_parallel, to_unit_norm
 from saescope.sae.training.objective import loss_terms
 
@@ -116,6 +116,34 @@ def test_a_group_is_the_maximum_of_its_members() -> None:
     spans = search.groups.members(every_group)
     of_groups = rows.gather(1, search.spans.members(spans)).view(5, groups_NG.shape[1], -1)
     assert torch.equal(of_groups.amax(2), groups_NG)
+
+
+def test_pre_activations_in_blocks_are_those_of_one_product() -> None:
+    latents, tokens = 2304, 5
+    x, weight, bias = torch.randn(tokens, 8).double(), torch.randn(latents, 8).double(), torch.randn(latents)
+    expected = x @ weight.T + bias.double()
+    pre = PreActivations(x.new_empty(latents * 7), tokens, latents, Search(latents))
+    pre.compute(x, weight, bias.double())
+    torch.testing.assert_close(pre.whole(), expected)
+    torch.testing.assert_close(pre.whole(torch.tensor([3, 1])), expected[[3, 1]])
+    some = torch.tensor([0, 5, 1023, 1024, 2050, 2303])
+    torch.testing.assert_close(pre.columns(some), expected[:, some])
+    torch.testing.assert_close(pre.columns(some[4:]), expected[:, some[4:]])
+    spans = torch.stack([torch.tensor([0, 127, 128, 200, 287])] * tokens)
+    members = pre.search.spans.members(spans)
+    torch.testing.assert_close(pre.of_spans(spans), expected.gather(1, members))
+
+
+def test_dead_and_multi_come_from_the_same_product_in_blocks() -> None:
+    latents, k = 4608, 4
+    x, weight, bias = torch.randn(9, 16), torch.randn(latents, 16), torch.randn(latents)
+    dead = torch.arange(7, latents, 300)
+    found = select(x, weight, bias, k=k, activation="topk", dead_latents=dead, k_aux=3, multi_k=4 * k)
+    pre = torch.addmm(bias, x, weight.T).relu()
+    torch.testing.assert_close(found.aux.acts_NK.sort(1).values, pre[:, dead].topk(3).values.flip(1))
+    torch.testing.assert_close(found.multi.acts_NK.sort(1).values, pre.topk(4 * k).values.flip(1))
+    torch.testing.assert_close(found.main.acts_NK.sort(1).values, pre.topk(k).values.flip(1))
+    torch.testing.assert_close(pre.gather(1, found.aux.latents_NK), found.aux.acts_NK)
 
 
 def test_last_block_of_spans_may_be_smaller() -> None:

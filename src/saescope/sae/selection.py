@@ -5,14 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Pre-activations held at a time.
-BLOCK_BYTES = {"cpu": 64 * 2**20, "cuda": 512 * 2**20}
+# Pre-activations held at a time, and the fewest and most rows of them: a product of few rows is slow.
+BLOCK_BYTES = {"cpu": 128 * 2**20, "cuda": 512 * 2**20}
+ROWS = {"cpu": (256, 2048), "cuda": (64, 2**31)}
 # Latents multiplied at a time on the CPU: rows × COLUMNS is still in cache when its maxima are taken.
 COLUMNS = 1024
 # The strongest latents are sought among spans of that many latents, and those among groups of spans.
 SPAN, GROUP = 8, 4
-# Rows multiplied at a time at least: a product of fewer is slow.
-ROWS = {"cpu": 256, "cuda": 64}
 
 
 class Chosen(NamedTuple):
@@ -49,34 +48,36 @@ def select(
 ) -> Selection:
     """ReLU(W x + b), then the choices sparsify's `fused_encoder` and loss make from it.
 
-    `dead_latents` holds latent numbers. The product runs in the dtype of the arguments; activations come
-    back in that dtype.
+    `dead_latents` holds latent numbers in rising order. The product runs in the dtype of the arguments;
+    activations come back in that dtype.
     """
-    limit = BLOCK_BYTES.get(centred_ND.device.type, BLOCK_BYTES["cuda"])
-    least = ROWS.get(centred_ND.device.type, ROWS["cuda"])
-    rows = max(least, limit // (weight_FD.element_size() * len(weight_FD)))
-    buffer = centred_ND.new_empty(min(rows, len(centred_ND)), len(weight_FD))
-    on_cpu = centred_ND.device.type == "cpu" and len(weight_FD) % (SPAN * GROUP) == 0
-    search = Search(len(weight_FD)) if on_cpu else None
+    device, latents = centred_ND.device.type, len(weight_FD)
+    least, most = ROWS.get(device, ROWS["cuda"])
+    fit = BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"]) // (weight_FD.element_size() * latents)
+    rows = min(max(least, min(most, fit)), len(centred_ND))
+    buffer = centred_ND.new_empty(rows * latents)
+    searched = device == "cpu" and activation == "topk" and Search.pays(latents, k)
+    search = Search(latents) if searched else None
     main: list[Chosen] = []
     aux: list[Chosen] = []
     multi: list[Chosen] = []
-    for x_ND in torch.split(centred_ND, rows):
-        pre_NF = buffer[: len(x_ND)]
-        peaks = pre_activations(x_ND, weight_FD, bias_F, pre_NF, search)
+    for x_ND in torch.split(centred_ND, max(1, rows)):
+        pre = PreActivations(buffer, len(x_ND), latents, search)
+        pre.compute(x_ND, weight_FD, bias_F)
         if dead_latents is not None:
-            acts, at = pre_NF[:, dead_latents].relu_().topk(k_aux, sorted=False)
+            acts, at = pre.columns(dead_latents).relu_().topk(k_aux, sorted=False)
             aux.append(Chosen(acts, dead_latents[at]))
         if multi_k:
-            multi.append(top_k(pre_NF, multi_k, peaks))
-        main.append(top_k(pre_NF, k, peaks) if activation == "topk" else group_max(pre_NF, k))
+            multi.append(top_k(pre, multi_k))
+        main.append(top_k(pre, k) if activation == "topk" else group_max(pre.whole(), k))
     return Selection(_joined(main), _joined(aux) if aux else None, _joined(multi) if multi else None)
 
 
 class Spans:
     """`items` numbers in spans of `size`, block by block; the members of span s are step_S[s] apart.
 
-    The first is first_S[s]: maxima over a middle dimension are the fast ones.
+    The first is first_S[s], in the block that begins at start_S[s]. Not neighbours, because maxima over a
+    middle dimension are the fast ones.
     """
 
     def __init__(self, items: int, size: int, columns: int) -> None:
@@ -84,10 +85,10 @@ class Spans:
         self.size = size
         self.blocks = [slice(at, min(at + columns, items)) for at in range(0, items, columns)]
         steps = [(block.stop - block.start) // size for block in self.blocks]
-        self.first_S = torch.cat(
-            [torch.arange(b.start, b.start + n) for b, n in zip(self.blocks, steps, strict=True)]
-        )
-        self.step_S = torch.repeat_interleave(torch.tensor(steps), torch.tensor(steps))
+        starts, steps_B = torch.tensor([b.start for b in self.blocks]), torch.tensor(steps)
+        self.first_S = torch.cat([start + torch.arange(n) for start, n in zip(starts, steps, strict=True)])
+        self.start_S = torch.repeat_interleave(starts, steps_B)
+        self.step_S = torch.repeat_interleave(steps_B, steps_B)
 
     def members(self, spans_NK: Tensor) -> Tensor:
         """Numbers in k spans a row [N, k × size]."""
@@ -98,7 +99,7 @@ class Spans:
         """The largest of each span in one block's columns, into its part of `out_NS`, which is returned."""
         columns = self.blocks[block]
         part = out_NS[:, columns.start // self.size : columns.stop // self.size]
-        return torch.amax(values_NC.view(len(values_NC), self.size, -1), 1, out=part)
+        return torch.amax(values_NC.view(len(values_NC), self.size, part.shape[1]), 1, out=part)
 
 
 class Search:
@@ -108,56 +109,82 @@ class Search:
         self.spans = Spans(latents, SPAN, COLUMNS)
         self.groups = Spans(latents // SPAN, GROUP, COLUMNS // SPAN)
 
+    @staticmethod
+    def pays(latents: int, k: int) -> bool:
+        """Whether k latents are found faster by stages."""
+        return latents % (SPAN * GROUP) == 0 and latents >= 2 * k * SPAN * GROUP
 
-class Peaks(NamedTuple):
-    """The largest pre-activation of each span [N, S] and of each group of spans [N, G]."""
 
-    search: Search
-    spans_NS: Tensor
-    groups_NG: Tensor
+class PreActivations:
+    """W x + b of N tokens, each block of columns [N, width] in one piece of memory.
 
-    def strongest(self, k: int) -> Tensor:
-        """Latents of the k spans with the largest peaks [N, k × SPAN]."""
+    In rows of F it is 5 to 11 % slower at 16,384 latents and more: each row of a block would be another page.
+    """
+
+    def __init__(self, buffer: Tensor, tokens: int, latents: int, search: Search | None) -> None:
+        """`buffer` [≥ tokens × latents] is overwritten. With `search` also the peaks are computed."""
+        self.flat, self.tokens, self.latents, self.search = buffer, tokens, latents, search
+        self.blocks = search.spans.blocks if search else [slice(0, latents)]
+        self.parts = [
+            buffer[tokens * block.start : tokens * block.stop].view(tokens, block.stop - block.start)
+            for block in self.blocks
+        ]
+        if search:
+            self.spans_NS = buffer.new_empty(tokens, len(search.spans.first_S))
+            self.groups_NG = buffer.new_empty(tokens, len(search.groups.first_S))
+
+    def compute(self, x_ND: Tensor, weight_FD: Tensor, bias_F: Tensor) -> None:
+        """The product; the peaks of a block while it is in cache."""
+        for number, (block, part) in enumerate(zip(self.blocks, self.parts, strict=True)):
+            torch.addmm(bias_F[block], x_ND, weight_FD[block].T, out=part)
+            if self.search:
+                peaks = self.search.spans.maxima(number, part, self.spans_NS)
+                self.search.groups.maxima(number, peaks, self.groups_NG)
+
+    def whole(self, rows: Tensor | slice = slice(None)) -> Tensor:
+        """All latents of some tokens [n, F]."""
+        return self.parts[0][rows] if len(self.parts) == 1 else torch.cat([p[rows] for p in self.parts], 1)
+
+    def columns(self, rising: Tensor) -> Tensor:
+        """Some latents of all tokens [N, n]; a copy."""
+        ends = torch.searchsorted(rising, torch.tensor([b.stop for b in self.blocks], device=rising.device))
+        sizes = torch.diff(ends, prepend=ends.new_zeros(1)).tolist()
+        pieces = zip(self.parts, self.blocks, torch.split(rising, sizes), strict=True)
+        return torch.cat([part[:, some - block.start] for part, block, some in pieces], 1)
+
+    def strongest_spans(self, k: int) -> Tensor:
+        """The k spans of each token with the largest peaks [N, k]; they lie in the k strongest groups."""
+        assert self.search is not None
         spans_NK = self.search.groups.members(self.groups_NG.topk(k, sorted=False).indices)
-        at = self.spans_NS.gather(1, spans_NK).topk(k, sorted=False).indices
-        return self.search.spans.members(spans_NK.gather(1, at))
+        return spans_NK.gather(1, self.spans_NS.gather(1, spans_NK).topk(k, sorted=False).indices)
+
+    def of_spans(self, spans_NK: Tensor) -> Tensor:
+        """The values in k spans of each token [N, k × SPAN]."""
+        assert self.search is not None
+        spans = self.search.spans
+        # of a latent in a block from b on: tokens × b for the blocks before, then its row, then latent − b
+        origin_S = self.tokens * spans.start_S + spans.first_S - spans.start_S
+        row_N = torch.arange(self.tokens)[:, None]
+        first_NK = origin_S[spans_NK] + row_N * (SPAN * spans.step_S)[spans_NK]
+        at = first_NK[..., None] + spans.step_S[spans_NK, None] * torch.arange(SPAN)
+        return self.flat.index_select(0, at.flatten()).view(self.tokens, spans_NK.shape[1] * SPAN)
 
 
-def pre_activations(
-    x_ND: Tensor, weight_FD: Tensor, bias_F: Tensor, out_NF: Tensor, search: Search | None
-) -> Peaks | None:
-    """W x + b into `out_NF`; with `search` also the peaks, taken while a block of columns is in cache."""
-    if search is None:
-        torch.addmm(bias_F, x_ND, weight_FD.T, out=out_NF)
-        return None
-    spans, groups = search.spans, search.groups
-    peaks = Peaks(
-        search,
-        out_NF.new_empty(len(x_ND), len(spans.first_S)),
-        out_NF.new_empty(len(x_ND), len(groups.first_S)),
-    )
-    for number, block in enumerate(spans.blocks):
-        part = out_NF[:, block]
-        torch.addmm(bias_F[block], x_ND, weight_FD[block].T, out=part)
-        groups.maxima(number, spans.maxima(number, part, peaks.spans_NS), peaks.groups_NG)
-    return peaks
-
-
-def top_k(pre_NF: Tensor, k: int, peaks: Peaks | None = None) -> Chosen:
+def top_k(pre: PreActivations, k: int) -> Chosen:
     """The k largest of ReLU(pre) in each row, in any order.
 
-    Where the peaks are known, by stages: the k largest lie in the k spans with the largest peaks, and these
-    in the k groups with the largest. Rows with fewer than k positive entries tie at 0, and sparsify passes
-    gradients to whichever zeros `torch.topk` picks; those rows therefore go through the same `torch.topk`.
+    By stages: the k largest lie in the k spans with the largest peaks. Rows with fewer than k positive
+    entries tie at 0, and sparsify passes gradients to whichever zeros `torch.topk` picks; those rows
+    therefore go through the same `torch.topk`.
     """
-    if peaks is None or peaks.groups_NG.shape[1] < 2 * k:
-        return Chosen(*pre_NF.relu().topk(k, sorted=False))
-    candidates = peaks.strongest(k)
-    acts, at = pre_NF.gather(1, candidates).topk(k, sorted=False)
-    chosen = candidates.gather(1, at)
+    if pre.search is None or not Search.pays(pre.latents, k):
+        return Chosen(*pre.whole().relu().topk(k, sorted=False))
+    spans_NK = pre.strongest_spans(k)
+    acts, at = pre.of_spans(spans_NK).topk(k, sorted=False)
+    chosen = pre.search.spans.members(spans_NK).gather(1, at)
     short = (acts <= 0).any(1).nonzero().flatten()
     if len(short):
-        acts[short], chosen[short] = pre_NF[short].relu_().topk(k, sorted=False)
+        acts[short], chosen[short] = pre.whole(short).relu_().topk(k, sorted=False)
     return Chosen(acts, chosen)
 
 

@@ -53,12 +53,12 @@ synthetic: $(VENV)/.installed  ## noise and planted structure: the tables of doc
 	$(BIN)/python benchmarks/synthetic.py
 
 # .[dev] has sae_lens and TransformerLens, the other side of extract.py
-bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: 24 minutes)
+bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: under 20 minutes)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/stats.py
 	$(BIN)/python benchmarks/sweep.py
-	$(BIN)/python benchmarks/train.py --steps 5
+	$(BIN)/python benchmarks/train.py --steps 5 --brief
 	$(BIN)/python benchmarks/table.py
 
 bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU

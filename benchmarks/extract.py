@@ -1,6 +1,6 @@
 """Extraction beside its floor, the recipe users copy, and TransformerLens with sae_lens, as ratios.
 
-    python benchmarks/extract.py [--shapes 70m 160m] [--rounds 4] [--tokens 8192]
+    python benchmarks/extract.py [--shapes 70m 160m] [--rounds 3] [--tokens 8192]
 
 Pythia shapes with random weights (70m layers.3, 160m layers.6, 410m layers.6), expansion 32, k 32, full
 contexts of 256 tokens, batches of 2,048. Sides, in turn in one process, seconds a token:
@@ -9,7 +9,8 @@ contexts of 256 tokens, batches of 2,048. Sides, in turn in one process, seconds
     recipe      the whole model in float32 with output_hidden_states=True, sparsify's encode, a dense matrix
     saelens     TransformerLens run_with_cache(stop_at_layer) and sae_lens' encode; no statistics
 Ratios: floor_* share of the floor's speed (floor_bf16_*: both in bfloat16), recipe_* with the precision that
-saescope chooses on this machine, recipe_fp32_* and saelens_* in float32.
+saescope chooses on this machine, recipe_fp32_* and saelens_* in float32. saescope and the floor keep
+freed memory (saescope.allocator); recipe and saelens run with the allocator's own limits.
 Writes benchmarks/results/extract.json.
 """
 
@@ -83,9 +84,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=8192, help="a round at 70m; half at 160m and 410m")
-    parser.add_argument("--bf16-tokens", type=int, default=512, help="the same for bfloat16, often emulated")
+    parser.add_argument("--bf16-tokens", type=int, default=256, help="the same for bfloat16, often emulated")
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: CPU time, for busy machines")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
     parser.add_argument("--out", type=Path, help="folder of extract.json; default benchmarks/results")
@@ -93,7 +94,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     quiet_transformers()
     if args.tiny:
-        args.tokens, args.bf16_tokens, args.rounds = 4096, 512, 2
+        args.tokens, args.bf16_tokens, args.rounds = 4096, 256, 2
     default = choose(RuntimeConfig("cpu")).dtype
     found: dict[str, Any] = {"ratios": {}, "spreads": {}, "tokens_per_s": {}, "tokens": {}}
     environment = machine()

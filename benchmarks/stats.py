@@ -7,7 +7,8 @@ rates of which half prefer a task (zipf.py), k 32; every cell in a process of it
 definition that notebooks use (all activations and all pairs as dense matrices; no null) on the smallest
 cell, and what it would hold on the others.
 `--full` adds the cells that make the table of 0.1M, 0.3M, 1M tokens by 8k, 32k, 131k latents complete.
-Writes benchmarks/results/statistics.json. (Not named statistics.py: that is a module of Python's own.)
+Writes benchmarks/results/statistics.json, with --full statistics_full.json.
+(Not named statistics.py: that is a module of Python's own.)
 """
 
 import argparse
@@ -182,7 +183,7 @@ def main() -> None:
         "machine": environment,
         "versions": versions(),
     }
-    write("statistics", result, args.out)
+    write("statistics_full" if args.full else "statistics", result, args.out)
 
 
 if __name__ == "__main__":

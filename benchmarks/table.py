@@ -59,12 +59,15 @@ def rows() -> list[str]:
             share = f"{stats['share'][name]['share']:.1%} of extraction and statistics"
             words = f"SI and Q with nulls, 1M tokens, 32,768 latents, extraction at {name}"
             out.append(f"| {words} | {share} | {wanted} |")
-    for cell in stats.get("cells", []):
-        if (cell["tokens"], cell["latents"]) in ((1_000_000, 32_768), (1_000_000, 131_072)):
+    full = load("statistics_full")
+    largest = [c for c in full.get("cells", []) if (c["tokens"], c["latents"]) == (1_000_000, 131_072)]
+    for cell in [*stats.get("cells", []), *largest]:
+        if cell["tokens"] == 1_000_000:
             words = f"peak memory, 1M tokens, {cell['latents']:,} latents"
             out.append(f"| {words} | {cell['peak_mb'] / 1024:.1f} GiB | ≤ 4 GiB |")
-    if "growth_exponents" in stats:
-        growth = "tokens^{tokens:.2f} × latents^{latents:.2f}".format(**stats["growth_exponents"])
+    grown = full if "growth_exponents" in full else stats
+    if "growth_exponents" in grown:
+        growth = "tokens^{tokens:.2f} × latents^{latents:.2f}".format(**grown["growth_exponents"])
         out.append(f"| growth of SI and Q | {growth} | near linear |")
     words_of = {"help": "`--help`", "cfg_job": "`--cfg job`", "finished_job": "a finished job again"}
     for key, seconds in startup.get("seconds", {}).items():
@@ -78,7 +81,35 @@ def rows() -> list[str]:
         busy += (
             ", extraction in CPU seconds of one thread" if machine.get("threads") == 1 else ", CPU seconds"
         )
-    return [f"On {where}{busy}; medians and ranges over rounds:", "", *out]
+    return [f"On {where}{busy}; medians and ranges over rounds:", "", *out, *_grid(full)]
+
+
+def _grid(full: dict[str, Any]) -> list[str]:
+    """Seconds and memory over tokens and latents, from `stats.py --full`."""
+    cells = {(c["tokens"], c["latents"]): c for c in full.get("cells", [])}
+    if not cells:
+        return []
+    tokens = [n for n in sorted({n for n, _ in cells}) if n >= 100_000]
+    out = [
+        "",
+        "| SI + Q with nulls, seconds (peak memory), by tokens | " + " | ".join(f"{n:,}" for n in tokens),
+    ]
+    out[-1] += " |"
+    out.append("|---" * (len(tokens) + 1) + "|")
+    for latents in sorted({f for _, f in cells}):
+        found = [cells.get((n, latents)) for n in tokens]
+        said = [f"{c['si_s'] + c['q_s']:.0f} ({c['peak_mb'] / 1024:.1f} GiB)" if c else "–" for c in found]
+        out.append(f"| {latents:,} latents | " + " | ".join(said) + " |")
+    for cell in (c for c in full["cells"] if "dense" in c):
+        ours, dense = cell["si_s"] + cell["q_s"], cell["dense"]
+        out += [
+            "",
+            f"At {cell['tokens']:,} tokens and {cell['latents']:,} latents these take {ours:.1f} s; the "
+            f"dense definition without any null {dense['s']:.1f} s and {dense['peak_mb'] / 1024:.1f} GiB. It "
+            f"would hold {cells[1_000_000, 131_072]['dense_gib']:,.0f} GiB at 1M tokens and 131,072 latents "
+            "(`python benchmarks/stats.py --full`).",
+        ]
+    return out
 
 
 def main() -> None:

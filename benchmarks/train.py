@@ -5,12 +5,14 @@
 Pythia-70m's shape with random weights, layers.3, k 32, contexts of 256 tokens, batches of 8,192 tokens, text
 of the embedded corpus. Sides:
     sparsify    `Trainer` with an AutoModelForCausalLM, as in the Python example of its README
-    headless    `Trainer` with the model without its LM head, as its command line (CUDA only) loads it
+    headless    `Trainer` with the model without its LM head, as its command line (CUDA only) loads it;
+                not with --brief
     saescope    no cache: the language model runs up to the hookpoint for every batch
     sweep       saescope at expansion 8, 16, 32 from a cold activation cache, beside three runs of `sparsify`
     floor       the language model up to the hookpoint and the encoder product, nothing else
     saelens     sae_lens' SAETrainer with its TopK SAE, on activations in memory, beside `memory`
     memory      saescope on the same activations in memory
+saescope keeps freed memory (saescope.allocator); sparsify and sae_lens run with the allocator's own limits.
 Writes benchmarks/results/train.json.
 """
 
@@ -153,7 +155,7 @@ def per_step(marks: list[float]) -> float:
     return (marks[-1] - marks[0]) / (len(marks) - 1)
 
 
-def compare(rounds: int, steps: int) -> dict[str, Any]:
+def compare(rounds: int, steps: int, headless: bool) -> dict[str, Any]:
     bench = Bench(steps)
     seconds: dict[str, list[float]] = defaultdict(list)
     fvu: dict[str, float] = {}
@@ -184,8 +186,9 @@ def compare(rounds: int, steps: int) -> dict[str, Any]:
                     validate(f"saescope_{x}", coder)
                     floor = as_saescope(partial(bench.floor, expansion))
                     seconds[f"floor_{x}"].append(min(floor() for _ in range(2)))
-                    marks, _ = bench.sparsify(expansion, bench.model.gpt_neox)
-                    seconds[f"headless_{x}"].append(per_step(marks))
+                    if headless:
+                        marks, _ = bench.sparsify(expansion, bench.model.gpt_neox)
+                        seconds[f"headless_{x}"].append(per_step(marks))
                     few = bench.live().read(np.arange(3 * bench.batch)).clone()
                     seconds[f"saelens_{x}"].append(per_step(bench.saelens(expansion, few)))
                     seconds[f"memory_{x}"].append(per_step(bench.memory(expansion, few)))
@@ -195,7 +198,8 @@ def compare(rounds: int, steps: int) -> dict[str, Any]:
     pairs = {"sweep_vs_sparsify": ("sweep_sparsify", "sweep_saescope")}
     for x in ("x8", "x32"):
         pairs[f"vs_sparsify_{x}"] = (f"sparsify_{x}", f"saescope_{x}")
-        pairs[f"vs_headless_{x}"] = (f"headless_{x}", f"saescope_{x}")
+        if headless:
+            pairs[f"vs_headless_{x}"] = (f"headless_{x}", f"saescope_{x}")
         pairs[f"vs_saelens_{x}"] = (f"saelens_{x}", f"memory_{x}")
         pairs[f"floor_{x}"] = (f"floor_{x}", f"saescope_{x}")
     ratios = {name: [a / b for a, b in zip(seconds[one], seconds[two], strict=True)]
@@ -236,6 +240,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8, help="steps of a run")
+    parser.add_argument("--brief", action="store_true", help="without the model without its head")
     parser.add_argument("--alone", choices=["sparsify", "saescope"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -243,7 +248,7 @@ def main() -> int:
     if args.alone:
         alone(args.alone)
         return 0
-    found = compare(args.rounds, args.steps)
+    found = compare(args.rounds, args.steps, not args.brief)
     found["peak_mb_x32"] = {side: peak_mb(side) for side in ("sparsify", "saescope")}
     packages = ("saescope", "torch", "transformers", "eai-sparsify", "sae-lens", "lightning", "numpy")
     found |= {

@@ -58,7 +58,7 @@ bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instea
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/stats.py
 	$(BIN)/python benchmarks/sweep.py
-	$(BIN)/python benchmarks/train.py --steps 5 --brief
+	$(BIN)/python benchmarks/train.py --steps 4 --brief
 	$(BIN)/python benchmarks/table.py
 
 bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU

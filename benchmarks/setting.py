@@ -1,7 +1,7 @@
 """One model shape, hookpoint and SAE with random weights, and four ways to get its feature statistics."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,14 @@ def packed_windows(rows: np.ndarray) -> Windows:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=1)
+def random_model(shape: Shape, dtype: torch.dtype, device: str) -> GPTNeoXForCausalLM:
+    """The same weights each time; settings that differ in their tokens share them."""
+    with torch.device(device):
+        torch.manual_seed(0)
+        return GPTNeoXForCausalLM(shape.config).to(dtype).eval().requires_grad_(False)
+
+
 class Setting:
     """`dtype` is that of the language model and the encoder product; contexts are full, nothing is padded."""
 
@@ -84,9 +92,7 @@ class Setting:
     ) -> None:
         self.shape, self.dtype, self.device, self.batch_tokens = shape, dtype, device, batch_tokens
         self.latents = expansion * shape.width
-        with torch.device(device):
-            torch.manual_seed(0)
-            self.model = GPTNeoXForCausalLM(shape.config).to(dtype).eval().requires_grad_(False)
+        self.model = random_model(shape, dtype, device)
         self.hookpoint = resolve(HookpointConfig("resid", layer=shape.layer), self.model)
         self.capture = Capture(self.model, self.hookpoint)
         corpus = CorpusConfig("embedded", ctx_len=CTX, holdout_tokens=CTX)

@@ -85,7 +85,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=32_768, help="training tokens of each SAE")
+    parser.add_argument("--tokens", type=int, default=16_384, help="training tokens of each SAE")
     parser.add_argument("--per-task", type=int, default=3000, help="probe tokens of each task")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
     parser.add_argument("--out", type=Path, help="folder of sweep.json; default benchmarks/results")
@@ -95,7 +95,7 @@ def main() -> None:
         script(args.script[0], *map(int, args.script[1:]))
         return
     if args.tiny:
-        args.tokens, args.per_task = 16_384, 1500
+        args.per_task = 1500
     environment = machine()
     here = Path(__file__).absolute()
     paths = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]

@@ -6,7 +6,7 @@ Pythia-70m's shape with random weights, layers.3, k 32, contexts of 256 tokens, 
 of the embedded corpus. Sides:
     sparsify    `Trainer` with an AutoModelForCausalLM, as in the Python example of its README
     headless    `Trainer` with the model without its LM head, as its command line (CUDA only) loads it;
-                not with --brief
+                not with --brief, which also takes fewer steps and floors
     saescope    no cache: the language model runs up to the hookpoint for every batch
     sweep       saescope at expansion 8, 16, 32 from a cold activation cache, beside three runs of `sparsify`
     floor       the language model up to the hookpoint and the encoder product, nothing else
@@ -155,7 +155,7 @@ def per_step(marks: list[float]) -> float:
     return (marks[-1] - marks[0]) / (len(marks) - 1)
 
 
-def compare(rounds: int, steps: int, headless: bool) -> dict[str, Any]:
+def compare(rounds: int, steps: int, brief: bool) -> dict[str, Any]:
     bench = Bench(steps)
     seconds: dict[str, list[float]] = defaultdict(list)
     fvu: dict[str, float] = {}
@@ -185,11 +185,12 @@ def compare(rounds: int, steps: int, headless: bool) -> dict[str, Any]:
                     seconds[f"saescope_{x}"].append(per_step(marks))
                     validate(f"saescope_{x}", coder)
                     floor = as_saescope(partial(bench.floor, expansion))
-                    seconds[f"floor_{x}"].append(min(floor() for _ in range(2)))
-                    if headless:
+                    seconds[f"floor_{x}"].append(min(floor() for _ in range(1 if brief else 2)))
+                    if not brief:
                         marks, _ = bench.sparsify(expansion, bench.model.gpt_neox)
                         seconds[f"headless_{x}"].append(per_step(marks))
-                    few = bench.live().read(np.arange(3 * bench.batch)).clone()
+                    some = np.arange((2 if brief else 3) * bench.batch)
+                    few = bench.live().read(some).clone()
                     seconds[f"saelens_{x}"].append(per_step(bench.saelens(expansion, few)))
                     seconds[f"memory_{x}"].append(per_step(bench.memory(expansion, few)))
                 print(f"round {number + 1} of {rounds}, expansion {expansion} done", flush=True)
@@ -198,7 +199,7 @@ def compare(rounds: int, steps: int, headless: bool) -> dict[str, Any]:
     pairs = {"sweep_vs_sparsify": ("sweep_sparsify", "sweep_saescope")}
     for x in ("x8", "x32"):
         pairs[f"vs_sparsify_{x}"] = (f"sparsify_{x}", f"saescope_{x}")
-        if headless:
+        if not brief:
             pairs[f"vs_headless_{x}"] = (f"headless_{x}", f"saescope_{x}")
         pairs[f"vs_saelens_{x}"] = (f"saelens_{x}", f"memory_{x}")
         pairs[f"floor_{x}"] = (f"floor_{x}", f"saescope_{x}")
@@ -217,13 +218,13 @@ def compare(rounds: int, steps: int, headless: bool) -> dict[str, Any]:
 
 
 def peak_mb(side: str) -> float:
-    """Peak resident memory (Linux) of a process that trains three steps at expansion 32."""
+    """Peak resident memory (Linux) of a process that trains two steps at expansion 32."""
     command = [sys.executable, __file__, "--alone", side]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def alone(side: str) -> None:
-    bench = Bench(3)
+    bench = Bench(2)
     sides: dict[str, Callable[[], Any]] = {
         "sparsify": lambda: bench.sparsify(32),
         "saescope": lambda: bench.saescope(32, bench.live()),
@@ -240,7 +241,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=8, help="steps of a run")
-    parser.add_argument("--brief", action="store_true", help="without the model without its head")
+    parser.add_argument("--brief", action="store_true", help="no headless, fewer steps and floors")
     parser.add_argument("--alone", choices=["sparsify", "saescope"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -248,7 +249,7 @@ def main() -> int:
     if args.alone:
         alone(args.alone)
         return 0
-    found = compare(args.rounds, args.steps, not args.brief)
+    found = compare(args.rounds, args.steps, args.brief)
     found["peak_mb_x32"] = {side: peak_mb(side) for side in ("sparsify", "saescope")}
     packages = ("saescope", "torch", "transformers", "eai-sparsify", "sae-lens", "lightning", "numpy")
     found |= {

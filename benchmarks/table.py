@@ -90,11 +90,8 @@ def _grid(full: dict[str, Any]) -> list[str]:
     if not cells:
         return []
     tokens = [n for n in sorted({n for n, _ in cells}) if n >= 100_000]
-    out = [
-        "",
-        "| SI + Q with nulls, seconds (peak memory), by tokens | " + " | ".join(f"{n:,}" for n in tokens),
-    ]
-    out[-1] += " |"
+    head = " | ".join(f"{n:,}" for n in tokens)
+    out = ["", f"| SI + Q with nulls, seconds (peak memory), by tokens | {head} |"]
     out.append("|---" * (len(tokens) + 1) + "|")
     for latents in sorted({f for _, f in cells}):
         found = [cells.get((n, latents)) for n in tokens]

@@ -174,3 +174,13 @@ def test_bfloat16_product_keeps_float32_weights() -> None:
     rounded.fvu.backward()
     assert coder.encoder.weight.grad.dtype == torch.float32
     torch.testing.assert_close(rounded.fvu, exact.fvu, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("nan", [float("nan"), -float("nan")])
+def test_a_nan_among_the_pre_activations_is_not_lost(nan) -> None:
+    """Both signs: processors make NaNs with the sign bit set, which compare below everything as integers."""
+    x, weight, bias = torch.randn(40, 24), torch.randn(4096, 24), torch.zeros(4096)
+    bias[77] = nan
+    found = select(x, weight, bias, k=8, activation="topk").main
+    assert (found.latents_NK == 77).any(1).all()
+    assert found.acts_NK.isnan().any(1).all()

@@ -12,6 +12,10 @@ ROWS = {"cpu": (256, 2048), "cuda": (64, 2**31)}
 COLUMNS = 1024
 # The strongest latents are sought among spans of that many latents, and those among groups of spans.
 SPAN, GROUP = 8, 4
+INTEGERS = {
+    torch.float64: torch.int64, torch.float32: torch.int32,
+    torch.bfloat16: torch.int16, torch.float16: torch.int16,
+}  # fmt: skip
 
 
 class Chosen(NamedTuple):
@@ -92,8 +96,8 @@ class Spans:
 
     def members(self, spans_NK: Tensor) -> Tensor:
         """Numbers in k spans a row [N, k × size]."""
-        first, step = self.first_S[spans_NK, None], self.step_S[spans_NK, None]
-        return (first + step * torch.arange(self.size)).flatten(1)
+        first, step = self.first_S.take(spans_NK), self.step_S.take(spans_NK)
+        return (first[..., None] + step[..., None] * torch.arange(self.size)).flatten(1)
 
     def maxima(self, block: int, values_NC: Tensor, out_NS: Tensor) -> Tensor:
         """The largest of each span in one block's columns, into its part of `out_NS`, which is returned."""
@@ -155,8 +159,8 @@ class PreActivations:
     def strongest_spans(self, k: int) -> Tensor:
         """The k spans of each token with the largest peaks [N, k]; they lie in the k strongest groups."""
         assert self.search is not None
-        spans_NK = self.search.groups.members(self.groups_NG.topk(k, sorted=False).indices)
-        return spans_NK.gather(1, self.spans_NS.gather(1, spans_NK).topk(k, sorted=False).indices)
+        spans_NK = self.search.groups.members(positive_topk(self.groups_NG, k).latents_NK)
+        return spans_NK.gather(1, positive_topk(self.spans_NS.gather(1, spans_NK), k).latents_NK)
 
     def of_spans(self, spans_NK: Tensor) -> Tensor:
         """The values in k spans of each token [N, k × SPAN]."""
@@ -165,8 +169,9 @@ class PreActivations:
         # of a latent in a block from b on: tokens × b for the blocks before, then its row, then latent − b
         origin_S = self.tokens * spans.start_S + spans.first_S - spans.start_S
         row_N = torch.arange(self.tokens)[:, None]
-        first_NK = origin_S[spans_NK] + row_N * (SPAN * spans.step_S)[spans_NK]
-        at = first_NK[..., None] + spans.step_S[spans_NK, None] * torch.arange(SPAN)
+        step_NK = spans.step_S.take(spans_NK)
+        first_NK = origin_S.take(spans_NK) + row_N * SPAN * step_NK
+        at = first_NK[..., None] + step_NK[..., None] * torch.arange(SPAN)
         return self.flat.index_select(0, at.flatten()).view(self.tokens, spans_NK.shape[1] * SPAN)
 
 
@@ -175,17 +180,27 @@ def top_k(pre: PreActivations, k: int) -> Chosen:
 
     By stages: the k largest lie in the k spans with the largest peaks. Rows with fewer than k positive
     entries tie at 0, and sparsify passes gradients to whichever zeros `torch.topk` picks; those rows
-    therefore go through the same `torch.topk`.
+    therefore go through the same `torch.topk`, and everything does where a NaN is among the values.
     """
-    if pre.search is None or not Search.pays(pre.latents, k):
+    if pre.search is None or not Search.pays(pre.latents, k) or bool(pre.groups_NG.amax().isnan()):
         return Chosen(*pre.whole().relu().topk(k, sorted=False))
     spans_NK = pre.strongest_spans(k)
-    acts, at = pre.of_spans(spans_NK).topk(k, sorted=False)
+    acts, at = positive_topk(pre.of_spans(spans_NK), k)
     chosen = pre.search.spans.members(spans_NK).gather(1, at)
     short = (acts <= 0).any(1).nonzero().flatten()
     if len(short):
         acts[short], chosen[short] = pre.whole(short).relu_().topk(k, sorted=False)
     return Chosen(acts, chosen)
+
+
+def positive_topk(values_NS: Tensor, k: int) -> Chosen:
+    """The k largest of each row, where that many are positive; else the positive ones and any others.
+
+    Positive floats have the order of their bits read as integers, and no NaN to look out for: `topk` of the
+    integers takes 25 to 33 % less time.
+    """
+    bits, at = values_NS.view(INTEGERS[values_NS.dtype]).topk(k, sorted=False)
+    return Chosen(bits.view(values_NS.dtype), at)
 
 
 def group_max(pre_NF: Tensor, k: int) -> Chosen:

@@ -91,7 +91,7 @@ class SaeTraining(LightningModule):
             coder.b_dec.data.copy_(mean_D)
         if recipe.normalize_decoder:
             to_unit_norm(coder.W_dec)
-        variance = everywhere((x_ND - mean_D).pow(2).sum())
+        variance = everywhere(torch.linalg.vector_norm(x_ND - mean_D, dim=1).square().sum())
         dead_F = self._dead() if recipe.auxk_alpha > 0 else None
 
         totals = x_ND.new_zeros(4)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from saescope.sae.coder import SparseCoder
 from saescope.sae.selection import Chosen, select
-from saescope.sae.training.gradients import Slots, decode_at, encode_at
+from saescope.sae.training.gradients import Slots, encode_at, squared_error
 
 
 class Terms(NamedTuple):
@@ -57,22 +57,22 @@ def loss_terms(
 
     slots = Slots(chosen.main.latents_NK, coder.num_latents)
     acts = encode_at(chosen.main.acts_NK.to(weight.dtype), centred, weight, bias, b_dec, slots)
-    residual = x_ND - (decode_at(acts, W_dec, slots) + b_dec)
-    fvu = residual.pow(2).sum() / total_variance
+    main = squared_error(acts, W_dec, centred, slots, b_dec)
     fired = chosen.main.latents_NK
 
     auxk = multi = x_ND.new_zeros(())
     if chosen.aux is not None and dead is not None:
         scale = min(len(dead) / k_aux, 1.0)
-        e_hat = _decoded(coder, chosen.aux)
-        auxk = scale * (e_hat - residual.detach()).pow(2).sum() / total_variance
+        # of the residual x − reconstruction; the encoder gets no gradient from these terms, as in sparsify
+        auxk = scale * _error(coder, chosen.aux, -main.error_ND, None)
     if chosen.multi is not None:
-        multi = (_decoded(coder, chosen.multi) + b_dec - x_ND).pow(2).sum() / total_variance
+        multi = _error(coder, chosen.multi, centred, b_dec)
         fired = chosen.multi.latents_NK  # sparsify counts firings on these when it has them
+    fvu, auxk, multi = (total / total_variance for total in (main.total, auxk, multi))
     return Terms(fvu, auxk, multi, fired.flatten(), acts.detach().count_nonzero())
 
 
-def _decoded(coder: SparseCoder, chosen: Chosen) -> Tensor:
-    """Decoder only: the encoder gets no gradient from these terms, as in sparsify."""
+def _error(coder: SparseCoder, chosen: Chosen, target_ND: Tensor, b_dec: Tensor | None) -> Tensor:
     slots = Slots(chosen.latents_NK, coder.num_latents)
-    return decode_at(chosen.acts_NK.to(coder.W_dec.dtype), coder.W_dec, slots)
+    acts = chosen.acts_NK.to(coder.W_dec.dtype)
+    return squared_error(acts, coder.W_dec, target_ND, slots, b_dec).total

@@ -64,7 +64,7 @@ bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instea
 bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU
 	$(BIN)/python benchmarks/gpu.py
 
-bench-train: $(VENV)/.installed-dev  ## training beside sparsify's Trainer (2 cores: about 10 minutes)
+bench-train: $(VENV)/.installed-dev  ## training beside sparsify's Trainer (2 cores: about 20 minutes)
 	$(BIN)/python benchmarks/train.py
 
 parity: $(VENV)/.installed  ## validation FVU beside sparsify's Trainer, on the embedded model

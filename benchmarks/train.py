@@ -240,7 +240,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=8, help="steps of a run")
+    parser.add_argument("--steps", type=int, default=16, help="steps of a run")
     parser.add_argument("--brief", action="store_true", help="no headless, fewer steps and floors")
     parser.add_argument("--alone", choices=["sparsify", "saescope"], help=argparse.SUPPRESS)
     args = parser.parse_args()

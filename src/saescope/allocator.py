@@ -4,9 +4,9 @@ import ctypes
 import sys
 
 MIB = 2**20
-KEPT_MIB = 512
+KEPT_MIB = 768
 """Freed memory a process holds on to at most."""
-LARGEST_MIB = 160
+LARGEST_MIB = 288
 """A larger block goes back to the system when it is freed, as all above 32 MiB do by default."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 

@@ -5,9 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from saescope.sae.strassen import Halves, Strassen
+
 # Pre-activations held at a time, and the fewest and most rows of them: a product of few rows is slow.
-BLOCK_BYTES = {"cpu": 128 * 2**20, "cuda": 512 * 2**20}
-ROWS = {"cpu": (256, 2048), "cuda": (64, 2**31)}
+BLOCK_BYTES = {"cpu": 256 * 2**20, "cuda": 512 * 2**20}
+ROWS = {"cpu": (256, 4096), "cuda": (64, 2**31)}
 # Latents multiplied at a time on the CPU: rows × COLUMNS is still in cache when its maxima are taken.
 COLUMNS = 1024
 # The strongest latents are sought among spans of that many latents, and those among groups of spans.
@@ -49,11 +51,13 @@ def select(
     dead_latents: Tensor | None = None,
     k_aux: int = 0,
     multi_k: int = 0,
+    strassen: bool = False,
 ) -> Selection:
     """ReLU(W x + b), then the choices sparsify's `fused_encoder` and loss make from it.
 
     `dead_latents` holds latent numbers in rising order. The product runs in the dtype of the arguments;
-    activations come back in that dtype.
+    activations come back in that dtype. With `strassen` it may be made of fewer products, where that is
+    faster; a token's activations then depend, by rounding, on the other tokens.
     """
     device, latents = centred_ND.device.type, len(weight_FD)
     least, most = ROWS.get(device, ROWS["cuda"])
@@ -62,12 +66,14 @@ def select(
     buffer = centred_ND.new_empty(rows * latents)
     searched = device == "cpu" and activation == "topk" and Search.pays(latents, k)
     search = Search(latents) if searched else None
+    fewer = strassen and searched and Strassen.pays(rows, weight_FD, COLUMNS)
+    pairs = Strassen(weight_FD, bias_F, COLUMNS) if fewer else None
     main: list[Chosen] = []
     aux: list[Chosen] = []
     multi: list[Chosen] = []
     for x_ND in torch.split(centred_ND, max(1, rows)):
         pre = PreActivations(buffer, len(x_ND), latents, search)
-        pre.compute(x_ND, weight_FD, bias_F)
+        pre.compute(x_ND, weight_FD, bias_F, pairs if len(x_ND) == rows else None)
         if dead_latents is not None:
             acts, at = pre.columns(dead_latents).relu_().topk(k_aux, sorted=False)
             aux.append(Chosen(acts, dead_latents[at]))
@@ -137,13 +143,24 @@ class PreActivations:
             self.spans_NS = buffer.new_empty(tokens, len(search.spans.first_S))
             self.groups_NG = buffer.new_empty(tokens, len(search.groups.first_S))
 
-    def compute(self, x_ND: Tensor, weight_FD: Tensor, bias_F: Tensor) -> None:
-        """The product; the peaks of a block while it is in cache."""
-        for number, (block, part) in enumerate(zip(self.blocks, self.parts, strict=True)):
-            torch.addmm(bias_F[block], x_ND, weight_FD[block].T, out=part)
-            if self.search:
-                peaks = self.search.spans.maxima(number, part, self.spans_NS)
-                self.search.groups.maxima(number, peaks, self.groups_NG)
+    def compute(self, x_ND: Tensor, weight_FD: Tensor, bias_F: Tensor, pairs: Strassen | None = None) -> None:
+        """The product, by `pairs` where blocks have a partner; the peaks of a block while it is in cache."""
+        done = 0
+        if pairs is not None:
+            halves = Halves(x_ND, COLUMNS)
+            for pair in range(pairs.count):
+                halves.product(pairs, pair, *self.parts[done : done + 2])
+                self._peaks(done)
+                self._peaks(done + 1)
+                done += 2
+        for number, block in enumerate(self.blocks[done:], done):
+            torch.addmm(bias_F[block], x_ND, weight_FD[block].T, out=self.parts[number])
+            self._peaks(number)
+
+    def _peaks(self, block: int) -> None:
+        if self.search:
+            peaks = self.search.spans.maxima(block, self.parts[block], self.spans_NS)
+            self.search.groups.maxima(block, peaks, self.groups_NG)
 
     def whole(self, rows: Tensor | slice = slice(None)) -> Tensor:
         """All latents of some tokens [n, F]."""

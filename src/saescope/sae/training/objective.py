@@ -53,6 +53,7 @@ def loss_terms(
         dead_latents=dead,
         k_aux=min(k_aux, len(dead)) if dead is not None else 0,
         multi_k=4 * cfg.k if cfg.multi_topk else 0,
+        strassen=True,
     )
 
     slots = Slots(chosen.main.latents_NK, coder.num_latents)

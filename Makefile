@@ -58,13 +58,13 @@ bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instea
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/stats.py
 	$(BIN)/python benchmarks/sweep.py
-	$(BIN)/python benchmarks/train.py --steps 4 --brief
+	$(BIN)/python benchmarks/train.py --rounds 2 --steps 4 --brief
 	$(BIN)/python benchmarks/table.py
 
 bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU
 	$(BIN)/python benchmarks/gpu.py
 
-bench-train: $(VENV)/.installed-dev  ## training beside sparsify's Trainer (2 cores: about 20 minutes)
+bench-train: $(VENV)/.installed-dev  ## training beside sparsify's Trainer (2 cores: about 30 minutes)
 	$(BIN)/python benchmarks/train.py
 
 parity: $(VENV)/.installed  ## validation FVU beside sparsify's Trainer, on the embedded model

@@ -104,6 +104,12 @@ class Bench:
             )
         return marks, coder
 
+    def in_sweep(self, expansion: int, cache: str) -> SparseCoder:
+        """The SAE of one job of a sweep; the first fills the activation cache."""
+        store = ActivationStore(cache, 20.0, self.model, torch.float32)
+        with store.opened(self.live(), self.hookpoint, self.rows) as source:
+            return self.saescope(expansion, source)[1]
+
     def memory(self, expansion: int, x: torch.Tensor) -> list[float]:
         """End times of all steps on activations in memory."""
         recipe, marks = Recipe(k=K), []
@@ -175,9 +181,7 @@ def compare(rounds: int, steps: int, brief: bool) -> dict[str, Any]:
                 seconds[f"sparsify_{x}"].append(per_step(marks))
                 validate(f"sparsify_{x}", coder)
                 start = time.perf_counter()
-                store = ActivationStore(folder, 20.0, bench.model, torch.float32)
-                with store.opened(bench.live(), bench.hookpoint, bench.rows) as source:
-                    _, coder = bench.saescope(expansion, source)
+                coder = as_saescope(partial(bench.in_sweep, expansion, folder))()
                 whole["saescope"] += time.perf_counter() - start
                 validate(f"sweep_{x}", coder)
                 if expansion != 16:
@@ -239,7 +243,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=16, help="steps of a run")
     parser.add_argument("--brief", action="store_true", help="no headless, fewer steps and floors")
     parser.add_argument("--alone", choices=["sparsify", "saescope"], help=argparse.SUPPRESS)

@@ -15,7 +15,7 @@ def inputs(tokens: int, d_in: int, latents: int, dtype=torch.float32) -> tuple[t
 
 def multiplied(x, weight, bias, columns: int) -> torch.Tensor:
     """W x + b of all whole pairs."""
-    pairs, halves = Strassen(weight, bias, columns), Halves(x, columns)
+    pairs, halves = Strassen(weight, bias, columns), Halves(x)
     blocks = [x.new_full((len(x), columns), torch.nan) for _ in range(2 * pairs.count)]
     for pair in range(pairs.count):
         halves.product(pairs, pair, *blocks[2 * pair : 2 * pair + 2])

@@ -147,7 +147,7 @@ class PreActivations:
         """The product, by `pairs` where blocks have a partner; the peaks of a block while it is in cache."""
         done = 0
         if pairs is not None:
-            halves = Halves(x_ND, COLUMNS)
+            halves = Halves(x_ND)
             for pair in range(pairs.count):
                 halves.product(pairs, pair, *self.parts[done : done + 2])
                 self._peaks(done)

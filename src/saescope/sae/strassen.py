@@ -49,9 +49,9 @@ class Strassen:
 
 
 class Halves:
-    """The quarters of x [N, d] and their sums, with room for two results."""
+    """The quarters of x [N, d] and their sums."""
 
-    def __init__(self, x_ND: Tensor, columns: int) -> None:
+    def __init__(self, x_ND: Tensor) -> None:
         """N and d are even."""
         self.tokens, half = len(x_ND) // 2, x_ND.shape[1] // 2
         upper, lower = x_ND[: self.tokens], x_ND[self.tokens :]
@@ -60,19 +60,19 @@ class Halves:
         self.s2 = self.s1 - self.a11
         self.s3 = self.a11 - lower[:, :half]
         self.s4 = self.a12 - self.s2
-        self.one_MC, self.two_MC = (x_ND.new_empty(self.tokens, columns) for _ in range(2))
 
     def product(self, w: Strassen, pair: int, left_NC: Tensor, right_NC: Tensor) -> None:
         """x Wᵀ + b of the two blocks of a pair, into `left_NC` and `right_NC`."""
         b11, b21, b22, s5, s6, s7, s8 = (weights_PCH[pair].T for weights_PCH in w.weights_PCH)
         left_C, right_C = w.bias_P2C[pair]
-        m = self.tokens
-        # `one` holds a bias from the start and so brings it into all four quarters
-        one = torch.addmm(left_C, self.a11, b11, out=self.one_MC)
-        torch.addmm(one, self.a12, b21, out=left_NC[:m])
+        # The two sums that all quarters share grow in the places of the lower ones. Each holds its part of
+        # the bias from the start.
+        (c11, one), (c12, two) = (torch.split(block_NC, self.tokens) for block_NC in (left_NC, right_NC))
+        torch.addmm(left_C, self.a11, b11, out=one)
+        torch.addmm(one, self.a12, b21, out=c11)
         one.addmm_(self.s2, s6)
-        two = torch.addmm(right_C - left_C, self.s1, s5, out=self.two_MC)
-        torch.add(one, two, out=right_NC[:m]).addmm_(self.s4, b22)
+        torch.addmm(right_C - left_C, self.s1, s5, out=two)
+        torch.add(one, two, out=c12).addmm_(self.s4, b22)
         one.addmm_(self.s3, s7)
-        torch.addmm(one, self.a22, s8, alpha=-1, out=left_NC[m:])
-        torch.add(one, two, out=right_NC[m:])
+        two.add_(one)
+        one.addmm_(self.a22, s8, alpha=-1)

@@ -142,8 +142,8 @@ def main() -> int:
     parser.add_argument("--itself", action="store_true", help="sparsify against itself, too")
     parser.add_argument("--json", type=Path, help="write all curves here")
     args = parser.parse_args()
-    if args.steps < 20:
-        parser.error(f"--steps {args.steps}: at least 20, or sparsify saves the last step twice")
+    if args.steps < 20 or args.steps % 10:
+        parser.error(f"--steps {args.steps}: a multiple of ten, 20 or more; both sides save at its tenths")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     quiet_transformers()
     setting, worst, found = Setting(args), 0.0, []

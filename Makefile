@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects check embedded synthetic bench bench-train bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects graph check embedded synthetic bench bench-train bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ test-input: $(VENV)/.installed-dev  ## bad input by the thousand, numerics (docs
 
 test-defects: $(VENV)/.installed-dev  ## do the tests notice seeded defects in SI, Q, capture and cache? (20 minutes)
 	$(BIN)/python scripts/defects.py
+
+graph: $(VENV)/.installed-dev  ## the picture of the house: rooms, arrows, circles
+	$(BIN)/python scripts/graph.py --longest
 
 check: $(VENV)/.installed-dev  ## lint and types
 	$(BIN)/ruff check .

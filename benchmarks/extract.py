@@ -10,7 +10,7 @@ contexts of 256 tokens, batches of 2,048. Sides, in turn in one process, seconds
     saelens     TransformerLens run_with_cache(stop_at_layer) and sae_lens' encode; no statistics
 Ratios: floor_* share of the floor's speed (floor_bf16_*: both in bfloat16), recipe_* with the precision that
 saescope chooses on this machine, recipe_fp32_* and saelens_* in float32. saescope and the floor keep
-freed memory (saescope.allocator); recipe and saelens run with the allocator's own limits.
+freed memory (saescope.runtime.allocator); recipe and saelens run with the allocator's own limits.
 Writes benchmarks/results/extract.json.
 """
 
@@ -34,8 +34,8 @@ from side_by_side import (
 )
 
 from saescope.config import RuntimeConfig
-from saescope.hardware import BATCH_TOKENS, choose
-from saescope.models import quiet_transformers
+from saescope.model.load import quiet_transformers
+from saescope.runtime.hardware import BATCH_TOKENS, choose
 
 SHAPES = ("70m", "160m", "410m")
 PORTION = {"70m": 1, "160m": 2, "410m": 2}

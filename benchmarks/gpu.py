@@ -22,7 +22,7 @@ import torch
 from setting import CTX, PYTHIA, TINY, K, Setting, Shape
 from side_by_side import alone, in_turn, machine, print_ratios, ratios, versions, write
 
-from saescope.models import quiet_transformers
+from saescope.model.load import quiet_transformers
 
 SHAPES = ("410m", "1.4b", "6.9b")
 EXPANSION = 32

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from saescope.meter import Meter
+from saescope.runtime.meter import Meter
 from saescope.stats.assignment import Matching, match
 from saescope.stats.cosine_search import unit_rows
 from saescope.stats.overlap import overlap, random_overlap

@@ -27,16 +27,16 @@ import sparsify_side
 import torch
 
 from saescope.activations import LiveActivations
-from saescope.capture import Capture
 from saescope.config import HookpointConfig, ModelConfig
 from saescope.config.corpus import CorpusConfig
-from saescope.hookpoints import resolve
-from saescope.models import load_model, quiet_transformers
+from saescope.model.capture import Capture
+from saescope.model.hookpoints import resolve
+from saescope.model.load import load_model, quiet_transformers
 from saescope.sae.coder import CoderSae, SparseCoder
-from saescope.sae.training import MemoryBatches, Recipe, SaeTraining, fit, new_coder
-from saescope.sae.training.checkpoint import averaged_coder
 from saescope.text.token_rows import token_rows
-from saescope.train import heldout_fvu
+from saescope.training import MemoryBatches, Recipe, SaeTraining, fit, new_coder
+from saescope.training.checkpoint import averaged_coder
+from saescope.training.train import heldout_fvu
 
 Curve = list[tuple[int, float]]
 

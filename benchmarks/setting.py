@@ -10,15 +10,15 @@ from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from saescope.activations import LiveWindows
-from saescope.capture import Capture
+from saescope.analysis.features import supported
 from saescope.config import HookpointConfig, RuntimeConfig
 from saescope.config.corpus import CorpusConfig
 from saescope.config.model import ModelConfig
-from saescope.extract import Engine
-from saescope.features import supported
-from saescope.hardware import Hardware
-from saescope.hookpoints import resolve
-from saescope.models import load_tokenizer
+from saescope.extraction.engine import Engine
+from saescope.model.capture import Capture
+from saescope.model.hookpoints import resolve
+from saescope.model.load import load_tokenizer
+from saescope.runtime.hardware import Hardware
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.token_rows import token_rows
 from saescope.text.windows import Windows, batches

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from saescope.allocator import keep_freed_memory
+from saescope.runtime.allocator import keep_freed_memory
 
 RESULTS = Path(__file__).parent / "results"
 Seconds = dict[str, list[float]]

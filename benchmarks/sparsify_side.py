@@ -10,7 +10,7 @@ import numpy as np
 from datasets import Dataset
 
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
-from saescope.sae.training import Recipe
+from saescope.training import Recipe
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints which decoder it chose
     from sparsify import Trainer

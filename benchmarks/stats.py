@@ -85,7 +85,7 @@ def tokens_per_s(name: str, latents: int, tokens: int, tiny: bool) -> float:
     import torch
     from setting import PYTHIA, TINY, Setting
 
-    from saescope.hardware import BATCH_TOKENS
+    from saescope.runtime.hardware import BATCH_TOKENS
 
     shape = TINY if tiny else PYTHIA[name]
     setting = Setting(shape, max(1, latents // shape.width), torch.float32, tokens, BATCH_TOKENS["cpu"])

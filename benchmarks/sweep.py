@@ -32,7 +32,7 @@ def save_model(folder: Path, tiny: bool) -> None:
     from transformers import GPTNeoXForCausalLM
 
     from saescope.config.model import ModelConfig
-    from saescope.models import load_tokenizer
+    from saescope.model.load import load_tokenizer
 
     tokenizer = load_tokenizer(ModelConfig("embedded"))
     words = len(tokenizer)
@@ -51,11 +51,11 @@ def script(model: str, expansion: int, k: int, tokens: int, per_task: int) -> No
     from saescope.config import ProbesConfig
     from saescope.config.corpus import CorpusConfig
     from saescope.config.model import ModelConfig
-    from saescope.models import load_model
-    from saescope.sae.training import Recipe
+    from saescope.model.load import load_model
     from saescope.stats import naive_modularity, naive_specialization
     from saescope.text.token_rows import token_rows
     from saescope.text.windows import batches, tokenize_probes
+    from saescope.training import Recipe
 
     lm = load_model(ModelConfig(model), torch.float32, seed=0)
     latents = expansion * lm.model.config.hidden_size

@@ -12,7 +12,7 @@ of the embedded corpus. Sides:
     floor       the language model up to the hookpoint and the encoder product, nothing else
     saelens     sae_lens' SAETrainer with its TopK SAE, on activations in memory, beside `memory`
     memory      saescope on the same activations in memory
-saescope keeps freed memory (saescope.allocator); sparsify and sae_lens run with the allocator's own limits.
+saescope keeps freed memory (runtime/allocator.py); sparsify and sae_lens run with the allocator's own limits.
 Writes benchmarks/results/train.json.
 """
 
@@ -40,18 +40,18 @@ import torch
 from side_by_side import as_by_default, as_saescope
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from saescope import hardware
 from saescope.activations import ActivationStore, LiveActivations
-from saescope.capture import Capture
 from saescope.config import HookpointConfig
 from saescope.config.corpus import CorpusConfig
 from saescope.config.model import ModelConfig
-from saescope.hookpoints import resolve
-from saescope.models import load_tokenizer, quiet_transformers
+from saescope.model.capture import Capture
+from saescope.model.hookpoints import resolve
+from saescope.model.load import load_tokenizer, quiet_transformers
+from saescope.runtime import hardware
 from saescope.sae.coder import CoderSae, SparseCoder
-from saescope.sae.training import MemoryBatches, Recipe, SaeTraining, fit, new_coder
 from saescope.text.token_rows import token_rows
-from saescope.train import RowBatches, heldout_fvu
+from saescope.training import MemoryBatches, Recipe, SaeTraining, fit, new_coder
+from saescope.training.train import RowBatches, heldout_fvu
 
 RESULTS = Path(__file__).parent / "results" / "train.json"
 SHAPE = {

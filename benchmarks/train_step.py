@@ -6,7 +6,7 @@ A step is what both trainers do per batch of activations: unit-norm decoder, for
 gradients removed, optimiser, dead-latent counts.
 `product` is the encoder product alone: of plain products no step can be faster. `plain` is our step without
 Strassen's algorithm (saescope/sae/strassen.py), whose rounding error is printed at the end. All sides keep
-freed memory (saescope.allocator).
+freed memory (saescope.runtime.allocator).
 """
 
 import argparse
@@ -22,10 +22,10 @@ import torch
 from schedulefree import ScheduleFreeWrapper
 from sparsify.sign_sgd import SignSGD
 
-from saescope.allocator import keep_freed_memory
+from saescope.runtime.allocator import keep_freed_memory
 from saescope.sae.selection import COLUMNS, select
 from saescope.sae.strassen import Halves, Strassen
-from saescope.sae.training import Recipe, SaeTraining, new_coder, objective
+from saescope.training import Recipe, SaeTraining, new_coder, objective
 
 D, K, N = 512, 32, 8192
 

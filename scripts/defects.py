@@ -17,7 +17,7 @@ AT_ONCE = min(8, os.cpu_count() or 1)
 """Copies of the source in which tests run side by side, one thread each."""
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
-CAPTURE = "tests/test_capture.py tests/test_measure.py tests/test_windows.py tests/test_transcoder.py"
+CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/text/test_windows.py tests/sae/test_transcoder.py"
 CACHE = "tests/activations"
 
 # file, right, wrong, tests that should notice
@@ -63,14 +63,14 @@ DEFECTS = [
     ("stats/rewiring.py", "ok = ok[~known.holds(ad[0][ok], ad[1][ok])]\n", "", Q),
     ("stats/rewiring.py", "np.flatnonzero((a != d) & (c != b))", "np.arange(a.size)", Q),
     ("stats/rewiring.py", "rng.permutation(weight)", "weight", Q),
-    ("capture.py", "            raise _Reached\n", "", CAPTURE + " tests/test_counts.py"),
-    ("capture.py", "register_forward_pre_hook(before, with_kwargs=True)\n    return", "register_forward_hook("
-     "lambda m, a, k, o: keep(first(o)), with_kwargs=True)\n    return", CAPTURE + " tests/test_hookpoints.py"),
-    ("capture.py", "for handle in handles:\n                handle.remove()", "pass", CAPTURE),
-    ("capture.py", "(new, *output[1:]) if isinstance(output, tuple) else new\n\n        def on_input",
-     "new\n\n        def on_input", CAPTURE + " tests/test_hookpoints.py"),
-    ("measure.py", "new_BTD[counted_BT] = edit(x_BTD[counted_BT].float())", "new_BTD[:] = edit(x_BTD.float())", CAPTURE),
-    ("measure.py", "counted_BT.cumsum(1) - 1", "counted_BT.cumsum(1)", CAPTURE),
+    ("model/capture.py", "            raise _Reached\n", "", CAPTURE + " tests/extraction/test_counts.py"),
+    ("model/capture.py", "register_forward_pre_hook(before, with_kwargs=True)\n    return", "register_forward_hook("
+     "lambda m, a, k, o: keep(first(o)), with_kwargs=True)\n    return", CAPTURE + " tests/model/test_hookpoints.py"),
+    ("model/capture.py", "for handle in handles:\n                handle.remove()", "pass", CAPTURE),
+    ("model/capture.py", "(new, *output[1:]) if isinstance(output, tuple) else new\n\n        def on_input",
+     "new\n\n        def on_input", CAPTURE + " tests/model/test_hookpoints.py"),
+    ("extraction/modules.py", "new_BTD[counted_BT] = edit(x_BTD[counted_BT].float())", "new_BTD[:] = edit(x_BTD.float())", CAPTURE),
+    ("extraction/modules.py", "counted_BT.cumsum(1) - 1", "counted_BT.cumsum(1)", CAPTURE),
     ("activations/shards.py", "if zlib.crc32(target) != self.crc[local]:", "if False:", CACHE),
     ("activations/shards.py", "size != self.num_bytes", "False", CACHE),
     ("activations/shards.py", "if read < len(target):", "if False:", CACHE),

@@ -24,15 +24,15 @@ def test_wheel(tmp_path):
             "assets/saes/layers.3/cfg.json",
             "report/templates/style.css",
             "report/templates/sweep.js",
-            "coverage/repositories.yaml",
-            "coverage/models.yaml",
+            "catalogue/repositories.yaml",
+            "catalogue/models.yaml",
         ):
             assert f"saescope/{needed}" in names
         archive.extractall(tmp_path / "site")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
         "sys.argv = ['saescope', '--cfg', 'job']\n"
-        "import saescope.cli; assert 'site' in saescope.cli.__file__; saescope.cli.main()"
+        "import saescope.cli.main as cli; assert 'site' in cli.__file__; cli.main()"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path

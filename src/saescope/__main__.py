@@ -2,7 +2,7 @@
 
 import sys
 
-from saescope.cli import main
+from saescope.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from saescope import models
 from saescope.activations import (
     ActivationCache,
     CachedActivations,
@@ -14,9 +13,10 @@ from saescope.activations import (
     model_digest,
     row_order,
 )
-from saescope.capture import Capture
 from saescope.config import HookpointConfig, ModelConfig, ProbesConfig
-from saescope.hookpoints import resolve
+from saescope.model import load as models
+from saescope.model.capture import Capture
+from saescope.model.hookpoints import resolve
 from saescope.text.windows import tokenize_probes
 
 ROWS = np.random.default_rng(0).integers(0, 400, (9, 16)).astype(np.int32)

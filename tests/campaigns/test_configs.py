@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from saescope.cli import _keys, _one_line
+from saescope.cli.hydra_errors import config_keys, in_one_line
 from saescope.config import AppConfig, config_dir, from_mapping
 from saescope.errors import line
-from saescope.results import to_yaml
-from saescope.tracking.identity import identity
+from saescope.runfolder.identity import identity
+from saescope.runfolder.write import to_yaml
 from tests.campaigns.conftest import TRIED
 from tests.campaigns.outcome import attempt, one_line, seeded
 
-KEYS = [key for key in _keys(AppConfig) if not dataclasses.is_dataclass(getattr(AppConfig, key, None))]
+KEYS = [key for key in config_keys(AppConfig) if not dataclasses.is_dataclass(getattr(AppConfig, key, None))]
 GROUPS = ["model", "sae", "hookpoint", "probes", "corpus", "metrics", "runtime", "tracking"]
 OPTIONS = {
     "sae": ["hub", "train", "random", "neurons"],
@@ -151,7 +151,7 @@ def test_overrides_compose_or_are_refused_in_one_line(args, chosen):
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # what `main` catches
         TRIED["command lines", "refused"] += 1
-        one_line(line(_one_line(error)))
+        one_line(line(in_one_line(error)))
         return
     plain = typing.cast(dict, plain)
     if isinstance(cfg := attempt("command lines", lambda: from_mapping(AppConfig, plain)), AppConfig):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from saescope.cli import main
+from saescope.cli.main import main
 from tests.campaigns.conftest import TRIED
 from tests.campaigns.outcome import one_line
 

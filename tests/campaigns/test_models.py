@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from saescope.capture import Capture
 from saescope.config import HookpointConfig, ModelConfig, ProbesConfig
-from saescope.hookpoints import resolve
-from saescope.models import LanguageModel, load_model, load_skeleton, quiet_transformers
+from saescope.model.capture import Capture
+from saescope.model.hookpoints import resolve
+from saescope.model.load import LanguageModel, load_model, load_skeleton, quiet_transformers
 from saescope.text.windows import Windows, tokenize_probes
 from tests.campaigns.outcome import attempt, seeded
 

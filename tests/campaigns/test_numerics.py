@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from saescope.cli import main
+from saescope.cli.main import main
 
 ARGS = [
     "tracking=disabled", "metrics=quick", "probes.max_tokens_per_task=2500", "metrics.min_count=20",

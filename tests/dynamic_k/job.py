@@ -3,7 +3,7 @@
 import torch
 
 from saescope.activations import LiveWindows
-from saescope.capture import Capture
+from saescope.analysis.features import analyse
 from saescope.config import (
     AppConfig,
     CorpusConfig,
@@ -17,11 +17,11 @@ from saescope.config import (
     TrackingConfig,
 )
 from saescope.dynamic_k.part import Inputs
-from saescope.extract import Engine
-from saescope.features import analyse
-from saescope.hardware import Hardware
-from saescope.hookpoints import resolve
-from saescope.models import LanguageModel, load_model
+from saescope.extraction.engine import Engine
+from saescope.model.capture import Capture
+from saescope.model.hookpoints import resolve
+from saescope.model.load import LanguageModel, load_model
+from saescope.runtime.hardware import Hardware
 from saescope.sae import load
 from saescope.text.windows import Windows, tokenize_probes
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from saescope.models import LanguageModel
+from saescope.model.load import LanguageModel
 from saescope.text.windows import Windows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from saescope import cli
+from saescope.cli import main as cli
 from saescope.config.dynamic_k import DynamicKConfig
 from saescope.dynamic_k.keys import METRICS
 from saescope.dynamic_k.mlp_summary import headline, smallest_within, summarise

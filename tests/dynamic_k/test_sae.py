@@ -16,7 +16,7 @@ from saescope.sae.base import SparseCodes
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.windows import batches
 from tests.conftest import write_probes
-from tests.saelens.make import make, ours, saved
+from tests.sae.saelens.make import make, ours, saved
 
 from .job import config, inputs
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from saescope.errors import ReportError
-from saescope.report.folder import read_run
 from saescope.report.page import write_report
 from saescope.report.structure import structure
+from saescope.runfolder.run import read_run
 
 TABLE = {
     "title": "Masks <of> tasks",

@@ -366,7 +366,9 @@ def test_overlap_tables_and_dynamic_k_curves_of_others(tmp_path):
 
 def test_command(tmp_path):
     write_six(tmp_path / "sweep")
-    code = "import sys; from saescope.cli import report; sys.argv[0] = 'saescope-report'; sys.exit(report())"
+    code = (
+        "import sys; from saescope.cli.report import main; sys.argv[0] = 'saescope-report'; sys.exit(main())"
+    )
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", code, *args]
@@ -387,7 +389,7 @@ def test_command(tmp_path):
 def test_help_and_report_need_no_torch(tmp_path):
     write_job(tmp_path / "0")
     code = (
-        "import sys, time; start = time.perf_counter(); from saescope.cli import report\n"
+        "import sys, time; start = time.perf_counter(); from saescope.cli.report import main as report\n"
         "sys.argv = ['saescope-report', '--help']\n"
         "try: report()\n"
         "except SystemExit: pass\n"

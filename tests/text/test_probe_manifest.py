@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import TASKS, probe_text
-from tests.test_config import composed
-from tests.test_windows import Letters, text
 
-from saescope.cli import main
+from saescope.cli.main import main
 from saescope.config import ProbesConfig
 from saescope.errors import ConfigError, ProbeError
-from saescope.jobs import _contents
+from saescope.jobs.job import _contents
+from saescope.runfolder.identity import identity
 from saescope.text.probes import open_probes
 from saescope.text.windows import tokenize_probes
-from saescope.tracking.identity import identity
+from tests.config.test_config import composed
+from tests.conftest import TASKS, probe_text
+from tests.text.test_windows import Letters, text
 
 HAIKU = {"task_id": "haiku", "domain": "poetry", "source": {"type": "prompt", "text": "An old silent pond"}}
 SUMS = {

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from tests.support.dataset_hub import serve_datasets
 
 HUMANEVAL = {

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.hookpoints import Hookpoint
+from saescope.model.hookpoints import Hookpoint
 from saescope.text.packing import Ids
 from saescope.text.token_rows import rows_digest
 from saescope.text.windows import Windows

@@ -17,7 +17,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class Reads(Protocol):
-    """What is used of `saescope.capture.Capture`."""
+    """What is used of `saescope.model.capture.Capture`."""
 
     def __call__(self, input_ids_BT: Tensor) -> Tensor:
         """Activations [B, T, d_in]."""

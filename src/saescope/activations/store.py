@@ -11,8 +11,8 @@ from saescope.activations.cache import open_cache
 from saescope.activations.cached import CachedActivations
 from saescope.activations.key import activation_key, model_digest
 from saescope.activations.source import ActivationSource
-from saescope.hookpoints import Hookpoint
-from saescope.meter import Meter
+from saescope.model.hookpoints import Hookpoint
+from saescope.runtime.meter import Meter
 from saescope.text.packing import Ids
 from saescope.text.windows import Windows
 

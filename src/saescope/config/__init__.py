@@ -1,9 +1,9 @@
 """Typed configuration: one frozen dataclass per config group, filled from conf/ by `cli.py`."""
 
 from saescope.config.app import AppConfig
+from saescope.config.catalogue import CoverageConfig
 from saescope.config.convert import from_mapping
 from saescope.config.corpus import CorpusConfig
-from saescope.config.coverage import CoverageConfig
 from saescope.config.dynamic_k import DynamicKConfig
 from saescope.config.hookpoint import HookpointConfig
 from saescope.config.location import config_dir

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from saescope.blocks import Blocks
 from saescope.dynamic_k.mlps import Mlp, find_mlps, is_matrix
+from saescope.model.blocks import Blocks
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from saescope.dynamic_k.split import split
 from saescope.dynamic_k.timed import timed_length, timed_rows
 from saescope.dynamic_k.variants import Masks, phase_of, sparse_positions, variants
 from saescope.errors import ConfigError
-from saescope.meter import Meter
+from saescope.runtime.meter import Meter
 from saescope.text.windows import Batch, Windows
 
 log = logging.getLogger(__name__)

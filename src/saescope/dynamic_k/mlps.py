@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from saescope.blocks import LAST_PROJECTION, SUBLAYERS, Blocks
 from saescope.errors import ConfigError, choices
+from saescope.model.blocks import LAST_PROJECTION, SUBLAYERS, Blocks
 
 
 @dataclass(frozen=True)

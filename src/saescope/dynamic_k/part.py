@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from saescope.codes import Codes
-from saescope.features import FeatureResults
-from saescope.hardware import Hardware
-from saescope.hookpoints import Hookpoint
-from saescope.models import LanguageModel
-from saescope.quality import Metrics
+from saescope.analysis.features import FeatureResults
+from saescope.analysis.reconstruction import Metrics
+from saescope.extraction.codes import Codes
+from saescope.model.hookpoints import Hookpoint
+from saescope.model.load import LanguageModel
+from saescope.runtime.hardware import Hardware
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows
 

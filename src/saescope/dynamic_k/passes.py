@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saescope.losses import scored_logits, token_losses
+from saescope.model.losses import scored_logits, token_losses
 from saescope.stats.savings import mean_interval
 from saescope.text.windows import Batch, Windows, batches
 

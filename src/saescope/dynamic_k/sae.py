@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.capture import Capture
 from saescope.config import AppConfig
 from saescope.dynamic_k.part import Inputs, Part
 from saescope.dynamic_k.passes import Opens, Passes, loss_columns
 from saescope.dynamic_k.reads import KEYS, cut_for, read
 from saescope.dynamic_k.sae_summary import Point, multi_topk, summarise, warnings
 from saescope.dynamic_k.split import split
+from saescope.model.capture import Capture
 from saescope.sae.base import Sae, SparseCodes
 from saescope.text.windows import Batch
 

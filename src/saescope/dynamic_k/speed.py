@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saescope.meter import Meter
+from saescope.runtime.meter import Meter
 
 DENSE, CONTROL = "dense", "dense_control"
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from saescope.files import write_json, write_text
-from saescope.meter import Meter
 from saescope.overlap.compare import Comparison, compare
 from saescope.overlap.pairs import plan_pairs
 from saescope.overlap.table import row_of, tables
 from saescope.overlap.words import sentences_of
+from saescope.runtime.meter import Meter
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from saescope.meter import Meter
 from saescope.overlap.pairs import Member
 from saescope.overlap.sae_file import DECODER, ENCODER, read_rows
+from saescope.runtime.meter import Meter
 from saescope.stats.arrays import BoolArray, FloatArray, IntArray
 from saescope.stats.assignment import Matching, match
 from saescope.stats.cosine_search import unit_rows

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from saescope.overlap.compare import Comparison, Interval
 from saescope.overlap.pairs import Member, Plan, replicas
-from saescope.report.numbers import figure, finite, percent
+from saescope.report.numbers import figure, percent
+from saescope.runfolder.values import finite
 
 HALF = 0.5
 """Share of shared latents from which most of a dictionary recurs."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saescope.report.folder import RunFolder, Table
-from saescope.report.numbers import count, figure, finite, p_value, percent
+from saescope.report.numbers import count, figure, p_value, percent
+from saescope.runfolder.run import RunFolder, Table
+from saescope.runfolder.values import finite
 
 CONTEXTS = 5
 """Contexts shown on a card."""

@@ -8,9 +8,10 @@ import numpy as np
 
 from saescope.report import numbers
 from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
-from saescope.report.folder import RunFolder
-from saescope.report.numbers import count, finite, percent
+from saescope.report.numbers import count, percent
 from saescope.report.savings import losses
+from saescope.runfolder.run import RunFolder
+from saescope.runfolder.values import finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

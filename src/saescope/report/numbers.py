@@ -1,17 +1,8 @@
 """Numbers as people read them: three significant digits, thousands separators, no false precision."""
 
-import math
-from numbers import Real
+from saescope.runfolder.values import finite
 
 DASH = "—"
-
-
-def finite(value: object) -> float | None:
-    """The number, or None for null, NaN, infinity and anything that is no number (numpy's numbers are)."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return None
-    number = float(value)
-    return number if math.isfinite(number) else None
 
 
 def count(value: object) -> str:

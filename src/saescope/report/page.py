@@ -10,7 +10,6 @@ from saescope.errors import ReportError
 from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.definitions import DEFINITIONS
-from saescope.report.folder import RunFolder, read_run
 from saescope.report.savings import savings
 from saescope.report.structure import structure
 from saescope.report.tables import (
@@ -23,6 +22,7 @@ from saescope.report.tables import (
 )
 from saescope.report.templating import TEMPLATES, environment
 from saescope.report.words import headline
+from saescope.runfolder.run import RunFolder, read_run
 
 __all__ = ["ReportError", "write_report"]
 

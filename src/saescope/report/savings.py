@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from saescope.report.canvas import BLUE, GREY, ORANGE, legend, sheet
-from saescope.report.folder import RunFolder
-from saescope.report.numbers import figure, finite, percent
+from saescope.report.numbers import figure, percent
+from saescope.runfolder.run import RunFolder
+from saescope.runfolder.values import finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

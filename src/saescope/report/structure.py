@@ -4,8 +4,9 @@ import json
 from dataclasses import dataclass
 
 from saescope.errors import ReportError
-from saescope.report.folder import RunFolder
-from saescope.report.numbers import figure, finite
+from saescope.report.numbers import figure
+from saescope.runfolder.run import RunFolder
+from saescope.runfolder.values import finite
 
 FILE = "dynamic_k_structure.json"
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from saescope.report.folder import RunFolder
-from saescope.report.numbers import count, figure, finite, interval, p_value, percent, seconds
+from saescope.report.numbers import count, figure, interval, p_value, percent, seconds
+from saescope.runfolder.run import RunFolder
+from saescope.runfolder.values import finite
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from saescope.report.numbers import count, figure, finite, interval, p_value, percent
+from saescope.report.numbers import count, figure, interval, p_value, percent
+from saescope.runfolder.values import finite
 
 EV_FLOOR = 0.5
 """Explained variance below which SI and Q are called uninterpretable."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from saescope import coverage
+from saescope import catalogue
 from saescope.config import SaeConfig
 from saescope.errors import SaeError, choices
-from saescope.hookpoints import Hookpoint
+from saescope.model.hookpoints import Hookpoint
 from saescope.sae.base import Sae
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]
     Pythia's deduped models are other models, with SAEs of their own.
     """
     named = [model_sae_repo] if model_sae_repo and not _other_variant(model_sae_repo, model_name) else []
-    return list(dict.fromkeys(named + coverage.known_repositories(model_name)))
+    return list(dict.fromkeys(named + catalogue.known_repositories(model_name)))
 
 
 def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:
@@ -40,7 +40,7 @@ def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_n
 
 def check_known(cfg: SaeConfig, model_name: str, model_sae_repo: str | None) -> None:
     """Raises SaeError for a repository that is often named and was never seen; needs no network."""
-    if cfg.source == "hub" and cfg.repo and coverage.never_seen(cfg.repo):
+    if cfg.source == "hub" and cfg.repo and catalogue.never_seen(cfg.repo):
         known = choices(known_repositories(model_name, model_sae_repo)) or "none"
         raise SaeError(f"no Hub repository {cfg.repo} was ever seen; known for {model_name}: {known}")
 

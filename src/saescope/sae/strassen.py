@@ -8,7 +8,7 @@ there.
 With u the unit roundoff and the norm the largest entry, no result is off by more than
 (4.5 d² + 48 d) u |x| |W| (Theorem 23.3, one level), against d² u |x| |W| for a plain product; on normal
 numbers the error is 2.3 to 2.7 times the plain one. One half of the tokens is added to the other, so the
-rounding of a token is relative to the larger of the two (tests/sae_training/test_strassen.py).
+rounding of a token is relative to the larger of the two (tests/training/test_strassen.py).
 """
 
 import torch

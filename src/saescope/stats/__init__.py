@@ -1,18 +1,18 @@
 """Statistics of sparse codes: pure functions on arrays, no file, model or torch in sight."""
 
-from .bootstrap import bootstrap_mean_si
-from .coactivation import Edges, collapse, validated_edges
-from .density import feature_statistics, log10_density_histogram, supported
-from .edge_nulls import block_permutation, curveball, null_edge_count
-from .modularity import Partition, leiden, modularity
-from .modularity_summary import ModularitySummary, summarise_modularity
-from .multiple_testing import benjamini_hochberg
-from .naive import naive_modularity
-from .permutation import PermutationNull, permutation_null
-from .reconstruction import quality
-from .rewiring import rewire
-from .specialization import naive_specialization, specialization, task_counts
-from .specialization_summary import SpecializationSummary, summarise_specialization
+from saescope.stats.bootstrap import bootstrap_mean_si
+from saescope.stats.coactivation import Edges, collapse, validated_edges
+from saescope.stats.density import feature_statistics, log10_density_histogram, supported
+from saescope.stats.edge_nulls import block_permutation, curveball, null_edge_count
+from saescope.stats.modularity import Partition, leiden, modularity
+from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
+from saescope.stats.multiple_testing import benjamini_hochberg
+from saescope.stats.naive import naive_modularity
+from saescope.stats.permutation import PermutationNull, permutation_null
+from saescope.stats.reconstruction import quality
+from saescope.stats.rewiring import rewire
+from saescope.stats.specialization import naive_specialization, specialization, task_counts
+from saescope.stats.specialization_summary import SpecializationSummary, summarise_specialization
 
 __all__ = [
     "Edges",

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .arrays import FloatArray, IntArray
-from .cosine_search import Float32Array, Nearest, nearest_rows
+from saescope.stats.arrays import FloatArray, IntArray
+from saescope.stats.cosine_search import Float32Array, Nearest, nearest_rows
 
 DENSE = 8192
 """Up to this many latents (geometric mean of the two) the assignment is dense and exact: 0.5 GB, O(F^3)."""

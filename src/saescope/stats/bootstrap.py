@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from .arrays import AnyIntArray, Csr, FloatArray
-from .document_product import DocumentProduct, chunk_of, latent_blocks
-from .specialization import check_tasks, specialization, task_counts
-from .threads import in_threads, num_threads
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray
+from saescope.stats.document_product import DocumentProduct, chunk_of, latent_blocks
+from saescope.stats.specialization import check_tasks, specialization, task_counts
+from saescope.stats.threads import in_threads, num_threads
 
 
 def bootstrap_mean_si(

@@ -8,11 +8,11 @@ from typing import TypeAlias
 import numpy as np
 from scipy import sparse
 
-from .arrays import AnyIntArray, Csr, FloatArray, IntArray
-from .count_tails import hypergeometric_tail, stratified_tail
-from .multiple_testing import benjamini_hochberg
-from .specialization import check_tasks
-from .threads import in_threads, num_threads
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.count_tails import hypergeometric_tail, stratified_tail
+from saescope.stats.multiple_testing import benjamini_hochberg
+from saescope.stats.specialization import check_tasks
+from saescope.stats.threads import in_threads, num_threads
 
 BLOCK_ENTRIES = 12_000_000
 """Entries of the joint count matrix held at once, were it dense (about 150 MB)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import IntArray
+from saescope.stats.arrays import IntArray
 
 Float32Array = npt.NDArray[np.float32]
 

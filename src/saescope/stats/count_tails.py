@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import betainc, gammainc, gammaln
 
-from .arrays import FloatArray, IntArray
+from saescope.stats.arrays import FloatArray, IntArray
 
 PRECISION = 1e-13
 """Relative size of a term at which the tail series stops."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import AnyIntArray, BoolArray, FloatArray, IntArray
+from saescope.stats.arrays import AnyIntArray, BoolArray, FloatArray, IntArray
 
 LOG10_DENSITY_EDGES: FloatArray = np.linspace(-7.0, 0.0, 71)
 """Bins shared by every run, so that histograms of different runs lie on one axis."""

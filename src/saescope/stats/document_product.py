@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from .arrays import AnyIntArray, Csr, IntArray
+from saescope.stats.arrays import AnyIntArray, Csr, IntArray
 
 DENSE_FROM = 0.1
 """Share of non-zeros above which a dense product (BLAS, one thread) beats a sparse one."""

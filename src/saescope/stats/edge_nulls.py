@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 from scipy import sparse
 
-from .arrays import AnyIntArray, Csr, IntArray
-from .coactivation import binary, validated_edges
-from .threads import in_threads
+from saescope.stats.arrays import AnyIntArray, Csr, IntArray
+from saescope.stats.coactivation import binary, validated_edges
+from saescope.stats.threads import in_threads
 
 RUN = 256
 """Tokens in one run of the subset on which the nulls are drawn."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import BoolArray, FloatArray, IntArray
+from saescope.stats.arrays import BoolArray, FloatArray, IntArray
 
 MIN_GROUP = 10
 """Latents in each group below which a difference has no interval."""

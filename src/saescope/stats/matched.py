@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import AnyIntArray, FloatArray, IntArray
-from .modularity import leiden
-from .specialization import specialization
+from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
+from saescope.stats.modularity import leiden
+from saescope.stats.specialization import specialization
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 from sknetwork.clustering.louvain_core import optimize_core
 
-from .arrays import Csr, FloatArray, IntArray
-from .threads import in_threads
+from saescope.stats.arrays import Csr, FloatArray, IntArray
+from saescope.stats.threads import in_threads
 
 TOLERANCE = 1e-4
 """Gain of one pass over the nodes below which local moving stops. The moves are scored in float32, whose

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
-from .arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from .coactivation import Edges, both_edges, collapse
-from .edge_nulls import null_edge_count
-from .modularity import leiden, modularity
-from .naive import MAX_LATENTS, naive_modularity
-from .rewiring import at_once, rewire
-from .specialization import check_tasks
-from .threads import in_threads
+from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
+from saescope.stats.coactivation import Edges, both_edges, collapse
+from saescope.stats.edge_nulls import null_edge_count
+from saescope.stats.modularity import leiden, modularity
+from saescope.stats.naive import MAX_LATENTS, naive_modularity
+from saescope.stats.rewiring import at_once, rewire
+from saescope.stats.specialization import check_tasks
+from saescope.stats.threads import in_threads
 
 MIN_EDGES = 5
 """Fewer validated edges are no graph."""

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import FloatArray
+from saescope.stats.arrays import FloatArray
 
 
 def benjamini_hochberg(p: npt.NDArray[Any], num_tests: int | None = None) -> FloatArray:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .arrays import Csr, FloatArray, IntArray
-from .coactivation import binary
+from saescope.stats.arrays import Csr, FloatArray, IntArray
+from saescope.stats.coactivation import binary
 
 MAX_LATENTS = 8192
 TOP = 200

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import BoolArray, FloatArray, IntArray
-from .assignment import Matching
-from .random_cosines import expected_best_cosine, expected_matched_cosine, share_reaching
+from saescope.stats.arrays import BoolArray, FloatArray, IntArray
+from saescope.stats.assignment import Matching
+from saescope.stats.random_cosines import expected_best_cosine, expected_matched_cosine, share_reaching
 
 SHARED = 0.7
 """Cosine above which a latent counts as shared (Paulo & Belrose 2025, arXiv 2501.16615)."""

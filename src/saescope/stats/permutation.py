@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import AnyIntArray, Csr, FloatArray, IntArray
-from .document_product import DocumentProduct, chunk_of, latent_blocks
-from .specialization import check_tasks, specialization, task_counts
-from .threads import in_threads, num_threads
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.document_product import DocumentProduct, chunk_of, latent_blocks
+from saescope.stats.specialization import check_tasks, specialization, task_counts
+from saescope.stats.threads import in_threads, num_threads
 
 TIE = 1e-12
 """A null draw this little below the observed value counts as reaching it (rounding)."""

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from scipy import integrate, signal, stats
 
-from .arrays import FloatArray
+from saescope.stats.arrays import FloatArray
 
 GRID_PER_SD = 400
 """Grid points per standard deviation, 1 / sqrt(d), of a random cosine."""

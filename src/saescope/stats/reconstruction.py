@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import FloatArray
+from saescope.stats.arrays import FloatArray
 
 
 def quality(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import BoolArray, ByteArray, FloatArray, IntArray
+from saescope.stats.arrays import BoolArray, ByteArray, FloatArray, IntArray
 
 MAX_ROUNDS = 200
 """Stops graphs, such as a star, in which hardly any swap is possible."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import AnyIntArray, Csr, FloatArray, IntArray
-from .specialization import check_tasks
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.specialization import check_tasks
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from .arrays import FloatArray, IntArray
+from saescope.stats.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import entr
 
-from .arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 
 UNIFORM = 1e-14
 """Squared distance from uniform below which q counts as uniform (rounding of K terms of size 1/K)."""

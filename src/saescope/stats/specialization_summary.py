@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from .bootstrap import bootstrap_mean_si
-from .multiple_testing import benjamini_hochberg
-from .permutation import permutation_null
-from .specialization import check_tasks, naive_specialization, specialization, task_counts
+from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
+from saescope.stats.bootstrap import bootstrap_mean_si
+from saescope.stats.multiple_testing import benjamini_hochberg
+from saescope.stats.permutation import permutation_null
+from saescope.stats.specialization import check_tasks, naive_specialization, specialization, task_counts
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from .arrays import Csr, FloatArray, IntArray
+from saescope.stats.arrays import Csr, FloatArray, IntArray
 
 ZIPF = 0.8
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from saescope.errors import ProbeError, choices, nearest
+from saescope.text.documents import Document
 from saescope.text.hub_dataset import HubDataset, NoSplitError, OtherCommitError, find_commit, records, told
-from saescope.text.probes import MEMORY, Document
+
+MEMORY = Path("outputs") / ".datasets"
+"""Where the commits of Hub datasets are noted for jobs without a network."""
 
 Record = Mapping[str, Any]
 

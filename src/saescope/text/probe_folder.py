@@ -6,7 +6,7 @@ from pathlib import Path
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
-from saescope.text.probes import Document, Part, Probes, Task, task_name
+from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.text_files import FORM, json_lines, paragraphs, whole_text
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "probes"

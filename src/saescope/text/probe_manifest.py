@@ -14,9 +14,9 @@ from typing import Any
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError, choices, nearest
+from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.hub_dataset import HubDataset
 from saescope.text.probe_dataset import ProbeDataset, text_of
-from saescope.text.probes import Document, Part, Probes, Task, task_name
 from saescope.text.text_files import lines, whole_text
 
 Fields = dict[str, tuple[type, bool]]

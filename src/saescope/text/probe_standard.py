@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from saescope.text.documents import Part, Probes, Task
 from saescope.text.hub_dataset import HubDataset
 from saescope.text.probe_dataset import ProbeDataset, Record, WrongValueError, text_of
-from saescope.text.probes import Part, Probes, Task
 
 
 def humaneval(record: Record) -> str:

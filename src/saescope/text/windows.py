@@ -14,7 +14,8 @@ from torch import Tensor
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
-from saescope.text.probes import Part, open_probes
+from saescope.text.documents import Part
+from saescope.text.probes import open_probes
 
 Ids = npt.NDArray[np.int32]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saescope.report.sweep.job import Job
+from saescope.runfolder.job import Job
 
 _SHOWN_ONLY = {"example_latents", "example_contexts"}
 """Metrics settings that decide what is shown, not what is counted."""

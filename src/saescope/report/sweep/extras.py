@@ -8,7 +8,7 @@ from typing import Any
 
 from saescope.files import read_json
 from saescope.report.numbers import DASH, figure
-from saescope.report.sweep.job import Job
+from saescope.runfolder.job import Job
 
 OVERLAP = "overlap.json"
 """A list of `{"title": str, "sentences": [str], "columns": [str], "rows": [[str | number | null]]}`."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saescope.report.numbers import finite
 from saescope.report.sweep.comparable import Group
+from saescope.runfolder.values import finite
 
 QUALITIES = {"sae/fvu": -1, "lm/ce_score": 1}
 """Measures against L0; -1: smaller is better."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from saescope.report.numbers import finite
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.settings import Value, confounded, steps
+from saescope.runfolder.values import finite
 
 Row = Mapping[str, Any]
 

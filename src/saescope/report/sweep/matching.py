@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from saescope.files import read_json, write_json
-from saescope.report.numbers import finite
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.job import Job
+from saescope.runfolder.job import Job
+from saescope.runfolder.values import finite
 
 SI_DRAWS = 10
 Q_DRAWS = 5

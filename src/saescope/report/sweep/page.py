@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from saescope.report.numbers import DASH, count, figure, finite
+from saescope.report.numbers import DASH, count, figure
 from saescope.report.sweep.differences import NAMES, Difference
 from saescope.report.sweep.extras import dynamic_k_curves, overlap_tables
 from saescope.report.sweep.front import fronts
+from saescope.report.sweep.gather import Sweep
 from saescope.report.sweep.payload import heatmaps, histograms, job_values, line_values, script_json
 from saescope.report.sweep.scaling import scaling_series, scaling_words
 from saescope.report.sweep.words import Findings, headline
-from saescope.report.sweep.write import Sweep
 from saescope.report.templating import TEMPLATES, environment
+from saescope.runfolder.values import finite
 
 KEY_COLUMNS = (
     "sae/fvu", "lm/ce_score", "sae/l0", "features/supported", "si/mean", "si/null_mean", "matched_si",

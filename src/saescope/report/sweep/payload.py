@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saescope.files import read_json
-from saescope.report.numbers import finite
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.job import Job
 from saescope.report.sweep.lines import Line, interval_of
+from saescope.runfolder.job import Job
+from saescope.runfolder.values import finite
 
 HISTOGRAMS = ("si", "log10_density", "log10_max_act")
 _PLAIN = {"job", "state", "error", "overrides", "identity", "within_noise"}

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saescope.report.numbers import figure, finite
+from saescope.report.numbers import figure
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.lines import MEASURES
 from saescope.report.sweep.settings import Value, confounded
+from saescope.runfolder.values import finite
 from saescope.stats.scaling import Slope, log_slope
 
 _TAKEN = {"model.name", "model.num_parameters", "model.random_init", "hookpoint.depth", "hookpoint.layer"}

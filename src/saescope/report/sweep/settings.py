@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from saescope.report.numbers import finite
-from saescope.report.sweep.job import Job
+from saescope.runfolder.job import Job
+from saescope.runfolder.values import finite
 
 MAIN = (
     "model.name",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from saescope.files import whole
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.job import Job
 from saescope.report.sweep.matching import COLUMNS
 from saescope.report.sweep.settings import MAIN, settings
+from saescope.runfolder.job import Job
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saescope.report.numbers import count, figure, finite
+from saescope.report.numbers import count, figure
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.differences import NAMES, Difference
 from saescope.report.sweep.lines import MEASURES
 from saescope.report.sweep.settings import SEEDS, confounded
 from saescope.report.words import CE_FLOOR, EV_FLOOR, Sentence
+from saescope.runfolder.values import finite
 
 Row = Mapping[str, Any]
 

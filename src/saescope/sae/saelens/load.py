@@ -8,7 +8,7 @@ import torch
 
 from saescope.config import HookpointConfig, SaeConfig
 from saescope.errors import HookpointError, SaeError, choices
-from saescope.hookpoints import Hookpoint, resolve
+from saescope.model.hookpoints import Hookpoint, resolve
 from saescope.sae.saelens.dictionary_learning import Dictionary
 from saescope.sae.saelens.folder import CFG, Folder, brief, find_folder
 from saescope.sae.saelens.module import LensSae

@@ -1,0 +1,1 @@
+"""Codes and losses → metrics and tables."""

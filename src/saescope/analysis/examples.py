@@ -1,0 +1,72 @@
+"""Top-activating contexts of the most specialised latents of each task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from saescope.extraction.codes import Codes
+from saescope.text.windows import Windows
+
+BEFORE, AFTER = 24, 12
+COLUMNS = [
+    "latent",
+    "rank",
+    "task",
+    "doc",
+    "position",
+    "activation",
+    "token",
+    "context_before",
+    "context_after",
+]
+
+
+def choose_latents(features: pd.DataFrame, tasks: tuple[str, ...], per_task: int) -> list[int]:
+    """Supported latents with the highest SI of each task they prefer, significant ones first."""
+    chosen: list[int] = []
+    live = features[features.supported & features.si.notna()].assign(
+        weak=lambda table: ~(table.si_q <= 0.05), descending=lambda table: -table.si
+    )
+    for task in tasks:
+        mine = live[live.top_task == task].sort_values(["weak", "descending", "latent"])
+        chosen += [int(latent) for latent in mine.latent[:per_task]]
+    return chosen
+
+
+def top_contexts(
+    codes: Codes, windows: Windows, latents: list[int], contexts: int, decode: Callable[[Any], str]
+) -> pd.DataFrame:
+    """`examples.parquet`: for each latent its strongest token in each of its `contexts` strongest documents.
+
+    One context a document, so that one repetitive text cannot fill the list. `position` counts from the start
+    of the document; contexts stay inside the window, which is all the model saw.
+    """
+    shape = (codes.num_tokens, codes.num_latents)
+    act_FN = sp.csr_matrix((codes.acts, codes.latents, codes.indptr), shape=shape).tocsc()
+    rows: list[dict[str, Any]] = []
+    for latent in latents:
+        part = slice(act_FN.indptr[latent], act_FN.indptr[latent + 1])
+        tokens, acts = act_FN.indices[part], act_FN.data[part]
+        order = np.lexsort((tokens, -acts))
+        _, first_of_doc = np.unique(codes.doc_N[tokens[order]], return_index=True)
+        for rank, at in enumerate(order[np.sort(first_of_doc)[:contexts]]):
+            token = int(tokens[at])
+            window, position = int(codes.window_N[token]), int(codes.position_N[token])
+            ids = windows.ids[window]
+            rows.append(
+                {
+                    "latent": latent,
+                    "rank": rank,
+                    "task": codes.tasks[codes.task_N[token]],
+                    "doc": int(codes.doc_N[token]),
+                    "position": int(windows.start_W[window]) + position,
+                    "activation": float(acts[at]),
+                    "token": decode(ids[position : position + 1]),
+                    "context_before": decode(ids[max(0, position - BEFORE) : position]),
+                    "context_after": decode(ids[position + 1 : position + 1 + AFTER]),
+                }
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)

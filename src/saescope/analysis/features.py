@@ -1,0 +1,140 @@
+"""Codes → the per-latent table, the edge table, and the metrics SI and Q are made of. Free of torch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from saescope.config import MetricsConfig
+from saescope.extraction.codes import Codes
+from saescope.stats.density import feature_statistics, log10_density_histogram, supported
+from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
+from saescope.stats.specialization_summary import SpecializationSummary, summarise_specialization
+
+# The same edges in every run, so that histograms of different runs can be laid over each other.
+SI_EDGES = np.linspace(0.0, 1.0, 51)
+LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
+
+COUNTS = ("features/num_latents", "features/supported", "q/n_edges", "q/null_edges", "q/n_communities")
+
+
+@dataclass(frozen=True)
+class FeatureResults:
+    """What the codes say."""
+
+    features: pd.DataFrame
+    """One row per latent: `features.parquet`."""
+
+    edges: pd.DataFrame
+    """Validated edges, source < target: `edges.parquet`."""
+
+    metrics: dict[str, float | None]
+    """`features/*`, `si/*`, `q/*`."""
+
+    notes: dict[str, str]
+    """Why a metric is null."""
+
+    histograms: dict[str, dict[str, list[float]]]
+    """Counts over fixed edges: `histograms.json`."""
+
+
+def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
+    """Feature statistics, SI with its null and interval, Q with its nulls."""
+    live_F = supported(codes.count_F, codes.docs_F, min_count=cfg.min_count, min_docs=cfg.min_docs)
+    si = summarise_specialization(
+        codes.doc_counts_DF,
+        codes.tokens_D,
+        codes.task_D,
+        len(codes.tasks),
+        live_F,
+        permutations=cfg.permutations,
+        bootstraps=cfg.bootstraps,
+        fdr=cfg.si_fdr,
+        seed=seed,
+        hist_edges=SI_EDGES,
+    )
+    q = summarise_modularity(
+        codes.active_NF,
+        codes.task_N,
+        len(codes.tasks),
+        live_F,
+        si.top_task,
+        unit_N=_unit(codes, cfg),
+        min_joint=cfg.min_joint,
+        fdr=cfg.edge_fdr,
+        resolution=cfg.resolution,
+        leiden_seeds=cfg.leiden_seeds,
+        rewirings=cfg.rewirings,
+        null_tokens=cfg.null_tokens,
+        curveball_passes=cfg.curveball_passes,
+        block=cfg.block_tokens,
+        seed=seed,
+    )
+    metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics, **q.metrics}
+    metrics |= {key: int(value) for key in COUNTS if (value := metrics[key]) is not None}
+    edges = pd.DataFrame(
+        {
+            "source": q.edges.source,
+            "target": q.edges.target,
+            "joint": q.edges.joint,
+            "pmi": q.edges.pmi,
+            "p": q.edges.p,
+        }
+    )
+    return FeatureResults(
+        _feature_table(codes, live_F, si, q),
+        edges,
+        metrics,
+        {**si.notes, **q.notes},
+        _histograms(codes, live_F, si),
+    )
+
+
+def _unit(codes: Codes, cfg: MetricsConfig) -> Any:
+    """What co-activation is counted over; None is the token itself."""
+    match cfg.unit:
+        case "chunk":
+            return codes.chunks_N(cfg.chunk_tokens)
+        case "document":
+            return codes.doc_N
+        case _:
+            return None
+
+
+def _feature_table(
+    codes: Codes, live_F: Any, si: SpecializationSummary, q: ModularitySummary
+) -> pd.DataFrame:
+    names = np.array([*codes.tasks, None], dtype=object)
+    table: dict[str, Any] = {
+        "latent": np.arange(codes.num_latents),
+        "count": codes.count_F,
+        "docs": codes.docs_F,
+        "density": codes.count_F / codes.num_tokens,
+        "mean_act": codes.mean_act_F,
+        "max_act": codes.max_act_F,
+        "alive": codes.count_F > 0,
+        "supported": live_F,
+        "si": si.si,
+        "si_naive": si.si_naive,
+        "si_null": si.si_null,
+        "si_excess": si.si_excess,
+        "si_p": si.si_p,
+        "si_q": si.si_q,
+        "top_task": names[si.top_task],
+    }
+    table |= {f"rate_{task}": si.rates_FK[:, t] for t, task in enumerate(codes.tasks)}
+    table |= {"community": q.community_F, "degree": q.degree_F}
+    return pd.DataFrame(table)
+
+
+def _histograms(codes: Codes, live_F: Any, si: SpecializationSummary) -> dict[str, dict[str, list[float]]]:
+    alive = codes.count_F > 0
+    density_counts, density_edges = log10_density_histogram(codes.count_F, codes.num_tokens)
+    counts = {
+        "si": (SI_EDGES, np.histogram(np.clip(si.si[live_F], 0, 1), SI_EDGES)[0]),
+        "si_null_draws": (SI_EDGES, si.null_draw_counts),
+        "log10_density": (density_edges, density_counts),
+        "log10_max_act": (LOG_ACT_EDGES, np.histogram(np.log10(codes.max_act_F[alive]), LOG_ACT_EDGES)[0]),
+    }
+    return {name: {"edges": edges.tolist(), "counts": n.tolist()} for name, (edges, n) in counts.items()}

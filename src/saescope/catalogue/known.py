@@ -1,0 +1,130 @@
+"""The SAE repositories known to us: one row per repository, or per part of it (`repositories.yaml`)."""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from saescope.catalogue.shapes import canonical
+from saescope.config.sae import SOURCES
+
+READERS = {"sparsify": "hub", "saelens": "saelens"}
+"""Format → the `sae.source` that reads it."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """SAEs of one repository that are known in the same way."""
+
+    repo: str
+    """Hub id; with a `*` a family of repositories; `embedded` for those in the package."""
+
+    model: str | None
+    """Name as in `models.yaml`, with -deduped where that was the model; None where it is not known."""
+
+    format: str
+    """`sparsify`, `saelens`, or one that saescope does not read."""
+
+    basis: str
+    """How it is known."""
+
+    source: str
+    """Where."""
+
+    date: str
+    """When it was so."""
+
+    folders: dict[str, str] = field(default_factory=dict)
+    """Kind of hookpoint (`resid`, `mlp`, `attention`) → folder, with `{layer}` for the block."""
+
+    layers: frozenset[int] = frozenset()
+    """Blocks that have a folder."""
+
+    seen: frozenset[int] = frozenset()
+    """Those of `layers` whose folders were seen."""
+
+    num_latents: int | None = None
+    k: int | None = None
+
+    release: str | None = None
+    """SAELens: the registered release."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    """SAELens: kind of hookpoint → id, with `{layer}` for the block."""
+
+    unverified: tuple[str, ...] = ()
+    """Fields that somebody states and nobody here has seen."""
+
+    caution: str | None = None
+    """Why it is not a first choice."""
+
+    note: str | None = None
+    """What else to know."""
+
+    exists: bool = True
+    """False: somebody names it, and no public trace of it was found."""
+
+    live: str | None = None
+    """What the Hub says now; None: not asked."""
+
+    def folder(self, layer: int, kind: str) -> str:
+        """Folder of the SAE in the repository."""
+        return self.folders[kind].format(layer=layer)
+
+    def holds(self, layer: int, kind: str) -> bool:
+        """Whether it has an SAE of this hookpoint, as far as is known."""
+        return self.exists and kind in self.folders and layer in self.layers
+
+    def certain(self, layer: int) -> bool:
+        """Whether the folder was seen, and is of this model for sure."""
+        return layer in self.seen and not {"model", "folders", "layers"} & set(self.unverified)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the format is one that saescope can read."""
+        return READERS.get(self.format) in SOURCES
+
+
+@cache
+def load() -> tuple[Known, ...]:
+    """All rows, best first for each model."""
+    import yaml
+
+    text = (Path(__file__).parent / "repositories.yaml").read_text(encoding="utf-8")
+    return tuple(_row(values) for values in yaml.safe_load(text)["repositories"])
+
+
+def known_repositories(model_name: str) -> list[str]:
+    """Hub ids that `sae.repo` takes for the model (a name, Hub id, or -deduped), best first."""
+    model = canonical(model_name)
+    rows = [
+        r for r in load() if model and r.model == model and r.exists and r.format == "sparsify" and r.folders
+    ]
+    rows.sort(key=lambda r: (bool({"model", "folders"} & set(r.unverified)), r.caution is not None))
+    return list(dict.fromkeys(r.repo for r in rows))
+
+
+def never_seen(repo: str) -> bool:
+    """Whether somebody names the repository and no public trace of it was found."""
+    return any(row.repo == repo and not row.exists for row in load())
+
+
+def numbers(text: str | int) -> frozenset[int]:
+    """`0-2,5` → {0, 1, 2, 5}."""
+    found: set[int] = set()
+    for part in filter(None, str(text).split(",")):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return frozenset(found)
+
+
+def _row(values: dict[str, Any]) -> Known:
+    layers = numbers(values.get("layers", ""))
+    plain = {k: v for k, v in values.items() if k not in ("layers", "seen", "unverified", "format")}
+    return Known(
+        **plain,
+        format=values.get("format", "unknown format"),
+        layers=layers,
+        seen=numbers(values["seen"]) if "seen" in values else layers,
+        unverified=tuple(values.get("unverified", ())),
+    )

@@ -1,0 +1,138 @@
+"""How many blocks a model has, how wide it is, and how to name it on the command line."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from saescope.errors import ConfigError, ModelError, choices, nearest
+
+DEDUPED = "-deduped"
+
+Override = tuple[str, str | int | bool]
+"""Key and value on the command line."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model as far as hookpoints are concerned."""
+
+    name: str
+    """As the table calls it: `pythia-70m-deduped`, a Hub id, or a folder."""
+
+    num_layers: int
+    """Blocks."""
+
+    width: int
+    """Width of the residual stream, which the outputs of MLP and attention have too."""
+
+    overrides: tuple[Override, ...]
+    """What chooses it on the command line."""
+
+    known_as: str | None = None
+    """Name in the table of models; None where the model is not in it."""
+
+
+def shape(model: str) -> Shape:
+    """The model by name, Hub id or folder.
+
+    Folders and unknown Hub ids are read by their `config.json`. Raises ConfigError for a name that is
+    neither known nor a Hub id nor a folder, ModelError for a `config.json` that cannot be had.
+    """
+    name = canonical(model)
+    path = Path(model).expanduser()
+    if name is not None and not ("/" in model and path.is_dir()):
+        base = name.removesuffix(DEDUPED)
+        entry = _table()[base]
+        overrides: tuple[Override, ...] = (("model", entry["option"]),)
+        if name != base:
+            overrides += (("model.deduped", True),)
+        return Shape(name, entry["layers"], entry["width"], overrides, name)
+    if path.is_dir():
+        found = _described(model, path / "config.json")
+        named = canonical(path.resolve().name)
+        entry = _table().get((named or "").removesuffix(DEDUPED), {})
+        if (entry.get("layers"), entry.get("width")) != (found.num_layers, found.width):
+            return found
+        return Shape(found.name, found.num_layers, found.width, found.overrides, named)
+    if model.startswith(("/", ".", "~")):
+        raise ModelError(f"model folder {model} does not exist; give a Hugging Face folder or a Hub id")
+    names = list(_table())
+    if model.count("/") != 1 or not all(model.split("/")):
+        raise ConfigError(
+            f"models={model} is not known: {nearest(model, names)}"
+            f"valid: a Hub id (owner/name), a folder, or one of {choices(names)}"
+        )
+    return _described(model, _from_hub(model))
+
+
+def canonical(name: str) -> str | None:
+    """Name in the table of models for any spelling of it; None where it has none."""
+    low = name.strip().lower()
+    base = low.removesuffix(DEDUPED)
+    for known, entry in _table().items():
+        if base in (known, entry["hub"].lower()) and (base == low or known.startswith("pythia")):
+            return known + low.removeprefix(base)
+    return None
+
+
+def known_layers(model: str) -> int | None:
+    """Blocks of a model in the table, by name or Hub id; None where it is not in it."""
+    name = canonical(model)
+    layers: int | None = None if name is None else _table()[name.removesuffix(DEDUPED)]["layers"]
+    return layers
+
+
+def suite_names() -> list[str]:
+    """Names in the table of models."""
+    return list(_table())
+
+
+@cache
+def _table() -> dict[str, dict[str, Any]]:
+    import yaml
+
+    text = (Path(__file__).parent / "models.yaml").read_text(encoding="utf-8")
+    return {entry["name"]: entry for entry in yaml.safe_load(text)["models"]}
+
+
+def _from_hub(model: str) -> Path:
+    """`config.json` from the client's cache or the Hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    from saescope.catalogue.hub import fetch, list_repositories
+
+    cached = try_to_load_from_cache(model, "config.json")
+    if isinstance(cached, str):
+        return Path(cached)
+    # the list first: it is asked for once, where a download is tried again for half a minute
+    answer = list_repositories([model])[model]
+    if answer.files is None and answer.error is None:
+        raise ModelError(f"no Hub model {model} (or it is private: log in with `hf auth login`)")
+    if answer.files is not None and "config.json" not in answer.files:
+        raise ModelError(f"Hub repository {model} has no config.json; it is no language model's")
+    path = None if answer.error else fetch(model, "config.json")
+    if path is None:
+        raise ModelError(
+            f"the Hub gives no config.json of {model} ({answer.error or 'the download failed'}); "
+            f"give a local folder, or one of {choices(_table())}"
+        )
+    return path
+
+
+def _described(model: str, path: Path) -> Shape:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"folder {model} holds no model: config.json is missing (a Hugging Face folder is needed)"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: {error}") from error
+    text = config.get("text_config", config) if isinstance(config, dict) else {}
+    layers = text.get("num_hidden_layers", text.get("n_layer"))
+    width = text.get("hidden_size", text.get("n_embd"))
+    if not isinstance(layers, int) or not isinstance(width, int) or min(layers, width) < 1:
+        raise ModelError(f"{path} does not say num_hidden_layers and hidden_size; it is no language model's")
+    return Shape(model, layers, width, (("model", "local"), ("model.name", model)))

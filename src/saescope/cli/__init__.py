@@ -1,0 +1,1 @@
+"""The commands. With `config/compose.py` the only place that knows Hydra."""

@@ -1,0 +1,137 @@
+"""`saescope`: one job, or a sweep with -m. Compose, validate, convert, run, exit code."""
+
+import logging
+import os
+import sys
+import typing
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from saescope.cli.hydra_errors import in_one_line
+from saescope.config import AppConfig, TrackingConfig, config_dir, from_mapping
+from saescope.errors import ConfigError, SaescopeError, line
+from saescope.jobs.job import Context, Outcome, failed, run_job
+from saescope.runtime.gpus import own_gpu
+
+_failures: list[str] = []
+"""One line per failed job of this command."""
+
+# Libraries whose chatter would bury ours; their warnings and errors still come through.
+QUIET = (
+    "lightning.pytorch", "lightning.fabric", "httpx", "huggingface_hub", "matplotlib", "fsspec", "datasets",
+)  # fmt: skip
+
+
+def main() -> int:
+    """`saescope [overrides]`, `saescope -m axis=a,b`. Returns the exit code."""
+    # Hydra then raises its errors here instead of printing several lines and leaving.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    _failures.clear()
+    try:
+        if sys.argv[1:] in (["--help"], ["-h"]):
+            print(_help(), end="")
+            return 0
+        _job()
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # jobs catch their own
+        if os.environ.get("SAESCOPE_DEBUG"):
+            raise
+        _failures.append(line(in_one_line(error)))
+        print(f"saescope: {_failures[-1]}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("saescope: interrupted", file=sys.stderr)
+        return 130
+    return 1 if _failures else 0
+
+
+def _help() -> str:
+    """What Hydra prints for a bare --help in twice the time: it reads all configuration for every group."""
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        composed = compose("config", return_hydra_config=True)
+    folders = sorted(path for path in Path(config_dir()).iterdir() if path.is_dir() and path.name != "hydra")
+    options = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
+    values = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    text = Template(composed.hydra.help.template).substitute(
+        APP_CONFIG_GROUPS="".join(f"{name}: {', '.join(names)}\n" for name, names in options.items()),
+        CONFIG=OmegaConf.to_yaml(values),
+    )
+    return f"{text}\n"
+
+
+@hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
+def _job(values: DictConfig) -> None:
+    """One job. Errors are recorded, not raised, so that the other jobs of a sweep go on."""
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    context = _context()
+    try:
+        _check_sweep()
+        plain = OmegaConf.to_container(values, resolve=True)
+        outcome = run_job(from_mapping(AppConfig, typing.cast(dict[str, Any], plain)), context)
+    except SaescopeError as error:
+        outcome = failed(error, context)
+    _report(outcome)
+
+
+class SweepEnd(Callback):
+    """After a multirun: the table and page of the sweep, and the failed jobs by name."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Jobs may have run in other processes, so their folders are read."""
+        from saescope.cli.console import print_sweep
+        from saescope.jobs.sweep import finish_sweep
+
+        sweep_dir = Path(config.hydra.sweep.dir)
+        values = typing.cast(dict[str, Any], OmegaConf.to_container(config.tracking, resolve=True))
+        preset = config.hydra.runtime.choices.get("sweep") or "none"
+        summary = finish_sweep(sweep_dir, from_mapping(TrackingConfig, values), _group(sweep_dir, preset))
+        _failures[:] = print_sweep(sweep_dir, summary)
+
+
+def _group(sweep_dir: Path, preset: str) -> str:
+    """What the runs of a sweep share, in W&B too."""
+    return f"{preset if preset != 'none' else 'sweep'}-{'-'.join(sweep_dir.parts[-2:])}"
+
+
+def _context() -> Context:
+    """Folders, group and overrides of this job, from Hydra."""
+    hydra_cfg = HydraConfig.get()
+    run_dir = Path(hydra_cfg.runtime.output_dir)
+    overrides = tuple(hydra_cfg.overrides.task)
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        return Context(run_dir, run_dir, None, overrides)
+    sweep_dir = Path(hydra_cfg.sweep.dir)
+    preset = hydra_cfg.runtime.choices.get("sweep") or "none"
+    return Context(run_dir, sweep_dir, _group(sweep_dir, preset), overrides)
+
+
+def _check_sweep() -> None:
+    """A preset's axes do nothing without -m; jobs side by side get a GPU each."""
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        preset = hydra_cfg.runtime.choices.get("sweep") or "none"
+        if preset != "none":
+            raise ConfigError(f"sweep={preset} runs several jobs: put -m first, saescope -m sweep={preset} …")
+    elif hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
+        own_gpu(hydra_cfg.job.num)
+
+
+def _report(outcome: Outcome) -> None:
+    if outcome.state == "failed":
+        _failures.append(outcome.error or "failed")
+        print(f"saescope: {outcome.error}", file=sys.stderr)
+        return
+    from saescope.cli.console import print_run
+
+    print_run(outcome.run_dir, outcome.reused_from)

@@ -1,6 +1,0 @@
-"""Which hookpoints of which model have pre-trained SAEs: facts in the YAML files here; no torch."""
-
-from saescope.coverage.known import known_repositories, never_seen
-from saescope.coverage.shapes import known_layers
-
-__all__ = ["known_layers", "known_repositories", "never_seen"]

@@ -1,0 +1,42 @@
+"""Progress of a measurement pass, in tokens."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+
+from saescope.extraction.modules import BatchModule
+from saescope.runtime.meter import Meter
+from saescope.text.windows import Batch
+
+
+class TokenProgress(Callback):
+    """One meter per pass, on rank 0."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.meter: Meter | None = None
+
+    def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start counting."""
+        assert isinstance(pl_module, BatchModule)
+        share = pl_module.batches[trainer.global_rank :: trainer.world_size]
+        total = sum(int(b.real_BT.sum()) for b in share)
+        self.meter = Meter(self.name, total, "tokens", quiet=not trainer.is_global_zero)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Advance by the batch's tokens."""
+        assert self.meter is not None
+        self.meter.advance(int(batch.real_BT.sum()))
+
+    def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop counting."""
+        assert self.meter is not None
+        self.meter.close()

@@ -1,0 +1,178 @@
+"""Around a job: identity, reuse of a finished result, tracking, status. Never loses finished work."""
+
+import errno
+import logging
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from saescope.config import AppConfig
+from saescope.errors import BusyError, ConfigError, SaescopeError, line
+from saescope.files import read_json
+from saescope.runfolder.identity import digest, find_finished, identity, link_result, remember
+from saescope.runfolder.status import status_of, write_status
+from saescope.text.probes import open_probes
+from saescope.tracking.wandb_start import by_agent
+
+log = logging.getLogger(__name__)
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""A full disk, or a full quota."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a job stands in its sweep."""
+
+    run_dir: Path
+    data_dir: Path
+    """Staging of offline W&B artifacts: the sweep folder, or the run folder of a single job."""
+    group: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    run_dir: Path
+    state: str
+    """`ok` or `failed`."""
+    error: str | None = None
+    reused_from: Path | None = None
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Contents of `metrics.json`; empty for a failed job."""
+        found = read_json(self.run_dir / "metrics.json") if self.state == "ok" else None
+        return found or {}
+
+
+def run_job(cfg: AppConfig, context: Context) -> Outcome:
+    """Run one job, or find it done.
+
+    User errors and failures end in a `failed` outcome with the error in `status.json`; a finished result in
+    the folder is never touched by that.
+    """
+    try:
+        run_id = identity(cfg, _contents(cfg))
+        found = None if cfg.force else find_finished(run_id)
+        if found is None or found.resolve() != context.run_dir.resolve():
+            _refuse_overwrite(context.run_dir, cfg)
+        if found is None:
+            with _alone_in(context.run_dir):
+                return _measure(cfg, context, run_id)
+        if found.resolve() != context.run_dir.resolve():
+            link_result(found, context.run_dir)
+        if by_agent():
+            from saescope.tracking.reused import log_reused
+
+            notes = " ".join(context.overrides)
+            log_reused(cfg.tracking, context.run_dir, notes=notes, config=cfg.as_dict())
+        return Outcome(context.run_dir, "ok", reused_from=found)
+    except Exception as error:
+        return failed(error, context)
+
+
+def failed(error: Exception, context: Context) -> Outcome:
+    """Record a failure; a user error is one line, anything else keeps its traceback in the log."""
+    told = _told_by_process(error)
+    expected = told is not None
+    if told is not None:
+        message = told
+    elif isinstance(error, OSError) and error.errno in FULL:
+        expected, where = True, error.filename or context.run_dir
+        message = f"{error.strerror}: {where}; make room and start the same command again"
+    elif isinstance(error, OSError) and error.filename:  # a folder taken away, no permission, read-only
+        expected = True
+        message = f"{error.strerror}: {error.filename}; mend that and start the same command again"
+    else:
+        first_line = line((str(error).splitlines() or [""])[0][:300])
+        message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"
+    if os.environ.get("SAESCOPE_DEBUG"):
+        traceback.print_exception(error)
+    elif not expected:
+        log.error("unexpected failure\n%s", "".join(traceback.format_exception(error)))
+    if status_of(context.run_dir).get("state") != "ok" and not isinstance(error, BusyError):
+        try:
+            write_status(context.run_dir, "failed", error=message, overrides=list(context.overrides))
+        except OSError as unwritten:
+            message += f"; status.json could not be written either ({unwritten.strerror})"
+    return Outcome(context.run_dir, "failed", error=message)
+
+
+def _told_by_process(error: Exception) -> str | None:
+    """The message of a user error, also of one that ended a spawned process (we get its traceback only)."""
+    if isinstance(error, SaescopeError):
+        return str(error)
+    if type(error).__name__ == "ProcessRaisedException":
+        found = re.findall(r"^saescope\.[\w.]+Error: (.+)$", str(error), flags=re.MULTILINE)
+        return found[-1] if found else None
+    return None
+
+
+@contextmanager
+def _alone_in(run_dir: Path) -> Iterator[None]:
+    """Two processes would mix their files. The lock goes with the process, also when it is killed."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise BusyError(
+            f"another process is at work in {run_dir}; wait for it, or choose another hydra.run.dir"
+        ) from error
+
+
+def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:
+    # Imported here: torch and transformers take seconds, and a finished result needs neither.
+    from saescope.jobs.pipeline import measure, prepare
+    from saescope.tracking.wandb_run import tracked
+
+    write_status(context.run_dir, "running", overrides=list(context.overrides))
+    prepared = prepare(cfg)
+    with tracked(
+        cfg.tracking,
+        run_dir=context.run_dir,
+        group=context.group,
+        job_type="measure",
+        notes=" ".join(context.overrides),
+        config=cfg.as_dict(),
+        data_dir=context.data_dir,
+    ) as tracker:
+        results = measure(cfg, prepared, context.run_dir, tracker)
+    write_status(
+        context.run_dir,
+        "ok",
+        identity=run_id,
+        notes=results.notes,
+        warnings=results.warnings + tracker.lost,
+        overrides=list(context.overrides),
+    )
+    remember(run_id, context.run_dir)
+    return Outcome(context.run_dir, "ok")
+
+
+def _contents(cfg: AppConfig) -> dict[str, str]:
+    """Digests of local inputs and commits of datasets, so that an edited file makes another run."""
+    inputs = {"model": cfg.model.name, "sae": cfg.sae.release or cfg.sae.repo or cfg.model.sae_repo}
+    if cfg.sae.source == "train":
+        inputs |= {"corpus": cfg.corpus.path or cfg.corpus.name, "finetune": cfg.sae.finetune}
+    found = {key: Path(name).expanduser() for key, name in inputs.items() if name}
+    local = {key: path for key, path in found.items() if path.exists()}
+    inputs_now = open_probes(cfg.probes).origins | local
+    return {key: digest(it) if isinstance(it, Path) else it for key, it in inputs_now.items()}
+
+
+def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:
+    if status_of(run_dir).get("state") == "ok" and not cfg.force:
+        raise ConfigError(
+            f"{run_dir} holds the finished result of another config; "
+            "choose another hydra.run.dir, or force=true to replace it"
+        )

@@ -1,0 +1,121 @@
+"""Where the numbers of a run come from, and what their reader must know."""
+
+import contextlib
+import importlib.metadata
+import logging
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from saescope import __version__
+from saescope.analysis.reconstruction import Metrics
+from saescope.config import AppConfig
+from saescope.model import load as models
+from saescope.model.hookpoints import Hookpoint
+from saescope.runtime import hardware
+from saescope.sae.base import Sae
+from saescope.text.windows import Windows
+
+log = logging.getLogger(__name__)
+
+
+def warnings_of(coder: Sae, cfg: AppConfig, windows: Windows, metrics: Metrics) -> list[str]:
+    """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
+    found = []
+    fvu = metrics.get("sae/fvu")
+    if coder.control:
+        found.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
+    elif cfg.sae.source != "train" and fvu is not None and fvu > 1:
+        found.append(
+            "an FVU above 1 means that this pre-trained SAE does not belong here: "
+            "it is of another hookpoint or model variant, or expects scaled activations."
+        )
+    trained_k = coder.provenance().get("trained_k")
+    if trained_k is not None and coder.k is not None and coder.k != trained_k:
+        how = (
+            "outside its training"
+            if coder.k > trained_k
+            else "fewer latents per token than it was trained with"
+        )
+        found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
+    if coder.prepend_bos is not None and coder.prepend_bos != windows.has_bos:
+        found.append(
+            f"the SAE was trained {'with' if coder.prepend_bos else 'without'} a BOS token before every "
+            f"context, the probes have {'one' if windows.has_bos else 'none'}: "
+            f"probes.prepend_bos={str(coder.prepend_bos).lower()} repeats its training."
+        )
+    found += coder.warnings
+    for warning in found:
+        log.warning("%s", warning)
+    return found
+
+
+def provenance_of(
+    cfg: AppConfig,
+    lm: models.LanguageModel,
+    hookpoint: Hookpoint,
+    coder: Sae,
+    windows: Windows,
+    machine: hardware.Hardware,
+) -> dict[str, Any]:
+    """Contents of `provenance.json`."""
+    packages = ("torch", "transformers", "lightning", "eai-sparsify", "scikit-network", "numpy", "wandb")
+    return {
+        "model": {
+            "name": lm.name if lm.name != "embedded" else "saescope embedded GPT-NeoX",
+            "class": type(lm.model).__name__,
+            "revision": cfg.model.revision,
+            "num_parameters": lm.num_parameters,
+            "num_layers": hookpoint.num_layers,
+            "random_init": cfg.model.random_init,
+        },
+        "hookpoint": {
+            "name": hookpoint.label,
+            "kind": hookpoint.kind,
+            "layer": hookpoint.layer,
+            "width": coder.d_in,
+        },
+        "sae": coder.provenance(),
+        "probes": {
+            "tasks": list(windows.tasks),
+            "documents": len(windows.task_D),
+            "counted_tokens": windows.num_tokens,
+            "left_unread": windows.truncated,
+            "origins": windows.origins,
+        },
+        "machine": {
+            "device": machine.device,
+            "dtype": machine.dtype_name,
+            "batch_tokens": machine.batch_tokens,
+            "threads": torch.get_num_threads(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        "versions": {
+            "saescope": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+    }
+
+
+def reset_peak(device: str) -> None:
+    """Forget the memory peak of what this process did before, such as earlier jobs of a sweep."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):  # Linux only
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mem_mb(device: str) -> float:
+    """Peak of the accelerator's memory, or of this process on CPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    with contextlib.suppress(OSError):  # getrusage would count a parent's peak in
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,68 @@
+"""After the last job of a sweep: overlap of its SAEs, table and page, the W&B side, the upload script."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from saescope.config import TrackingConfig
+from saescope.report.sweep import SweepSummary, write_sweep
+from saescope.runfolder.job import find_jobs
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> SweepSummary | None:
+    """Write everything that belongs to the sweep as a whole; None when its table could not be written.
+
+    The jobs are done and their folders complete: whatever goes wrong here is a warning, and
+    `saescope-report` does the files again at any time.
+    """
+    job_dirs = sorted(path.parent for path in sweep_dir.glob("*/status.json"))
+    if not job_dirs:
+        return None
+
+    def overlap() -> None:
+        from saescope.overlap import write_overlap
+
+        write_overlap(job_dirs, sweep_dir)
+
+    def tracked() -> None:
+        from saescope.tracking.sweep_run import log_sweep
+
+        log_sweep(sweep_dir, tracking, group)
+
+    def upload() -> None:
+        from saescope.tracking.sync_script import write_sync
+
+        write_sync(sweep_dir)
+
+    _attempt("overlap of the SAEs", overlap)
+    summary = _attempt("table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir))
+    _attempt("W&B run of the sweep", tracked)
+    _attempt("upload script", upload)
+    return summary
+
+
+def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
+    """Table and page of the jobs in and below `dirs`, in `out`; with `overlap` that of the SAEs too.
+
+    Raises ReportError when a folder is not there or holds no job, OSError when `out` cannot be written.
+    """
+    if overlap:
+        from saescope.overlap import write_overlap
+
+        out.mkdir(parents=True, exist_ok=True)
+        write_overlap([job.path for job in find_jobs(dirs)], out)
+    return write_sweep(dirs, out)
+
+
+def _attempt(what: str, make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except Exception as error:
+        log.warning("%s: %s: %s; the jobs are complete", what, type(error).__name__, error)
+        log.debug("traceback", exc_info=True)
+        return None

@@ -1,0 +1,1 @@
+"""The language model: load it, find hookpoints in it, capture there, measure its losses."""

@@ -1,0 +1,162 @@
+"""Forward up to the hookpoint and no further.
+
+A forward hook reads the module itself. `output_hidden_states` is not used: its entry i is the *input* of
+block i, and its last entry has passed the final norm, so the last block's output is not in it.
+"""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saescope.errors import HookpointError
+from saescope.model.hookpoints import Hookpoint
+
+
+class _Reached(Exception):  # noqa: N818 - a signal, not an error
+    """Raised by the hook once the activation is there, so that later blocks and the LM head do not run."""
+
+
+class NoActivationError(RuntimeError):
+    """The module is not called, or returns no tensor."""
+
+
+def first(output: Any) -> Tensor:
+    """A module's activation: the tensor itself, or the first element of its tuple."""
+    tensor = next(iter(output), None) if isinstance(output, tuple | list) else output
+    if not isinstance(tensor, Tensor):
+        raise NoActivationError(f"the module returns {type(tensor).__name__}, not a tensor")
+    return tensor
+
+
+class Capture:
+    """Reads activations at one hookpoint of a causal language model."""
+
+    def __init__(self, model: Any, hookpoint: Hookpoint) -> None:
+        self.base = model.base_model
+        self.module: nn.Module = self.base.get_submodule(hookpoint.name)
+        self.hookpoint = hookpoint
+
+    def __call__(self, input_ids_BT: Tensor) -> Tensor:
+        """Activations [B, T, d_in] in the model's dtype; blocks above the hookpoint are not run.
+
+        Where the side is `both`: the module's input and behind it its output, [B, T, 2 d_in].
+
+        Right-padded batches need no attention mask here: attention is causal, so no real token sees padding.
+        """
+        caught: list[Tensor] = []
+
+        def keep(tensor: Tensor) -> None:
+            caught.append(tensor)
+            raise _Reached
+
+        handle = _hook(self.module, self.hookpoint.side, keep)
+        try:
+            self.base(input_ids=input_ids_BT, use_cache=False)
+        except _Reached:
+            return caught[0]
+        finally:
+            handle.remove()
+        raise NoActivationError(f"the forward pass does not run {self.hookpoint.label}")
+
+    def width(self) -> int:
+        """Activation width, found by running two tokens.
+
+        Raises HookpointError where the module has no activation of the form [B, T, d_in].
+        """
+        name = self.hookpoint.label
+        with torch.inference_mode():
+            device = next(self.base.parameters()).device
+            try:
+                found = self(torch.zeros(1, 2, dtype=torch.long, device=device))
+            except NoActivationError as error:
+                raise HookpointError(f"hookpoint {name} has no activation: {error}") from error
+        usable = found.ndim == 3 and found.shape[:2] == (1, 2) and found.shape[2] > 0
+        if not usable or not found.is_floating_point():
+            raise HookpointError(
+                f"hookpoint {name} gives {found.dtype} of shape {list(found.shape)} for 1 text of 2 tokens, "
+                "not [texts, tokens, width]; choose the block, its mlp or its attention"
+            )
+        return int(found.shape[-1])
+
+    @contextmanager
+    def replaced(self, edit: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        """While open, the activation at the hookpoint is `edit(x, activation)` in every forward pass.
+
+        `x` is the module's input where the side is `both`, and else the activation itself.
+        """
+        side = self.hookpoint.side
+        inputs: list[Tensor] = []
+
+        def keep_input(module: nn.Module, args: Any, kwargs: Any) -> None:
+            inputs[:] = [_input(args, kwargs)]
+
+        def on_output(module: nn.Module, args: Any, output: Any) -> Any:
+            old = first(output)
+            new = edit(inputs.pop() if inputs else old, old)
+            if isinstance(output, list):
+                return [new, *output[1:]]
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        def on_input(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            old = _input(args, kwargs)
+            new = edit(old, old)
+            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
+
+        handles: list[Any] = []
+        if self._inside_stream:
+            handles = self._replace_in_stream(edit)
+        else:
+            if side != "output":
+                before = on_input if side == "input" else keep_input
+                handles.append(self.module.register_forward_pre_hook(before, with_kwargs=True))
+            if side != "input":
+                handles.append(self.module.register_forward_hook(on_output))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @property
+    def _inside_stream(self) -> bool:
+        """The hookpoint is the residual stream between attention and MLP: the input of the MLP's norm."""
+        point = self.hookpoint
+        return (point.kind, point.side) == ("resid", "input") and not point.name.endswith(f".{point.layer}")
+
+    def _replace_in_stream(self, edit: Callable[[Tensor, Tensor], Tensor]) -> list[Any]:
+        """The norm sees x' instead of x; the skip connection carries x, so x' − x is added at the end."""
+        change: list[Tensor] = []
+
+        def at_norm(_module: nn.Module, args: Any) -> Any:
+            new = edit(args[0], args[0])
+            change.append(new - args[0])
+            return (new, *args[1:])
+
+        def at_end(_module: nn.Module, _args: Any, output: Any) -> Any:
+            new = first(output) + change.pop()
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        block = self.base.get_submodule(self.hookpoint.name.rpartition(".")[0])
+        return [self.module.register_forward_pre_hook(at_norm), block.register_forward_hook(at_end)]
+
+
+def _input(args: Any, kwargs: Any) -> Tensor:
+    tensor = args[0] if args else kwargs.get("hidden_states")
+    if not isinstance(tensor, Tensor):
+        raise NoActivationError(f"the module is given {type(tensor).__name__}, not a tensor")
+    return tensor
+
+
+def _hook(module: nn.Module, side: str, keep: Callable[[Tensor], None]) -> Any:
+    def after(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        keep(first(output) if side == "output" else torch.cat([_input(args, kwargs), first(output)], dim=-1))
+
+    def before(_module: nn.Module, args: Any, kwargs: Any) -> None:
+        keep(_input(args, kwargs))
+
+    if side == "input":
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+    return module.register_forward_hook(after, with_kwargs=True)

@@ -1,0 +1,12 @@
+"""Numbers as files hold them."""
+
+import math
+from numbers import Real
+
+
+def finite(value: object) -> float | None:
+    """The number, or None for null, NaN, infinity and anything that is no number (numpy's numbers are)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,76 @@
+"""Training checkpoints: one file, replaced whole; and the SAE that is in it."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from saescope.errors import SaeError
+from saescope.files import whole
+from saescope.sae.coder import SparseCoder, SparseCoderConfig
+from saescope.training.signum import average
+
+FILES = ("sae.safetensors", "cfg.json")  # the config last: it makes the folder an SAE
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write the checkpoint. Raises SaeError when it cannot be written; the one before is then intact."""
+    try:
+        with whole(path) as temporary:
+            torch.save(state, temporary)
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # torch.save raises RuntimeError on a full disk, in its own words
+        kept = "the checkpoint before it is intact" if path.exists() else "there was none before"
+        reason = (
+            (error.strerror or str(error)) if isinstance(error, OSError) else "the disk is full or failing"
+        )
+        raise SaeError(
+            f"the checkpoint of step {state['step']} cannot be written to {path}: {reason}; {kept}; "
+            "make room and start the same command again"
+        ) from error
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The checkpoint on the CPU, or None when there is none. Raises SaeError when it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {**state, "step": int(state["step"])}
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise SaeError(
+            f"{path} is no readable training checkpoint; delete it to train from the start"
+        ) from error
+
+
+def averaged_coder(state: dict[str, Any]) -> SparseCoder:
+    """The SAE of a checkpoint: the running average of the weights where the optimiser keeps one."""
+    cfg = SparseCoderConfig.from_dict(state["cfg"])
+    coder = SparseCoder(state["d_in"], cfg, "meta", dtype=state["coder"]["b_dec"].dtype)  # no new weights
+    coder.load_state_dict(
+        {name: weight.to("cpu", copy=True) for name, weight in state["coder"].items()}, assign=True
+    )
+    first = state["optimizers"][0]["state"]
+    with torch.no_grad():
+        for number, parameter in enumerate(coder.parameters()):
+            # only the schedule-free optimiser has z, and it holds all parameters in order
+            if "z" in first.get(number, {}):
+                parameter.copy_(average(parameter, {"z": first[number]["z"].cpu()}))
+    return coder.requires_grad_(False)
+
+
+def save_coder(coder: SparseCoder, folder: Path) -> None:
+    """Write an SAE folder in sparsify's layout, each file whole. Raises SaeError when that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            coder.save_to_disk(temporary)
+            load_file(Path(temporary) / FILES[0])  # what cannot be read back must not replace a good file
+            for name in FILES:
+                (Path(temporary) / name).replace(folder / name)
+    except (OSError, RuntimeError) as error:
+        raise SaeError(f"the SAE cannot be saved to {folder}: {error}") from error

@@ -1,0 +1,120 @@
+"""Drives `SaeTraining` with a Lightning `Trainer`: resumes, saves, stops cleanly."""
+
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from saescope.errors import SaeError
+from saescope.sae.coder import SparseCoder
+from saescope.training import checkpoint
+from saescope.training.batches import ActivationBatches, Share
+from saescope.training.callbacks import OnStep, Saving, StoppedError, Telling
+from saescope.training.module import LossNotFiniteError, SaeTraining
+from saescope.training.relay import relayed
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    module: SaeTraining,
+    batches: ActivationBatches,
+    *,
+    checkpoint_path: Path,
+    save_every: int = 1000,
+    logger: Logger | None = None,
+    accelerator: str = "cpu",
+    devices: int = 1,
+    on_step: OnStep | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> SparseCoder:
+    """Train for `module.total_steps` batches and return the SAE, ready to save.
+
+    Continues from `checkpoint_path` when it exists; a finished one is returned as it is. `on_step` gets
+    `module.last_metrics` after every batch, in the first process. SIGTERM saves, then has its usual effect.
+    Raises SaeError when there are too few batches, the loss is not finite, or the disk is full.
+    """
+    steps = module.total_steps
+    if len(batches) < max(1, steps):
+        raise SaeError(
+            f"the training text gives {len(batches)} full batches, but {max(1, steps)} are needed; "
+            "add text or make the batch or the number of tokens smaller"
+        )
+    state = checkpoint.read(checkpoint_path)
+    start = _checked_start(module, state, checkpoint_path)
+    if start < steps:
+        if start:
+            log.info("resuming SAE training at step %d of %d from %s", start, steps, checkpoint_path)
+        del state  # each process reads it for itself
+        saving = Saving(checkpoint_path, save_every, start > 0)
+        # Lightning's own DDP would reduce at every backward; the module reduces once per optimiser step.
+        strategy = UnwrappedDDP(start_method="spawn") if devices > 1 else "auto"
+        with relayed(on_step) if devices > 1 else nullcontext(on_step) as tell:
+            trainer = Trainer(
+                accelerator=accelerator,
+                devices=devices,
+                strategy=strategy,
+                max_epochs=1,
+                logger=logger or False,
+                callbacks=[Telling(tell, logger), *callbacks, saving],
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                use_distributed_sampler=False,
+            )
+            _run(trainer, module, Share(batches, start, steps), saving)
+        # of a spawned process's work only the file is here
+        state = checkpoint.read(checkpoint_path) if devices > 1 else module.training_state()
+    assert state is not None
+    return checkpoint.averaged_coder(state)
+
+
+def _checked_start(module: SaeTraining, state: dict[str, Any] | None, path: Path) -> int:
+    if state is None:
+        return 0
+    coder = module.coder
+    there = (state["d_in"], state["cfg"]["num_latents"] or state["d_in"] * state["cfg"]["expansion_factor"])
+    if there != (coder.d_in, coder.num_latents) or state["recipe"] != repr(module.recipe):
+        raise SaeError(f"{path} is of a training with other settings; delete it or train in another folder")
+    return int(state["step"])
+
+
+def _run(trainer: Trainer, module: SaeTraining, share: Share, saving: "Saving") -> None:
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM) if in_main else None
+    if in_main:
+        signal.signal(signal.SIGTERM, saving.ask_to_stop)
+    try:
+        trainer.fit(module, train_dataloaders=share)
+    except StoppedError:
+        pass
+    except LossNotFiniteError as error:
+        raise SaeError(f"{error}; {saving.last_good()}; try a smaller lr") from error
+    except ProcessRaisedException as error:
+        # a process hands its error over as the text of a traceback; ours are one line at its end
+        name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+        if not name.startswith("saescope."):
+            raise
+        if not name.endswith(StoppedError.__name__):
+            raise SaeError(f"{message}; {saving.last_good()}") from error
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
+    if saving.stop:
+        signal.raise_signal(signal.SIGTERM)
+        raise SystemExit(128 + signal.SIGTERM)  # where the process ignores SIGTERM, training still ends here
+
+
+class UnwrappedDDP(DDPStrategy):
+    """Processes without `DistributedDataParallel` around the module."""
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is; all processes start from the same weights."""

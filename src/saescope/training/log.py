@@ -1,0 +1,60 @@
+"""What a training says while it runs: `history.csv`, the tracker's curves, progress with time left."""
+
+import csv
+import io
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from saescope.files import write_text
+from saescope.runtime.meter import Meter
+from saescope.tracking.wandb_run import Tracker
+
+COLUMNS = ("step", "tokens_seen", "loss", "fvu", "auxk", "multi_topk_fvu", "l0", "dead_frac", "lr", "k")
+CURVES = ("loss", "fvu", "auxk", "l0", "dead_frac", "lr")
+
+
+class TrainingLog:
+    """One per training; a resumed training continues the same file."""
+
+    def __init__(self, path: Path, steps: int, tracker: Tracker, points: int = 500) -> None:
+        """`points`: rows written at most, evenly spaced over `steps`."""
+        self.path, self.steps, self.tracker = path, steps, tracker
+        self.every = max(1, steps // points)
+        self.meter: Meter | None = None
+
+    def __enter__(self) -> "TrainingLog":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.meter is not None:
+            self.meter.close()
+
+    def step(self, metrics: dict[str, float]) -> None:
+        """Take up the metrics of one step."""
+        step = int(metrics["step"])
+        if self.meter is None:
+            self.meter = Meter("train", self.steps, "steps", start=step - 1)
+            self._keep_before(step)
+        if step % self.every == 0 or step == self.steps:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow([metrics[column] for column in COLUMNS])
+            self.tracker.curves({f"train/{key}": metrics[key] for key in CURVES}, int(metrics["tokens_seen"]))
+        self.meter.advance(step - self.meter.done, f"FVU {metrics['fvu']:.4f}")
+
+    def _keep_before(self, step: int) -> None:
+        """A resumed training repeats the steps after its checkpoint; their old rows go."""
+        rows: list[list[str]] = []
+        if self.path.is_file() and step > 1:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.reader(file) if _step_of(row) < step and len(row) == len(COLUMNS)]
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([COLUMNS, *(row for row in rows if row[0] != "step")])
+        write_text(self.path, text.getvalue())
+
+
+def _step_of(row: list[Any]) -> int:
+    return int(row[0]) if row and row[0].isdigit() else 0

@@ -1,0 +1,188 @@
+"""The training step of sparsify's `Trainer` as a Lightning module on batches of activations.
+
+What sparsify does in which order: b_dec at the mean of the first batch; before every batch unit-norm decoder
+rows; loss divided by the number of accumulation parts; before the optimiser step gradients along decoder rows
+removed; after it k and the dead-latent counts.
+
+Where several processes share a batch this differs from sparsify on purpose: mean, variance and token counts
+are those of the whole batch and gradients are summed, so the losses are those of one process.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from saescope.errors import SaeError
+from saescope.sae.coder import SparseCoder
+from saescope.training.decoder_norm import remove_parallel, to_unit_norm
+from saescope.training.objective import Terms, loss_terms
+from saescope.training.recipe import Recipe, build_optimizers
+
+
+class LossNotFiniteError(SaeError):
+    """The loss became NaN or infinite; the weights are still those before the step."""
+
+
+class SaeTraining(LightningModule):
+    """Trains `coder` in place; batches are activations [N, d_in].
+
+    While training the weights are those at which gradients are taken; under `signum` the SAE to use is their
+    average, which `checkpoint.averaged_coder` gives.
+    """
+
+    def __init__(
+        self,
+        coder: SparseCoder,
+        recipe: Recipe,
+        *,
+        total_steps: int,
+        finetune: bool = False,
+        encoder_dtype: torch.dtype | None = None,
+    ) -> None:
+        """`total_steps` shapes the learning-rate schedule; `finetune` keeps the coder's b_dec."""
+        super().__init__()
+        recipe.check(coder.d_in, coder.num_latents)
+        if coder.W_dec is None or coder.cfg.transcode or coder.W_skip is not None:
+            raise SaeError("only SAEs with a decoder can be trained: no transcoders, no skip connections")
+        self.automatic_optimization = False
+        self.coder, self.recipe, self.total_steps, self.finetune = coder, recipe, total_steps, finetune
+        self.encoder_dtype = encoder_dtype
+        cfg = coder.cfg
+        cfg.activation, cfg.multi_topk, cfg.normalize_decoder = (
+            recipe.activation,
+            recipe.multi_topk,
+            recipe.normalize_decoder,
+        )
+        cfg.k = recipe.k_at(0, coder.d_in, coder.num_latents)
+        self.register_buffer("tokens_since_fired_F", torch.zeros(coder.num_latents, dtype=torch.long))
+        self.register_buffer("did_fire_F", torch.zeros(coder.num_latents, dtype=torch.bool))
+        self.tokens_since_fired_F: Tensor
+        self.did_fire_F: Tensor
+        self.step = 0
+        self.tokens_seen = 0
+        self.last_metrics: dict[str, float] = {}
+        self._tokens_in_step = 0
+        self.stepping: list[torch.optim.Optimizer] = []
+        self.schedules: list[LRScheduler] = []
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """sparsify's; their schedules are stepped here, not by Lightning."""
+        self.stepping, self.schedules = build_optimizers(self.coder, self.recipe, self.total_steps)
+        return self.stepping
+
+    @property
+    def between_steps(self) -> bool:
+        """No gradients are waiting: the state is whole and can be saved."""
+        return self.step % self.recipe.grad_acc_steps == 0
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """Forward, backward and, when enough batches are in, the optimiser step."""
+        coder, recipe = self.coder, self.recipe
+        x_ND = batch.to(coder.b_dec.dtype)
+        sums = torch.cat([x_ND.sum(0), x_ND.new_tensor([len(x_ND)])])
+        everywhere(sums)
+        tokens, mean_D = int(sums[-1]), sums[:-1] / sums[-1]
+        if self.step == 0 and not self.finetune:
+            coder.b_dec.data.copy_(mean_D)
+        if recipe.normalize_decoder:
+            to_unit_norm(coder.W_dec)
+        variance = everywhere(torch.linalg.vector_norm(x_ND - mean_D, dim=1).square().sum())
+        dead_F = self._dead() if recipe.auxk_alpha > 0 else None
+
+        totals = x_ND.new_zeros(4)
+        for rows in x_ND.chunk(recipe.micro_acc_steps):
+            terms = loss_terms(
+                coder, rows, total_variance=variance, dead_F=dead_F, encoder_dtype=self.encoder_dtype
+            )
+            self.manual_backward(self._loss(terms) / (recipe.grad_acc_steps * recipe.micro_acc_steps))
+            self.did_fire_F[terms.fired] = True
+            totals += torch.stack([t.detach() for t in terms[:3]] + [terms.active.to(totals.dtype)])
+        fvu, auxk, multi, active = everywhere(totals).tolist()
+        loss = fvu + recipe.auxk_alpha * auxk + multi / 8
+        if not math.isfinite(loss):
+            raise LossNotFiniteError(f"the loss is {loss} at step {self.step}")
+
+        self.tokens_seen += tokens
+        self._tokens_in_step += tokens
+        lr = self.stepping[0].param_groups[0]["lr"]
+        k = coder.cfg.k
+        if (self.step + 1) % recipe.grad_acc_steps == 0:
+            self._optimizer_step()
+        self.step += 1
+        self.last_metrics = {
+            "loss": loss,
+            "fvu": fvu,
+            "auxk": auxk,
+            "multi_topk_fvu": multi,
+            "l0": active / tokens,
+            "dead_frac": float(self._dead().double().mean()),
+            "lr": lr,
+            "k": k,
+            "tokens_seen": self.tokens_seen,
+            "step": self.step,
+        }
+
+    def _loss(self, terms: Terms) -> Tensor:
+        return terms.fvu + self.recipe.auxk_alpha * terms.auxk + terms.multi_topk_fvu / 8
+
+    def _dead(self) -> Tensor:
+        return self.tokens_since_fired_F > self.recipe.dead_feature_threshold
+
+    def _optimizer_step(self) -> None:
+        coder = self.coder
+        for p in coder.parameters():
+            assert p.grad is not None
+            everywhere(p.grad)
+        if self.recipe.normalize_decoder:
+            remove_parallel(coder.W_dec, coder.W_dec.grad)
+        for optimizer in self.stepping:
+            optimizer.step()
+            optimizer.zero_grad()
+        for schedule in self.schedules:
+            schedule.step()
+        # sparsify reads the step before it counts it, so the second step still has the first k
+        coder.cfg.k = self.recipe.k_at(self.step, coder.d_in, coder.num_latents)
+        fired = self.did_fire_F.to(torch.uint8)
+        everywhere(fired, dist.ReduceOp.MAX)
+        self.tokens_since_fired_F += self._tokens_in_step
+        self.tokens_since_fired_F[fired.bool()] = 0
+        self.did_fire_F.zero_()
+        self._tokens_in_step = 0
+
+    def training_state(self) -> dict[str, Any]:
+        """Everything a resumed run needs to end bit-equal: plain containers and tensors."""
+        return {
+            "coder": self.coder.state_dict(),
+            "d_in": self.coder.d_in,
+            "cfg": self.coder.cfg.to_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.stepping],
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "tokens_since_fired_F": self.tokens_since_fired_F,
+            "step": self.step,
+            "tokens_seen": self.tokens_seen,
+            "rng": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up `training_state`; the optimisers must have been configured."""
+        self.coder.load_state_dict(state["coder"])
+        self.coder.cfg.k = state["cfg"]["k"]
+        for optimizer, saved in zip(self.stepping, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(saved)
+        self.tokens_since_fired_F.copy_(state["tokens_since_fired_F"])
+        self.step, self.tokens_seen = state["step"], state["tokens_seen"]
+        torch.set_rng_state(state["rng"].cpu())
+
+
+def everywhere(tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
+    """Reduce over all processes in place; nothing to do for one."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(tensor, op=op)
+    return tensor

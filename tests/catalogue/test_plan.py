@@ -1,0 +1,160 @@
+"""Which hookpoints are covered, by what, and that every printed command composes to exactly that."""
+
+import shlex
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from saescope.catalogue.command import load_command, train_command
+from saescope.catalogue.known import load
+from saescope.catalogue.plan import Wanted, layers, plan
+from saescope.catalogue.shapes import Shape, shape, suite_names
+from saescope.config import AppConfig, CoverageConfig, HookpointConfig, config_dir, from_mapping
+from saescope.config.sae import SOURCES
+from saescope.errors import ConfigError
+
+PYTHIA = [name for name in suite_names() if name.startswith("pythia")]
+
+
+def planned(*models: str, **values) -> list[Wanted]:
+    cfg = CoverageConfig(models=models, **values)
+    return plan(cfg, [shape(m) for m in models], load())
+
+
+def composed(command: str) -> AppConfig:
+    program, *overrides = shlex.split(command)
+    assert program == "saescope"
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        values = OmegaConf.to_container(compose("config", overrides=overrides), resolve=True)
+    return from_mapping(AppConfig, values)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("pythia-70m", [1, 3, 4]),
+        ("pythia-160m", [3, 6, 9]),
+        ("pythia-1b", [4, 8, 12]),
+        ("pythia-12b", [9, 18, 27]),
+    ],
+)
+def test_default_depths(model, expected):
+    assert layers(CoverageConfig((model,)), shape(model)) == expected
+
+
+def test_depth_means_what_it_means_in_a_run(model_folder):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from saescope.model.hookpoints import resolve
+
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_folder))
+    for depth in (0.0, 0.1, 0.25, 0.3, 0.49, 0.5, 0.74, 0.75, 0.99, 1.0):
+        (here,) = layers(CoverageConfig(("x",), depth=(depth,)), shape(str(model_folder)))
+        assert here == resolve(HookpointConfig("resid", depth=depth), model).layer
+
+
+def test_a_layer_asked_for_twice_is_one_row():
+    assert layers(CoverageConfig(("x",), depth=(0.5, 0.55)), shape("pythia-70m")) == [3]
+
+
+def test_a_layer_the_model_does_not_have():
+    with pytest.raises(ConfigError, match="layers=10: pythia-70m has layers 0–5"):
+        planned("pythia-160m", "pythia-70m", layers=(3, 10))
+
+
+def test_states():
+    mlp = {w.layer: w for w in planned("pythia-410m", kind=("mlp",), layers=(10, 11, 12))}
+    assert [mlp[n].state for n in (10, 11, 12)] == ["covered", "covered", "unverified"]
+    assert mlp[12].unverified == ("folders",)
+    assert (mlp[10].num_latents, mlp[10].k, mlp[10].expansion) == (65536, 32, 64)
+    assert mlp[10].known.repo == "EleutherAI/sae-pythia-410m-65k"
+    resid, attention = planned("pythia-160m", kind=("resid", "attention"), layers=(6,))
+    assert (resid.state, resid.folder, resid.matches) == ("covered", "layers.6", True)
+    assert resid.expansion == pytest.approx(32768 / 768)
+    assert "Group-SAE/pythia_160m-topk" in resid.others
+    assert (attention.state, attention.folder, attention.matches) == ("train", None, None)
+    (nested,) = planned("pythia-410m", layers=(6,))
+    assert (nested.folder, nested.matches, nested.k) == ("baseline/layers.6", False, None)
+
+
+def test_seen_goes_before_claimed():
+    by_layer = {w.layer: w for w in planned("pythia-160m-deduped", layers=(7, 8))}
+    assert by_layer[7].known.repo == "tim-lawson/sae-pythia-160m-deduped-x64-k32-control"
+    assert by_layer[7].folder == "gpt_neox.layers.7"
+    assert (by_layer[8].known.repo, by_layer[8].state) == ("ghidav/pythia-160m-deduped-resid-post", "covered")
+    assert "EleutherAI/sae-pythia-160m-deduped-32k" in by_layer[8].others  # claimed only
+
+
+def test_saes_of_the_deduplicated_model_are_not_those_of_the_other():
+    both = planned("pythia-70m", "pythia-70m-deduped", layers=(3,))
+    assert [w.known.repo for w in both] == [
+        "EleutherAI/sae-pythia-70m-32k",
+        "EleutherAI/sae-pythia-70m-deduped-32k",
+    ]
+
+
+def test_expansion_and_k_of_what_is_to_be_trained():
+    (w,) = planned("pythia-1.4b", layers=(12,), expansion=8, k=64)
+    assert (w.state, w.num_latents, w.k, w.expansion) == ("train", 8 * 2048, 64, 8)
+    assert w.command == (
+        "saescope model=pythia-1.4b hookpoint.layer=12 sae=train sae.expansion_factor=8 sae.k=64 corpus=pile"
+    )
+
+
+def test_every_command_composes_to_what_the_row_says(model_folder):
+    rows = planned(*PYTHIA, "gpt2", "smollm2-135m", depth=(0.5,))
+    rows += planned("pythia-410m", "embedded", str(model_folder), kind=("mlp", "attention"), depth=(0.5,))
+    rows += planned("pythia-70m-deduped", "pythia-160m-deduped", layers=(3,))
+    assert {w.state for w in rows} == {"covered", "unverified", "train"}
+    for w in rows:
+        cfg = composed(w.command)
+        assert (cfg.hookpoint.kind, cfg.hookpoint.layer) == (w.kind, w.layer)
+        assert shape(cfg.model.repo).name == w.shape.name
+        if w.known is None:
+            assert cfg.sae.source == "train"
+            assert (cfg.sae.expansion_factor, cfg.sae.k) == (32, 32)
+            assert (cfg.corpus.source == "embedded") == (w.shape.name == "embedded")
+        elif w.known.format == "sparsify":
+            assert (cfg.sae.source, cfg.sae.repo) == ("hub", w.known.repo)
+        else:
+            assert (cfg.sae.source, cfg.sae.release) == ("saelens", w.known.release)
+
+
+def test_command_for_a_saelens_release():
+    (row,) = [r for r in load() if r.release == "pythia-70m-deduped-res-sm"]
+    command = load_command(shape("pythia-70m-deduped"), 3, "resid", row)
+    assert command == (
+        "saescope model=pythia-70m model.deduped=true hookpoint.layer=3 "
+        "sae=saelens sae.release=pythia-70m-deduped-res-sm sae.id=blocks.3.hook_resid_post"
+    )
+    if "saelens" in SOURCES:
+        assert composed(command).sae.source == "saelens"
+
+
+ODD = [
+    "my model",
+    "it's",
+    'a "b"',
+    "a,b",
+    "[x]",
+    "{x}",
+    "a=b",
+    "über",
+    "$HOME",
+    "a\\b",
+    "a\\",
+    "7",
+    "null",
+    "a~x",
+    "a:b",
+    "#1",
+    "/a folder/x",
+    'a\\"b',
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_folder_names_survive_the_shell_and_the_grammar(name):
+    odd = Shape(name, 4, 32, (("model", "local"), ("model.name", name)))
+    assert composed(train_command(odd, 2, "mlp", 8, 16)).model.name == name

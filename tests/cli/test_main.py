@@ -1,0 +1,405 @@
+"""The command as users type it: errors in one line, a whole run, a sweep, reuse."""
+
+import errno
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import wandb
+import yaml
+
+from saescope.cli.main import main
+from saescope.dynamic_k.keys import METRICS as DYNAMIC_K
+from saescope.errors import SaescopeError
+from saescope.jobs.job import Context, failed
+from saescope.tracking.wandb_run import facts
+from tests.support.wandb_log import load, logs
+
+QUICK = ["metrics=quick", "metrics.lm_tokens=600", "probes.ctx_len=64", "hookpoint.layer=2"]
+
+
+@pytest.fixture
+def saescope(monkeypatch, capfd):
+    """Runs `saescope ARGS` in this process; returns exit code, stdout, stderr."""
+
+    def run(*args: str):
+        monkeypatch.setattr(sys, "argv", ["saescope", *args])
+        logging.getLogger().handlers.clear()  # an earlier job's handlers hold a closed stdout
+        code = main()
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def here(model_folder, sae_folder, probes) -> list[str]:
+    """Overrides that point at the tiny model, its SAEs and the small probes."""
+    return [
+        "model=local",
+        f"model.name={model_folder}",
+        f"sae.repo={sae_folder}",
+        "probes=folder",
+        f"probes.path={probes}",
+        *QUICK,
+    ]
+
+
+def test_help_is_fast_and_free_of_torch():
+    code = (
+        "import sys, time; start = time.perf_counter(); sys.argv = ['saescope', '--help']\n"
+        "from saescope.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'lightning', 'wandb', 'sparsify', 'sae_lens', 'pandas'}\n"
+        "heavy &= set(sys.modules)\n"
+        "print('HEAVY', sorted(heavy), time.perf_counter() - start)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "saescope -m sae.k=4,8,16" in out
+    last = out.splitlines()[-1]
+    assert last.startswith("HEAVY [] ")
+    assert float(last.split()[-1]) < 2.0
+
+
+def test_bare_help_is_what_hydra_prints(capsys, monkeypatch):
+    """`--help` alone is answered without Hydra's help; with an override Hydra answers."""
+    monkeypatch.setattr(sys, "argv", ["saescope", "--help"])
+    assert main() == 0
+    ours = capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["saescope", "--help", "sae.init_seed=0"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out == ours
+
+
+def test_cfg_job_prints_the_config_without_torch():
+    code = (
+        "import sys; sys.argv = ['saescope', '--cfg', 'job']\n"
+        "from saescope.cli.main import main\n"
+        "assert main() == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert yaml.safe_load(out)["sae"]["source"] == "hub"
+
+
+def broken_probes(folder: Path, content: bytes) -> str:
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"text": "fine"}\n')
+    (folder / "b.jsonl").write_bytes(content)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["model=nope"], ["model=nope", "embedded", "pythia-70m"]),
+        (["model=pythia-70"], ["did you mean 'pythia-70m'"]),
+        (["sae=nope"], ["hub", "neurons", "random"]),
+        (["sae.kk=3"], ["sae.kk", "did you mean 'k'", "expansion_factor"]),
+        (["+sae.kk=3"], ["sae.kk", "did you mean 'k'", "expansion_factor"]),
+        (["modle=embedded"], ["did you mean 'model'"]),
+        (["hookpoint.layer=99"], ["layers 0–"]),
+        (["model=pythia-70m", "hookpoint.layer=10"], ["hookpoint.layer=10", "layers 0–5"]),
+        (
+            ["model=pythia-70m", "sae.repo=EleutherAI/sae-pythia-70m-32x", "hookpoint.layer=3"],
+            ["no Hub repository EleutherAI/sae-pythia-70m-32x", "known for", "EleutherAI/sae-pythia-70m-32k"],
+        ),
+        (["hookpoint.layer=-1"], ["hookpoint.layer=-1", "0 or more"]),
+        (["hookpoint.depth=1.5"], ["between 0 and 1"]),
+        (["hookpoint=custom", "hookpoint.name=layers.2.mpl"], ["did you mean 'layers.2.mlp'"]),
+        (["sae.k=0"], ["sae.k=0", "1 or more"]),
+        (["sae.k=lots"], ["whole number"]),
+        (["probes.path=missing"], ["probes=folder"]),
+        (["probes=folder", "probes.path=missing"], ["missing", "no such folder"]),
+        (["probes=folder"], ["probes.path"]),
+        (["probes.ctx_len=100000"], ["exceeds the model's context"]),
+        (["model=local", "model.name=/no/such/folder"], ["/no/such/folder", "does not exist"]),
+        (["runtime.device=cuda"], ["found: cpu"]),
+        (["tracking=wandbb"], ["offline", "disabled"]),
+        (["metrics.unit=word"], ["token, chunk, document"]),
+    ],
+)
+def test_user_errors_are_one_line(saescope, args, words):
+    if args == ["runtime.device=cuda"]:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has CUDA")
+    code, _, err = saescope(*args, "tracking=disabled") if "tracking=wandbb" not in args else saescope(*args)
+    assert code == 1
+    assert err.count("\n") == 1, err
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["b.jsonl", "holds no document"]),
+        (b'{"text": "x"}\n{"text": \n', ["b.jsonl line 2", "no JSON"]),
+        (b'{"txt": "x"}\n', ["b.jsonl line 1", 'no "text"']),
+        (b'{"text": "\xff\xfe"}\n', ["b.jsonl line 1", "UTF-8"]),
+    ],
+)
+def test_broken_probe_files_are_one_line(saescope, tmp_path, content, words):
+    folder = broken_probes(tmp_path / "broken", content)
+    code, _, err = saescope("probes=folder", f"probes.path={folder}", "tracking=disabled")
+    assert code == 1
+    assert err.count("\n") == 1, err
+    assert all(word in err for word in words), err
+
+
+def test_one_task_only(saescope, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.txt").write_text("words\n\nmore words\n")
+    code, _, err = saescope("probes=folder", f"probes.path={tmp_path / 'one'}", "tracking=disabled")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "at least two" in err
+
+
+KEYS = [
+    "sae/fvu",
+    "sae/explained_variance",
+    "sae/mse",
+    "sae/cosine",
+    "sae/l0",
+    "sae/l2_ratio",
+    "sae/reconstruction_bias",
+    "lm/ce",
+    "lm/ce_spliced",
+    "lm/ce_zero",
+    "lm/ce_mean",
+    "lm/ce_delta",
+    "lm/ce_score",
+    "lm/kl",
+    "lm/kl_score",
+    "features/num_latents",
+    "features/alive_frac",
+    "features/dead_frac",
+    "features/supported",
+    "features/log10_density_mean",
+    "features/density_gt_1pct_frac",
+    "features/density_gt_10pct_frac",
+    "si/mean",
+    "si/median",
+    "si/weighted",
+    "si/null_mean",
+    "si/excess",
+    "si/ci_low",
+    "si/ci_high",
+    "si/significant_frac",
+    "si/naive_mean",
+    "q/modularity",
+    "q/null_mean",
+    "q/null_sd",
+    "q/excess",
+    "q/z",
+    "q/p",
+    "q/n_edges",
+    "q/null_edges",
+    "q/n_communities",
+    "q/coverage",
+    "q/within_task",
+    "q/task_partition",
+    "q/ami_task",
+    "q/ami_task_within",
+    "q/seed_ari",
+    "q/naive",
+    "cost/wall_s",
+    "cost/tokens",
+    "cost/tokens_per_s",
+    "cost/peak_mem_mb",
+]
+FILES = [
+    "config.yaml",
+    "metrics.json",
+    "features.parquet",
+    "edges.parquet",
+    "examples.parquet",
+    "report.html",
+    "tracking.json",
+    "status.json",
+]
+
+
+def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
+    code, out, err = saescope(*here, "hydra.run.dir=run", "tracking=offline")
+    assert (code, err) == (0, "")
+    run = tmp_path / "run"
+    assert all((run / name).is_file() for name in FILES)
+    assert not list(run.glob(".*tmp*"))
+    metrics = json.loads((run / "metrics.json").read_text())
+    status = json.loads((run / "status.json").read_text())
+    tasks = {key.split("/")[1] for key in metrics if key.startswith("task/")}
+    assert set(metrics) == set(KEYS) | set(DYNAMIC_K) | {
+        f"task/{t}/{m}" for t in tasks for m in ("tokens", "docs", "fvu", "ce", "ce_delta")
+    }
+    assert tasks == {"letters", "numbers", "shouts"}
+    assert {key for key, value in metrics.items() if value is None} == set(status["notes"])
+    features = pd.read_parquet(run / "features.parquet")
+    assert len(features) == 256
+    live = features[features.supported]
+    assert live.si.mean() == pytest.approx(metrics["si/mean"])
+    assert features.loc[~features.alive, ["si", "si_naive"]].isna().all().all()
+    edges = pd.read_parquet(run / "edges.parquet")
+    assert len(edges) == metrics["q/n_edges"] > 0
+    assert ((edges.source < edges.target) & (edges.pmi > 0)).all()
+    examples = pd.read_parquet(run / "examples.parquet")
+    assert len(examples) > 0
+    assert (examples.groupby("latent").activation.apply(lambda a: a.is_monotonic_decreasing)).all()
+    assert f"report:  {run / 'report.html'}" in out
+
+    wandb.teardown()
+    (log,) = logs(run)
+    logged = load(log)
+    ours = {k: v for k, v in logged["summary"].items() if not k.startswith(("_", "hist/", "tables/"))}
+    assert ours == metrics
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert {k: v for k, v in logged["config"].items() if k in config} == config
+    assert set(logged["config"]) - set(config) == {"_wandb", "resolved", *facts(logged["config"]["resolved"])}
+    assert logged["config"]["num_latents"] == 256
+    pinned = logged["config"]["_wandb"]["pinned_keys"]
+    assert pinned
+    assert set(pinned) <= set(logged["config"])
+    assert logged["exit_code"] == 0
+    (artifact,) = [a for a in logged["artifacts"] if a["type"] == "feature_table"]
+    assert set(artifact["paths"]) == {"features.parquet", "edges.parquet", "examples.parquet"}
+    assert all(Path(p).is_relative_to(run) and Path(p).is_file() for p in artifact["paths"].values())
+    tracking = json.loads((run / "tracking.json").read_text())
+    assert tracking["id"] == logged["run"]["id"]
+    assert tracking["sync"] in out
+
+
+def test_the_same_config_again_finds_the_finished_result(saescope, here, tmp_path):
+    args = [*here, "tracking=disabled", "metrics.lm_tokens=0"]
+    assert saescope(*args, "hydra.run.dir=first")[0] == 0
+    metrics = (tmp_path / "first" / "metrics.json").read_bytes()
+    code, out, _ = saescope(*args, "hydra.run.dir=second", "runtime.batch_tokens=500")
+    assert code == 0
+    assert "finished result" in out
+    assert "extracted" not in out
+    assert (tmp_path / "second" / "metrics.json").read_bytes() == metrics
+    assert json.loads((tmp_path / "second" / "status.json").read_text())["state"] == "ok"
+    assert json.loads(metrics)["lm/ce"] is None
+    _, out, _ = saescope(*args, "hydra.run.dir=third", "force=true")
+    assert "extracted" in out
+    _, out, _ = saescope(*args, "hydra.run.dir=fourth", "seed=1")
+    assert "extracted" in out
+
+
+def test_a_finished_folder_is_not_overwritten(saescope, here, tmp_path):
+    args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.run.dir=run"]
+    assert saescope(*args)[0] == 0
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    code, _, err = saescope(*args, "sae.k=2")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "finished result of another config" in err
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "ok"
+    assert saescope(*args, "sae.k=2", "force=true")[0] == 0
+    assert (tmp_path / "run" / "metrics.json").read_bytes() != before
+
+
+def test_edited_probes_make_another_run(saescope, here, probes, tmp_path):
+    shutil.copytree(probes, tmp_path / "mine")
+    args = [*here, "probes.path=mine", "tracking=disabled", "metrics.lm_tokens=0"]
+    saescope(*args)
+    with (tmp_path / "mine" / "letters.jsonl").open("a") as file:
+        file.write('{"text": "bal bel bil bol bul"}\n')
+    assert "extracted" in saescope(*args)[1]
+
+
+def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
+    code, out, err = saescope("-m", *here, "sae.k=2,4,1000", "tracking=offline", "metrics.lm_tokens=0")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "exceeds its 256 latents" in err
+    wandb.teardown()
+    (sweep,) = (tmp_path / "multirun").glob("*/*")
+    everything = [load(path) for path in logs(sweep)]
+    runs = [r for r in everything if r["run"]["job_type"] == "measure"]
+    assert [r["run"]["job_type"] for r in everything if r not in runs] == ["sweep_report"]
+    assert len({r["run"]["id"] for r in everything}) == 4
+    assert len({r["run"]["group"] for r in everything}) == 1
+    assert runs[0]["run"]["group"]
+    table = pd.read_csv(sweep / "sweep.csv")
+    for at, r in (
+        (row, r) for row in range(2) for r in runs if r["config"]["sae"]["k"] == table["sae.k"][row]
+    ):
+        metrics = json.loads((sweep / str(at) / "metrics.json").read_text())
+        assert {key for key in table.columns if "/" in key} == set(metrics)
+        assert {key for key in r["summary"] if key in metrics} == set(metrics)
+    assert list(table["state"]) == ["ok", "ok", "failed"]
+    assert (sweep / "sweep.html").is_file()
+    assert (sweep / "sync.sh").is_file()
+    assert sorted((r["config"]["sae"]["k"], r["exit_code"]) for r in runs) == [(2, 0), (4, 0), (1000, 1)]
+    states = [json.loads((sweep / str(i) / "status.json").read_text())["state"] for i in range(3)]
+    assert states == ["ok", "ok", "failed"]
+    l0 = [json.loads((sweep / str(i) / "metrics.json").read_text())["sae/l0"] for i in range(2)]
+    assert l0[0] <= 2 < l0[1] <= 4
+    assert "3 jobs" in out
+    staged = {p for r in runs for a in r["artifacts"] for p in a["paths"].values()}
+    assert staged
+    assert all(Path(p).is_relative_to(sweep) and Path(p).is_file() for p in staged)
+
+
+@pytest.mark.parametrize("sae", ["neurons", "random"])
+def test_controls(saescope, here, sae, tmp_path):
+    args = [a for a in here if not a.startswith("sae.repo")]
+    code, _, err = saescope("-m", *args, f"sae={sae}", "sae.k=4", "tracking=offline", "hydra.sweep.dir=out")
+    assert (code, err) == (0, "")
+    metrics = json.loads((tmp_path / "out" / "0" / "metrics.json").read_text())
+    assert metrics["features/num_latents"] == {"neurons": 32, "random": 256}[sae]
+    assert metrics["sae/l0"] <= 4
+    wandb.teardown()
+    (run,) = [r for r in map(load, logs(tmp_path / "out")) if r["run"]["job_type"] == "measure"]
+    summary = {k: v for k, v in run["summary"].items() if not k.startswith(("_", "hist/", "tables/"))}
+    assert summary == metrics
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert {key for key in table.columns if "/" in key} == set(metrics)
+
+
+def test_random_init_model(saescope, here, tmp_path):
+    for name in ("a", "b"):
+        assert (
+            saescope(
+                *here, "model.random_init=true", "tracking=disabled", "force=true", f"hydra.run.dir={name}"
+            )[0]
+            == 0
+        )
+    a, b = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in "ab")
+    assert a["si/mean"] == b["si/mean"]
+    assert {k: v for k, v in a.items() if not k.startswith("cost/")} == {
+        k: v for k, v in b.items() if not k.startswith("cost/")
+    }
+
+
+def test_debug_shows_the_traceback(saescope, monkeypatch):
+    monkeypatch.setenv("SAESCOPE_DEBUG", "1")
+    code, _, err = saescope("hookpoint.layer=99", "tracking=disabled")
+    assert code == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "results"), "No space left on device: results"),
+        (SaescopeError("the checkpoint cannot be written"), "the checkpoint cannot be written"),
+    ],
+)
+def test_a_failure_that_cannot_be_recorded_is_still_one_line(tmp_path, caplog, error, words):
+    (tmp_path / "file").write_text("in the way")
+    outcome = failed(error, Context(tmp_path / "file" / "run", tmp_path))
+    assert outcome.state == "failed"
+    assert outcome.error.startswith(words)
+    assert "status.json could not be written either" in outcome.error
+    assert "\n" not in outcome.error
+    assert not caplog.records

@@ -1,0 +1,104 @@
+"""Defaults, validation and optimisers are sparsify's."""
+
+import pytest
+import torch
+from schedulefree import ScheduleFreeWrapper
+from sparsify import SparseCoderConfig
+from sparsify.config import TrainConfig
+from sparsify.sign_sgd import SignSGD
+
+from saescope.errors import SaeError
+from saescope.training import Recipe, SaeTraining, new_coder
+from saescope.training.recipe import build_optimizers
+from saescope.training.signum import ScheduleFreeSignum, average
+
+
+def test_defaults_are_sparsify_s() -> None:
+    recipe = Recipe()
+    theirs = TrainConfig(SparseCoderConfig())
+    shared = set(vars(recipe)) & set(vars(theirs))
+    assert {"optimizer", "lr", "auxk_alpha", "k_decay_steps"} < shared
+    for name in shared:
+        assert getattr(recipe, name) == getattr(theirs, name), name
+    for name in ("k", "activation", "multi_topk", "normalize_decoder"):
+        assert getattr(recipe, name) == getattr(theirs.sae, name), name
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "says"),
+    [
+        ({"optimizer": "sigum"}, "did you mean 'signum'"),
+        ({"activation": "relu"}, "topk, groupmax"),
+        ({"k": 0}, "k=0"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"micro_acc_steps": 0}, "micro_acc_steps=0"),
+        ({"activation": "groupmax", "k_decay_steps": 5}, "groupmax"),
+    ],
+)
+def test_impossible_recipes(kwargs, says) -> None:
+    with pytest.raises(SaeError, match=says):
+        Recipe(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (Recipe(k=65), "k=65 is larger than the 64 latents"),
+        (Recipe(k=7, activation="groupmax"), "7 does not divide 64"),
+        (Recipe(k=17, multi_topk=True), "68 latents"),
+    ],
+)
+def test_recipes_that_do_not_fit(recipe, says) -> None:
+    with pytest.raises(SaeError, match=says) as caught:
+        new_coder(8, 64, recipe)
+    assert "\n" not in str(caught.value)
+
+
+def test_transcoders_are_refused() -> None:
+    coder = new_coder(8, 64, Recipe(k=2))
+    coder.cfg.transcode = True
+    with pytest.raises(SaeError, match="transcoders"):
+        SaeTraining(coder, Recipe(k=2), total_steps=1)
+
+
+def test_one_pass_signum_is_bit_equal_to_the_wrapper() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(300, 257), torch.randn(300), torch.randn(7)]
+    mine = [torch.nn.Parameter(p.clone()) for p in start]
+    other = [torch.nn.Parameter(p.clone()) for p in start]
+    ours = ScheduleFreeSignum(mine, lr=3e-3)
+    theirs = ScheduleFreeWrapper(SignSGD(other, lr=3e-3), momentum=0.95)
+    theirs.train()
+    for _ in range(12):
+        for a, b in zip(mine, other, strict=True):
+            a.grad = torch.randn_like(a)
+            a.grad[::3] = 0
+            b.grad = a.grad.clone()
+        ours.step()
+        theirs.step()
+        assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+    left, right = ours.state_dict(), theirs.state_dict()
+    assert left["param_groups"] == right["param_groups"]
+    assert all(torch.equal(left["state"][n]["z"], right["state"][n]["z"]) for n in range(3))
+    theirs.eval()
+    assert all(torch.equal(average(a, ours.state[a]), b) for a, b in zip(mine, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "latents", "lr"), [("signum", 4096, 1e-2), ("adam", 65536, 1e-4), ("muon", 64, 2e-3)]
+)
+def test_learning_rates_by_number_of_latents(name, latents, lr) -> None:
+    assert Recipe(optimizer=name).learning_rate(latents) == pytest.approx(lr)
+
+
+def test_muon_gets_the_matrices_and_adam_the_vectors() -> None:
+    coder = new_coder(8, 64, Recipe(k=2))
+    (muon, adam), schedules = build_optimizers(coder, Recipe(k=2, optimizer="muon"), 10)
+    assert {p.ndim for p in muon.param_groups[0]["params"]} == {2}
+    assert {p.ndim for p in adam.param_groups[0]["params"]} == {1}
+    assert len(schedules) == 2
+
+
+def test_k_decays_from_ten_times_the_width() -> None:
+    recipe = Recipe(k=4, k_decay_steps=10)
+    assert [recipe.k_at(s, 8, 64) for s in (0, 5, 10, 11)] == [64, 34, 4, 4]

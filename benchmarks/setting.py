@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from saescope.activations import LiveWindows
+from saescope.activations import ActivationStore, LiveWindows
 from saescope.analysis.features import supported
 from saescope.config import HookpointConfig, RuntimeConfig
 from saescope.config.corpus import CorpusConfig
 from saescope.config.model import ModelConfig
 from saescope.extraction.engine import Engine
+from saescope.extraction.setup import Setup
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
-from saescope.model.load import load_tokenizer
+from saescope.model.load import LanguageModel, load_tokenizer
 from saescope.runtime.hardware import Hardware
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.token_rows import token_rows
@@ -102,9 +103,10 @@ class Setting:
         self.sae = CoderSae(random_coder(shape.width, self.latents), dtype, {}).to(device)
         machine = Hardware(device, dtype, batch_tokens)
         source = LiveWindows(self.capture, self.windows, batch_tokens, device, shape.width)
-        self.engine = Engine(
-            self.model, self.hookpoint, self.sae, self.windows, machine, RuntimeConfig(device), source
-        )
+        lm = LanguageModel(self.model, None, "random")
+        store = ActivationStore("off", 0.0, self.model, dtype)
+        setup = Setup(lm, self.hookpoint, self.windows, machine, store, RuntimeConfig(device))
+        self.engine = Engine(setup, self.sae, source)
         self.batches = [
             b.input_ids_BT.to(device) for b in batches(self.windows, self.windows.doc_W, batch_tokens)
         ]

@@ -2,7 +2,7 @@
 
 import torch
 
-from saescope.activations import LiveWindows
+from saescope.activations import ActivationStore, LiveWindows
 from saescope.analysis.features import analyse
 from saescope.config import (
     AppConfig,
@@ -18,6 +18,7 @@ from saescope.config import (
 )
 from saescope.dynamic_k.part import Inputs
 from saescope.extraction.engine import Engine
+from saescope.extraction.setup import Setup
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.model.load import LanguageModel, load_model
@@ -61,6 +62,7 @@ def inputs(cfg: AppConfig, *, lm=None, windows=None, sae=None, batch_tokens=512)
     )
     machine = Hardware("cpu", torch.float32, batch_tokens)
     source = LiveWindows(Capture(lm.model, hookpoint), windows, batch_tokens, "cpu", width)
-    engine = Engine(lm.model, hookpoint, sae, windows, machine, cfg.runtime, source)
-    codes, _ = engine.extract()
+    store = ActivationStore("off", 0.0, lm.model, torch.float32)
+    setup = Setup(lm, hookpoint, windows, machine, store, cfg.runtime)
+    codes, _ = Engine(setup, sae, source).extract()
     return Inputs(lm, windows, machine, hookpoint, sae, codes, analyse(codes, cfg.metrics, cfg.seed))

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.activations import LiveWindows
+from saescope.activations import ActivationStore, LiveWindows
 from saescope.analysis.reconstruction import loss_metrics, reconstruction_metrics, task_metrics
 from saescope.config import HookpointConfig, ModelConfig, ProbesConfig, RuntimeConfig, SaeConfig
 from saescope.errors import ModelError
 from saescope.extraction.engine import Engine, splice_windows
+from saescope.extraction.setup import Setup
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.model.load import load_model
@@ -26,7 +27,9 @@ def make_engine(model_folder, sae, probes, *, batch_tokens=600, devices=1, layer
     )
     source = LiveWindows(Capture(lm.model, hookpoint), windows, batch_tokens, "cpu", 32)
     machine = Hardware("cpu", torch.float32, batch_tokens)
-    return Engine(lm.model, hookpoint, sae, windows, machine, RuntimeConfig("cpu", devices=devices), source)
+    store = ActivationStore("off", 0.0, lm.model, torch.float32)
+    setup = Setup(lm, hookpoint, windows, machine, store, RuntimeConfig("cpu", devices=devices))
+    return Engine(setup, sae, source)
 
 
 @pytest.fixture

@@ -14,16 +14,15 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 
 from saescope.activations import ActivationSource
-from saescope.config import RuntimeConfig
 from saescope.errors import ConfigError, ModelError
 from saescope.extraction.accumulators import CodeRows
 from saescope.extraction.codes import Codes, assemble
 from saescope.extraction.modules import BatchModule, Extraction, Splice
 from saescope.extraction.nonfinite import located
 from saescope.extraction.progress import TokenProgress
+from saescope.extraction.setup import Setup
 from saescope.model.hookpoints import Hookpoint
 from saescope.runtime.allocator import keep_freed_memory
-from saescope.runtime.hardware import Hardware
 from saescope.runtime.processes import leave_group_at_exit
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows, batches
@@ -37,19 +36,30 @@ Sums = dict[str, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Engine:
-    """One model, hookpoint and SAE on one machine's hardware."""
+    """Passes of the probe windows through one model and one SAE."""
 
-    model: Any
-    hookpoint: Hookpoint
+    setup: Setup
     sae: Sae
-    windows: Windows
-    hardware: Hardware
-    runtime: RuntimeConfig
     source: ActivationSource
     """Activations of the windows at the hookpoint."""
     logger: Logger | None = None
     allow_nonfinite: bool = False
     """Leave tokens with NaN or infinite activations out."""
+
+    @property
+    def model(self) -> Any:
+        """The language model, a `transformers.PreTrainedModel`."""
+        return self.setup.lm.model
+
+    @property
+    def hookpoint(self) -> Hookpoint:
+        """Where the SAE reads."""
+        return self.setup.hookpoint
+
+    @property
+    def windows(self) -> Windows:
+        """The probe windows."""
+        return self.setup.windows
 
     def extract(self) -> tuple[Codes, Sums]:
         """Codes of every counted token, and reconstruction sums per task.
@@ -93,12 +103,12 @@ class Engine:
 
     def _batches(self, order: npt.NDArray[np.int64]) -> list[Batch]:
         """Batches of the chosen windows, at least one for every process."""
-        processes = self.runtime.devices * self.runtime.num_nodes
+        processes = self.setup.processes
         if len(order) < processes:
             raise ConfigError(
                 f"{len(order)} windows cannot be shared by {processes} processes; lower runtime.devices"
             )
-        size = self.hardware.batch_tokens
+        size = self.setup.machine.batch_tokens
         made = batches(self.windows, order, size)
         while len(made) < processes:
             size //= 2
@@ -106,8 +116,8 @@ class Engine:
         return made
 
     def _run(self, module: BatchModule, name: str) -> dict[str, npt.NDArray[Any]]:
-        several = self.runtime.devices * self.runtime.num_nodes > 1
-        accelerator = {"cuda": "gpu"}.get(self.hardware.device, self.hardware.device)
+        several = self.setup.processes > 1
+        accelerator = {"cuda": "gpu"}.get(self.setup.machine.device, self.setup.machine.device)
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*tensor.*non-leaf.*")
@@ -115,8 +125,8 @@ class Engine:
             results = Path(folder) / "results.pt"
             trainer = Trainer(
                 accelerator=accelerator,
-                devices=self.runtime.devices,
-                num_nodes=self.runtime.num_nodes,
+                devices=self.setup.runtime.devices,
+                num_nodes=self.setup.runtime.num_nodes,
                 # spawned processes: a launcher that replays sys.argv would start the Hydra job again
                 strategy="ddp_spawn" if several else "auto",
                 use_distributed_sampler=False,
@@ -160,8 +170,9 @@ class _Collect(Callback):
         """Write the module's results."""
         leave_group_at_exit()
         if isinstance(pl_module, Extraction):
-            found = {**pl_module.reconstruction.compute(), **pl_module.codes.compute()._asdict()}
-            found["bad"] = pl_module.bad.compute()
+            encoding = pl_module.encoding
+            found = {**encoding.reconstruction.compute(), **encoding.codes.compute()._asdict()}
+            found["bad"] = encoding.bad_rows.compute()
         else:
             assert isinstance(pl_module, Splice)
             found = dict(pl_module.losses.compute())

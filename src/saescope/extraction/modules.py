@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from saescope.activations import ActivationSource
-from saescope.errors import SaeError
-from saescope.extraction.accumulators import CodeLists, ReconstructionSums, RowList
+from saescope.extraction.encoding import Encoding
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.losses import LossSums, scored_logits, token_losses
@@ -59,10 +58,7 @@ class Extraction(BatchModule):
         """`source` has one row per window."""
         super().__init__(model, hookpoint, sae, windows, batches)
         self.source = source
-        self.reconstruction = ReconstructionSums(len(windows.tasks), sae.d_in)
-        self.codes = CodeLists()
-        self.bad = RowList()
-        """Rows of tokens whose activations are NaN or infinite; they are in neither of the others."""
+        self.encoding = Encoding(sae, len(windows.tasks), self.capture.hookpoint.label)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch."""
@@ -71,22 +67,10 @@ class Extraction(BatchModule):
         task_N = torch.repeat_interleave(self.task_W[batch.window_B], size_B)
         # final row of a token = first row of its window + counted tokens before it
         row_BT = self.row_W[batch.window_B][:, None] + batch.counted_BT.cumsum(1) - 1
-        row_N = row_BT[batch.counted_BT]
-        good_N = torch.isfinite(x_ND).all(dim=1)
-        self.bad.update(row_N[~good_N])
-        x_ND, row_N, task_N = x_ND[good_N], row_N[good_N], task_N[good_N]
         target_ND = x_ND
         if self.sae.transcodes:
             x_ND, target_ND = x_ND.chunk(2, dim=-1)
-        codes = self.sae.encode(x_ND)
-        xhat_ND = self.sae.reconstruct(x_ND, codes)
-        if not (torch.isfinite(codes.acts).all() and torch.isfinite(xhat_ND).all()):
-            raise SaeError(
-                f"the SAE gives NaN or infinite values for finite activations at "
-                f"{self.capture.hookpoint.label}; its weights are too large for this precision or damaged"
-            )
-        self.reconstruction.update(target_ND, xhat_ND, codes.sizes_N, task_N)
-        self.codes.update(row_N, codes)
+        self.encoding.update(x_ND, target_ND, row_BT[batch.counted_BT], task_N)
 
 
 class Splice(BatchModule):

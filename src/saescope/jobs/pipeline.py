@@ -1,6 +1,5 @@
 """One job: capture → SAE → features → SI/Q → report, with the run folder as the result."""
 
-import dataclasses
 import logging
 import time
 from dataclasses import dataclass
@@ -8,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from saescope import catalogue, sae
-from saescope.activations import ActivationStore, LiveWindows
+from saescope.activations import ActivationStore
 from saescope.analysis.examples import choose_latents, top_contexts
-from saescope.analysis.features import analyse
+from saescope.analysis.features import FeatureResults, analyse
 from saescope.analysis.reconstruction import (
     Metrics,
+    Sums,
     loss_metrics,
     loss_notes,
     null_notes,
@@ -22,20 +22,20 @@ from saescope.analysis.reconstruction import (
 )
 from saescope.config import AppConfig
 from saescope.dynamic_k import run as dynamic_k
-from saescope.dynamic_k.part import Inputs
-from saescope.errors import ConfigError, HookpointError, ModelError
+from saescope.dynamic_k.part import Inputs, Part
+from saescope.errors import ConfigError, ModelError
+from saescope.extraction.codes import Codes
 from saescope.extraction.engine import Engine
-from saescope.extraction.nonfinite import located
+from saescope.extraction.setup import Setup
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
-from saescope.model import load as models
-from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
+from saescope.model.load import load_model, load_skeleton, load_tokenizer, quiet_transformers
 from saescope.report.page import write_report
 from saescope.runfolder.identity import run_name
 from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
-from saescope.runtime import hardware
 from saescope.runtime.allocator import keep_freed_memory
+from saescope.runtime.hardware import choose
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows, tokenize_probes
 from saescope.tracking.wandb_run import Tracker
@@ -56,15 +56,8 @@ def prepare(cfg: AppConfig) -> Prepared:
 
     Raises a SaescopeError for whatever the user has to mend; nothing slow has happened by then.
     """
-    models.quiet_transformers()
-    layers = catalogue.known_layers(cfg.model.repo)
-    if layers is not None and cfg.hookpoint.layer is not None:
-        check_layer(cfg.hookpoint.layer, layers)  # before anything is downloaded
-    try:
-        skeleton = models.load_skeleton(cfg.model)
-    except ModelError:
-        sae.check_known(cfg.sae, cfg.model.repo, cfg.model.sae_repo)  # the mistake may be told offline too
-        raise
+    quiet_transformers()
+    skeleton = _skeleton(cfg)
     hookpoint = resolve(cfg.hookpoint, skeleton)
     dynamic_k.check(cfg, skeleton)
     sae.check(
@@ -79,8 +72,24 @@ def prepare(cfg: AppConfig) -> Prepared:
             f"probes.ctx_len={cfg.probes.ctx_len} exceeds the model's context of {limit} tokens; "
             f"choose {limit} or less"
         )
-    windows = tokenize_probes(cfg.probes, models.load_tokenizer(cfg.model))
-    vocabulary = skeleton.config.vocab_size
+    return Prepared(hookpoint, _probe_windows(cfg, skeleton.config.vocab_size))
+
+
+def _skeleton(cfg: AppConfig) -> Any:
+    """The model without weights; a layer it cannot have is refused before anything is downloaded."""
+    layers = catalogue.known_layers(cfg.model.repo)
+    if layers is not None and cfg.hookpoint.layer is not None:
+        check_layer(cfg.hookpoint.layer, layers)
+    try:
+        return load_skeleton(cfg.model)
+    except ModelError:
+        sae.check_known(cfg.sae, cfg.model.repo, cfg.model.sae_repo)  # the mistake may be named offline too
+        raise
+
+
+def _probe_windows(cfg: AppConfig, vocabulary: int) -> Windows:
+    """The probe texts as tokens of the model."""
+    windows = tokenize_probes(cfg.probes, load_tokenizer(cfg.model))
     largest = max(int(ids.max()) for ids in windows.ids)
     if largest >= vocabulary:
         raise ConfigError(
@@ -101,98 +110,32 @@ def prepare(cfg: AppConfig) -> Prepared:
             cfg.probes.max_tokens_per_task,
             left,
         )
-    return Prepared(hookpoint, windows)
+    return windows
 
 
 def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
     """Load, extract, compute, write. Files first: W&B gets what is already on disk."""
     started = time.perf_counter()
-    keep_freed_memory()
-    machine = hardware.choose(cfg.runtime)
-    reset_peak(machine.device)
-    lm = models.load_model(cfg.model, machine.dtype, cfg.seed)
-    lm.model.to(machine.device)
-    hookpoint, windows = prepared.hookpoint, prepared.windows
-    d_in = Capture(lm.model, hookpoint).width()
-    log.info("hookpoint %s (%s %s), width %d", hookpoint.label, hookpoint.kind, hookpoint.side, d_in)
-    store = ActivationStore(cfg.runtime.cache, cfg.runtime.cache_gb, lm.model, machine.dtype)
-    coder: Sae
-    if cfg.sae.source == "train":
-        from saescope.training.train import train_sae
-
-        coder = train_sae(cfg, lm, hookpoint, d_in, machine, store, run_dir, tracker)
-    else:
-        coder = sae.load(
-            cfg.sae,
-            d_in=d_in,
-            hookpoint=hookpoint.label,
-            model_sae_repo=cfg.model.sae_repo,
-            model_name=lm.name,
-            dtype=machine.dtype,
-            at=hookpoint,
-            model=lm.model,
-        )
-    provenance = provenance_of(cfg, lm, hookpoint, coder, windows, machine)
-    name = run_name(cfg, lm.name, hookpoint.label, coder.num_latents, d_in, coder.k)
-    tags = [Path(lm.name).name, hookpoint.label, cfg.sae.source]
-    tracker.describe(name, tags, provenance)
-
-    if coder.transcodes:
-        hookpoint = _both_sides(hookpoint, lm.model, d_in)
-    extracting = time.perf_counter()
-    width = 2 * d_in if coder.transcodes else d_in
-    live = LiveWindows(Capture(lm.model, hookpoint), windows, machine.batch_tokens, machine.device, width)
-    alone = cfg.runtime.devices * cfg.runtime.num_nodes == 1
-    with store.opened(live, hookpoint, windows, fill=alone, missing="model, probes") as source:
-        engine = Engine(
-            lm.model, hookpoint, coder, windows, machine, cfg.runtime, source, tracker.logger(),
-            cfg.metrics.allow_nonfinite,
-        )  # fmt: skip
-        codes, sums = engine.extract()
-    extract_s = time.perf_counter() - extracting
-    log.info(
-        "extracted %d tokens in %.1f s (%.0f tokens/s)",
-        codes.num_tokens,
-        extract_s,
-        codes.num_tokens / extract_s,
-    )
-    losses = None
-    if cfg.metrics.lm_tokens:
-        mean_D = sums["x"].sum(0) / sums["tokens"].sum()
-        losses = engine.splice(cfg.metrics.lm_tokens, mean_D, codes.left_out)
-        log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
+    setup = _load(cfg, prepared)
+    coder = _sae(cfg, setup, run_dir, tracker)
+    provenance = provenance_of(cfg, setup, coder)
+    place, d_in = setup.hookpoint.label, setup.width
+    name = run_name(cfg, setup.lm.name, place, coder.num_latents, d_in, coder.k)
+    tracker.describe(name, [Path(setup.lm.name).name, place, cfg.sae.source], provenance)
+    passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
-    found = analyse(codes, cfg.metrics, cfg.seed)
-    part = dynamic_k.run(cfg, Inputs(lm, windows, machine, prepared.hookpoint, coder, codes, found))
-    latents = choose_latents(found.features, windows.tasks, cfg.metrics.example_latents)
-    contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, lm.tokenizer.decode)
-    metrics: Metrics = {
-        **reconstruction_metrics(sums),
-        **loss_metrics(losses),
-        **task_metrics(windows.tasks, sums, losses, codes.tokens_D, codes.task_D),
-        **found.metrics,
-        **part.metrics,
-        "cost/wall_s": time.perf_counter() - started,
-        "cost/tokens": codes.num_tokens,
-        "cost/tokens_per_s": codes.num_tokens / extract_s,
-        "cost/peak_mem_mb": peak_mem_mb(machine.device),
-    }
-    metrics, unsound = without_nonfinite(metrics)
-    warnings = warnings_of(coder, cfg, windows, metrics)
-    if len(codes.left_out):
-        where = located(codes.left_out, windows.doc_W, windows.task_D, windows.tasks, hookpoint.label)
-        warnings.append(f"{where}: left out.")
-        log.warning("%s", warnings[-1])
-    results = Results(
-        metrics,
-        null_notes(metrics, found.notes | part.notes | loss_notes(windows.tasks, losses) | unsound),
-        warnings + part.warnings,
-        found,
-        contexts,
-        provenance,
-        part.tables,
-        part.sections,
+    features = analyse(passes.codes, cfg.metrics, cfg.seed)
+    part = dynamic_k.run(
+        cfg,
+        Inputs(setup.lm, setup.windows, setup.machine, setup.hookpoint, coder, passes.codes, features),
     )
+    cost: Metrics = {
+        "cost/wall_s": time.perf_counter() - started,
+        "cost/tokens": passes.codes.num_tokens,
+        "cost/tokens_per_s": passes.codes.num_tokens / passes.seconds,
+        "cost/peak_mem_mb": peak_mem_mb(setup.machine.device),
+    }
+    results = _results(cfg, setup, coder, provenance, passes, features, part, cost)
     write_results(run_dir, results, cfg, tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     write_report(run_dir)
@@ -200,22 +143,111 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     return results
 
 
-def _both_sides(hookpoint: Hookpoint, model: Any, d_in: int) -> Hookpoint:
-    """A transcoder's hookpoint. Raises HookpointError where a module's input and output do not fit it."""
-    both = dataclasses.replace(hookpoint, side="both")
-    if hookpoint.side != "output" or Capture(model, both).width() != 2 * d_in:
-        raise HookpointError(
-            f"a transcoder predicts a module's output from an input of the same width; {hookpoint.label} is "
-            "no such module, choose hookpoint=mlp or hookpoint=custom hookpoint.name=MODULE"
-        )
-    return both
+def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
+    """The model on this machine."""
+    keep_freed_memory()
+    machine = choose(cfg.runtime)
+    reset_peak(machine.device)
+    lm = load_model(cfg.model, machine.dtype, cfg.seed)
+    lm.model.to(machine.device)
+    store = ActivationStore(cfg.runtime.cache, cfg.runtime.cache_gb, lm.model, machine.dtype)
+    setup = Setup(lm, prepared.hookpoint, prepared.windows, machine, store, cfg.runtime)
+    place = setup.hookpoint
+    log.info("hookpoint %s (%s %s), width %d", place.label, place.kind, place.side, setup.width)
+    return setup
+
+
+def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> Sae:
+    """The SAE, trained or loaded."""
+    if cfg.sae.source == "train":
+        from saescope.training.train import train_sae
+
+        return train_sae(cfg, setup, run_dir, tracker)
+    return sae.load(
+        cfg.sae,
+        d_in=setup.width,
+        hookpoint=setup.hookpoint.label,
+        model_sae_repo=cfg.model.sae_repo,
+        model_name=setup.lm.name,
+        dtype=setup.machine.dtype,
+        at=setup.hookpoint,
+        model=setup.lm.model,
+    )
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What the passes through model and SAE leave."""
+
+    codes: Codes
+    sums: Sums
+    """Of the reconstruction, per task."""
+    losses: Sums | None
+    """With the SAE spliced in, per task; None where not measured."""
+    seconds: float
+    """Of the extraction."""
+
+
+def _pass(cfg: AppConfig, setup: Setup, coder: Sae, tracker: Tracker) -> Passes:
+    """Extract codes, then measure the model's losses with the SAE spliced in."""
+    started = time.perf_counter()
+    with setup.probe_activations() as source:
+        engine = Engine(setup, coder, source, tracker.logger(), cfg.metrics.allow_nonfinite)
+        codes, sums = engine.extract()
+    seconds = time.perf_counter() - started
+    log.info(
+        "extracted %d tokens in %.1f s (%.0f tokens/s)", codes.num_tokens, seconds, codes.num_tokens / seconds
+    )
+    losses = None
+    if cfg.metrics.lm_tokens:
+        mean_D = sums["x"].sum(0) / sums["tokens"].sum()
+        losses = engine.splice(cfg.metrics.lm_tokens, mean_D, codes.left_out)
+        log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
+    return Passes(codes, sums, losses, seconds)
+
+
+def _results(
+    cfg: AppConfig,
+    setup: Setup,
+    coder: Sae,
+    provenance: dict[str, Any],
+    passes: Passes,
+    features: FeatureResults,
+    part: Part,
+    cost: Metrics,
+) -> Results:
+    """Metrics with a reason for each null one, warnings, tables."""
+    codes, windows = passes.codes, setup.windows
+    metrics, unsound = without_nonfinite(
+        {
+            **reconstruction_metrics(passes.sums),
+            **loss_metrics(passes.losses),
+            **task_metrics(windows.tasks, passes.sums, passes.losses, codes.tokens_D, codes.task_D),
+            **features.metrics,
+            **part.metrics,
+            **cost,
+        }
+    )
+    notes = features.notes | part.notes | loss_notes(windows.tasks, passes.losses) | unsound
+    latents = choose_latents(features.features, windows.tasks, cfg.metrics.example_latents)
+    contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, setup.lm.tokenizer.decode)
+    return Results(
+        metrics,
+        null_notes(metrics, notes),
+        [*warnings_of(coder, cfg, setup, codes, metrics), *part.warnings],
+        features,
+        contexts,
+        provenance,
+        part.tables,
+        part.sections,
+    )
 
 
 def _track(
     tracker: Tracker, name: str, results: Results, curves: list[dict[str, float]], run_dir: Path
 ) -> None:
-    found = results.found
-    tracker.histograms(found.histograms)
+    """Hand the files and numbers of a run to W&B."""
+    tracker.histograms(results.found.histograms)
     tracker.curve(dynamic_k.CURVE_AXIS, curves)
     shown = results.top_table()
     tracker.table(

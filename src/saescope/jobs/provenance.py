@@ -14,23 +14,23 @@ import torch
 from saescope import __version__
 from saescope.analysis.reconstruction import Metrics
 from saescope.config import AppConfig
-from saescope.model import load as models
-from saescope.model.hookpoints import Hookpoint
-from saescope.runtime import hardware
+from saescope.extraction.codes import Codes
+from saescope.extraction.nonfinite import located
+from saescope.extraction.setup import Setup
 from saescope.sae.base import Sae
-from saescope.text.windows import Windows
 
 log = logging.getLogger(__name__)
 
 
-def warnings_of(coder: Sae, cfg: AppConfig, windows: Windows, metrics: Metrics) -> list[str]:
+def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics: Metrics) -> list[str]:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
-    found = []
+    windows = setup.windows
+    warnings: list[str] = []
     fvu = metrics.get("sae/fvu")
     if coder.control:
-        found.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
+        warnings.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
     elif cfg.sae.source != "train" and fvu is not None and fvu > 1:
-        found.append(
+        warnings.append(
             "an FVU above 1 means that this pre-trained SAE does not belong here: "
             "it is of another hookpoint or model variant, or expects scaled activations."
         )
@@ -41,28 +41,26 @@ def warnings_of(coder: Sae, cfg: AppConfig, windows: Windows, metrics: Metrics) 
             if coder.k > trained_k
             else "fewer latents per token than it was trained with"
         )
-        found.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
+        warnings.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
     if coder.prepend_bos is not None and coder.prepend_bos != windows.has_bos:
-        found.append(
+        warnings.append(
             f"the SAE was trained {'with' if coder.prepend_bos else 'without'} a BOS token before every "
             f"context, the probes have {'one' if windows.has_bos else 'none'}: "
             f"probes.prepend_bos={str(coder.prepend_bos).lower()} repeats its training."
         )
-    found += coder.warnings
-    for warning in found:
+    warnings += coder.warnings
+    if len(codes.left_out):
+        place = setup.hookpoint.label
+        where = located(codes.left_out, windows.doc_W, windows.task_D, windows.tasks, place)
+        warnings.append(f"{where}: left out.")
+    for warning in warnings:
         log.warning("%s", warning)
-    return found
+    return warnings
 
 
-def provenance_of(
-    cfg: AppConfig,
-    lm: models.LanguageModel,
-    hookpoint: Hookpoint,
-    coder: Sae,
-    windows: Windows,
-    machine: hardware.Hardware,
-) -> dict[str, Any]:
+def provenance_of(cfg: AppConfig, setup: Setup, coder: Sae) -> dict[str, Any]:
     """Contents of `provenance.json`."""
+    lm, hookpoint, windows, machine = setup.lm, setup.hookpoint, setup.windows, setup.machine
     packages = ("torch", "transformers", "lightning", "eai-sparsify", "scikit-network", "numpy", "wandb")
     return {
         "model": {

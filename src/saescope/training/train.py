@@ -1,11 +1,13 @@
 """`sae=train`: corpus → activations → an SAE trained with sparsify's recipe, saved in sparsify's layout."""
 
+import dataclasses
 import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,13 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from saescope.activations import (
-    ActivationSource,
-    ActivationStore,
-    LiveActivations,
-    row_order,
-)
+from saescope.activations import ActivationSource, row_order
 from saescope.analysis.reconstruction import reconstruction_metrics
 from saescope.config import AppConfig
 from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
+from saescope.extraction.setup import Setup
 from saescope.files import whole
-from saescope.model.capture import Capture
-from saescope.model.hookpoints import Hookpoint
-from saescope.model.load import LanguageModel
 from saescope.runtime.hardware import Hardware
 from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.folder import load_sparsify
@@ -70,31 +65,91 @@ def recipe_of(cfg: AppConfig) -> Recipe:
     return Recipe(**{name: getattr(cfg.sae, name) for name in names.split()})
 
 
-def train_sae(
-    cfg: AppConfig,
-    lm: LanguageModel,
-    hookpoint: Hookpoint,
-    d_in: int,
-    machine: Hardware,
-    store: ActivationStore,
-    run_dir: Path,
-    tracker: Tracker,
-) -> CoderSae:
+def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> CoderSae:
     """Train (or continue, or find finished) the SAE of `cfg`; saved under `run_dir/sae/<hookpoint>`.
 
     Raises SaeError, CorpusError or CacheError, one line each, for what the user has to mend.
     """
-    if hookpoint.side != "output":
-        raise ConfigError(f"sae=train needs a module's output; {hookpoint.label} is an input")
+    plan = _plan(cfg, setup)
+    log.info(
+        "training: %d latents, k %d, %d steps of %d tokens",
+        plan.coder.num_latents,
+        plan.recipe.k,
+        plan.steps,
+        plan.tokens // plan.steps,
+    )
+    trained = _train(cfg, setup, plan, tracker)
+    saved = run_dir / "sae" / setup.hookpoint.name
+    save_coder(trained, saved)
+    if plan.history.is_file():
+        with whole(run_dir / "history.csv") as temporary:
+            shutil.copy2(plan.history, temporary)
+    provenance: dict[str, Any] = {
+        "source": "train",
+        "folder": str(saved.relative_to(run_dir)),
+        "trained_k": cfg.sae.k,
+        "tokens": plan.tokens,
+        "corpus": cfg.corpus.name or cfg.corpus.path or cfg.corpus.source,
+        "init_seed": cfg.sae.init_seed,
+        "data_seed": cfg.sae.data_seed,
+        "finetuned_from": cfg.sae.finetune,
+    }
+    sae = CoderSae(trained.to(setup.machine.device), setup.machine.dtype, provenance)
+    if len(plan.rows.heldout):
+        with setup.row_activations(plan.rows.heldout, "held-out text") as source:
+            provenance["heldout_fvu"] = heldout_fvu(sae, source)
+        log.info("held-out FVU %s over %d tokens", provenance["heldout_fvu"], plan.rows.heldout.size)
+    return sae
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a training will do."""
+
+    coder: SparseCoder
+    """The SAE to train: new, or the one to fine-tune."""
+
+    finetune: bool
+
+    recipe: Recipe
+
+    rows: TokenRows
+    """Text to train on, and held-out text."""
+
+    rows_per_batch: int
+
+    home: Path
+    """Folder of its checkpoint and history, the same for the same training."""
+
+    @property
+    def steps(self) -> int:
+        """Batches."""
+        return len(self.rows.train) // self.rows_per_batch
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on."""
+        return self.steps * self.rows_per_batch * int(self.rows.train.shape[1])
+
+    @property
+    def history(self) -> Path:
+        """The training curves."""
+        return self.home / "history.csv"
+
+
+def _plan(cfg: AppConfig, setup: Setup) -> _Plan:
+    """Check the settings against model and machine, and read the text."""
+    if setup.hookpoint.side != "output":
+        raise ConfigError(f"sae=train needs a module's output; {setup.hookpoint.label} is an input")
     if cfg.runtime.num_nodes > 1:
         raise ConfigError(
             "sae=train runs on one machine; set runtime.num_nodes=1 (runtime.devices may be more)"
         )
-    start, width = _start(cfg, d_in, hookpoint)
+    loaded, num_latents = _start(cfg, setup)
     recipe = recipe_of(cfg)
-    recipe.check(d_in, width)
+    recipe.check(setup.width, num_latents)
     ctx_len = cfg.corpus.ctx_len
-    limit = getattr(lm.model.config, "max_position_embeddings", None)
+    limit = getattr(setup.lm.model.config, "max_position_embeddings", None)
     if limit is not None and ctx_len > limit:
         raise ConfigError(f"corpus.ctx_len={ctx_len} exceeds the model's context of {limit} tokens")
     per_batch = max(1, cfg.sae.batch_tokens // ctx_len)
@@ -103,62 +158,38 @@ def train_sae(
             f"sae.batch_tokens={cfg.sae.batch_tokens} is {per_batch} rows of corpus.ctx_len={ctx_len}, which "
             f"{cfg.runtime.devices} processes cannot share; raise it, or lower runtime.devices"
         )
-    folder = store.cache.tokens_folder if store.cache else None
-    rows = token_rows(cfg.corpus, lm.tokenizer, cfg.sae.tokens, folder, at_least=per_batch * ctx_len)
-    capture = Capture(lm.model, hookpoint)
-    live = LiveActivations(capture, rows.train, machine.batch_tokens // ctx_len, machine.device, d_in)
+    folder = setup.store.cache.tokens_folder if setup.store.cache else None
+    rows = token_rows(cfg.corpus, setup.lm.tokenizer, cfg.sae.tokens, folder, at_least=per_batch * ctx_len)
+    coder = loaded or new_coder(setup.width, num_latents, recipe)
+    home = TRAININGS / _identity(cfg, setup, rows)
+    return _Plan(coder, loaded is not None, recipe, rows, per_batch, home)
 
-    home = TRAININGS / _identity(cfg, store.model, rows, hookpoint, machine)
-    coder = start or new_coder(d_in, width, recipe)
-    steps = len(rows.train) // per_batch
+
+def _train(cfg: AppConfig, setup: Setup, plan: _Plan, tracker: Tracker) -> SparseCoder:
+    """The trained SAE; an interrupted training goes on from its checkpoint."""
+    machine = setup.machine
     module = SaeTraining(
-        coder,
-        recipe,
-        total_steps=steps,
-        finetune=start is not None,
+        plan.coder,
+        plan.recipe,
+        total_steps=plan.steps,
+        finetune=plan.finetune,
         encoder_dtype=_encoder_dtype(cfg, machine),
     )
-    log.info(
-        "training: %d latents, k %d, %d steps of %d tokens", width, cfg.sae.k, steps, per_batch * ctx_len
-    )
-    alone = cfg.runtime.devices == 1
     with (
-        _only_one(home),
-        store.opened(live, hookpoint, rows.train, fill=alone, missing="model, training text") as source,
-        TrainingLog(home / "history.csv", steps, tracker) as history,
+        _only_one(plan.home),
+        setup.row_activations(plan.rows.train, "training text", fill=setup.processes == 1) as source,
+        TrainingLog(plan.history, plan.steps, tracker) as history,
     ):
-        trained = fit(
+        order = row_order(len(plan.rows.train), cfg.sae.data_seed)
+        return fit(
             module,
-            RowBatches(source, row_order(len(rows.train), cfg.sae.data_seed), per_batch),
-            checkpoint_path=home / "checkpoint.pt",
+            RowBatches(source, order, plan.rows_per_batch),
+            checkpoint_path=plan.home / "checkpoint.pt",
             save_every=cfg.sae.save_every,
             accelerator={"cuda": "gpu"}.get(machine.device, machine.device),
             devices=cfg.runtime.devices,
             on_step=history.step,
         )
-    saved = run_dir / "sae" / hookpoint.name
-    save_coder(trained, saved)
-    if (home / "history.csv").is_file():
-        with whole(run_dir / "history.csv") as temporary:
-            shutil.copy2(home / "history.csv", temporary)
-    source_facts: dict[str, Any] = {
-        "source": "train",
-        "folder": str(saved.relative_to(run_dir)),
-        "trained_k": cfg.sae.k,
-        "tokens": steps * per_batch * ctx_len,
-        "corpus": cfg.corpus.name or cfg.corpus.path or cfg.corpus.source,
-        "init_seed": cfg.sae.init_seed,
-        "data_seed": cfg.sae.data_seed,
-        "finetuned_from": cfg.sae.finetune,
-    }
-    trained.to(machine.device)
-    sae = CoderSae(trained, machine.dtype, source_facts)
-    if len(rows.heldout):
-        held = LiveActivations(capture, rows.heldout, machine.batch_tokens // ctx_len, machine.device, d_in)
-        with store.opened(held, hookpoint, rows.heldout, missing="model, held-out text") as source:
-            source_facts["heldout_fvu"] = heldout_fvu(sae, source)
-        log.info("held-out FVU %s over %d tokens", source_facts["heldout_fvu"], rows.heldout.size)
-    return sae
 
 
 @contextmanager
@@ -197,20 +228,19 @@ def _encoder_dtype(cfg: AppConfig, machine: Hardware) -> torch.dtype | None:
     return torch.bfloat16 if low else None
 
 
-def _start(cfg: AppConfig, d_in: int, hookpoint: Hookpoint) -> tuple[SparseCoder | None, int]:
+def _start(cfg: AppConfig, setup: Setup) -> tuple[SparseCoder | None, int]:
     """The SAE to fine-tune, if any, and the number of latents."""
-    asked = cfg.sae.num_latents or (cfg.sae.expansion_factor or 0) * d_in
     if cfg.sae.finetune is None:
-        return None, asked
-    from dataclasses import replace
-
-    plain = replace(cfg.sae, num_latents=None, expansion_factor=None, k=None)
-    loaded = load_sparsify(cfg.sae.finetune, plain, d_in=d_in, hookpoint=hookpoint.name, dtype=torch.float32)
+        return None, cfg.sae.num_latents or (cfg.sae.expansion_factor or 0) * setup.width
+    plain = dataclasses.replace(cfg.sae, num_latents=None, expansion_factor=None, k=None)
+    loaded = load_sparsify(
+        cfg.sae.finetune, plain, d_in=setup.width, hookpoint=setup.hookpoint.name, dtype=torch.float32
+    )
     loaded.coder.requires_grad_(True)
     return loaded.coder, loaded.num_latents
 
 
-def _identity(cfg: AppConfig, model: str, rows: TokenRows, hookpoint: Hookpoint, machine: Hardware) -> str:
-    science = cfg.scientific()
-    decisive = [science["sae"], model, rows.digest, hookpoint.label, machine.dtype_name]
+def _identity(cfg: AppConfig, setup: Setup, rows: TokenRows) -> str:
+    science = cfg.scientific()["sae"]
+    decisive = [science, setup.store.model, rows.digest, setup.hookpoint.label, setup.machine.dtype_name]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

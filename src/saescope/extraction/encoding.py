@@ -1,0 +1,44 @@
+"""Activations → codes and reconstruction sums: what a pass does with a batch, whoever brings the batch."""
+
+import torch
+from torch import Tensor, nn
+
+from saescope.errors import SaeError
+from saescope.extraction.accumulators import CodeLists, ReconstructionSums, RowList
+from saescope.sae.base import Sae
+
+
+class Encoding(nn.Module):
+    """Encodes, decodes and adds up; tokens with NaN or infinite activations are set aside."""
+
+    def __init__(self, sae: Sae, num_tasks: int, place: str) -> None:
+        """`place` names the hookpoint in messages."""
+        super().__init__()
+        self.sae, self.place = sae, place
+        self.reconstruction = ReconstructionSums(num_tasks, sae.d_in)
+        self.codes = CodeLists()
+        self.bad_rows = RowList()
+        """Rows of tokens whose activations are NaN or infinite; they are in neither of the others."""
+
+    def update(self, x_ND: Tensor, target_ND: Tensor, row_N: Tensor, task_N: Tensor) -> None:
+        """Add N tokens: activations `x_ND` to encode, `target_ND` to reconstruct (the same for an SAE).
+
+        `row_N` is the place of each token in the codes, `task_N` its task. Raises SaeError when the SAE gives
+        NaN or infinite values for finite activations.
+        """
+        good_N = torch.isfinite(x_ND).all(dim=1)
+        if target_ND is not x_ND:
+            good_N &= torch.isfinite(target_ND).all(dim=1)
+        self.bad_rows.update(row_N[~good_N])
+        same = target_ND is x_ND
+        x_ND, row_N, task_N = x_ND[good_N], row_N[good_N], task_N[good_N]
+        target_ND = x_ND if same else target_ND[good_N]
+        codes = self.sae.encode(x_ND)
+        xhat_ND = self.sae.reconstruct(x_ND, codes)
+        if not (torch.isfinite(codes.acts).all() and torch.isfinite(xhat_ND).all()):
+            raise SaeError(
+                f"the SAE gives NaN or infinite values for finite activations at {self.place}; "
+                "its weights are too large for this precision or damaged"
+            )
+        self.reconstruction.update(target_ND, xhat_ND, codes.sizes_N, task_N)
+        self.codes.update(row_N, codes)

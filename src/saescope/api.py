@@ -1,0 +1,478 @@
+"""What a notebook uses: load a model and an SAE, capture activations, measure. `import saescope` offers these."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+import yaml
+from torch import Tensor
+
+from saescope.analysis.features import FeatureResults
+from saescope.analysis.features import analyse as analyse_codes
+from saescope.analysis.reconstruction import null_notes, reconstruction_metrics, task_metrics
+from saescope.config import HookpointConfig, HubSae, MetricsConfig, ModelConfig, ProbesConfig, RuntimeConfig
+from saescope.config import config_dir, from_mapping
+from saescope.config.sae import SaeLensSae
+from saescope.errors import ModelError, ProbeError, SaeError, choices
+from saescope.activations import LiveWindows
+from saescope.extraction.accumulators import CodeRows
+from saescope.extraction.codes import Codes, assemble
+from saescope.extraction.encoding import Encoding
+from saescope.model.capture import Capture
+from saescope.model.hookpoints import Hookpoint, resolve
+from saescope.model.load import LanguageModel, quiet_transformers
+from saescope.model.load import load_model as load_language_model
+from saescope.runtime.hardware import choose
+from saescope.runtime.meter import Meter
+from saescope.sae.base import Sae
+from saescope.sae.folder import find_sparsify, load_sparsify
+from saescope.sae.python_target import wrap
+from saescope.text.documents import Document, Part, Probes, Task, task_name
+from saescope.text.probes import open_probes
+from saescope.text.windows import Windows, tokenize
+
+ROWS = 8192
+"""Tokens encoded at once."""
+
+Texts = Mapping[str, Sequence[str]]
+Labels = Sequence[Any] | npt.NDArray[Any] | Tensor
+
+
+def load_model(
+    name: str = "embedded",
+    *,
+    revision: str | None = None,
+    random_init: bool = False,
+    device: str = "auto",
+    dtype: str = "auto",
+    seed: int = 0,
+) -> LanguageModel:
+    """A frozen causal language model with its tokenizer.
+
+    Args:
+        name: `embedded` (inside the package), an option of the config group `model` (`pythia-70m`), a Hugging
+            Face folder, or a Hub id.
+        revision: branch, tag or commit on the Hub.
+        random_init: the same architecture with random weights, drawn from `seed`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        dtype: `auto` (bfloat16 where the hardware multiplies it natively), `float32`, `bfloat16`, `float16`.
+        seed: of random weights.
+
+    Returns:
+        A `LanguageModel`: `.model` (a `transformers.PreTrainedModel`), `.tokenizer`, `.name`.
+
+    Raises:
+        ModelError: the model cannot be had. ConfigError: there is no such device.
+
+    Example:
+        >>> lm = saescope.load_model("embedded", device="cpu")
+        >>> lm.num_parameters
+        4266752
+    """
+    quiet_transformers()
+    option = Path(config_dir()) / "model" / f"{name}.yaml"
+    known = yaml.safe_load(option.read_text(encoding="utf-8")) if "/" not in name and option.is_file() else {}
+    values = {"name": name, **{key: value for key, value in known.items() if value != "???"}}
+    overrides = {"revision": revision, "random_init": random_init or None}
+    values |= {key: value for key, value in overrides.items() if value is not None}
+    machine = choose(RuntimeConfig(device=device, dtype=dtype))
+    lm = load_language_model(from_mapping(ModelConfig, values, "model."), machine.dtype, seed)
+    lm.model.to(machine.device)
+    return lm
+
+
+def load_sae(
+    source: str | Path,
+    hookpoint: str,
+    *,
+    k: int | None = None,
+    revision: str | None = None,
+    id: str | None = None,
+    model: LanguageModel | None = None,
+) -> Sae:
+    """A pre-trained SAE.
+
+    Args:
+        source: a Hub repository or folder in sparsify layout (also `<run folder>/sae`); with `id` a release of
+            sae_lens, a Hub repository in its layout, or a folder of SAELens or dictionary_learning.
+        hookpoint: where it reads, such as `layers.3.mlp`.
+        k: active latents per token; None: as trained.
+        revision: branch, tag or commit of the repository (sparsify layout).
+        id: the SAE in a SAELens release; for a folder of a single SAE `"."`.
+        model: the language model it is for; needed with `id`, and otherwise only checked against its width.
+
+    Returns:
+        An `Sae`: `.encode(x_ND)`, `.decode(codes)`, `.num_latents`, `.d_in`, `.k`, on the model's device.
+
+    Raises:
+        SaeError: it is not there, cannot be read, or does not fit the model.
+        HookpointError: the model has no such hookpoint.
+
+    Example:
+        >>> sae = saescope.load_sae("embedded", "layers.3")
+        >>> sae.num_latents, sae.d_in
+        (4608, 144)
+    """
+    place = None if model is None else _hookpoint(hookpoint, model)
+    if id is not None:
+        from saescope.sae.saelens.load import load_saelens
+
+        if model is None or place is None:
+            raise SaeError("a SAELens SAE names its own hookpoint in a model: give model=load_model(…)")
+        width = Capture(model.model, place).width()
+        cfg = SaeLensSae(release=str(source), id=None if id == "." else id, k=k)
+        sae: Sae = load_saelens(cfg, d_in=width, at=place, model=model.model, model_name=model.name)
+    else:
+        hub, where = HubSae(repo=str(source), revision=revision, k=k), place.label if place else hookpoint
+        described = find_sparsify(str(source), hub, where)[1]
+        width = described.d_in if model is None or place is None else Capture(model.model, place).width()
+        dtype = torch.float32 if model is None else model.model.dtype
+        sae = load_sparsify(str(source), hub, d_in=width, hookpoint=where, dtype=dtype)
+    return sae if model is None else sae.to(model.model.device)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Activations of N counted tokens of labelled texts, in document order."""
+
+    values: Tensor
+    """[N, d_in], float32, on the CPU."""
+
+    tasks: npt.NDArray[np.str_]
+    """[N]: task label of each token."""
+
+    documents: npt.NDArray[np.int64]
+    """[N]: document of each token, 0-based over all tasks."""
+
+    token_ids: npt.NDArray[np.int64]
+    """[N]: token ids."""
+
+    hookpoint: str
+    """Where they were read, such as `layers.3`."""
+
+    windows: Windows
+    """The contexts the model saw."""
+
+
+def capture(
+    model: LanguageModel,
+    texts: Texts | str | Path,
+    hookpoint: str,
+    *,
+    ctx_len: int = 256,
+    exclude_first: int = 1,
+    max_tokens_per_task: int = 50_000,
+    batch_tokens: int = 2048,
+) -> Activations:
+    """Activations of labelled texts at one hookpoint; blocks above it are not run.
+
+    Args:
+        model: what `load_model` gives.
+        texts: task label → documents; or `"embedded"`; or a folder of `<task>.jsonl` and `<task>.txt` files.
+        hookpoint: any spelling, such as `layers.3`, `layers.3.mlp`, `blocks.3.hook_resid_post`.
+        ctx_len: tokens per context; longer documents become several.
+        exclude_first: positions at the start of every context that do not count.
+        max_tokens_per_task: reading stops before the document that would exceed it.
+        batch_tokens: tokens per forward pass.
+
+    Raises:
+        HookpointError: the model has no such hookpoint. ProbeError: a task without a counted token, or fewer
+        than two tasks.
+
+    Example:
+        >>> x = saescope.capture(lm, {"sums": ["1 + 1 = 2"] * 12, "prose": ["Once upon a time"] * 12}, "layers.1")
+        >>> x.values.shape[1], sorted(set(x.tasks.tolist()))
+        (144, ['prose', 'sums'])
+    """
+    place = _hookpoint(hookpoint, model)
+    kind = "folder" if isinstance(texts, Mapping) or str(texts) != "embedded" else "embedded"
+    cfg = ProbesConfig(
+        kind,
+        path=None if kind == "embedded" else str(texts if not isinstance(texts, Mapping) else "."),
+        ctx_len=ctx_len,
+        exclude_first=exclude_first,
+        max_tokens_per_task=max_tokens_per_task,
+    )
+    probes = _labelled(texts) if isinstance(texts, Mapping) else open_probes(cfg)
+    windows = tokenize(probes, cfg, model.tokenizer)
+    reader = Capture(model.model, place)
+    live = LiveWindows(reader, windows, batch_tokens, model.model.device, reader.width())
+    parts: list[Tensor] = []
+    with Meter("capture", windows.num_tokens, "tokens") as meter:
+        for rows in np.array_split(np.arange(len(windows.ids)), max(1, windows.num_tokens // ROWS)):
+            parts.append(live.read(rows).float().cpu())
+            meter.advance(len(parts[-1]))
+    sizes_W = live.sizes_R
+    tasks = np.array(windows.tasks)[windows.task_D[windows.doc_W]]
+    ids = np.concatenate([ids[mask] for ids, mask in zip(windows.ids, windows.counted, strict=True)])
+    return Activations(
+        torch.cat(parts),
+        np.repeat(tasks, sizes_W),
+        np.repeat(windows.doc_W, sizes_W),
+        ids.astype(np.int64),
+        place.label,
+        windows,
+    )
+
+
+def extract(
+    activations: Activations | Tensor | npt.NDArray[Any],
+    sae: Any,
+    tasks: Labels | None = None,
+    documents: Labels | None = None,
+) -> Codes:
+    """Sparse codes of labelled activations: which latent fires where, and how strongly.
+
+    Arguments and errors as in `measure`.
+
+    Example:
+        >>> codes = saescope.extract(x, saescope.load_sae("embedded", "layers.1"))
+        >>> codes.count_F.shape
+        (4608,)
+    """
+    return _encode(activations, sae, tasks, documents, None).codes
+
+
+def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
+    """Feature statistics, SI with its null and interval, Q with its nulls.
+
+    Args:
+        codes: what `extract` gives.
+        seed: of permutations, bootstraps, graph nulls and Leiden.
+        settings: keys of the config group `metrics`, such as `permutations=200`, `min_count=20`.
+
+    Returns:
+        A `FeatureResults`: `.metrics` (`features/*`, `si/*`, `q/*`), `.features` (a row per latent), `.edges`,
+        `.notes` (why a metric is null).
+
+    Raises:
+        ConfigError: a setting that does not exist or is out of range.
+
+    Example:
+        >>> results = saescope.analyse(codes, permutations=20, bootstraps=20)
+        >>> results.metrics["features/num_latents"]
+        4608
+    """
+    return analyse_codes(codes, from_mapping(MetricsConfig, settings, "metrics."), seed)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What `measure` finds."""
+
+    metrics: Mapping[str, float | None]
+    """`sae/*`, `features/*`, `si/*`, `q/*` and `task/*`, as in `metrics.json`; None where one does not apply."""
+
+    notes: Mapping[str, str]
+    """Why a metric is None, by key."""
+
+    features: pd.DataFrame
+    """One row per latent, the columns of `features.parquet`."""
+
+    edges: pd.DataFrame
+    """Validated edges between latents, the columns of `edges.parquet`."""
+
+    codes: Codes
+    """Which latent fires where."""
+
+
+def measure(
+    activations: Activations | Tensor | npt.NDArray[Any],
+    sae: Any,
+    tasks: Labels | None = None,
+    documents: Labels | None = None,
+    *,
+    target: Tensor | npt.NDArray[Any] | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Measurement:
+    """Specialisation (SI) and modularity (Q) of any SAE on your own activations.
+
+    Args:
+        activations: [N, d_in] floats, one row per token; or what `capture` gives.
+        sae: an object with `encode(x)` → `top_acts, top_indices` [N, k] or a dense code [N, num_latents], and
+            with `decode`; see `saescope.UserSae`. Or what `load_sae` gives.
+        tasks: [N] label of each token; left out when `activations` come from `capture`.
+        documents: [N] document of each token (any ids). Permutations and intervals are over documents, so give
+            real ones: a document belongs to one task.
+        target: [N, d_in], for a transcoder: what its reconstruction is held against.
+        seed: of permutations, bootstraps, graph nulls and Leiden.
+        settings: keys of the config group `metrics`, such as `permutations=200`.
+
+    Returns:
+        A `Measurement`: `.metrics`, `.features`, `.edges`, `.notes`, `.codes`.
+
+    Raises:
+        ProbeError: lengths differ, a document has two tasks, or there are fewer than two tasks.
+        SaeError: the SAE gives what cannot be used. ModelError: NaN or infinite activations.
+        ConfigError: a setting that does not exist.
+
+    Example:
+        >>> result = saescope.measure(x, saescope.load_sae("embedded", "layers.1"), permutations=20, bootstraps=20)
+        >>> sorted(result.metrics)[:3]
+        ['features/alive_frac', 'features/dead_frac', 'features/density_gt_10pct_frac']
+    """
+    cfg = from_mapping(MetricsConfig, settings, "metrics.")
+    encoded = _encode(activations, sae, tasks, documents, target)
+    codes = encoded.codes
+    results = analyse_codes(codes, cfg, seed)
+    per_task = task_metrics(codes.tasks, encoded.sums, None, codes.tokens_D, codes.task_D)
+    metrics = {
+        **reconstruction_metrics(encoded.sums),
+        **{key: value for key, value in per_task.items() if not key.endswith(("/ce", "/ce_delta"))},
+        **results.metrics,
+    }
+    return Measurement(metrics, null_notes(metrics, results.notes), results.features, results.edges, codes)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    codes: Codes
+    sums: dict[str, npt.NDArray[np.float64]]
+
+
+def _encode(
+    activations: Activations | Tensor | npt.NDArray[Any],
+    sae: Any,
+    tasks: Labels | None,
+    documents: Labels | None,
+    target: Tensor | npt.NDArray[Any] | None,
+) -> _Encoded:
+    """Codes and reconstruction sums of labelled activations."""
+    labels = _Labels.of(activations, tasks, documents)
+    values = activations.values if isinstance(activations, Activations) else activations
+    x_ND = _matrix(values, "activations", len(labels.row_N))
+    target_ND = x_ND if target is None else _matrix(target, "target", len(x_ND))
+    coder = wrap(sae, d_in=x_ND.shape[1])
+    if coder.transcodes and target is None:
+        raise SaeError("this is a transcoder: give target=, the module's output [N, d_in] beside its input")
+    place = activations.hookpoint if isinstance(activations, Activations) else "the activations given"
+    encoding = Encoding(coder, len(labels.tasks), place)
+    device = next((p.device for p in coder.parameters()), torch.device("cpu"))
+    row_N, task_N = torch.from_numpy(labels.row_N), torch.from_numpy(labels.task_N)
+    with Meter("encode", len(x_ND), "tokens") as meter, torch.inference_mode():
+        for at in range(0, len(x_ND), ROWS):
+            part = slice(at, at + ROWS)
+            x = x_ND[part].to(device, torch.float32)
+            y = x if target is None else target_ND[part].to(device, torch.float32)
+            encoding.to(device).update(x, y, row_N[part].to(device), task_N[part].to(device))
+            meter.advance(len(x))
+    if len(bad := encoding.bad_rows.compute()):
+        raise ModelError(
+            f"NaN or infinite activations on {len(bad):,} of {len(x_ND):,} tokens at {place}; leave them out"
+        )
+    rows: CodeRows = encoding.codes.compute()
+    codes = assemble(
+        *rows,
+        window_N=labels.doc_N,
+        position_N=labels.position_N,
+        doc_N=labels.doc_N,
+        task_D=labels.task_D,
+        tasks=labels.tasks,
+        num_latents=coder.num_latents,
+    )
+    return _Encoded(codes, encoding.reconstruction.compute())
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels of N tokens, which are laid document after document, task after task."""
+
+    tasks: tuple[str, ...]
+    """Task names, in order of first appearance."""
+    task_N: npt.NDArray[np.int64]
+    """Task of each token, as the tokens came."""
+    row_N: npt.NDArray[np.int64]
+    """Place of each token in document order."""
+    doc_N: npt.NDArray[np.int64]
+    """Document of each token, in document order."""
+    position_N: npt.NDArray[np.int64]
+    """Position of each token in its document, in document order."""
+    task_D: npt.NDArray[np.int64]
+    """Task of each document."""
+
+    @classmethod
+    def of(cls, activations: Any, tasks: Labels | None, documents: Labels | None) -> "_Labels":
+        """Numbers for the labels given, or for those of what `capture` gave."""
+        if isinstance(activations, Activations):
+            if tasks is not None or documents is not None:
+                raise ProbeError("these activations have their tasks and documents already; leave both out")
+            tasks, documents = activations.tasks, activations.documents
+        if tasks is None or documents is None:
+            raise ProbeError(
+                "give tasks and documents, one label of each per token: "
+                "measure(activations, sae, tasks, documents)"
+            )
+        names, task_N = _numbered(tasks, "tasks")
+        documents_named, raw_N = _numbered(documents, "documents")
+        if len(task_N) != len(raw_N):
+            raise ProbeError(f"{len(task_N)} task labels, but {len(raw_N)} document labels; one a token each")
+        if len(names) < 2:
+            raise ProbeError(f"SI compares tasks: two or more are needed, not {len(names)}")
+        task_of_raw = np.full(len(documents_named), -1)
+        task_of_raw[raw_N] = task_N
+        if (mixed := np.flatnonzero(task_of_raw[raw_N] != task_N)).size:
+            raise ProbeError(
+                f"document {documents_named[raw_N[mixed[0]]]} has tokens of two tasks; a document belongs to one"
+            )
+        rank = np.empty(len(documents_named), dtype=np.int64)
+        rank[np.argsort(task_of_raw, kind="stable")] = np.arange(len(documents_named))
+        number_N = rank[raw_N]
+        order = np.argsort(number_N, kind="stable")
+        row_N = np.empty(len(order), dtype=np.int64)
+        row_N[order] = np.arange(len(order))
+        doc_N = number_N[order]
+        position_N = np.arange(len(doc_N)) - np.searchsorted(doc_N, doc_N)
+        labels = tuple(task_name(str(name)) for name in names)
+        if len(set(labels)) < len(labels):
+            raise ProbeError(
+                f"two tasks have the same label once it is fit for a metric key: {choices(labels)}"
+            )
+        return cls(labels, task_N, row_N, doc_N, position_N, np.sort(task_of_raw, kind="stable"))
+
+
+def _numbered(labels: Labels, what: str) -> tuple[list[Any], npt.NDArray[np.int64]]:
+    """The different labels in order of first appearance, and the number of each token's."""
+    flat = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if flat.ndim != 1:
+        raise ProbeError(f"{what} has shape {list(flat.shape)}; one label per token, [N], is expected")
+    names, first, inverse = np.unique(flat, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    return names[order].tolist(), number[inverse].astype(np.int64)
+
+
+def _matrix(values: Any, what: str, tokens: int) -> Tensor:
+    """[N, d_in] floats. Raises ProbeError for any other shape."""
+    matrix: Tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
+    if matrix.ndim != 2 or not matrix.is_floating_point():
+        raise ProbeError(
+            f"{what}: {matrix.dtype} of shape {list(matrix.shape)}; floats [N, d_in], a row a token, are expected"
+        )
+    if len(matrix) != tokens:
+        raise ProbeError(f"{what} has {len(matrix)} rows, but there are labels of {tokens} tokens")
+    return matrix.detach()
+
+
+def _hookpoint(name: str, model: LanguageModel) -> Hookpoint:
+    return resolve(HookpointConfig("custom", name=name), model.model)
+
+
+def _labelled(texts: Texts) -> Probes:
+    """Texts in memory as a probe source."""
+    if len(texts) < 2:
+        raise ProbeError(f"SI compares tasks: texts of two or more are needed, not {len(texts)}")
+
+    def task(label: str, documents: Sequence[str]) -> Task:
+        name = task_name(label)
+        if isinstance(documents, str):
+            raise ProbeError(f"texts of {label}: a list of documents is expected, not one text")
+        return Task(name, (Part(f"texts[{label!r}]", lambda: (Document(name, text) for text in documents)),))
+
+    return Probes(tuple(task(str(label), documents) for label, documents in texts.items()), {})

@@ -21,7 +21,7 @@ from saescope.activations import (
     row_order,
 )
 from saescope.analysis.reconstruction import reconstruction_metrics
-from saescope.config import AppConfig
+from saescope.config import AppConfig, HubSae, TrainSae
 from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.files import whole
@@ -37,7 +37,7 @@ from saescope.training.checkpoint import save_coder
 from saescope.training.fit import fit
 from saescope.training.log import TrainingLog
 from saescope.training.module import SaeTraining
-from saescope.training.recipe import Recipe, new_coder
+from saescope.training.recipe import new_coder
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +61,6 @@ class RowBatches:
             yield self.source.read(np.array_split(rows, world)[rank]).float()
 
 
-def recipe_of(cfg: AppConfig) -> Recipe:
-    """The training recipe under `sae`."""
-    names = (
-        "k activation multi_topk optimizer lr lr_warmup_steps auxk_alpha dead_feature_threshold "
-        "k_decay_steps init_seed grad_acc_steps micro_acc_steps"
-    )
-    return Recipe(**{name: getattr(cfg.sae, name) for name in names.split()})
-
-
 def train_sae(
     cfg: AppConfig,
     lm: LanguageModel,
@@ -84,15 +75,16 @@ def train_sae(
 
     Raises SaeError, CorpusError or CacheError, one line each, for what the user has to mend.
     """
+    assert isinstance(cfg.sae, TrainSae)
     if hookpoint.side != "output":
         raise ConfigError(f"sae=train needs a module's output; {hookpoint.label} is an input")
     if cfg.runtime.num_nodes > 1:
         raise ConfigError(
             "sae=train runs on one machine; set runtime.num_nodes=1 (runtime.devices may be more)"
         )
-    start, width = _start(cfg, d_in, hookpoint)
-    recipe = recipe_of(cfg)
-    recipe.check(d_in, width)
+    start, width = _start(cfg.sae, d_in, hookpoint)
+    cfg.sae.check(d_in, width)
+    recipe = cfg.sae.recipe
     ctx_len = cfg.corpus.ctx_len
     limit = getattr(lm.model.config, "max_position_embeddings", None)
     if limit is not None and ctx_len > limit:
@@ -116,7 +108,7 @@ def train_sae(
         recipe,
         total_steps=steps,
         finetune=start is not None,
-        encoder_dtype=_encoder_dtype(cfg, machine),
+        encoder_dtype=_encoder_dtype(cfg.sae, machine),
     )
     log.info(
         "training: %d latents, k %d, %d steps of %d tokens", width, cfg.sae.k, steps, per_batch * ctx_len
@@ -190,22 +182,19 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
     return reconstruction_metrics(sums.compute())["sae/fvu"]
 
 
-def _encoder_dtype(cfg: AppConfig, machine: Hardware) -> torch.dtype | None:
+def _encoder_dtype(cfg: TrainSae, machine: Hardware) -> torch.dtype | None:
     """Of the encoder product; None: that of the weights."""
-    asked = cfg.sae.encoder_dtype
+    asked = cfg.encoder_dtype
     low = asked == "bfloat16" or (asked == "auto" and machine.dtype is torch.bfloat16)
     return torch.bfloat16 if low else None
 
 
-def _start(cfg: AppConfig, d_in: int, hookpoint: Hookpoint) -> tuple[SparseCoder | None, int]:
+def _start(cfg: TrainSae, d_in: int, hookpoint: Hookpoint) -> tuple[SparseCoder | None, int]:
     """The SAE to fine-tune, if any, and the number of latents."""
-    asked = cfg.sae.num_latents or (cfg.sae.expansion_factor or 0) * d_in
-    if cfg.sae.finetune is None:
-        return None, asked
-    from dataclasses import replace
-
-    plain = replace(cfg.sae, num_latents=None, expansion_factor=None, k=None)
-    loaded = load_sparsify(cfg.sae.finetune, plain, d_in=d_in, hookpoint=hookpoint.name, dtype=torch.float32)
+    if cfg.finetune is None:
+        return None, cfg.num_latents or (cfg.expansion_factor or 0) * d_in
+    pretrained = HubSae(repo=cfg.finetune, revision=cfg.revision, num_latents=cfg.num_latents)
+    loaded = load_sparsify(cfg.finetune, pretrained, d_in=d_in, hookpoint=hookpoint.name, dtype=torch.float32)
     loaded.coder.requires_grad_(True)
     return loaded.coder, loaded.num_latents
 

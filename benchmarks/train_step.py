@@ -26,6 +26,7 @@ from saescope.runtime.allocator import keep_freed_memory
 from saescope.sae.selection import COLUMNS, select
 from saescope.sae.strassen import Halves, Strassen
 from saescope.training import Recipe, SaeTraining, new_coder, objective
+from saescope.training.recipe import learning_rate
 
 D, K, N = 512, 32, 8192
 
@@ -61,7 +62,7 @@ def plain(latents: int, x: torch.Tensor) -> Callable[[], float]:
 def sparsify(latents: int, x: torch.Tensor) -> Callable[[], float]:
     coder = new_coder(D, latents, Recipe(k=K))
     optimizer = ScheduleFreeWrapper(
-        SignSGD(coder.parameters(), lr=Recipe(k=K).learning_rate(latents)), momentum=0.95
+        SignSGD(coder.parameters(), lr=learning_rate(Recipe(k=K), latents)), momentum=0.95
     )
     optimizer.train()
     since_fired = torch.zeros(latents, dtype=torch.long)

@@ -83,7 +83,7 @@ def test_the_notebook_cell_of_a_researcher(x, capsys):
     """An SAE of one's own class, on one's own tensors, SI plotted: ten lines."""
     assert len(CELL.strip().splitlines()) <= 10
     scope = {"x": x.values, "tasks": x.tasks, "documents": x.documents}
-    exec(CELL, scope)  # noqa: S102
+    exec(CELL, scope)
     metrics = scope["result"].metrics
     assert metrics["features/num_latents"] == 64
     assert metrics["sae/l0"] <= 8

@@ -17,18 +17,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saescope.api import (
         Activations as Activations,
+    )
+    from saescope.api import (
         Measurement as Measurement,
+    )
+    from saescope.api import (
         analyse as analyse,
+    )
+    from saescope.api import (
         capture as capture,
+    )
+    from saescope.api import (
         extract as extract,
+    )
+    from saescope.api import (
         load_model as load_model,
+    )
+    from saescope.api import (
         load_sae as load_sae,
+    )
+    from saescope.api import (
         measure as measure,
     )
     from saescope.config.compose import compose as compose
     from saescope.jobs.run import run as run
-    from saescope.runfolder.run import Run as Run, open_run as open_run
-    from saescope.runfolder.sweep import Sweep as Sweep, open_sweep as open_sweep
+    from saescope.runfolder.run import Run as Run
+    from saescope.runfolder.run import open_run as open_run
+    from saescope.runfolder.sweep import Sweep as Sweep
+    from saescope.runfolder.sweep import open_sweep as open_sweep
     from saescope.sae.python_target import UserSae as UserSae
 
 __version__ = "0.1.0"

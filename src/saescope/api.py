@@ -12,14 +12,22 @@ import torch
 import yaml
 from torch import Tensor
 
+from saescope.activations import LiveWindows
 from saescope.analysis.features import FeatureResults
 from saescope.analysis.features import analyse as analyse_codes
 from saescope.analysis.reconstruction import null_notes, reconstruction_metrics, task_metrics
-from saescope.config import HookpointConfig, HubSae, MetricsConfig, ModelConfig, ProbesConfig, RuntimeConfig
-from saescope.config import config_dir, from_mapping
-from saescope.config.sae import SaeLensSae
+from saescope.config import (
+    HookpointConfig,
+    HubSae,
+    MetricsConfig,
+    ModelConfig,
+    ProbesConfig,
+    RuntimeConfig,
+    SaeLensSae,
+    config_dir,
+    from_mapping,
+)
 from saescope.errors import ModelError, ProbeError, SaeError, choices
-from saescope.activations import LiveWindows
 from saescope.extraction.accumulators import CodeRows
 from saescope.extraction.codes import Codes, assemble
 from saescope.extraction.encoding import Encoding

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from saescope.cli.hydra_errors import config_keys, in_one_line
 from saescope.config import AppConfig, config_dir, from_mapping
+from saescope.config.compose import config_keys, in_one_line
 from saescope.errors import line
 from saescope.runfolder.identity import identity
 from saescope.runfolder.write import to_yaml
@@ -25,7 +25,7 @@ from tests.campaigns.outcome import attempt, one_line, seeded
 KEYS = [key for key in config_keys(AppConfig) if not dataclasses.is_dataclass(getattr(AppConfig, key, None))]
 GROUPS = ["model", "sae", "hookpoint", "probes", "corpus", "metrics", "runtime", "tracking"]
 OPTIONS = {
-    "sae": ["hub", "train", "random", "neurons"],
+    "sae": ["hub", "saelens", "train", "random", "neurons", "python"],
     "hookpoint": ["resid", "mlp", "attention"],
     "metrics": ["default", "quick"],
     "tracking": ["wandb", "offline", "disabled"],
@@ -137,7 +137,7 @@ def check(cfg: AppConfig) -> None:
     assert isinstance(cfg, AppConfig)
     text = to_yaml(cfg.as_dict())
     text.encode("utf-8")
-    assert from_mapping(AppConfig, yaml.safe_load(text)) == cfg
+    assert from_mapping(AppConfig, yaml.safe_load(text)).as_dict() == cfg.as_dict()
     json.dumps(cfg.as_dict(), allow_nan=False)
     assert len(identity(cfg, {})) == 12
 

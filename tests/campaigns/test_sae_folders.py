@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from saescope.config import SaeConfig
+from saescope.config import HubSae
 from saescope.sae import load
 from saescope.sae.base import Sae
 from tests.campaigns.outcome import attempt, seeded
@@ -35,7 +35,7 @@ def claiming(shape: list[int], dtype: str = "F32") -> bytes:
 
 def read(folder: Path) -> Sae:
     sae = load(
-        SaeConfig("hub", repo=str(folder)),
+        HubSae(repo=str(folder)),
         d_in=32, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32,
     )  # fmt: skip
     x = torch.randn(5, 32)

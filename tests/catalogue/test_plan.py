@@ -11,7 +11,6 @@ from saescope.catalogue.known import load
 from saescope.catalogue.plan import Wanted, layers, plan
 from saescope.catalogue.shapes import Shape, shape, suite_names
 from saescope.config import AppConfig, CoverageConfig, HookpointConfig, config_dir, from_mapping
-from saescope.config.sae import SOURCES
 from saescope.errors import ConfigError
 
 PYTHIA = [name for name in suite_names() if name.startswith("pythia")]
@@ -128,8 +127,7 @@ def test_command_for_a_saelens_release():
         "saescope model=pythia-70m model.deduped=true hookpoint.layer=3 "
         "sae=saelens sae.release=pythia-70m-deduped-res-sm sae.id=blocks.3.hook_resid_post"
     )
-    if "saelens" in SOURCES:
-        assert composed(command).sae.source == "saelens"
+    assert composed(command).sae.source == "saelens"
 
 
 ODD = [

@@ -72,7 +72,7 @@ def test_bare_help_is_what_hydra_prints(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["saescope", "--help"])
     assert main() == 0
     ours = capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["saescope", "--help", "sae.init_seed=0"])
+    monkeypatch.setattr(sys, "argv", ["saescope", "--help", "seed=0"])
     with pytest.raises(SystemExit):
         main()
     assert capsys.readouterr().out == ours

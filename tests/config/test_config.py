@@ -5,35 +5,45 @@ import typing
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from saescope.config import AppConfig, ModelConfig, SaeConfig, config_dir, from_mapping
+from saescope.config import (
+    AppConfig,
+    HookpointConfig,
+    ModelConfig,
+    SaeConfig,
+    applicable,
+    config_dir,
+    from_mapping,
+)
+from saescope.config.compose import compose as composed
+from saescope.config.convert import members
 from saescope.errors import ConfigError
 
 CONF = Path(config_dir())
 OPTIONS = sorted(
     (p.parent.relative_to(CONF).as_posix(), p.stem) for p in CONF.glob("*/*.yaml") if p.parent.name != "hydra"
 )
+HUB = {
+    "source": "hub", "repo": None, "revision": None, "k": None, "expansion_factor": None, "num_latents": None,
+}  # fmt: skip
 # what an option needs the user to give
 GIVEN = {
     ("model", "local"): ["model.name=somewhere"],
     ("hookpoint", "custom"): ["hookpoint.name=layers.3"],
     ("probes", "folder"): ["probes.path=somewhere"],
     ("sae", "saelens"): ["sae.release=somewhere"],
+    ("sae", "python"): ["sae.target=module:make"],
     ("probes", "manifest"): ["probes.path=somewhere"],
     ("corpus", "hf"): ["corpus.name=somewhere"],
     ("corpus", "local"): ["corpus.path=somewhere"],
 }
 
 
-def composed(*overrides: str) -> AppConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        plain = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
-    return from_mapping(AppConfig, plain)
+_, SOURCES = members(SaeConfig)
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] != "sweep"])
 def test_every_option_composes(group, option):
     cfg = composed(f"{group}={option}", *GIVEN.get((group, option), []))
     assert isinstance(cfg, AppConfig)
@@ -41,16 +51,19 @@ def test_every_option_composes(group, option):
 
 @pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] not in ("experiment", "sweep")])
 def test_every_option_names_every_field(group, option):
-    kind = typing.get_type_hints(AppConfig)[group]
+    kind = SOURCES[option] if group == "sae" else typing.get_type_hints(AppConfig)[group]
     named = set(OmegaConf.load(CONF / group / f"{option}.yaml"))
     fields = {f.name for f in dataclasses.fields(kind)}
-    if group == "sae" and option != "train":  # the training recipe stands in train.yaml only
-        fields -= set(OmegaConf.load(CONF / "sae" / "train.yaml")) - named
-    if group == "sae" and option != "saelens":  # and what names a release in saelens.yaml only
-        fields -= {"release", "id"}
     if group == "dynamic_k" and option != "mlp":  # a key without effect is refused, not ignored
         fields -= set(OmegaConf.load(CONF / "dynamic_k" / "mlp.yaml")) - named
     assert named == fields
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_values_of_an_sae_in_conf_are_the_defaults_in_python(source):
+    values = OmegaConf.load(CONF / "sae" / f"{source}.yaml")
+    fields = [f for f in dataclasses.fields(SOURCES[source]) if f.default is not dataclasses.MISSING]
+    assert {f.name: values[f.name] for f in fields} == {f.name: f.default for f in fields}
 
 
 def test_every_option_says_its_command():
@@ -75,6 +88,70 @@ def test_identity_ignores_what_does_not_change_numbers():
 
 
 @pytest.mark.parametrize(
+    ("overrides", "group", "values"),
+    [
+        ([], "sae", HUB),
+        (["sae.repo=x"], "model",
+         {"name": "embedded", "deduped": False, "revision": None, "random_init": False,
+          "trust_remote_code": False}),
+        (["sae=neurons"], "sae", {"source": "neurons", "k": 32}),
+        (["sae=random", "sae.num_latents=100"], "sae", {"source": "random", "k": 32, "expansion_factor": None,
+                                                        "num_latents": 100, "init_seed": 0}),
+        (["sae=python", "sae.target=m:f", "+sae.options.a.b=[1,x]"], "sae",
+         {"source": "python", "target": "m:f", "options": {"a": {"b": [1, "x"]}}}),
+        (["hookpoint.layer=3"], "hookpoint", {"kind": "resid", "layer": 3, "depth": None, "name": None}),
+        ([], "hookpoint", {"kind": "resid", "layer": None, "depth": 0.5, "name": None}),
+        ([], "dynamic_k", {"target": "none"}),
+    ],
+)  # fmt: skip
+def test_only_what_applies_is_written(overrides, group, values):
+    written = composed(*overrides).as_dict()
+    assert written[group] == values
+    assert "corpus" not in written
+    assert from_mapping(AppConfig, written).as_dict() == written
+
+
+def test_a_training_is_written_whole():
+    written = composed("sae=train", "sae.k=16", "corpus.ctx_len=128").as_dict()
+    assert set(written["sae"]) == {f.name for f in dataclasses.fields(SOURCES["train"])}
+    assert (written["sae"]["k"], written["sae"]["expansion_factor"]) == (16, 8)
+    assert written["corpus"]["ctx_len"] == 128
+    assert composed("sae=train", "sae.finetune=x").as_dict()["sae"]["expansion_factor"] is None
+
+
+def test_the_config_of_an_older_version_is_read_as_what_applied():
+    """In its `config.yaml` every SAE had the keys of every source."""
+    old = {key: 0 for kind in SOURCES.values() for key in (f.name for f in dataclasses.fields(kind))}
+    del old["normalize_decoder"]
+    hub = applicable({"sae": {**old, **HUB}, "corpus": {"source": "embedded"}, "seed": 1,
+                      "hookpoint": {"layer": 3, "depth": 0.5}})  # fmt: skip
+    assert hub == {"sae": HUB, "seed": 1, "hookpoint": {"layer": 3, "depth": None}}
+    train = applicable(
+        {"sae": {**old, "source": "train", "num_latents": None}, "corpus": {"source": "embedded"}}
+    )
+    assert set(train["sae"]) == {f.name for f in dataclasses.fields(SOURCES["train"])}
+    assert train["sae"]["normalize_decoder"] is True
+    assert train["corpus"] == {"source": "embedded"}
+    for damaged in (
+        {},
+        {"sae": None},
+        {"sae": [], "hookpoint": 3},
+        {"sae": {"source": ["hub"]}},
+        {"seed": 1},
+    ):
+        assert applicable(damaged) == damaged
+
+
+def test_identity_follows_from_what_applies():
+    layer = composed("hookpoint.layer=3")
+    assert layer.scientific() == composed("hookpoint.layer=3", "hookpoint.depth=0.25").scientific()
+    assert layer.scientific() == composed("hookpoint.layer=3", "corpus.ctx_len=64").scientific()
+    assert composed("sae=neurons").scientific() == composed("sae=neurons", "model.sae_repo=x").scientific()
+    assert composed("sae=train").scientific() == composed("sae=train", "sae.save_every=7").scientific()
+    assert composed("sae=train").scientific() != composed("sae=train", "sae.data_seed=7").scientific()
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"source": "hub", "k": "8"}, "'sae.k' must be a whole number"),
@@ -82,17 +159,59 @@ def test_identity_ignores_what_does_not_change_numbers():
         ({"source": "hub", "k": True}, "'sae.k' must be a whole number"),
         ({"source": "hub", "kk": 8}, "unknown key 'sae.kk': did you mean 'k'"),
         ({}, "'sae.source' is missing"),
-        ({"source": "neurons"}, "needs a k"),
-        ({"source": "random", "k": 3}, "needs a width"),
-        ({"source": "saelens"}, "needs sae.release"),
-        ({"source": "saelens", "release": "r", "repo": "x"}, "sae.repo=x is for sae=hub"),
-        ({"source": "saelens", "release": "r", "revision": "main"}, "sae.revision is for sae=hub"),
-        ({"source": "hub", "release": "r"}, "need sae=saelens"),
+        ({"source": "hubb"}, "sae.source=hubb is not known: did you mean 'hub'"),
+        ({"source": 3}, "'sae.source' must be text"),
+        ({"source": "neurons", "k": None}, "'sae.k' must be a whole number"),
+        ({"source": "random", "expansion_factor": None}, "needs a width"),
+        ({"source": "train", "expansion_factor": None}, "needs a width"),
+        ({"source": "train", "k": 0}, "sae.k=0 is too small"),
+        (
+            {"source": "train", "optimizer": "sigum"},
+            "sae.optimizer=sigum is not known: did",
+        ),
+        ({"source": "train", "lr": 0}, "sae.lr=0.0 must be above 0"),
+        ({"source": "train", "revision": "main"}, "sae.revision=main is that of sae.finetune"),
+        ({"source": "saelens"}, "'sae.release' is missing"),
+        ({"source": "saelens", "release": ""}, "needs sae.release, such as"),
+        (
+            {"source": "saelens", "release": "r", "repo": "x"},
+            "sae.repo is for sae=hub, not for sae=saelens, which takes release, id, k",
+        ),
+        ({"source": "saelens", "release": "r", "revision": "main"}, "sae.revision is for sae=hub or train"),
+        ({"source": "hub", "release": "r"}, "sae.release is for sae=saelens, not for sae=hub"),
+        ({"source": "hub", "tokens": 1}, "sae.tokens is for sae=train, not for sae=hub"),
+        (
+            {"source": "python", "target": "my.module.make"},
+            "give MODULE:FUNCTION, such as",
+        ),
+        ({"source": "python", "target": "m:f", "options": [1]}, "'sae.options' must be names and values"),
+        ({"source": "python", "target": "m:f", "options": {3: 1}}, "'sae.options' must have texts as names"),
+        (
+            {"source": "python", "target": "m:f", "options": {"a": float("nan")}},
+            "must be a finite",
+        ),
+        ({"source": "python", "target": "m:f", "options": {"a": {1}}}, "'sae.options.a' must be text"),
     ],
 )
 def test_wrong_values(values, message):
     with pytest.raises(ConfigError, match=message):
         from_mapping(SaeConfig, values, "sae.")
+
+
+def test_a_hookpoint_of_its_own_name_takes_no_layer_and_no_depth():
+    for place in ({"layer": 1}, {"depth": 0.5}):
+        with pytest.raises(
+            ConfigError, match=f"takes hookpoint.name only; leave hookpoint.{next(iter(place))}"
+        ):
+            HookpointConfig("custom", name="layers.1", **place)
+
+
+def test_what_a_job_reads_beside_its_probes():
+    assert composed().inputs() == {"model": "embedded", "sae": "embedded"}
+    assert composed("sae.repo=x").inputs() == {"model": "embedded", "sae": "x"}
+    assert composed("sae=random").inputs() == {"model": "embedded"}
+    train = composed("sae=train", "corpus=local", "corpus.path=texts", "sae.finetune=y")
+    assert train.inputs() == {"model": "embedded", "corpus": "texts", "finetune": "y"}
 
 
 def test_integral_float_is_a_whole_number():

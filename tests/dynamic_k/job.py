@@ -11,9 +11,9 @@ from saescope.config import (
     HookpointConfig,
     MetricsConfig,
     ModelConfig,
+    NeuronSae,
     ProbesConfig,
     RuntimeConfig,
-    SaeConfig,
     TrackingConfig,
 )
 from saescope.dynamic_k.part import Inputs
@@ -32,7 +32,7 @@ def config(model, probes, *, sae=None, layer=2, ctx_len=64, seed=0, **dynamic_k)
     folder = None if str(probes) == "embedded" else str(probes)
     return AppConfig(
         model=ModelConfig(str(model)),
-        sae=sae or SaeConfig("neurons", k=4),
+        sae=sae or NeuronSae(k=4),
         hookpoint=HookpointConfig("resid", layer=layer),
         probes=ProbesConfig("folder" if folder else "embedded", path=folder, ctx_len=ctx_len),
         corpus=CorpusConfig("embedded"),

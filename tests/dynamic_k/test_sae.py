@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.config import SaeConfig
+from saescope.config import NeuronSae
 from saescope.dynamic_k.reads import KEYS, cut_for, prefix_key, ranks, read
 from saescope.dynamic_k.sae import run_sae
 from saescope.dynamic_k.sae_summary import middle_k
@@ -84,7 +84,7 @@ def test_cuts_keep_as_many_entries_as_asked():
 def test_a_wide_enough_basis_spliced_in_changes_nothing(model_folder, probes):
     """An SAE that reconstructs exactly: KL, CE difference and FVU are 0 at k = 1, and only there."""
     cfg = config(
-        model_folder, probes, sae=SaeConfig("neurons", k=32), target="sae", k=(0.25, 1.0), tokens=900,
+        model_folder, probes, sae=NeuronSae(k=32), target="sae", k=(0.25, 1.0), tokens=900,
         calibration_tokens=600,
     )  # fmt: skip
     part = run_sae(cfg, inputs(cfg))

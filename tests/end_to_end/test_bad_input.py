@@ -9,7 +9,7 @@ import torch
 from transformers import AutoTokenizer
 
 from saescope.cli.main import main
-from saescope.config import AppConfig, ModelConfig, ProbesConfig, SaeConfig, from_mapping
+from saescope.config import AppConfig, HubSae, ModelConfig, ProbesConfig, from_mapping
 from saescope.config.check import is_seed
 from saescope.config.convert import _value
 from saescope.errors import ConfigError, ModelError, ProbeError, SaeError, SaescopeError
@@ -146,7 +146,7 @@ def test_a_header_that_claims_more_than_the_file_has(sae_folder, tmp_path):
         (tmp_path / "layers.2" / "sae.safetensors").write_bytes(data)
         with pytest.raises(SaeError, match="cannot be loaded"):
             load(
-                SaeConfig("hub", repo=str(tmp_path)),
+                HubSae(repo=str(tmp_path)),
                 d_in=32, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32,
             )  # fmt: skip
 

@@ -6,7 +6,7 @@ import torch
 
 from saescope.activations import ActivationStore, LiveWindows
 from saescope.analysis.reconstruction import loss_metrics, reconstruction_metrics, task_metrics
-from saescope.config import HookpointConfig, ModelConfig, ProbesConfig, RuntimeConfig, SaeConfig
+from saescope.config import HookpointConfig, HubSae, ModelConfig, ProbesConfig, RuntimeConfig
 from saescope.errors import ModelError
 from saescope.extraction.engine import Engine, splice_windows
 from saescope.extraction.setup import Setup
@@ -35,7 +35,7 @@ def make_engine(model_folder, sae, probes, *, batch_tokens=600, devices=1, layer
 @pytest.fixture
 def sae(sae_folder):
     return load(
-        SaeConfig("hub", repo=str(sae_folder)),
+        HubSae(repo=str(sae_folder)),
         d_in=32,
         hookpoint="layers.2",
         model_sae_repo=None,

@@ -83,11 +83,11 @@ def test_a_task_must_keep_some_tokens(model_folder, probes):
 
 
 def test_an_sae_that_overflows_is_named(model_folder, sae_folder, probes):
-    from saescope.config import SaeConfig
+    from saescope.config import HubSae
     from saescope.sae import load
 
     sae = load(
-        SaeConfig("hub", repo=str(sae_folder)),
+        HubSae(repo=str(sae_folder)),
         d_in=32, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32,
     )  # fmt: skip
     sae.coder.encoder.weight.data *= 1e30

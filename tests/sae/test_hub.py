@@ -18,13 +18,13 @@ NOBODY = "http://127.0.0.1:9"
 SCRIPT = """
 import json, logging, sys, torch
 logging.basicConfig(level="INFO", format="%(levelname)s %(name)s %(message)s")
-from saescope.config import SaeConfig
+from saescope.config import HubSae
 from saescope.errors import SaeError
 from saescope.sae import load
 out = []
 for repo, hookpoint, revision in json.loads(sys.argv[1]):
     try:
-        cfg = SaeConfig("hub", repo=repo, revision=revision)
+        cfg = HubSae(repo=repo, revision=revision)
         sae = load(cfg, d_in=32, hookpoint=hookpoint, model_sae_repo="me/known", model_name="m",
                    dtype=torch.float32)
         weights = float(sae.coder.encoder.weight.double().sum())

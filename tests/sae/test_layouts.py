@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from saescope.config import SaeConfig
+from saescope.config import HubSae
 from saescope.errors import SaeError
 from saescope.sae import load
 from saescope.sae.base import SparseCodes
@@ -78,7 +78,7 @@ def write(
 
 
 def read(repo: Path, hookpoint: str, dtype: torch.dtype = torch.float32, **values):
-    cfg = SaeConfig("hub", repo=str(repo), **values)
+    cfg = HubSae(repo=str(repo), **values)
     return load(cfg, d_in=D, hookpoint=hookpoint, model_sae_repo=None, model_name="m", dtype=dtype)
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sparsify import Sae as SparsifySae
 
-from saescope.config import SaeConfig
+from saescope.config import HubSae, RandomSae
 from saescope.errors import SaeError
 from saescope.sae import base, load
 from saescope.sae.neurons import NeuronBasis
@@ -17,7 +17,7 @@ from saescope.sae.neurons import NeuronBasis
 
 def hub(folder: Path, hookpoint: str = "layers.2", d_in: int = 32, **values):
     return load(
-        SaeConfig("hub", repo=str(folder), **values),
+        HubSae(repo=str(folder), **values),
         d_in=d_in,
         hookpoint=hookpoint,
         model_sae_repo=None,
@@ -71,7 +71,7 @@ def test_neurons_keep_the_largest_magnitudes_with_their_sign():
 
 def test_random_sae_depends_on_its_seed_only():
     def make(seed):
-        cfg = SaeConfig("random", k=4, expansion_factor=2, init_seed=seed)
+        cfg = RandomSae(k=4, expansion_factor=2, init_seed=seed)
         return load(cfg, d_in=16, hookpoint="h", model_sae_repo=None, model_name="m", dtype=torch.float32)
 
     x = torch.randn(9, 16)
@@ -242,7 +242,7 @@ def test_damaged_weights(sae_folder, tmp_path, damage, message):
 def test_no_such_folder(repo):
     with pytest.raises(SaeError, match="no such folder"):
         hub(Path(repo)) if repo != "not a repo" else load(
-            SaeConfig("hub", repo=repo),
+            HubSae(repo=repo),
             d_in=32,
             hookpoint="layers.2",
             model_sae_repo=None,
@@ -260,10 +260,10 @@ def test_a_path_out_of_the_folder_is_refused(sae_folder):
 def test_deduped_pythia_is_another_model(sae_folder, tmp_path):
     values = {"d_in": 32, "hookpoint": "layers.2", "dtype": torch.float32}
     with pytest.raises(SaeError, match="no pre-trained SAE repository is known for E/pythia-70m-deduped"):
-        load(SaeConfig("hub"), model_sae_repo="E/sae-pythia-70m", model_name="E/pythia-70m-deduped", **values)
+        load(HubSae(), model_sae_repo="E/sae-pythia-70m", model_name="E/pythia-70m-deduped", **values)
     repo = tmp_path / "sae-pythia-70m-deduped-32k"
     shutil.copytree(sae_folder, repo)
-    cfg = SaeConfig("hub", repo=str(repo))
+    cfg = HubSae(repo=str(repo))
     (warning,) = load(cfg, model_sae_repo=None, model_name="E/pythia-70m", **values).warnings
     assert "another variant of Pythia" in warning
     assert load(cfg, model_sae_repo=None, model_name="E/pythia-70m-deduped", **values).warnings == ()

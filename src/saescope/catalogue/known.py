@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from saescope.catalogue.shapes import canonical
-from saescope.config.sae import SOURCES
 
 READERS = {"sparsify": "hub", "saelens": "saelens"}
 """Format → the `sae.source` that reads it."""
@@ -82,7 +81,7 @@ class Known:
     @property
     def readable(self) -> bool:
         """Whether the format is one that saescope can read."""
-        return READERS.get(self.format) in SOURCES
+        return self.format in READERS
 
 
 @cache

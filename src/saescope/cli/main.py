@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import typing
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -11,14 +10,12 @@ from typing import Any
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from saescope.cli.hydra_errors import in_one_line
-from saescope.config import AppConfig, TrackingConfig, config_dir, from_mapping
+from saescope.config import TrackingConfig, config_dir, from_mapping
+from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain, to_config
 from saescope.errors import ConfigError, SaescopeError, line
 from saescope.jobs.job import Context, Outcome, failed, run_job
 from saescope.runtime.gpus import own_gpu
@@ -42,7 +39,7 @@ def main() -> int:
             print(_help(), end="")
             return 0
         _job()
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:  # jobs catch their own
+    except HYDRA_ERRORS as error:  # jobs catch their own
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
         _failures.append(line(in_one_line(error)))
@@ -77,8 +74,7 @@ def _job(values: DictConfig) -> None:
     context = _context()
     try:
         _check_sweep()
-        plain = OmegaConf.to_container(values, resolve=True)
-        outcome = run_job(from_mapping(AppConfig, typing.cast(dict[str, Any], plain)), context)
+        outcome = run_job(to_config(values), context)
     except SaescopeError as error:
         outcome = failed(error, context)
     _report(outcome)
@@ -93,9 +89,9 @@ class SweepEnd(Callback):
         from saescope.jobs.sweep import finish_sweep
 
         sweep_dir = Path(config.hydra.sweep.dir)
-        values = typing.cast(dict[str, Any], OmegaConf.to_container(config.tracking, resolve=True))
         preset = config.hydra.runtime.choices.get("sweep") or "none"
-        summary = finish_sweep(sweep_dir, from_mapping(TrackingConfig, values), _group(sweep_dir, preset))
+        tracking = from_mapping(TrackingConfig, plain(config.tracking))
+        summary = finish_sweep(sweep_dir, tracking, _group(sweep_dir, preset))
         _failures[:] = print_sweep(sweep_dir, summary)
 
 

@@ -1,6 +1,10 @@
-"""Typed configuration: one frozen dataclass per config group, filled from conf/ by `cli.py`."""
+"""Typed configuration: one frozen dataclass per config group, one per source of an SAE.
+
+`saescope.config.compose` fills them from conf/; it is imported by its own name, since it needs Hydra.
+"""
 
 from saescope.config.app import AppConfig
+from saescope.config.applicable import applicable
 from saescope.config.catalogue import CoverageConfig
 from saescope.config.convert import from_mapping
 from saescope.config.corpus import CorpusConfig
@@ -10,8 +14,9 @@ from saescope.config.location import config_dir
 from saescope.config.metrics import MetricsConfig
 from saescope.config.model import ModelConfig
 from saescope.config.probes import ProbesConfig
+from saescope.config.recipe import Recipe
 from saescope.config.runtime import RuntimeConfig
-from saescope.config.sae import SaeConfig
+from saescope.config.sae import HubSae, NeuronSae, PythonSae, RandomSae, SaeConfig, SaeLensSae, TrainSae
 from saescope.config.tracking import TrackingConfig
 
 __all__ = [
@@ -20,12 +25,20 @@ __all__ = [
     "CoverageConfig",
     "DynamicKConfig",
     "HookpointConfig",
+    "HubSae",
     "MetricsConfig",
     "ModelConfig",
+    "NeuronSae",
     "ProbesConfig",
+    "PythonSae",
+    "RandomSae",
+    "Recipe",
     "RuntimeConfig",
     "SaeConfig",
+    "SaeLensSae",
     "TrackingConfig",
+    "TrainSae",
+    "applicable",
     "config_dir",
     "from_mapping",
 ]

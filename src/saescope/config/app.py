@@ -1,9 +1,10 @@
 """The whole configuration of one job."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from saescope.config.applicable import applicable
 from saescope.config.check import is_seed
 from saescope.config.corpus import CorpusConfig
 from saescope.config.dynamic_k import DynamicKConfig
@@ -12,11 +13,12 @@ from saescope.config.metrics import MetricsConfig
 from saescope.config.model import ModelConfig
 from saescope.config.probes import ProbesConfig
 from saescope.config.runtime import RuntimeConfig
-from saescope.config.sae import SaeConfig
+from saescope.config.sae import HubSae, PythonSae, SaeConfig, SaeLensSae, TrainSae
+from saescope.config.target import file_of
 from saescope.config.tracking import TrackingConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AppConfig:
     """One job: model → hookpoint → SAE → probes → metrics."""
 
@@ -24,9 +26,11 @@ class AppConfig:
     sae: SaeConfig
     hookpoint: HookpointConfig
     probes: ProbesConfig
-    corpus: CorpusConfig
+    corpus: CorpusConfig = field(default_factory=lambda: CorpusConfig("embedded"))
+    """Read by `sae=train` only."""
+
     metrics: MetricsConfig
-    dynamic_k: DynamicKConfig
+    dynamic_k: DynamicKConfig = field(default_factory=DynamicKConfig)
     runtime: RuntimeConfig
     tracking: TrackingConfig
 
@@ -40,8 +44,8 @@ class AppConfig:
         is_seed("seed", self.seed)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain nested dictionary, nested as on the command line."""
-        return dataclasses.asdict(self)
+        """Plain nested dictionary, nested as on the command line, with the values that apply to this job."""
+        return applicable(dataclasses.asdict(self))
 
     def scientific(self) -> dict[str, Any]:
         """The part that decides the numbers: no tracking, no force, no device or batch settings.
@@ -51,10 +55,22 @@ class AppConfig:
         values = self.as_dict()
         for key in ("tracking", "force"):
             del values[key]
-        if self.sae.source != "train":  # the corpus is read by training only
-            del values["corpus"]
-        del values["sae"]["save_every"]
+        values["sae"].pop("save_every", None)
         if self.dynamic_k.target == "none":
             del values["dynamic_k"]
         values["runtime"] = {"dtype": self.runtime.dtype}
         return values
+
+    def inputs(self) -> dict[str, str]:
+        """Names of the files, folders and Hub repositories that the job reads beside its probe texts."""
+        names: dict[str, str | None] = {"model": self.model.name}
+        match self.sae:
+            case HubSae(repo=repo):
+                names["sae"] = repo or self.model.sae_repo
+            case SaeLensSae(release=release):
+                names["sae"] = release
+            case PythonSae(target=target):
+                names["sae"] = file_of(target)
+            case TrainSae(finetune=finetune):
+                names |= {"corpus": self.corpus.path or self.corpus.name, "finetune": finetune}
+        return {key: name for key, name in names.items() if name}

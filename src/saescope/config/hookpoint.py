@@ -33,8 +33,11 @@ class HookpointConfig:
                 raise ConfigError(
                     "hookpoint=custom needs hookpoint.name, such as hookpoint.name=layers.3.mlp"
                 )
-            if self.layer is not None:
-                raise ConfigError("hookpoint=custom takes hookpoint.name only; leave hookpoint.layer out")
+            for key in ("layer", "depth"):
+                if getattr(self, key) is not None:
+                    raise ConfigError(
+                        f"hookpoint=custom takes hookpoint.name only; leave hookpoint.{key} out"
+                    )
         elif self.name:
             raise ConfigError(f"hookpoint.name={self.name} needs hookpoint=custom")
         elif self.layer is None and self.depth is None:

@@ -161,10 +161,7 @@ def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:
 
 def _contents(cfg: AppConfig) -> dict[str, str]:
     """Digests of local inputs and commits of datasets, so that an edited file makes another run."""
-    inputs = {"model": cfg.model.name, "sae": cfg.sae.release or cfg.sae.repo or cfg.model.sae_repo}
-    if cfg.sae.source == "train":
-        inputs |= {"corpus": cfg.corpus.path or cfg.corpus.name, "finetune": cfg.sae.finetune}
-    found = {key: Path(name).expanduser() for key, name in inputs.items() if name}
+    found = {key: Path(name).expanduser() for key, name in cfg.inputs().items()}
     local = {key: path for key, path in found.items() if path.exists()}
     inputs_now = open_probes(cfg.probes).origins | local
     return {key: digest(it) if isinstance(it, Path) else it for key, it in inputs_now.items()}

@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from saescope.config import applicable
 from saescope.files import read_json
 from saescope.overlap.sae_file import find_weights
 
@@ -93,8 +94,9 @@ def _member(job: Path, weights: Path, provenance: Mapping[str, Any]) -> Member:
     place += ", random initialisation" * bool(model.get("random_init")) + ", transcoder" * bool(
         sae.get("transcoder")
     )
+    config = applicable(config) if isinstance(config, Mapping) else {}
     asked = {key: value for key, value in (config.get("sae") or {}).items() if key not in SEEDS}
-    recipe = repr((place, asked, config.get("corpus")))
+    recipe = repr((place, sorted(asked.items()), config.get("corpus")))
     seed = f"{sae.get('init_seed')}/{sae.get('data_seed')}" if sae.get("source") == "train" else ""
     metrics = read_json(job / "metrics.json")
     return Member(

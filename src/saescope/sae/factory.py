@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from saescope import catalogue
-from saescope.config import SaeConfig
+from saescope.config import HubSae, NeuronSae, PythonSae, RandomSae, SaeConfig, SaeLensSae
 from saescope.errors import SaeError, choices
 from saescope.model.hookpoints import Hookpoint
 from saescope.sae.base import Sae
@@ -30,17 +30,22 @@ def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_n
 
     Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`.
     """
-    if cfg.source == "hub":
-        from saescope.sae.folder import find_sparsify
+    match cfg:
+        case HubSae():
+            from saescope.sae.folder import find_sparsify
 
-        repo = _repository(cfg, model_sae_repo, model_name)
-        with _naming_known(model_sae_repo, model_name):
-            find_sparsify(repo, cfg, hookpoint)
+            repo = _repository(cfg, model_sae_repo, model_name)
+            with _naming_known(model_sae_repo, model_name):
+                find_sparsify(repo, cfg, hookpoint)
+        case PythonSae():
+            from saescope.sae.python_target import find_target
+
+            find_target(cfg.target)
 
 
 def check_known(cfg: SaeConfig, model_name: str, model_sae_repo: str | None) -> None:
     """Raises SaeError for a repository that is often named and was never seen; needs no network."""
-    if cfg.source == "hub" and cfg.repo and catalogue.never_seen(cfg.repo):
+    if isinstance(cfg, HubSae) and cfg.repo and catalogue.never_seen(cfg.repo):
         known = choices(known_repositories(model_name, model_sae_repo)) or "none"
         raise SaeError(f"no Hub repository {cfg.repo} was ever seen; known for {model_name}: {known}")
 
@@ -61,12 +66,8 @@ def load(
     `at` and the causal LM `model` are for SAEs that name their own hookpoint (`saelens`).
     Raises SaeError when it is not there, cannot be read, or does not fit.
     """
-    if cfg.k is not None and cfg.source == "neurons" and cfg.k > d_in:
-        raise SaeError(
-            f"sae.k={cfg.k} exceeds the {d_in} neurons at {hookpoint}; choose sae.k from 1 to {d_in}"
-        )
-    match cfg.source:
-        case "hub":
+    match cfg:
+        case HubSae():
             from saescope.sae.folder import load_sparsify
 
             repo = _repository(cfg, model_sae_repo, model_name)
@@ -76,28 +77,36 @@ def load(
                 sae.warnings += (
                     f"{repo} was trained on another variant of Pythia than {model_name} (deduped).",
                 )
-        case "saelens":
+        case SaeLensSae():
             from saescope.sae.saelens.load import load_saelens
 
             assert at is not None
             assert model is not None
             sae = load_saelens(cfg, d_in=d_in, at=at, model=model, model_name=model_name)
-        case "neurons":
+        case NeuronSae():
             from saescope.sae.neurons import NeuronBasis
 
-            sae = NeuronBasis(d_in, cfg.k or 1)
-        case "random":
+            if cfg.k > d_in:
+                raise SaeError(
+                    f"sae.k={cfg.k} exceeds the {d_in} neurons at {hookpoint}; choose sae.k from 1 to {d_in}"
+                )
+            sae = NeuronBasis(d_in, cfg.k)
+        case RandomSae():
             from saescope.sae.coder import untrained
 
             sae = untrained(
                 d_in,
-                k=cfg.k or 1,
+                k=cfg.k,
                 expansion_factor=cfg.expansion_factor,
                 num_latents=cfg.num_latents,
                 seed=cfg.init_seed,
                 dtype=dtype,
             )
-        case other:  # pragma: no cover - SaeConfig has checked it
+        case PythonSae():
+            from saescope.sae.python_target import load_python
+
+            sae = load_python(cfg, d_in=d_in, hookpoint=hookpoint)
+        case other:  # pragma: no cover - `sae=train` is made by training/
             raise AssertionError(other)
     if sae.k is not None and sae.k > sae.num_latents:
         raise SaeError(
@@ -107,7 +116,7 @@ def load(
     return sae
 
 
-def _repository(cfg: SaeConfig, model_sae_repo: str | None, model_name: str) -> str:
+def _repository(cfg: HubSae, model_sae_repo: str | None, model_name: str) -> str:
     """What `sae=hub` reads. Raises SaeError where nothing is named or known."""
     if cfg.repo is not None:
         return cfg.repo

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from saescope.config import SaeConfig
+from saescope.config import HubSae
 from saescope.errors import SaeError, choices
 from saescope.sae.cfg_file import MAX_BYTES, SaeDescription, describe, scaling
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
@@ -18,7 +18,7 @@ from saescope.sae.repository import CFG, WEIGHTS, SaeFolder, locate
 log = logging.getLogger(__name__)
 
 
-def find_sparsify(repo: str, cfg: SaeConfig, hookpoint: str) -> tuple[SaeFolder, SaeDescription]:
+def find_sparsify(repo: str, cfg: HubSae, hookpoint: str) -> tuple[SaeFolder, SaeDescription]:
     """Find the SAE of `hookpoint` in a folder or Hub repository and read its `cfg.json`; no weights yet.
 
     Raises SaeError when it is missing, of another mathematics, or contradicts the config.
@@ -47,7 +47,7 @@ def find_sparsify(repo: str, cfg: SaeConfig, hookpoint: str) -> tuple[SaeFolder,
     return folder, found
 
 
-def load_sparsify(repo: str, cfg: SaeConfig, *, d_in: int, hookpoint: str, dtype: torch.dtype) -> CoderSae:
+def load_sparsify(repo: str, cfg: HubSae, *, d_in: int, hookpoint: str, dtype: torch.dtype) -> CoderSae:
     """Load the SAE of `hookpoint`, whose width is `d_in`, from a folder or Hub repository.
 
     Weights of any float type are read exactly into float32; `dtype` is that of the encoder product. Raises

@@ -17,11 +17,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from saescope.config import Recipe
 from saescope.errors import SaeError
 from saescope.sae.coder import SparseCoder
 from saescope.training.decoder_norm import remove_parallel, to_unit_norm
 from saescope.training.objective import Terms, loss_terms
-from saescope.training.recipe import Recipe, build_optimizers
+from saescope.training.recipe import build_optimizers
 
 
 class LossNotFiniteError(SaeError):

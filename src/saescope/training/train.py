@@ -1,6 +1,5 @@
 """`sae=train`: corpus → activations → an SAE trained with sparsify's recipe, saved in sparsify's layout."""
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from saescope.activations import ActivationSource, row_order
 from saescope.analysis.reconstruction import reconstruction_metrics
-from saescope.config import AppConfig
+from saescope.config import AppConfig, HubSae, Recipe, TrainSae
 from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
@@ -32,7 +31,7 @@ from saescope.training.checkpoint import save_coder
 from saescope.training.fit import fit
 from saescope.training.log import TrainingLog
 from saescope.training.module import SaeTraining
-from saescope.training.recipe import Recipe, new_coder
+from saescope.training.recipe import new_coder
 
 log = logging.getLogger(__name__)
 
@@ -56,21 +55,13 @@ class RowBatches:
             yield self.source.read(np.array_split(rows, world)[rank]).float()
 
 
-def recipe_of(cfg: AppConfig) -> Recipe:
-    """The training recipe under `sae`."""
-    names = (
-        "k activation multi_topk optimizer lr lr_warmup_steps auxk_alpha dead_feature_threshold "
-        "k_decay_steps init_seed grad_acc_steps micro_acc_steps"
-    )
-    return Recipe(**{name: getattr(cfg.sae, name) for name in names.split()})
-
-
 def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> CoderSae:
     """Train (or continue, or find finished) the SAE of `cfg`; saved under `run_dir/sae/<hookpoint>`.
 
     Raises SaeError, CorpusError or CacheError, one line each, for what the user has to mend.
     """
-    plan = _plan(cfg, setup)
+    assert isinstance(cfg.sae, TrainSae)
+    plan = _plan(cfg, cfg.sae, setup)
     log.info(
         "training: %d latents, k %d, %d steps of %d tokens",
         plan.coder.num_latents,
@@ -78,7 +69,7 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
         plan.steps,
         plan.tokens // plan.steps,
     )
-    trained = _train(cfg, setup, plan, tracker)
+    trained = _train(cfg.sae, setup, plan, tracker)
     saved = run_dir / "sae" / setup.hookpoint.name
     save_coder(trained, saved)
     if plan.history.is_file():
@@ -137,7 +128,7 @@ class _Plan:
         return self.home / "history.csv"
 
 
-def _plan(cfg: AppConfig, setup: Setup) -> _Plan:
+def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
     """Check the settings against model and machine, and read the text."""
     if setup.hookpoint.side != "output":
         raise ConfigError(f"sae=train needs a module's output; {setup.hookpoint.label} is an input")
@@ -145,27 +136,26 @@ def _plan(cfg: AppConfig, setup: Setup) -> _Plan:
         raise ConfigError(
             "sae=train runs on one machine; set runtime.num_nodes=1 (runtime.devices may be more)"
         )
-    loaded, num_latents = _start(cfg, setup)
-    recipe = recipe_of(cfg)
-    recipe.check(setup.width, num_latents)
+    loaded, num_latents = _start(sae, setup)
+    sae.check(setup.width, num_latents)
     ctx_len = cfg.corpus.ctx_len
     limit = getattr(setup.lm.model.config, "max_position_embeddings", None)
     if limit is not None and ctx_len > limit:
         raise ConfigError(f"corpus.ctx_len={ctx_len} exceeds the model's context of {limit} tokens")
-    per_batch = max(1, cfg.sae.batch_tokens // ctx_len)
+    per_batch = max(1, sae.batch_tokens // ctx_len)
     if per_batch < cfg.runtime.devices:
         raise ConfigError(
-            f"sae.batch_tokens={cfg.sae.batch_tokens} is {per_batch} rows of corpus.ctx_len={ctx_len}, which "
+            f"sae.batch_tokens={sae.batch_tokens} is {per_batch} rows of corpus.ctx_len={ctx_len}, which "
             f"{cfg.runtime.devices} processes cannot share; raise it, or lower runtime.devices"
         )
     folder = setup.store.cache.tokens_folder if setup.store.cache else None
-    rows = token_rows(cfg.corpus, setup.lm.tokenizer, cfg.sae.tokens, folder, at_least=per_batch * ctx_len)
-    coder = loaded or new_coder(setup.width, num_latents, recipe)
+    rows = token_rows(cfg.corpus, setup.lm.tokenizer, sae.tokens, folder, at_least=per_batch * ctx_len)
+    coder = loaded or new_coder(setup.width, num_latents, sae.recipe)
     home = TRAININGS / _identity(cfg, setup, rows)
-    return _Plan(coder, loaded is not None, recipe, rows, per_batch, home)
+    return _Plan(coder, loaded is not None, sae.recipe, rows, per_batch, home)
 
 
-def _train(cfg: AppConfig, setup: Setup, plan: _Plan, tracker: Tracker) -> SparseCoder:
+def _train(cfg: TrainSae, setup: Setup, plan: _Plan, tracker: Tracker) -> SparseCoder:
     """The trained SAE; an interrupted training goes on from its checkpoint."""
     machine = setup.machine
     module = SaeTraining(
@@ -180,14 +170,14 @@ def _train(cfg: AppConfig, setup: Setup, plan: _Plan, tracker: Tracker) -> Spars
         setup.row_activations(plan.rows.train, "training text", fill=setup.processes == 1) as source,
         TrainingLog(plan.history, plan.steps, tracker) as history,
     ):
-        order = row_order(len(plan.rows.train), cfg.sae.data_seed)
+        order = row_order(len(plan.rows.train), cfg.data_seed)
         return fit(
             module,
             RowBatches(source, order, plan.rows_per_batch),
             checkpoint_path=plan.home / "checkpoint.pt",
-            save_every=cfg.sae.save_every,
+            save_every=cfg.save_every,
             accelerator={"cuda": "gpu"}.get(machine.device, machine.device),
-            devices=cfg.runtime.devices,
+            devices=setup.runtime.devices,
             on_step=history.step,
         )
 
@@ -221,20 +211,19 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
     return reconstruction_metrics(sums.compute())["sae/fvu"]
 
 
-def _encoder_dtype(cfg: AppConfig, machine: Hardware) -> torch.dtype | None:
+def _encoder_dtype(cfg: TrainSae, machine: Hardware) -> torch.dtype | None:
     """Of the encoder product; None: that of the weights."""
-    asked = cfg.sae.encoder_dtype
-    low = asked == "bfloat16" or (asked == "auto" and machine.dtype is torch.bfloat16)
+    low = cfg.encoder_dtype == "bfloat16" or (cfg.encoder_dtype == "auto" and machine.dtype is torch.bfloat16)
     return torch.bfloat16 if low else None
 
 
-def _start(cfg: AppConfig, setup: Setup) -> tuple[SparseCoder | None, int]:
+def _start(cfg: TrainSae, setup: Setup) -> tuple[SparseCoder | None, int]:
     """The SAE to fine-tune, if any, and the number of latents."""
-    if cfg.sae.finetune is None:
-        return None, cfg.sae.num_latents or (cfg.sae.expansion_factor or 0) * setup.width
-    plain = dataclasses.replace(cfg.sae, num_latents=None, expansion_factor=None, k=None)
+    if cfg.finetune is None:
+        return None, cfg.num_latents or (cfg.expansion_factor or 0) * setup.width
+    pretrained = HubSae(repo=cfg.finetune, revision=cfg.revision, num_latents=cfg.num_latents)
     loaded = load_sparsify(
-        cfg.sae.finetune, plain, d_in=setup.width, hookpoint=setup.hookpoint.name, dtype=torch.float32
+        cfg.finetune, pretrained, d_in=setup.width, hookpoint=setup.hookpoint.name, dtype=torch.float32
     )
     loaded.coder.requires_grad_(True)
     return loaded.coder, loaded.num_latents

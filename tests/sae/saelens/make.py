@@ -7,7 +7,7 @@ from sae_lens.registry import get_sae_class
 from sae_lens.saes.sae import SAEMetadata
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from saescope.config import HookpointConfig, SaeConfig
+from saescope.config import HookpointConfig, SaeLensSae
 from saescope.model.hookpoints import resolve
 from saescope.sae import load
 
@@ -50,7 +50,7 @@ def ours(release: str, model_folder: Path, *, layer=2, d_in=D_IN, hookpoint=None
     asked = HookpointConfig("custom", name=hookpoint) if hookpoint else HookpointConfig("resid", layer=layer)
     at = resolve(asked, model)
     return load(
-        SaeConfig("saelens", release=release, **values),
+        SaeLensSae(release=release, **values),
         d_in=d_in,
         hookpoint=at.name,
         model_sae_repo=None,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from saescope.config import applicable
 from saescope.runfolder.job import Job
 from saescope.runfolder.values import finite
 
@@ -42,7 +43,7 @@ Value = str | float | int | bool | None
 
 def settings(job: Job) -> dict[str, Value]:
     """Every setting of a job, dotted, the `MAIN` ones always there."""
-    asked = {key: _plain(value) for key, value in _leaves(job.config)}
+    asked = {key: _plain(value) for key, value in _leaves(applicable(job.config))}
     model, hookpoint, sae = job.found("model"), job.found("hookpoint"), job.found("sae")
     values: dict[str, Value] = {key: asked.get(key) for key in MAIN} | asked
     # older provenance files call the number `params`
@@ -60,8 +61,7 @@ def settings(job: Job) -> dict[str, Value]:
     ):
         if found is not None:
             values[key] = found
-    if asked.get("hookpoint.layer") is not None or asked.get("hookpoint.depth") is None:
-        # the depth in the config is the default of another option and was not used
+    if asked.get("hookpoint.depth") is None:  # placed by layer or by name
         layer, layers = finite(values["hookpoint.layer"]), finite(model.get("num_layers"))
         values["hookpoint.depth"] = None if layer is None or not layers else round(layer / layers, 4)
     return values

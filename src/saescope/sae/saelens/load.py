@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from saescope.config import HookpointConfig, SaeConfig
+from saescope.config import HookpointConfig, SaeLensSae
 from saescope.errors import HookpointError, SaeError, choices
 from saescope.model.hookpoints import Hookpoint, resolve
 from saescope.sae.saelens.dictionary_learning import Dictionary
@@ -22,7 +22,7 @@ ARCHITECTURES = ("standard", "gated", "jumprelu", "topk", "abstopk", "matching_p
 WITH_K = ("topk", "abstopk")
 
 
-def load_saelens(cfg: SaeConfig, *, d_in: int, at: Hookpoint, model: Any, model_name: str) -> LensSae:
+def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model_name: str) -> LensSae:
     """Load the SAE `sae.release` and `sae.id` name, in float32, for the hookpoint `at` of width `d_in`.
 
     Its config is read and checked before its weights are fetched. Raises SaeError when sae_lens is not
@@ -82,8 +82,7 @@ def load_saelens(cfg: SaeConfig, *, d_in: int, at: Hookpoint, model: Any, model_
     )
 
 
-def _find(cfg: SaeConfig) -> Release | Folder | Dictionary:
-    assert cfg.release is not None
+def _find(cfg: SaeLensSae) -> Release | Folder | Dictionary:
     path = find_folder(cfg.release, cfg.id)
     if path is None:
         return find_release(cfg.release, cfg.id)
@@ -174,7 +173,7 @@ def _tensor(at: Hookpoint) -> tuple[str, str | int | None]:
     return at.side, at.name
 
 
-def _check_sizes(cfg: SaeConfig, described: dict[str, Any], what: str) -> None:
+def _check_sizes(cfg: SaeLensSae, described: dict[str, Any], what: str) -> None:
     """`sae.k`, `sae.num_latents` and `sae.expansion_factor` against the SAE's own."""
     architecture, latents, width = described["architecture"], described["d_sae"], described["d_in"]
     if cfg.k is not None and architecture not in WITH_K:

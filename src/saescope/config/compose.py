@@ -1,0 +1,122 @@
+"""conf/ composed by Hydra, and Hydra's errors in one line of our own words, with the valid names."""
+
+import dataclasses
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import hydra
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from saescope.config.app import AppConfig
+from saescope.config.convert import from_mapping, members
+from saescope.config.location import config_dir
+from saescope.errors import ConfigError, choices, line, nearest
+
+HYDRA_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
+"""What composing raises for a mistake of the user."""
+
+
+def compose(*overrides: str) -> AppConfig:
+    """The configuration that `saescope OVERRIDES…` would run with: `compose("sae=train", "sae.k=16")`.
+
+    Raises ConfigError, in one line, for an unknown key or option and for a value that is not valid.
+    """
+    for override in overrides:
+        key, _, preset = override.partition("=")
+        if key == "sweep" and preset not in ("none", ""):
+            raise ConfigError(f"{override} is several jobs; compose one job, or run saescope -m {override}")
+    return to_config(composed("config", overrides))
+
+
+def composed(name: str, overrides: Sequence[str], root: type = AppConfig) -> DictConfig:
+    """`conf/<name>.yaml` with overrides; errors name the keys of the dataclass `root`. Raises ConfigError."""
+    callers = GlobalHydra.instance().hydra  # of a Hydra application that calls us
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir(), version_base="1.3"):
+            return hydra.compose(name, overrides=list(overrides))
+    except HYDRA_ERRORS as error:
+        raise ConfigError(in_one_line(error, root)) from error
+    finally:
+        GlobalHydra.instance().hydra = callers
+
+
+def to_config(values: DictConfig) -> AppConfig:
+    """What Hydra composed as our own configuration. Raises ConfigError."""
+    return from_mapping(AppConfig, plain(values))
+
+
+def plain(values: DictConfig, root: type = AppConfig) -> dict[str, Any]:
+    """Interpolations resolved, containers of plain Python. Raises ConfigError."""
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(values, resolve=True))
+    except HYDRA_ERRORS as error:
+        raise ConfigError(in_one_line(error, root)) from error
+
+
+def in_one_line(error: Exception, root: type = AppConfig) -> str:
+    """`error` of the configuration class `root` in one line, with what was valid."""
+    command = "saescope --cfg job" if root is AppConfig else "saescope-coverage --help"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        valid = [name for name in error.options if name]
+        return f"{group}={option} is not known: {nearest(option, valid)}valid: {choices(valid)}"
+    text = line(str(error))
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}; choose another hydra.run.dir or hydra.sweep.dir"
+    match = re.search(r"[Cc]ould not override '([^']+)'", text)
+    if isinstance(error, ConfigCompositionException) and match:
+        key = match[1].split("@")[0]
+        parent, _, last = key.rpartition(".")
+        hints = config_keys(root)
+        if message := _of_another_member(key, hints, error):
+            return message
+        if typing.get_origin(hints.get(parent)) is Mapping:
+            return f"{parent} has no {last} yet; put a + before it: +{key}=VALUE"
+        if key in hints:
+            return f"'{key}' does not apply to the chosen option of '{parent}'; see conf/{parent}/"
+        siblings = [k.rpartition(".")[2] for k in hints if k.rpartition(".")[0] == parent]
+        if siblings and not key.startswith("hydra"):
+            return (
+                f"unknown key '{key}': {nearest(last, siblings)}"
+                f"valid under '{parent or 'the top level'}': {choices(siblings)}"
+            )
+        return f"unknown key '{key}': {nearest(key, hints)}`{command}` prints all keys"
+    return f"{text.removesuffix('.')}; write overrides as key=value, see `{command.split()[0]} --help`"
+
+
+def config_keys(kind: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted names of all fields and groups, with their types; a union has the fields of all members."""
+    out: dict[str, Any] = {}
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        out[prefix + field.name] = hint
+        for inner in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
+            if dataclasses.is_dataclass(inner):
+                out |= config_keys(cast(type, inner), f"{prefix}{field.name}.")
+    return out
+
+
+def _of_another_member(key: str, hints: Mapping[str, Any], error: Exception) -> str | None:
+    """What `from_mapping` says of a key under a union of dataclasses: whose it is, or what is valid."""
+    group, _, name = key.partition(".")
+    union = hints.get(group)
+    if not (name and isinstance(union, types.UnionType)):
+        return None
+    node = getattr(error.__cause__, "parent_node", None)  # of the group, as it was composed up to here
+    tag, _ = members(union)
+    if not (isinstance(node, DictConfig) and tag in node):
+        return None
+    try:
+        from_mapping(union, {tag: node[tag], name.partition(".")[0]: None}, f"{group}.")
+    except ConfigError as unfit:
+        return str(unfit)
+    return None

@@ -1,0 +1,63 @@
+"""`module:attribute`, a place in the user's own Python code: its file, and what stands there."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from saescope.errors import SaeError, choices, nearest
+
+_imported: dict[str, bytes] = {}
+"""Contents of the modules as they were run."""
+
+
+def file_of(target: str) -> str | None:
+    """The file of the module, or None where there is none; the module itself is not run, its packages are."""
+    _look_here()
+    try:
+        spec = importlib.util.find_spec(target.partition(":")[0])
+    except Exception:  # a package above it fails; `imported` says so when it comes to that
+        return None
+    return spec.origin if spec and spec.has_location else None
+
+
+def imported(target: str) -> Any:
+    """What stands at `target`. Raises SaeError where the module cannot be imported or has no such name."""
+    _look_here()
+    module_name, _, name = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        file = file_of(target)
+        content = Path(file).read_bytes() if file else b""
+        if _imported.setdefault(module_name, content) != content:  # edited since an earlier job
+            module = importlib.reload(module)
+            _imported[module_name] = content
+    except Exception as error:  # whatever the user's code raises
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
+            raise SaeError(
+                f"sae.target={target}: there is no module {error.name} in {os.getcwd()} or among the "
+                "installed packages; start saescope where the file lies, or set PYTHONPATH"
+            ) from error
+        raise SaeError(f"sae.target={target}: importing {module_name} raised {brief(error)}") from error
+    try:
+        return reduce(getattr, name.split("."), module)
+    except AttributeError as error:
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise SaeError(
+            f"sae.target={target}: {module_name} has no {name}: {nearest(name, public)}"
+            f"it has {choices(public) or 'nothing'}"
+        ) from error
+
+
+def brief(error: Exception) -> str:
+    """Type and text of an exception of the user's code."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _look_here() -> None:
+    """Modules in the working directory can be imported, as with `python -m`."""
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())

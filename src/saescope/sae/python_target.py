@@ -1,0 +1,277 @@
+"""`sae=python`: an object of the user's own, with `encode` and `decode`, behind our interface."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from saescope.config import PythonSae
+from saescope.config.target import brief, imported
+from saescope.errors import SaeError
+from saescope.sae import base
+from saescope.sae.base import Sae, SparseCodes, compress
+
+PROBE_ROWS = 4
+"""Rows of noise that show what an object gives before it gets activations."""
+
+EXPECTED = (
+    "expected a dense code [N, num_latents] of floats, or (top_acts, top_indices) of floats and integers, "
+    "both [N, k]"
+)
+
+
+def find_target(target: str) -> Callable[..., Any]:
+    """The function at `module:function`. Raises SaeError when it cannot be imported or called."""
+    make = imported(target)
+    if not callable(make):
+        raise SaeError(
+            f"sae.target={target} is {_article(make)}; expected a function (or class), which is called with "
+            "sae.options and returns the SAE"
+        )
+    return make  # type: ignore[no-any-return]
+
+
+def load_python(cfg: PythonSae, *, d_in: int, hookpoint: str) -> Sae:
+    """Call `sae.target` with `sae.options`, and with `d_in` and `hookpoint` where it has such parameters.
+
+    Raises SaeError when that fails, or what it returns is no SAE for activations of width `d_in`.
+    """
+    make, label = find_target(cfg.target), f"sae.target={cfg.target}"
+    try:
+        parameters: Mapping[str, Any] = inspect.signature(make).parameters
+    except (TypeError, ValueError):  # some built-ins do not say
+        parameters = {}
+    ours = {name: value for name, value in (("d_in", d_in), ("hookpoint", hookpoint)) if name in parameters}
+    inner = _call(label, make, **{**ours, **cfg.options})
+    if isinstance(inner, Sae):
+        return wrap(inner, d_in=d_in, name=label)
+    source = {"source": "python", "target": cfg.target, "options": dict(cfg.options)}
+    return UserSae(inner, d_in=d_in, label=label, source=source)
+
+
+def wrap(inner: Any, *, d_in: int, name: str | None = None) -> Sae:
+    """An object with `encode` and `decode` as an `Sae` for activations of width `d_in`.
+
+    `name` stands for it in error messages and in the report; by default the name of its class. An `Sae` is
+    returned as it is. Raises SaeError when the object does not do what `UserSae` says.
+    """
+    label = name or type(inner).__name__
+    if not isinstance(inner, Sae):
+        return UserSae(inner, d_in=d_in, label=label, source={"source": "python", "target": label})
+    _check_width(inner, d_in, label)
+    return inner
+
+
+class UserSae(Sae):
+    """An object with
+
+    - `encode(x)`, x float32 [N, d_in], which returns a dense code [N, num_latents], or `top_acts` and
+      `top_indices` [N, k], as a pair or as attributes of what it returns (sparsify does that);
+    - `decode(dense)`, or `decode(top_acts, top_indices)`, which returns [N, d_in];
+    - `num_latents`, which a dense code need not have, and optionally `d_in`.
+
+    Tensors and numpy arrays are accepted. An entry is active when it is not 0. A `torch.nn.Module` is put on
+    the job's device and into evaluation mode; any other object gets tensors on its attribute `device`, else
+    on the CPU. Shapes, types, latent numbers and finiteness are checked once on noise and then on every
+    batch.
+    """
+
+    def __init__(self, inner: Any, *, d_in: int, label: str, source: dict[str, Any]) -> None:
+        super().__init__()
+        for method in ("encode", "decode"):
+            if not callable(getattr(inner, method, None)):
+                raise SaeError(
+                    f"{label} is {_article(inner)} without the method {method}; an object with encode(x) and "
+                    "decode(codes) is expected"
+                )
+        self.inner: Any = inner.eval() if isinstance(inner, nn.Module) else inner
+        self.label, self._source = label, source
+        _check_width(inner, d_in, label)
+        self.d_in = d_in
+        noise_ND = torch.randn(PROBE_ROWS, d_in, generator=torch.Generator().manual_seed(0))
+        acts, indices = self._encoded(noise_ND)
+        self.sparse = indices is not None
+        self.k = acts.shape[1] if self.sparse else None
+        stated = _whole(inner, "num_latents", label)
+        if stated is None and self.sparse:
+            raise SaeError(
+                f"{label} gives top_indices, which do not say how many latents there are: "
+                "give the object an attribute num_latents"
+            )
+        self.num_latents = acts.shape[1] if stated is None else stated
+        self.decode(self.encode(noise_ND))
+
+    def encode_rows(self, x_ND: Tensor) -> SparseCodes:
+        """The object's `encode`, checked, the zeros left out."""
+        acts, indices = self._encoded(x_ND)
+        n, width = acts.shape
+        if (indices is not None) != self.sparse or width != (self.k if self.sparse else self.num_latents):
+            raise SaeError(
+                f"{self.label}: encode returned {self._shape(acts, indices)}; {self.num_latents} latents"
+                f"{f' and k={self.k}' if self.sparse else ''} are expected, every time"
+            )
+        finite_N = torch.isfinite(acts).all(1)
+        if not finite_N.all() and (torch.isfinite(x_ND).all(1) & ~finite_N).any():
+            raise SaeError(f"{self.label}: encode returned NaN or infinite activations for finite ones")
+        if indices is None:
+            rows, latents = acts.nonzero(as_tuple=True)
+            return SparseCodes(torch.bincount(rows, minlength=n), latents, acts[rows, latents])
+        codes = compress(acts, indices)
+        if len(codes.latents):
+            low, high = int(codes.latents.min()), int(codes.latents.max())
+            if low < 0 or high >= self.num_latents:
+                raise SaeError(
+                    f"{self.label}: encode returned top_indices from {low} to {high}; "
+                    f"with num_latents={self.num_latents} they must lie between 0 and {self.num_latents - 1}"
+                )
+        number = torch.where(acts != 0, indices.long(), -1 - torch.arange(width, device=acts.device))
+        number = number.sort(dim=1).values
+        if (number[:, 1:] == number[:, :-1]).any():
+            raise SaeError(f"{self.label}: encode returned a latent twice in one row of top_indices")
+        return codes
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        """The object's `decode` of the codes in the form its `encode` has, checked."""
+        parts = [self._decoded(part) for part in self._parts(codes)]
+        return torch.cat(parts) if parts else torch.zeros(0, self.d_in, device=codes.acts.device)
+
+    def provenance(self) -> dict[str, Any]:
+        """Target, options, sizes and k."""
+        return {
+            **self._source,
+            "d_in": self.d_in,
+            "num_latents": self.num_latents,
+            "expansion_factor": self.num_latents / self.d_in,
+            "k": self.k,
+        }
+
+    def _encoded(self, x_ND: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Activations in float32, and latent numbers unless the code is dense; on the device of `x_ND`."""
+        # a copy: an `encode` that works in place must not change the activations
+        x = x_ND.to(device=self._device(x_ND.device), dtype=torch.float32, copy=True)
+        out = _call(f"{self.label}: encode", self.inner.encode, x)
+        pair = None
+        if hasattr(out, "top_acts") and hasattr(out, "top_indices"):
+            pair = out.top_acts, out.top_indices
+        elif isinstance(out, tuple | list) and len(out) == 2:
+            pair = tuple(out)
+        given = pair or (out,)
+        tensors = [_tensor(value) for value in given]
+        acts, indices = tensors[0], tensors[-1] if pair else None
+        if acts is None or (pair and indices is None):
+            came = f"({', '.join(_article(it) for it in out)})" if isinstance(out, tuple) else _article(out)
+            raise SaeError(f"{self.label}: encode returned {came}; {EXPECTED}")
+        right = acts.ndim == 2 and len(acts) == len(x_ND) and acts.is_floating_point()
+        if indices is not None:
+            whole = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
+            right = right and indices.shape == acts.shape and whole
+        if not right:
+            raise SaeError(
+                f"{self.label}: encode of {_product(x_ND)} returned {self._shape(acts, indices)}; {EXPECTED}"
+            )
+        return acts.to(x_ND.device).float(), None if indices is None else indices.to(x_ND.device)
+
+    def _parts(self, codes: SparseCodes) -> Iterator[SparseCodes]:
+        """The codes in runs of tokens whose dense form is small."""
+        rows = max(1, base.PRE_ACTS_BYTES // (4 * self.num_latents))
+        ends = [0, *codes.sizes_N.cumsum(0).tolist()]
+        for at in range(0, len(codes.sizes_N), rows):
+            to = min(at + rows, len(codes.sizes_N))
+            here = slice(ends[at], ends[to])
+            yield SparseCodes(codes.sizes_N[at:to], codes.latents[here], codes.acts[here])
+
+    def _decoded(self, codes: SparseCodes) -> Tensor:
+        device, n = codes.acts.device, len(codes.sizes_N)
+        rows = torch.repeat_interleave(torch.arange(n, device=device), codes.sizes_N)
+        if self.sparse:
+            first_N = codes.sizes_N.cumsum(0) - codes.sizes_N
+            slots = torch.arange(len(rows), device=device) - first_N[rows]
+            width = max(self.k or 0, int(codes.sizes_N.max()))
+            acts, indices = torch.zeros(n, width, device=device), torch.zeros(n, width, device=device).long()
+            acts[rows, slots], indices[rows, slots] = codes.acts, codes.latents
+            given: tuple[Tensor, ...] = (acts, indices)
+        else:
+            dense = torch.zeros(n, self.num_latents, device=device)
+            dense[rows, codes.latents] = codes.acts
+            given = (dense,)
+        there = self._device(device)
+        out = _call(f"{self.label}: decode", self.inner.decode, *(tensor.to(there) for tensor in given))
+        xhat_ND = _tensor(out)
+        if xhat_ND is None or xhat_ND.shape != (n, self.d_in) or not xhat_ND.is_floating_point():
+            came = _article(out) if xhat_ND is None else self._shape(xhat_ND, None)
+            raise SaeError(f"{self.label}: decode returned {came}; expected floats of {n} × {self.d_in}")
+        if torch.isfinite(codes.acts).all() and not torch.isfinite(xhat_ND).all():
+            raise SaeError(f"{self.label}: decode returned NaN or infinite values for finite codes")
+        return xhat_ND.to(device).float()
+
+    def _device(self, default: torch.device) -> torch.device:
+        """Where the object wants its tensors."""
+        if isinstance(self.inner, nn.Module):
+            weight = next(chain(self.inner.parameters(), self.inner.buffers()), None)
+            return default if weight is None else weight.device
+        device = getattr(self.inner, "device", None)
+        return torch.device(device if isinstance(device, str | torch.device) else "cpu")
+
+    @staticmethod
+    def _shape(acts: Tensor, indices: Tensor | None) -> str:
+        """Sizes and types as an error message gives them."""
+        said = f"{_product(acts)} of {_type(acts)}"
+        return (
+            said
+            if indices is None
+            else f"top_acts {said} and top_indices {_product(indices)} of {_type(indices)}"
+        )
+
+
+def _call(what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    try:
+        with torch.no_grad():
+            return function(*args, **options)
+    except Exception as error:  # whatever the user's code raises
+        raise SaeError(f"{what} raised {brief(error)}") from error
+
+
+def _check_width(inner: Any, d_in: int, label: str) -> None:
+    stated = _whole(inner, "d_in", label)
+    if stated is not None and stated != d_in:
+        raise SaeError(f"{label} has d_in={stated}, but the activations have width {d_in}")
+
+
+def _whole(inner: Any, name: str, label: str) -> int | None:
+    """An attribute that is a size; None where it is missing."""
+    value = getattr(inner, name, None)
+    if isinstance(value, Tensor | np.ndarray | np.generic) and not any(value.shape):
+        value = value.item()
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SaeError(f"{label} has {name}={value!r}; a whole number from 1 is expected")
+    return value
+
+
+def _tensor(value: Any) -> Tensor | None:
+    """A tensor or a numpy array of numbers as a tensor; None for anything else."""
+    if isinstance(value, Tensor):
+        return value.detach() if value.layout is torch.strided else value.detach().to_dense()
+    try:
+        return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else None
+    except TypeError:  # of objects, or of a type that torch does not have
+        return None
+
+
+def _product(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "a single number"
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _article(value: Any) -> str:
+    """Its type with an article, as an error message calls it."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

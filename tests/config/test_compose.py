@@ -1,0 +1,57 @@
+"""`compose(...)` from Python: the configuration of the command line, and its errors in one line."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from saescope.config import HubSae, TrainSae, config_dir
+from saescope.config.compose import compose
+from saescope.errors import ConfigError
+
+
+def test_overrides_as_on_the_command_line():
+    assert compose().sae == HubSae()
+    cfg = compose("sae=train", "sae.k=16", "model=pythia-70m", "metrics=quick", "experiment=smoke")
+    assert cfg.sae == TrainSae(k=16, tokens=100_000)
+    assert cfg.model.name == "EleutherAI/pythia-70m"
+    assert not GlobalHydra.instance().is_initialized()
+
+
+def test_inside_another_hydra():
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        assert compose("seed=3").seed == 3
+        assert GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sae=nope"], "sae=nope is not known: valid: hub, neurons, python, random, saelens, train"),
+        (["seed=x"], "'seed' must be a whole number"),
+        (["sede=1"], "unknown key 'sede': did you mean 'seed'"),
+        (["sae.kk=1"], "unknown key 'sae.kk': did you mean 'k'"),
+        (["sae.init_seed=1"], "sae.init_seed is for sae=train or random, not for sae=hub, which takes repo"),
+        (["+sae.init_seed=1"], "sae.init_seed is for sae=train or random, not for sae=hub, which takes repo"),
+        (["sae=neurons", "sae.repo=x"], "sae.repo is for sae=hub, not for sae=neurons, which takes k"),
+        (["sae.options.x=1"], "sae.options is for sae=python, not for sae=hub"),
+        (["sae=python", "sae.target=m:f", "sae.options.x=1"], r"put a \+ before it: \+sae.options.x=VALUE"),
+        (["sae=python"], "'sae.target' must be given"),
+        (["dynamic_k.tokens=100"], "'dynamic_k.tokens' does not apply to the chosen option of 'dynamic_k'"),
+        (["seed=${nope}"], "Interpolation key 'nope' not found"),
+        (["seed=[1"], "write overrides as key=value"),
+        (["sweep=k"], "sweep=k is several jobs; compose one job, or run saescope -m sweep=k"),
+        (["sae.k=1,2"], "Ambiguous value"),
+    ],
+)
+def test_errors_are_one_line(overrides, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        compose(*overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_config_package_needs_neither_hydra_nor_torch():
+    code = "import sys, saescope.config; assert not {'hydra', 'omegaconf', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

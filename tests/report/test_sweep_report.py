@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_folder import metrics
-from sweep_folders import HOSTILE, write_failed, write_job, write_six, write_sixty
 
 from saescope.errors import ReportError
 from saescope.report.sweep import write_sweep
 from saescope.stats.matched import matched_specialization
+from tests.report.report_folder import metrics
+from tests.report.sweep_folders import HOSTILE, write_failed, write_job, write_six, write_sixty
 
 
 class Page(HTMLParser):

@@ -10,7 +10,7 @@ from typing import Any
 from saescope import catalogue, sae
 from saescope.activations import ActivationStore, LiveWindows
 from saescope.analysis.examples import choose_latents, top_contexts
-from saescope.analysis.features import analyse
+from saescope.analysis.features import analyse, most_specialised
 from saescope.analysis.reconstruction import (
     Metrics,
     loss_metrics,
@@ -31,14 +31,14 @@ from saescope.model import load as models
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.report.page import write_report
-from saescope.runfolder.identity import run_name
+from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, SAE
 from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.runtime import hardware
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows, tokenize_probes
-from saescope.tracking.wandb_run import Tracker
+from saescope.tracking.wandb_run import Tracker, run_name
 
 log = logging.getLogger(__name__)
 
@@ -187,13 +187,15 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         metrics,
         null_notes(metrics, found.notes | part.notes | loss_notes(windows.tasks, losses) | unsound),
         warnings + part.warnings,
-        found,
+        found.features,
+        found.edges,
         contexts,
+        found.histograms,
         provenance,
         part.tables,
         part.sections,
     )
-    write_results(run_dir, results, cfg, tracker.info())
+    write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     write_report(run_dir)
     _track(tracker, name, results, dynamic_k.curves(part), run_dir)
@@ -214,16 +216,15 @@ def _both_sides(hookpoint: Hookpoint, model: Any, d_in: int) -> Hookpoint:
 def _track(
     tracker: Tracker, name: str, results: Results, curves: list[dict[str, float]], run_dir: Path
 ) -> None:
-    found = results.found
-    tracker.histograms(found.histograms)
+    tracker.histograms(results.histograms)
     tracker.curve(dynamic_k.CURVE_AXIS, curves)
-    shown = results.top_table()
+    shown = most_specialised(results.features)
     tracker.table(
         "features_top", list(shown.columns), shown.astype(object).where(shown.notna(), None).values.tolist()
     )
-    files = [run_dir / f for f in ("features.parquet", "examples.parquet", "edges.parquet")]
+    files = [run_dir / f for f in (FEATURES, EXAMPLES, EDGES)]
     tracker.artifact(f"features-{name}", "feature_table", files, results.provenance)
-    trained = sorted(p for p in (run_dir / "sae").rglob("*") if p.is_file())
+    trained = sorted(p for p in (run_dir / SAE).rglob("*") if p.is_file())
     if trained:
         tracker.artifact(f"sae-{name}", "sae", trained, results.provenance)
     # last, so that no media key can come between the summary and metrics.json

@@ -1,14 +1,13 @@
 """Which SAEs of a set of jobs can be compared, and in which pairs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
-from saescope.files import read_json
 from saescope.overlap.sae_file import find_weights
+from saescope.runfolder.run import Run, read_run
 
 MAX_PAIRS = 36
 """Pairs compared at most (nine SAEs of one hookpoint, all with all); replicas first."""
@@ -20,8 +19,7 @@ SEEDS = ("init_seed", "data_seed", "save_every")
 class Member:
     """One SAE, and the job whose features describe it."""
 
-    job: Path
-    name: str
+    run: Run
     weights: Path
     place: str
     """Model, revision and hookpoint, readable; SAEs of different places are not compared."""
@@ -29,8 +27,11 @@ class Member:
     """How it was made, seeds left out."""
     seed: str
     k: int | None
-    config: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The job's folder."""
+        return self.run.path.name
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,15 @@ def plan_pairs(job_dirs: Sequence[Path]) -> Plan:
     """Read the jobs' provenance; a job without a finished result is passed over."""
     by_weights: dict[tuple[str, str], Member] = {}
     reasons: dict[str, list[str]] = {}
-    for job in job_dirs:
-        provenance = read_json(job / "provenance.json")
-        status = read_json(job / "status.json")
-        if not isinstance(provenance, dict) or not isinstance(status, dict) or status.get("state") != "ok":
+    for run in map(read_run, job_dirs):
+        if not run.ok or not run.provenance:
             continue
-        found = find_weights(job, provenance.get("sae") or {})
-        if isinstance(found, str):
-            reasons.setdefault(found, []).append(job.name)
+        weights = find_weights(run.path, run.resolved("sae"))
+        if isinstance(weights, str):
+            reasons.setdefault(weights, []).append(run.path.name)
             continue
-        member = _member(job, found, provenance)
-        with found.open("rb") as file:
+        member = _member(run, weights)
+        with weights.open("rb") as file:
             key = (member.place, hashlib.file_digest(file, "sha256").hexdigest())
         known = by_weights.get(key)
         # the same weights read at several k are one SAE; the largest k is nearest to its training
@@ -79,32 +78,21 @@ def plan_pairs(job_dirs: Sequence[Path]) -> Plan:
     return Plan(pairs[:MAX_PAIRS], max(0, len(pairs) - MAX_PAIRS), remarks)
 
 
-def _member(job: Path, weights: Path, provenance: Mapping[str, Any]) -> Member:
-    import yaml
-
-    model, at, sae = (provenance.get(part) or {} for part in ("model", "hookpoint", "sae"))
-    try:
-        config = yaml.safe_load((job / "config.yaml").read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError):
-        config = {}
-    place = f"{model.get('name')} {at.get('name')} ({at.get('kind')}, width {sae.get('d_in')})"
+def _member(run: Run, weights: Path) -> Member:
+    model, hookpoint, sae = (run.resolved(part) for part in ("model", "hookpoint", "sae"))
+    place = f"{model.get('name')} {hookpoint.get('name')} ({hookpoint.get('kind')}, width {sae.get('d_in')})"
     if model.get("revision"):
         place += f" at revision {model['revision']}"
     place += ", random initialisation" * bool(model.get("random_init")) + ", transcoder" * bool(
         sae.get("transcoder")
     )
-    asked = {key: value for key, value in (config.get("sae") or {}).items() if key not in SEEDS}
-    recipe = repr((place, asked, config.get("corpus")))
+    settings = {key: value for key, value in run.section("sae").items() if key not in SEEDS}
     seed = f"{sae.get('init_seed')}/{sae.get('data_seed')}" if sae.get("source") == "train" else ""
-    metrics = read_json(job / "metrics.json")
     return Member(
-        job,
-        job.name,
-        weights,
-        place,
-        recipe,
-        seed,
-        sae.get("k"),
-        config,
-        metrics if isinstance(metrics, dict) else {},
+        run=run,
+        weights=weights,
+        place=place,
+        recipe=repr((place, settings, run.config.get("corpus"))),
+        seed=seed,
+        k=sae.get("k"),
     )

@@ -28,6 +28,7 @@ from saescope.files import whole
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.load import LanguageModel
+from saescope.runfolder.names import HISTORY, SAE
 from saescope.runtime.hardware import Hardware
 from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.folder import load_sparsify
@@ -125,7 +126,7 @@ def train_sae(
     with (
         _only_one(home),
         store.opened(live, hookpoint, rows.train, fill=alone, missing="model, training text") as source,
-        TrainingLog(home / "history.csv", steps, tracker) as history,
+        TrainingLog(home / HISTORY, steps, tracker) as history,
     ):
         trained = fit(
             module,
@@ -136,11 +137,11 @@ def train_sae(
             devices=cfg.runtime.devices,
             on_step=history.step,
         )
-    saved = run_dir / "sae" / hookpoint.name
+    saved = run_dir / SAE / hookpoint.name
     save_coder(trained, saved)
-    if (home / "history.csv").is_file():
-        with whole(run_dir / "history.csv") as temporary:
-            shutil.copy2(home / "history.csv", temporary)
+    if (home / HISTORY).is_file():
+        with whole(run_dir / HISTORY) as temporary:
+            shutil.copy2(home / HISTORY, temporary)
     source_facts: dict[str, Any] = {
         "source": "train",
         "folder": str(saved.relative_to(run_dir)),

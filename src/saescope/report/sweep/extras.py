@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from saescope.errors import ReportError
 from saescope.files import read_json
 from saescope.report.numbers import DASH, figure
+from saescope.report.sweep.matching import unread
 from saescope.runfolder.names import DYNAMIC_K, OVERLAP_JSON
 from saescope.runfolder.run import Run
 
@@ -61,23 +63,22 @@ def dynamic_k_curves(jobs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[st
             table = job.table("dynamic_k")
             lacking = [name for name in ("k", "ce_delta") if name not in table]
             if lacking:
-                raise ValueError(f"no column {', '.join(lacking)}")
+                raise ReportError(f"{DYNAMIC_K} has no column {', '.join(lacking)}")
             table = table[table["ce_delta"].notna() & pd.to_numeric(table["k"], errors="coerce").notna()]
-        except ValueError as error:
-            wrong.append(f"{job.path.name}/{DYNAMIC_K}: {' '.join(str(error).split())[:200]}")
+        except ReportError as error:
+            wrong.append(unread(job, error))
             continue
         if "task" in table:
             table = table[table["task"].map(str).str.lower().isin(_WHOLE)]
         names = [name for name in _SERIES if name in table]
-        keys = (
-            table[names].astype(str).agg(" ".join, axis=1) if names and len(table) else ["all"] * len(table)
-        )
-        for name, part in table.groupby(pd.Series(list(keys), index=table.index, dtype=str), sort=False):
+        cells = table[names].to_numpy(dtype=object)
+        keys = [" ".join(str(cell) for cell in row if pd.notna(cell)) or "all" for row in cells]
+        for name, part in table.groupby(pd.Series(keys, index=table.index, dtype=str), sort=False):
             part = part.sort_values("k")
             curves.append(
                 {
                     "job": at,
-                    "name": str(name).replace("nan", "").strip(),
+                    "name": str(name),
                     "k": _floats(part["k"]),
                     "ce_delta": _floats(part["ce_delta"]),
                     "low": _floats(part["ce_delta_lo"]) if "ce_delta_lo" in part else None,

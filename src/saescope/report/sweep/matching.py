@@ -41,7 +41,7 @@ def matched(jobs: Sequence[Run], groups: Sequence[Group], out: Path) -> tuple[li
             try:
                 found[at] = _connected(jobs[at])
             except _UNREADABLE as error:
-                wrong.append(_unread(jobs[at], error))
+                wrong.append(unread(jobs[at], error))
         enough = [number for number in found.values() if number >= LEAST_LATENTS]
         latents = min([*enough, MOST_LATENTS]) if enough else 0
         for at in found:
@@ -56,7 +56,7 @@ def matched(jobs: Sequence[Run], groups: Sequence[Group], out: Path) -> tuple[li
                     rows[at] |= _si(jobs[at], firings) | _q(jobs[at], latents)
                 kept[key] = {"question": question, "values": rows[at]}
             except _UNREADABLE as error:
-                wrong.append(_unread(jobs[at], error))
+                wrong.append(unread(jobs[at], error))
     if kept and kept != old:
         write_json(out / MATCHED, kept)
     return rows, wrong
@@ -66,7 +66,8 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 """A table that is missing, unreadable, lacks a column (ReportError is a ValueError) or is impossible."""
 
 
-def _unread(job: Run, error: Exception) -> str:
+def unread(job: Run, error: Exception) -> str:
+    """What is said on the page of a file that could not be read: job, file, reason."""
     text = " ".join(str(error).split()).replace(f"{job.path}{os.sep}", "")
     return f"{job.path.name}: {text[:200]}"
 

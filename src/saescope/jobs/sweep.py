@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from saescope.config import TrackingConfig
 from saescope.report.sweep import SweepSummary, write_sweep
-from saescope.runfolder.sweep import find_runs
+from saescope.runfolder.sweep import find_runs, open_sweep
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,9 @@ def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
     if overlap:
         from saescope.overlap import write_overlap
 
+        jobs = [run.path for run in open_sweep(dirs).runs]
         out.mkdir(parents=True, exist_ok=True)
-        write_overlap(find_runs(dirs), out)
+        write_overlap(jobs, out)
     return write_sweep(dirs, out)
 
 

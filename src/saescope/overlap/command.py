@@ -24,7 +24,7 @@ def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
     is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair. Returns the
     sentences, also those on what could not be compared.
     """
-    plan = plan_pairs(job_dirs)
+    plan = plan_pairs(job_dirs, out)
     comparisons: list[Comparison] = []
     with Meter("overlap", len(plan.pairs), "pairs", quiet=len(plan.pairs) < 2) as meter:
         for a, b in plan.pairs:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from saescope.overlap.sae_file import find_weights
 from saescope.runfolder.run import Run, read_run
+from saescope.runfolder.sweep import job_name
 
 MAX_PAIRS = 36
 """Pairs compared at most (nine SAEs of one hookpoint, all with all); replicas first."""
@@ -20,6 +21,8 @@ class Member:
     """One SAE, and the job whose features describe it."""
 
     run: Run
+    name: str
+    """As in the column `job` of `sweep.csv`."""
     weights: Path
     place: str
     """Model, revision and hookpoint, readable; SAEs of different places are not compared."""
@@ -27,11 +30,6 @@ class Member:
     """How it was made, seeds left out."""
     seed: str
     k: int | None
-
-    @property
-    def name(self) -> str:
-        """The job's folder."""
-        return self.run.path.name
 
 
 @dataclass(frozen=True)
@@ -50,18 +48,19 @@ def replicas(a: Member, b: Member) -> bool:
     return a.recipe == b.recipe
 
 
-def plan_pairs(job_dirs: Sequence[Path]) -> Plan:
-    """Read the jobs' provenance; a job without a finished result is passed over."""
+def plan_pairs(job_dirs: Sequence[Path], top: Path) -> Plan:
+    """Read the jobs; one without a finished result is passed over. Names are seen from `top`."""
     by_weights: dict[tuple[str, str], Member] = {}
     reasons: dict[str, list[str]] = {}
     for run in map(read_run, job_dirs):
         if not run.ok or not run.provenance:
             continue
+        name = job_name(run.path, top)
         weights = find_weights(run.path, run.resolved("sae"))
         if isinstance(weights, str):
-            reasons.setdefault(weights, []).append(run.path.name)
+            reasons.setdefault(weights, []).append(name)
             continue
-        member = _member(run, weights)
+        member = _member(run, name, weights)
         with weights.open("rb") as file:
             key = (member.place, hashlib.file_digest(file, "sha256").hexdigest())
         known = by_weights.get(key)
@@ -78,7 +77,7 @@ def plan_pairs(job_dirs: Sequence[Path]) -> Plan:
     return Plan(pairs[:MAX_PAIRS], max(0, len(pairs) - MAX_PAIRS), remarks)
 
 
-def _member(run: Run, weights: Path) -> Member:
+def _member(run: Run, name: str, weights: Path) -> Member:
     model, hookpoint, sae = (run.resolved(part) for part in ("model", "hookpoint", "sae"))
     place = f"{model.get('name')} {hookpoint.get('name')} ({hookpoint.get('kind')}, width {sae.get('d_in')})"
     if model.get("revision"):
@@ -90,6 +89,7 @@ def _member(run: Run, weights: Path) -> Member:
     seed = f"{sae.get('init_seed')}/{sae.get('data_seed')}" if sae.get("source") == "train" else ""
     return Member(
         run=run,
+        name=name,
         weights=weights,
         place=place,
         recipe=repr((place, settings, run.config.get("corpus"))),

@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from report_folder import write_run
 
 from saescope.report import write_report
+from tests.report.report_folder import write_run
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from report_folder import metrics, write_run
+
+from tests.report.report_folder import metrics, write_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 

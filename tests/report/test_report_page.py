@@ -8,10 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-import report_folder
-from report_folder import EVIL, TASKS, metrics, write_run
 
 from saescope.report import ReportError, write_report
+from tests.report import report_folder
+from tests.report.report_folder import EVIL, TASKS, metrics, write_run
 
 FIGURES = ["communities", "density", "si", "si_density", "tasks"]
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from report_folder import STATUS, metrics
 
 from saescope.report import headline
 from saescope.report.cards import visible
 from saescope.report.numbers import count, figure, p_value, percent, seconds
+from tests.report.report_folder import STATUS, metrics
 
 NO_GRAPH = {
     key: None

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_folder import metrics
-from sweep_folders import HOSTILE, write_failed, write_job, write_six, write_sixty
 
 from saescope.errors import ReportError
 from saescope.report.sweep import write_sweep
 from saescope.stats.matched import matched_specialization
+from tests.report.report_folder import metrics
+from tests.report.sweep_folders import HOSTILE, write_failed, write_job, write_six, write_sixty
 
 
 class Page(HTMLParser):
@@ -274,6 +274,25 @@ def test_damaged_and_killed_jobs_are_rows_that_say_so(tmp_path):
     assert "Left out: 1: " in text
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [(b"k,task\n1,all\n", "has no column ce_delta"), (b"", "cannot be read"), (b"\xff", "cannot be read")],
+)
+def test_an_unreadable_dynamic_k_table_is_left_out_by_name(tmp_path, table, words):
+    write_job(tmp_path / "0")
+    (tmp_path / "0" / "dynamic_k.csv").write_bytes(table)
+    (sentence,) = [it for it in write_sweep([tmp_path], tmp_path).sentences if "Left out" in it]
+    assert f"Left out: 0: dynamic_k.csv {words}" in sentence
+
+
+def test_dynamic_k_tables_with_few_columns_have_one_curve(tmp_path):
+    write_job(tmp_path / "0")
+    (tmp_path / "0" / "dynamic_k.csv").write_text("k,ce_delta\n1,0.5\n2,0.25\n")
+    write_sweep([tmp_path], tmp_path)
+    (curve,) = Page((tmp_path / "sweep.html").read_text()).payload["dynamic_k"]
+    assert (curve["name"], curve["ce_delta"]) == ("all", [0.5, 0.25])
+
+
 def test_only_failed_jobs_still_make_a_page(tmp_path):
     write_failed(tmp_path / "0", "no such model", ["model=x"])
     summary = write_sweep([tmp_path], tmp_path)
@@ -351,8 +370,9 @@ def test_overlap_tables_and_dynamic_k_curves_of_others(tmp_path):
          "rows": [["0 and 1", 0.5], ["0 and 2", None]]}, {"no": "table"}, 3,
     ]))  # fmt: skip
     (job / "dynamic_k.csv").write_text(
-        "target,selector,k,ce_delta,ce_delta_lo,ce_delta_hi,task\n"
-        "mlp,topk,8,0.5,0.4,0.6,all\nmlp,topk,4,0.9,0.8,1.0,all\nmlp,topk,8,0.1,,,code\nmlp,random,8,2.0,,,all\n"
+        "target,selector,k,ce_delta,ce_delta_lo,ce_delta_hi,task,phase\n"
+        "mlp,topk,8,0.5,0.4,0.6,all,\nmlp,topk,4,0.9,0.8,1.0,all,\nmlp,topk,8,0.1,,,code,\n"
+        "mlp,random,8,2.0,,,all,prefill\n"
     )
     write_sweep([tmp_path], tmp_path / "out")
     page = Page((tmp_path / "out" / "sweep.html").read_text())
@@ -361,7 +381,7 @@ def test_overlap_tables_and_dynamic_k_curves_of_others(tmp_path):
     assert curves["mlp topk"]["k"] == [4, 8]
     assert curves["mlp topk"]["ce_delta"] == [0.9, 0.5]
     assert curves["mlp topk"]["low"] == [0.8, 0.4]
-    assert set(curves) == {"mlp topk", "mlp random"}
+    assert set(curves) == {"mlp topk", "mlp random prefill"}
 
 
 def test_command(tmp_path):

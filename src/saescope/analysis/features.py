@@ -16,6 +16,9 @@ from saescope.stats.specialization_summary import SpecializationSummary, summari
 SI_EDGES = np.linspace(0.0, 1.0, 51)
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
 
+BROWSE_ROWS = 500
+"""Latents worth browsing on a dashboard."""
+
 COUNTS = ("features/num_latents", "features/supported", "q/n_edges", "q/null_edges", "q/n_communities")
 
 
@@ -89,6 +92,25 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
         {**si.notes, **q.notes},
         _histograms(codes, live_F, si),
     )
+
+
+def most_specialised(features: pd.DataFrame) -> pd.DataFrame:
+    """The supported latents with the highest SI, at most `BROWSE_ROWS`, and what to know of them."""
+    live = features[features.supported].sort_values("si", ascending=False).head(BROWSE_ROWS)
+    return live[
+        [
+            "latent",
+            "si",
+            "si_q",
+            "si_excess",
+            "top_task",
+            "density",
+            "count",
+            "docs",
+            "community",
+            "degree",
+        ]
+    ]
 
 
 def _unit(codes: Codes, cfg: MetricsConfig) -> Any:

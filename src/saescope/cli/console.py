@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from saescope.files import read_json
 from saescope.report.words import headline
-from saescope.runfolder.status import status_of
+from saescope.runfolder.names import REPORT, SYNC
+from saescope.runfolder.run import read_run
+from saescope.runfolder.sweep import find_runs, job_name
 
 if TYPE_CHECKING:
     from saescope.report.sweep import SweepSummary
@@ -44,52 +45,47 @@ SWEEP_COLUMNS = (
 def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
     """Headline in words, table, paths."""
     console = Console(highlight=False, soft_wrap=True)
-    metrics = read_json(run_dir / "metrics.json") or {}
-    status = status_of(run_dir)
+    run = read_run(run_dir)
+    metrics = run.metrics
     table = Table("measure", "value", "by chance", "key", title="result", title_justify="left")
     for label, key, null in ROWS:
         table.add_row(label, number(metrics.get(key)), number(metrics.get(null)) if null else "", key)
     console.print(table)
-    for sentence in headline(metrics, status):
+    for sentence in headline(metrics, run.status):
         console.print(f"• {sentence.text}")
     if reused_from is not None:
         console.print(f"This very config had a finished result in {reused_from}; force=true measures again.")
-    tracking = read_json(run_dir / "tracking.json") or {}
-    if tracking.get("url"):
-        console.print(f"W&B:     {tracking['url']}")
-    if tracking.get("sync"):
-        console.print(f"W&B:     offline; upload with: {tracking['sync']}")
+    if run.tracking.get("url"):
+        console.print(f"W&B:     {run.tracking['url']}")
+    if run.tracking.get("sync"):
+        console.print(f"W&B:     offline; upload with: {run.tracking['sync']}")
     console.print(f"files:   {run_dir}")
-    console.print(f"report:  {run_dir / 'report.html'}")
+    console.print(f"report:  {run_dir / REPORT}")
 
 
 def print_sweep(sweep_dir: Path, summary: "SweepSummary | None" = None) -> list[str]:
     """One row per job folder, what the sweep says, paths; returns one line per job that did not finish."""
     terminal = Console(highlight=False)
     console = Console(highlight=False, soft_wrap=True, width=terminal.width if terminal.is_terminal else 180)
-    jobs = sorted((p.parent for p in sweep_dir.glob("*/status.json")), key=lambda p: (len(p.name), p.name))
+    jobs = list(map(read_run, find_runs([sweep_dir])))
     table = Table(
         "job", "overrides", "state", *SWEEP_COLUMNS, title=f"{len(jobs)} jobs", title_justify="left"
     )
     wrong: list[str] = []
-    asked = {job: _overrides(job) for job in jobs}
-    shared = set.intersection(*(set(given) for given in asked.values())) if len(jobs) > 1 else set()
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
-        status = status_of(job)
-        ok = status.get("state") == "ok"
-        metrics = (read_json(job / "metrics.json") or {}) if ok else {}
-        overrides = " ".join(given for given in asked[job] if given not in shared)
-        table.add_row(
-            job.name, overrides, str(status.get("state")), *(number(metrics.get(k)) for k in SWEEP_COLUMNS)
-        )
-        if not ok:
-            wrong.append(f"job {job.name} ({overrides}): {status.get('error', 'did not finish')}")
+        name = job_name(job.path, sweep_dir)
+        metrics = job.metrics if job.ok else {}
+        overrides = " ".join(override for override in job.overrides if override not in shared)
+        table.add_row(name, overrides, job.state, *(number(metrics.get(k)) for k in SWEEP_COLUMNS))
+        if not job.ok:
+            wrong.append(f"job {name} ({overrides}): {job.error}")
     console.print(table)
     for sentence in summary.sentences if summary else ():
         console.print(f"• {sentence}")
     for line in wrong:
         console.print(f"failed: {line}")
-    script = sweep_dir / "sync.sh"
+    script = sweep_dir / SYNC
     if script.is_file():
         console.print(f"W&B:     offline; upload with: sh '{script}'")
     console.print(f"sweep:   {sweep_dir}")
@@ -105,12 +101,3 @@ def number(value: float | int | None) -> str:
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"
-
-
-def _overrides(job: Path) -> list[str]:
-    """The job's own overrides: Hydra's record, also where a finished result was linked in."""
-    path = job / ".hydra" / "overrides.yaml"
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.removeprefix("- ") for line in lines if line not in ("", "[]")]

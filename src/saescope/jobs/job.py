@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from filelock import FileLock, Timeout
 
 from saescope.config import AppConfig
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
-from saescope.files import read_json
 from saescope.runfolder.identity import digest, find_finished, identity, link_result, remember
+from saescope.runfolder.names import LOCK
+from saescope.runfolder.run import read_run
 from saescope.runfolder.status import status_of, write_status
 from saescope.text.probes import open_probes
 from saescope.tracking.wandb_start import by_agent
@@ -48,10 +49,9 @@ class Outcome:
     reused_from: Path | None = None
 
     @property
-    def metrics(self) -> dict[str, float | None]:
+    def metrics(self) -> Mapping[str, float | None]:
         """Contents of `metrics.json`; empty for a failed job."""
-        found = read_json(self.run_dir / "metrics.json") if self.state == "ok" else None
-        return found or {}
+        return read_run(self.run_dir).metrics if self.state == "ok" else {}
 
 
 def run_job(cfg: AppConfig, context: Context) -> Outcome:
@@ -69,7 +69,8 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
             with _alone_in(context.run_dir):
                 return _measure(cfg, context, run_id)
         if found.resolve() != context.run_dir.resolve():
-            link_result(found, context.run_dir)
+            with _alone_in(context.run_dir):
+                link_result(found, context.run_dir, context.overrides)
         if by_agent():
             from saescope.tracking.reused import log_reused
 
@@ -122,7 +123,7 @@ def _alone_in(run_dir: Path) -> Iterator[None]:
     """Two processes would mix their files. The lock goes with the process, also when it is killed."""
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run_dir / ".lock", timeout=0):
+        with FileLock(run_dir / LOCK, timeout=0):
             yield
     except Timeout as error:
         raise BusyError(

@@ -9,7 +9,7 @@ from typing import Any
 from saescope import catalogue, sae
 from saescope.activations import ActivationStore
 from saescope.analysis.examples import choose_latents, top_contexts
-from saescope.analysis.features import FeatureResults, analyse
+from saescope.analysis.features import FeatureResults, analyse, most_specialised
 from saescope.analysis.reconstruction import (
     Metrics,
     Sums,
@@ -31,14 +31,14 @@ from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, war
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import load_model, load_skeleton, load_tokenizer, quiet_transformers
 from saescope.report.page import write_report
-from saescope.runfolder.identity import run_name
+from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, SAE
 from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.hardware import choose
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows, tokenize_probes
-from saescope.tracking.wandb_run import Tracker
+from saescope.tracking.wandb_run import Tracker, run_name
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         "cost/peak_mem_mb": peak_mem_mb(setup.machine.device),
     }
     results = _results(cfg, setup, coder, provenance, passes, features, part, cost)
-    write_results(run_dir, results, cfg, tracker.info())
+    write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     write_report(run_dir)
     _track(tracker, name, results, dynamic_k.curves(part), run_dir)
@@ -235,8 +235,10 @@ def _results(
         metrics,
         null_notes(metrics, notes),
         [*warnings_of(coder, cfg, setup, codes, metrics), *part.warnings],
-        features,
+        features.features,
+        features.edges,
         contexts,
+        features.histograms,
         provenance,
         part.tables,
         part.sections,
@@ -247,15 +249,15 @@ def _track(
     tracker: Tracker, name: str, results: Results, curves: list[dict[str, float]], run_dir: Path
 ) -> None:
     """Hand the files and numbers of a run to W&B."""
-    tracker.histograms(results.found.histograms)
+    tracker.histograms(results.histograms)
     tracker.curve(dynamic_k.CURVE_AXIS, curves)
-    shown = results.top_table()
+    shown = most_specialised(results.features)
     tracker.table(
         "features_top", list(shown.columns), shown.astype(object).where(shown.notna(), None).values.tolist()
     )
-    files = [run_dir / f for f in ("features.parquet", "examples.parquet", "edges.parquet")]
+    files = [run_dir / f for f in (FEATURES, EXAMPLES, EDGES)]
     tracker.artifact(f"features-{name}", "feature_table", files, results.provenance)
-    trained = sorted(p for p in (run_dir / "sae").rglob("*") if p.is_file())
+    trained = sorted(p for p in (run_dir / SAE).rglob("*") if p.is_file())
     if trained:
         tracker.artifact(f"sae-{name}", "sae", trained, results.provenance)
     # last, so that no media key can come between the summary and metrics.json

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from saescope.config import TrackingConfig
 from saescope.report.sweep import SweepSummary, write_sweep
-from saescope.runfolder.job import find_jobs
+from saescope.runfolder.sweep import find_runs, open_sweep
 
 log = logging.getLogger(__name__)
 
@@ -20,14 +20,14 @@ def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> Sweep
     The jobs are done and their folders complete: whatever goes wrong here is a warning, and
     `saescope-report` does the files again at any time.
     """
-    job_dirs = sorted(path.parent for path in sweep_dir.glob("*/status.json"))
-    if not job_dirs:
+    jobs = find_runs([sweep_dir])
+    if not jobs:
         return None
 
     def overlap() -> None:
         from saescope.overlap import write_overlap
 
-        write_overlap(job_dirs, sweep_dir)
+        write_overlap(jobs, sweep_dir)
 
     def tracked() -> None:
         from saescope.tracking.sweep_run import log_sweep
@@ -54,8 +54,9 @@ def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
     if overlap:
         from saescope.overlap import write_overlap
 
+        jobs = [run.path for run in open_sweep(dirs).runs]
         out.mkdir(parents=True, exist_ok=True)
-        write_overlap([job.path for job in find_jobs(dirs)], out)
+        write_overlap(jobs, out)
     return write_sweep(dirs, out)
 
 

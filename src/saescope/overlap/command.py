@@ -11,6 +11,7 @@ from saescope.overlap.compare import Comparison, compare
 from saescope.overlap.pairs import plan_pairs
 from saescope.overlap.table import row_of, tables
 from saescope.overlap.words import sentences_of
+from saescope.runfolder.names import OVERLAP_CSV, OVERLAP_JSON
 from saescope.runtime.meter import Meter
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
     is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair. Returns the
     sentences, also those on what could not be compared.
     """
-    plan = plan_pairs(job_dirs)
+    plan = plan_pairs(job_dirs, out)
     comparisons: list[Comparison] = []
     with Meter("overlap", len(plan.pairs), "pairs", quiet=len(plan.pairs) < 2) as meter:
         for a, b in plan.pairs:
@@ -41,6 +42,6 @@ def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    write_text(out / "overlap.csv", text.getvalue())
-    write_json(out / "overlap.json", tables(comparisons, found) if comparisons else [])
+    write_text(out / OVERLAP_CSV, text.getvalue())
+    write_json(out / OVERLAP_JSON, tables(comparisons, found) if comparisons else [])
     return found

@@ -1,14 +1,14 @@
 """Two SAEs: what they share, how often the shared latents fire, and their part in SI and Q."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from saescope.errors import ReportError
 from saescope.overlap.pairs import Member
 from saescope.overlap.sae_file import DECODER, ENCODER, read_rows
+from saescope.runfolder.run import Columns
 from saescope.runtime.meter import Meter
 from saescope.stats.arrays import BoolArray, FloatArray, IntArray
 from saescope.stats.assignment import Matching, match
@@ -110,16 +110,14 @@ class _Features:
     @staticmethod
     def read(member: Member, latents: int) -> "_Features | None":
         """None when the table is missing, unreadable or of another SAE."""
-        table = _columns(
-            member.job / "features.parquet", ["density", "supported", "si", "community", "degree"]
-        )
+        table = _columns(member, "features", ["density", "supported", "si", "community", "degree"])
         if table is None or len(table["density"]) != latents:
             return None
-        edges = _columns(member.job / "edges.parquet", ["source", "target", "pmi"])
+        edges = _columns(member, "edges", ["source", "target", "pmi"])
         q = np.zeros(latents)
         if edges is not None:
             ends: list[IntArray] = [edges[name].astype(np.int64) for name in ("source", "target")]
-            resolution = float((member.config.get("metrics") or {}).get("resolution") or 1.0)
+            resolution = float(member.run.section("metrics").get("resolution") or 1.0)
             q = modularity_shares(
                 ends[0],
                 ends[1],
@@ -133,14 +131,10 @@ class _Features:
         )
 
 
-def _columns(path: Path, names: list[str]) -> dict[str, npt.NDArray[np.generic]] | None:
-    import pyarrow
-    import pyarrow.parquet
-
+def _columns(member: Member, table: str, names: list[str]) -> Columns | None:
     try:
-        table = pyarrow.parquet.read_table(path, columns=names)
-        return {name: np.asarray(table[name].to_numpy()) for name in names}
-    except (OSError, KeyError, pyarrow.ArrowException):
+        return member.run.columns(table, names)
+    except ReportError:
         return None
 
 

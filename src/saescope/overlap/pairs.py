@@ -1,15 +1,15 @@
 """Which SAEs of a set of jobs can be compared, and in which pairs."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from saescope.config import applicable
-from saescope.files import read_json
 from saescope.overlap.sae_file import find_weights
+from saescope.runfolder.run import Run, read_run
+from saescope.runfolder.sweep import job_name
 
 MAX_PAIRS = 36
 """Pairs compared at most (nine SAEs of one hookpoint, all with all); replicas first."""
@@ -21,8 +21,9 @@ SEEDS = ("init_seed", "data_seed", "save_every")
 class Member:
     """One SAE, and the job whose features describe it."""
 
-    job: Path
+    run: Run
     name: str
+    """As in the column `job` of `sweep.csv`."""
     weights: Path
     place: str
     """Model, revision and hookpoint, readable; SAEs of different places are not compared."""
@@ -30,8 +31,6 @@ class Member:
     """How it was made, seeds left out."""
     seed: str
     k: int | None
-    config: Mapping[str, Any]
-    metrics: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -50,21 +49,20 @@ def replicas(a: Member, b: Member) -> bool:
     return a.recipe == b.recipe
 
 
-def plan_pairs(job_dirs: Sequence[Path]) -> Plan:
-    """Read the jobs' provenance; a job without a finished result is passed over."""
+def plan_pairs(job_dirs: Sequence[Path], top: Path) -> Plan:
+    """Read the jobs; one without a finished result is passed over. Names are seen from `top`."""
     by_weights: dict[tuple[str, str], Member] = {}
     reasons: dict[str, list[str]] = {}
-    for job in job_dirs:
-        provenance = read_json(job / "provenance.json")
-        status = read_json(job / "status.json")
-        if not isinstance(provenance, dict) or not isinstance(status, dict) or status.get("state") != "ok":
+    for run in map(read_run, job_dirs):
+        if not run.ok or not run.provenance:
             continue
-        found = find_weights(job, provenance.get("sae") or {})
-        if isinstance(found, str):
-            reasons.setdefault(found, []).append(job.name)
+        name = job_name(run.path, top)
+        weights = find_weights(run.path, run.resolved("sae"))
+        if isinstance(weights, str):
+            reasons.setdefault(weights, []).append(name)
             continue
-        member = _member(job, found, provenance)
-        with found.open("rb") as file:
+        member = _member(run, name, weights)
+        with weights.open("rb") as file:
             key = (member.place, hashlib.file_digest(file, "sha256").hexdigest())
         known = by_weights.get(key)
         # the same weights read at several k are one SAE; the largest k is nearest to its training
@@ -80,33 +78,23 @@ def plan_pairs(job_dirs: Sequence[Path]) -> Plan:
     return Plan(pairs[:MAX_PAIRS], max(0, len(pairs) - MAX_PAIRS), remarks)
 
 
-def _member(job: Path, weights: Path, provenance: Mapping[str, Any]) -> Member:
-    import yaml
-
-    model, at, sae = (provenance.get(part) or {} for part in ("model", "hookpoint", "sae"))
-    try:
-        config = yaml.safe_load((job / "config.yaml").read_text(encoding="utf-8")) or {}
-    except (OSError, yaml.YAMLError):
-        config = {}
-    place = f"{model.get('name')} {at.get('name')} ({at.get('kind')}, width {sae.get('d_in')})"
+def _member(run: Run, name: str, weights: Path) -> Member:
+    model, hookpoint, sae = (run.resolved(part) for part in ("model", "hookpoint", "sae"))
+    place = f"{model.get('name')} {hookpoint.get('name')} ({hookpoint.get('kind')}, width {sae.get('d_in')})"
     if model.get("revision"):
         place += f" at revision {model['revision']}"
     place += ", random initialisation" * bool(model.get("random_init")) + ", transcoder" * bool(
         sae.get("transcoder")
     )
-    config = applicable(config) if isinstance(config, Mapping) else {}
-    asked = {key: value for key, value in (config.get("sae") or {}).items() if key not in SEEDS}
-    recipe = repr((place, sorted(asked.items()), config.get("corpus")))
+    config = applicable(run.config)
+    settings = {key: value for key, value in (config.get("sae") or {}).items() if key not in SEEDS}
     seed = f"{sae.get('init_seed')}/{sae.get('data_seed')}" if sae.get("source") == "train" else ""
-    metrics = read_json(job / "metrics.json")
     return Member(
-        job,
-        job.name,
-        weights,
-        place,
-        recipe,
-        seed,
-        sae.get("k"),
-        config,
-        metrics if isinstance(metrics, dict) else {},
+        run=run,
+        name=name,
+        weights=weights,
+        place=place,
+        recipe=repr((place, settings, config.get("corpus"))),
+        seed=seed,
+        k=sae.get("k"),
     )

@@ -76,7 +76,7 @@ def _answer(group: Sequence[Comparison], several: bool) -> Iterator[str]:
 def _spread(members: Sequence[Member]) -> Iterator[str]:
     parts = []
     for name, key in (("mean SI", "si/mean"), ("Q", "q/modularity")):
-        values = [value for it in members if (value := finite(it.metrics.get(key))) is not None]
+        values = [value for it in members if (value := finite(it.run.metrics.get(key))) is not None]
         if len(values) > 1:
             sd = statistics.stdev(values)
             parts.append(

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from saescope.report.numbers import count, figure, p_value, percent
-from saescope.runfolder.run import RunFolder, Table
+from saescope.runfolder.run import Columns, Run
 from saescope.runfolder.values import finite
 
 CONTEXTS = 5
 """Contexts shown on a card."""
+_FEATURES = ("latent", "docs", "density", "max_act", "si", "si_q", "top_task", "community")
+_EXAMPLES = ("latent", "rank", "task", "activation", "token", "context_before", "context_after")
 _BEFORE, _AFTER = 140, 70
 _CONTROL = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡", 0x0A: "↵", 0x09: "⇥"}
 
@@ -48,22 +50,24 @@ class Card:
     contexts: list[Context]
 
 
-def card_groups(run: RunFolder) -> list[tuple[str, list[Card]]]:
+def card_groups(run: Run) -> list[tuple[str, list[Card]]]:
     """Cards by preferred task, the most specialised first; latents without a task come last."""
-    if run.features is None or run.examples is None:
+    if not {"features", "examples"} <= set(run.tables):
         return []
-    place = {int(latent): at for at, latent in enumerate(run.features["latent"])}
-    shown = [place[int(latent)] for latent in np.unique(run.examples["latent"]) if int(latent) in place]
-    si = np.nan_to_num(run.features["si"].astype(float), nan=-1.0)
+    features = run.columns("features", [*_FEATURES, *(f"rate_{task}" for task in run.tasks)])
+    examples = run.columns("examples", _EXAMPLES)
+    place = {int(latent): at for at, latent in enumerate(features["latent"])}
+    shown = [place[int(latent)] for latent in np.unique(examples["latent"]) if int(latent) in place]
+    si = np.nan_to_num(features["si"].astype(float), nan=-1.0)
     groups: dict[str, list[Card]] = {task: [] for task in run.tasks}
     for at in sorted(shown, key=lambda at: (-si[at], at)):
-        task = run.features["top_task"][at]
+        task = features["top_task"][at]
         name = str(task) if isinstance(task, str) else "no preferred task"
-        groups.setdefault(name, []).append(_card(run.features, run.examples, run.tasks, at))
+        groups.setdefault(name, []).append(_card(features, examples, run.tasks, at))
     return [(task, cards) for task, cards in groups.items() if cards]
 
 
-def _card(features: Table, examples: Table, tasks: list[str], at: int) -> Card:
+def _card(features: Columns, examples: Columns, tasks: list[str], at: int) -> Card:
     latent = int(features["latent"][at])
     community = int(features["community"][at])
     pairs = [
@@ -82,7 +86,7 @@ def _card(features: Table, examples: Table, tasks: list[str], at: int) -> Card:
     )
 
 
-def _rates(features: Table, tasks: list[str], at: int) -> Iterator[Rate]:
+def _rates(features: Columns, tasks: list[str], at: int) -> Iterator[Rate]:
     rates = [finite(float(features[f"rate_{task}"][at])) or 0.0 for task in tasks]
     total = sum(rates)
     for task, rate in zip(tasks, rates, strict=True):
@@ -90,7 +94,7 @@ def _rates(features: Table, tasks: list[str], at: int) -> Iterator[Rate]:
         yield Rate(task, share, percent(share))
 
 
-def _contexts(examples: Table, rows: np.ndarray) -> list[Context]:
+def _contexts(examples: Columns, rows: np.ndarray) -> list[Context]:
     rows = rows[np.argsort(examples["rank"][rows], kind="stable")][:CONTEXTS]
     activations = examples["activation"][rows].astype(float)
     top = float(activations.max(initial=0.0)) or 1.0

@@ -10,7 +10,7 @@ from saescope.report import numbers
 from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
 from saescope.report.numbers import count, percent
 from saescope.report.savings import losses
-from saescope.runfolder.run import RunFolder
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Drawing:
 Sketch = tuple["Figure", str, str]
 
 
-def draw_figures(run: RunFolder) -> dict[str, Drawing]:
+def draw_figures(run: Run) -> dict[str, Drawing]:
     """Every figure this run has data for, by name."""
-    painters: dict[str, Callable[[RunFolder], Sketch | None]] = {
+    painters: dict[str, Callable[[Run], Sketch | None]] = {
         "si": specialisation,
         "communities": communities,
         "density": density,
@@ -52,7 +52,7 @@ def draw_figures(run: RunFolder) -> dict[str, Drawing]:
     return drawn
 
 
-def specialisation(run: RunFolder) -> Sketch | None:
+def specialisation(run: Run) -> Sketch | None:
     """SI of the supported latents over the SI that shuffled documents give."""
     real, null = _histogram(run, "si"), _histogram(run, "si_null_draws")
     if real is None:
@@ -79,12 +79,13 @@ def specialisation(run: RunFolder) -> Sketch | None:
     return figure, alt, caption
 
 
-def communities(run: RunFolder) -> Sketch | None:
+def communities(run: Run) -> Sketch | None:
     """How many latents of each large community prefer each task."""
-    if run.features is None:
+    if "features" not in run.tables:
         return None
-    member, top = run.features["community"].astype(int), run.features["top_task"]
-    supported = run.features["supported"].astype(bool)
+    features = run.columns("features", ["community", "top_task", "supported"])
+    member, top = features["community"].astype(int), features["top_task"]
+    supported = features["supported"].astype(bool)
     ids, sizes = np.unique(member[member >= 0], return_counts=True)
     if not len(ids):
         return None
@@ -123,7 +124,7 @@ def communities(run: RunFolder) -> Sketch | None:
     return figure, alt, caption
 
 
-def density(run: RunFolder) -> Sketch | None:
+def density(run: Run) -> Sketch | None:
     """How often latents fire."""
     histogram = _histogram(run, "log10_density")
     if histogram is None:
@@ -145,16 +146,17 @@ def density(run: RunFolder) -> Sketch | None:
     return figure, alt, f"Density of the latents that fired; {dead} never fired and are not shown."
 
 
-def specialisation_by_density(run: RunFolder) -> Sketch | None:
+def specialisation_by_density(run: Run) -> Sketch | None:
     """SI against density; the points are one small bitmap however many latents there are."""
-    if run.features is None:
+    if "features" not in run.tables:
         return None
-    si, rate = run.features["si"].astype(float), run.features["density"].astype(float)
-    chosen = run.features["supported"].astype(bool) & np.isfinite(si) & (rate > 0)
+    features = run.columns("features", ["si", "si_q", "density", "supported"])
+    si, rate = features["si"].astype(float), features["density"].astype(float)
+    chosen = features["supported"].astype(bool) & np.isfinite(si) & (rate > 0)
     if not chosen.any():
         return None
     with np.errstate(invalid="ignore"):
-        sure = run.features["si_q"].astype(float) <= run.si_fdr
+        sure = features["si_q"].astype(float) <= run.si_fdr
     figure, (ax,) = sheet()
     dots: dict[str, Any] = {"s": float(np.clip(9000 / chosen.sum(), 1.5, 14)), "alpha": 0.55, "linewidths": 0}
     level = percent(run.si_fdr)
@@ -172,7 +174,7 @@ def specialisation_by_density(run: RunFolder) -> Sketch | None:
     return figure, alt, caption
 
 
-def reconstruction(run: RunFolder) -> Sketch | None:
+def reconstruction(run: Run) -> Sketch | None:
     """FVU and the CE increase, task by task."""
     panels = [("fvu", "FVU"), ("ce_delta", "CE increase (nats)")]
     tasks, m = run.tasks, run.metrics
@@ -201,7 +203,7 @@ def reconstruction(run: RunFolder) -> Sketch | None:
     return figure, alt, caption
 
 
-def _histogram(run: RunFolder, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _histogram(run: Run, name: str) -> tuple[np.ndarray, np.ndarray] | None:
     content = run.histograms.get(name) or {}
     edges = np.asarray(content.get("edges", ()), dtype=float)
     counts = np.asarray(content.get("counts", ()), dtype=float)

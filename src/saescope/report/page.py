@@ -22,7 +22,8 @@ from saescope.report.tables import (
 )
 from saescope.report.templating import TEMPLATES, environment
 from saescope.report.words import headline
-from saescope.runfolder.run import RunFolder, read_run
+from saescope.runfolder.names import FIGURES, REPORT
+from saescope.runfolder.run import Run, open_run
 
 __all__ = ["ReportError", "write_report"]
 
@@ -31,16 +32,16 @@ def write_report(run_dir: Path) -> Path:
     """Write `figures/*.svg` and `report.html` into a run folder and return the page's path."""
     from saescope.report.figures import draw_figures
 
-    run = read_run(Path(run_dir))
+    run = open_run(run_dir)
     drawings = draw_figures(run)
     page = _render(run, drawings)
     for drawing in drawings.values():
-        write_text(run.path / "figures" / f"{drawing.name}.svg", drawing.svg)
-    write_text(run.path / "report.html", page)
-    return run.path / "report.html"
+        write_text(run.path / FIGURES / f"{drawing.name}.svg", drawing.svg)
+    write_text(run.path / REPORT, page)
+    return run.path / REPORT
 
 
-def _render(run: RunFolder, drawings: dict[str, Any]) -> str:
+def _render(run: Run, drawings: dict[str, Any]) -> str:
     from markupsafe import Markup
 
     from saescope.report.canvas import inline
@@ -77,7 +78,7 @@ def _render(run: RunFolder, drawings: dict[str, Any]) -> str:
     )
 
 
-def title(run: RunFolder) -> list[str]:
+def title(run: Run) -> list[str]:
     """Model, hookpoint and SAE as people call them, from what was resolved, else from what was asked."""
     found, config = run.provenance, run.config
 
@@ -103,7 +104,7 @@ def title(run: RunFolder) -> list[str]:
     return [part for part in parts if part] or [run.path.name]
 
 
-def _tracking(run: RunFolder) -> dict[str, str]:
+def _tracking(run: Run) -> dict[str, str]:
     """What the tracking line says; only a web address becomes a link."""
 
     def first(*keys: str) -> str:

@@ -1,19 +1,17 @@
 """Dynamic k on the run page: loss over k by way of choosing, and what each k saves, realised or not."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from saescope.report.canvas import BLUE, GREY, ORANGE, legend, sheet
 from saescope.report.numbers import figure, percent
-from saescope.runfolder.run import RunFolder
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILE = "dynamic_k.csv"
 Rows = Sequence[Mapping[str, str]]
 
 # way of choosing → words, colour, dashes; chance is grey, one mask per token blue, shared masks orange
@@ -56,7 +54,7 @@ class Savings:
     """What the speeds are, and how far the dense model is from itself."""
 
 
-def savings(run: RunFolder) -> Savings | None:
+def savings(run: Run) -> Savings | None:
     """None where the run has no `dynamic_k.csv`."""
     rows = read(run)
     if not rows:
@@ -67,16 +65,12 @@ def savings(run: RunFolder) -> Savings | None:
     return Savings(_mlp_sentences(run), tuple(_saving(rows, k) for k in ks), _clock(rows))
 
 
-def read(run: RunFolder) -> Rows:
+def read(run: Run) -> Rows:
     """Rows of `dynamic_k.csv` as text; none where there is no such file."""
-    path = run.path / FILE
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return run.rows("dynamic_k") if "dynamic_k" in run.tables else []
 
 
-def losses(run: RunFolder) -> "tuple[Figure, str, str] | None":
+def losses(run: Run) -> "tuple[Figure, str, str] | None":
     """CE increase over the kept fraction, one line per way of choosing."""
     curves: dict[tuple[str, str, str], dict[float, float]] = {}
     for row in read(run):
@@ -106,7 +100,7 @@ def losses(run: RunFolder) -> "tuple[Figure, str, str] | None":
     return shown, alt, caption
 
 
-def _mlp_sentences(run: RunFolder) -> tuple[str, ...]:
+def _mlp_sentences(run: Run) -> tuple[str, ...]:
     m = run.metrics
     said = []
     for p in (1, 5):
@@ -135,7 +129,7 @@ def _mlp_sentences(run: RunFolder) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _sae_sentences(run: RunFolder) -> tuple[str, ...]:
+def _sae_sentences(run: Run) -> tuple[str, ...]:
     m = run.metrics
     said = [
         f"The SAE's own perplexity stays within {p} % down to {percent(k)} of its k."

@@ -1,14 +1,12 @@
 """The tables of `dynamic_k_structure.json`: what task masks, blocks and shared sets are worth."""
 
-import json
 from dataclasses import dataclass
 
 from saescope.errors import ReportError
 from saescope.report.numbers import figure
-from saescope.runfolder.run import RunFolder
+from saescope.runfolder.names import STRUCTURE
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
-
-FILE = "dynamic_k_structure.json"
 
 
 @dataclass(frozen=True)
@@ -21,11 +19,8 @@ class StructureTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def structure(run: RunFolder) -> tuple[StructureTable, ...]:
+def structure(run: Run) -> tuple[StructureTable, ...]:
     """None of them where the run has no such file. Raises ReportError for one that cannot be read."""
-    path = run.path / FILE
-    if not path.is_file():
-        return ()
     try:
         return tuple(
             StructureTable(
@@ -34,10 +29,12 @@ def structure(run: RunFolder) -> tuple[StructureTable, ...]:
                 tuple(map(str, table["columns"])),
                 tuple(tuple(map(_cell, row)) for row in table["rows"]),
             )
-            for table in json.loads(path.read_text(encoding="utf-8"))
+            for table in run.structure
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ReportError(f"{path} cannot be read: {error}; delete it to have the page without it") from error
+    except (KeyError, TypeError) as error:
+        raise ReportError(
+            f"{run.path / STRUCTURE} cannot be read: {error}; delete it to have the page without it"
+        ) from error
 
 
 def _cell(value: object) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saescope.report.numbers import count, figure, interval, p_value, percent, seconds
-from saescope.runfolder.run import RunFolder
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 
@@ -40,7 +40,7 @@ class TaskRow:
     ce_delta: Cell
 
 
-def headline_rows(run: RunFolder) -> list[tuple[str, list[Row]]]:
+def headline_rows(run: Run) -> list[tuple[str, list[Row]]]:
     """The headline table, in named groups."""
     m, fdr = run.metrics, percent(run.si_fdr)
 
@@ -127,7 +127,7 @@ def headline_rows(run: RunFolder) -> list[tuple[str, list[Row]]]:
     ]
 
 
-def task_rows(run: RunFolder) -> list[TaskRow]:
+def task_rows(run: Run) -> list[TaskRow]:
     """One row a task, in the page's task order; tasks without any number are left out."""
 
     def cell(task: str, name: str) -> Cell:
@@ -141,12 +141,12 @@ def task_rows(run: RunFolder) -> list[TaskRow]:
     ]
 
 
-def metric_rows(run: RunFolder) -> list[tuple[str, Cell]]:
+def metric_rows(run: Run) -> list[tuple[str, Cell]]:
     """Every metric, grouped as in `metrics.json`."""
     return [(key, _cell(run, key, _exact(run.metrics[key]))) for key in run.metrics]
 
 
-def null_notes(run: RunFolder) -> list[tuple[str, str]]:
+def null_notes(run: Run) -> list[tuple[str, str]]:
     """Why metrics are null: `(keys, reason)`, one entry for each reason."""
     reasons: dict[str, list[str]] = {}
     for key, value in run.metrics.items():
@@ -166,7 +166,7 @@ def config_rows(content: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, s
     return [(name, pairs) for name, pairs in groups.items() if pairs]
 
 
-def facts(run: RunFolder) -> list[tuple[str, str]]:
+def facts(run: Run) -> list[tuple[str, str]]:
     """The line under the title: what was measured on how much text."""
     m, tasks = run.metrics, task_rows(run)
     docs = [finite(m.get(f"task/{row.task}/docs")) for row in tasks]
@@ -180,7 +180,7 @@ def facts(run: RunFolder) -> list[tuple[str, str]]:
     return [(name, text) for name, text in pairs if text not in ("—", "0")]
 
 
-def _cell(run: RunFolder, key: str, text: str | None = None) -> Cell:
+def _cell(run: Run, key: str, text: str | None = None) -> Cell:
     if run.metrics.get(key) is None:
         return Cell("—", run.notes.get(key, "no reason recorded"))
     return Cell(figure(run.metrics[key]) if text is None else text)

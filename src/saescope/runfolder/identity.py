@@ -5,17 +5,21 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from saescope import __version__
 from saescope.config import AppConfig
 from saescope.files import read_json, write_json
-from saescope.runfolder.status import status_of, unreadable
+from saescope.runfolder.names import HYDRA, LOCK, STATUS, WANDB
+from saescope.runfolder.run import read_run
+from saescope.runfolder.status import unreadable, write_status
 
 log = logging.getLogger(__name__)
 
 INDEX = Path("outputs") / ".finished"
-SKIPPED = {".hydra", ".lock", "wandb"}
+_OWN = {HYDRA, LOCK, WANDB, STATUS}
+"""What a run folder does not share with another; nor its logs."""
 
 
 def identity(cfg: AppConfig, contents: dict[str, str]) -> str:
@@ -36,31 +40,17 @@ def digest(place: Path) -> str:
     return total.hexdigest()
 
 
-def run_name(cfg: AppConfig, model: str, hookpoint: str, num_latents: int, d_in: int, k: int | None) -> str:
-    """`{model}.{hookpoint}.x{expansion}.k{k}.s{seed}`, for dashboards."""
-    expansion = f"{num_latents / d_in:g}"
-    kind = "" if cfg.sae.source == "hub" else f".{cfg.sae.source}"
-    random = ".random-init" if cfg.model.random_init else ""
-    name = f"{Path(model).name}{random}.{hookpoint}{kind}.x{expansion}.k{k if k is not None else 'var'}"
-    return f"{name}.s{cfg.seed}"
-
-
 def find_finished(run_id: str) -> Path | None:
     """Folder of a finished result with this identity, if it is still there and whole."""
     known = read_json(INDEX / f"{run_id}.json")
     if not isinstance(known, dict) or not isinstance(known.get("run_dir"), str):
         return None
     folder = Path(known["run_dir"])
-    status = status_of(folder)
-    if status and (why := unreadable(status)):
+    run = read_run(folder)
+    if why := unreadable(run.status):
         log.warning("%s is not used again: %s", folder, why)
         return None
-    done = (
-        status.get("state") == "ok"
-        and status.get("identity") == run_id
-        and (folder / "metrics.json").is_file()
-    )
-    return folder if done else None
+    return folder if run.ok and run.identity == run_id else None
 
 
 def remember(run_id: str, run_dir: Path) -> None:
@@ -68,15 +58,25 @@ def remember(run_id: str, run_dir: Path) -> None:
     write_json(INDEX / f"{run_id}.json", {"run_dir": str(run_dir.resolve())})
 
 
-def link_result(found: Path, run_dir: Path) -> None:
-    """Give `run_dir` the files of the finished result: hard links where possible, else copies."""
-    for source in sorted(found.rglob("*")):
-        relative = source.relative_to(found)
-        target = run_dir / relative
-        if relative.parts[0] in SKIPPED or not source.is_file() or target.exists():
+def link_result(finished: Path, run_dir: Path, overrides: Sequence[str]) -> None:
+    """Give `run_dir` the files of the finished result: hard links where possible, else copies.
+
+    Its `status.json` is its own: the overrides of this job, and where the result was measured. It is written
+    last, so a folder that was left halfway is not taken for a result.
+    """
+    for source in sorted(finished.rglob("*")):
+        relative = source.relative_to(finished)
+        if relative.parts[0] in _OWN or source.suffix == ".log" or not source.is_file():
             continue
+        target = run_dir / relative
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # what a failed attempt left
         try:
             os.link(source, target)
         except OSError:
             shutil.copy2(source, target)
+    status = dict(read_run(finished).status) | {
+        "overrides": list(overrides),
+        "reused_from": str(finished.resolve()),
+    }
+    write_status(run_dir, **status)

@@ -1,131 +1,354 @@
-"""What a run folder holds, read once. Only `metrics.json` must be there; the rest is used when present."""
+"""One run folder, read: `open_run` for a finished run, `read_run` for any folder of a sweep."""
 
+import csv
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from saescope.errors import ReportError
-from saescope.runfolder.status import status_of, unreadable
+from saescope.runfolder.names import (
+    CONFIG,
+    EXAMPLES,
+    FEATURES,
+    HISTOGRAMS,
+    HYDRA_CONFIG,
+    METRICS,
+    OVERRIDES,
+    PROVENANCE,
+    STATUS,
+    STRUCTURE,
+    TABLES,
+    TRACKING,
+)
+from saescope.runfolder.status import unreadable
 from saescope.runfolder.values import finite
 
-Table = Mapping[str, NDArray[Any]]
+if TYPE_CHECKING:
+    import pandas as pd
 
-_FEATURE_COLUMNS = [
-    "latent",
-    "docs",
-    "density",
-    "max_act",
-    "supported",
-    "si",
-    "si_q",
-    "top_task",
-    "community",
-]
-_EXAMPLE_COLUMNS = ["latent", "rank", "task", "activation", "token", "context_before", "context_after"]
+Columns = Mapping[str, NDArray[Any]]
+
+_PAGE_FILES = (STATUS, CONFIG, TRACKING, HISTOGRAMS, FEATURES, EXAMPLES)
+"""What a run page shows beside the metrics, where it is there."""
+_MEND = {
+    "history": "only sae=train writes it",
+    "dynamic_k": "only dynamic_k=mlp or dynamic_k=sae writes it",
+}
+"""Why a table may be missing; the others belong to every finished run."""
+_AGAIN = "every finished run has it: measure again with force=true"
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """The files of one run as plain Python and numpy."""
+class Run:
+    """What a run folder holds. JSON and YAML are read at once, tables when they are first used."""
 
     path: Path
-    metrics: Mapping[str, float | int | None]
-    status: Mapping[str, Any]
-    config: Mapping[str, Any]
-    tracking: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    histograms: Mapping[str, Any]
-    features: Table | None
-    examples: Table | None
-    missing: tuple[str, ...]
-    """Names of the optional files that are not there."""
+    state: str
+    """`ok`, `failed`, or `unfinished` (still running, killed, of a newer version, or not readable)."""
+    error: str
+    """Why it is not `ok`, in one line; empty otherwise."""
+    metrics: Mapping[str, float | int | None] = field(repr=False)
+    """`metrics.json`: key → number, None where it does not apply (see `notes`). Those of a run that is not
+    `ok` may be of an earlier one in the same folder, or empty."""
+    status: Mapping[str, Any] = field(repr=False)
+    """`status.json` as it is."""
+    overrides: tuple[str, ...] = field(repr=False)
+    """What the job was given on the command line, such as `sae.k=16`."""
+    config: Mapping[str, Any] = field(repr=False)
+    """Resolved configuration, else Hydra's record of it."""
+    provenance: Mapping[str, Any] = field(repr=False)
+    """Model, hookpoint, SAE and texts as they came to be, versions."""
+    tracking: Mapping[str, Any] = field(repr=False)
+    """W&B's mode, id, group, url or sync command."""
+    histograms: Mapping[str, Any] = field(repr=False)
+    """Name → `{"edges": [B + 1], "counts": [B]}` over B bins that are the same in every run."""
+    damaged: tuple[str, ...] = field(default=(), repr=False)
+    """Files that are there but cannot be read, one phrase each, the file's name first."""
+
+    @property
+    def ok(self) -> bool:
+        """It finished, and its metrics are there."""
+        return self.state == "ok"
 
     @property
     def notes(self) -> Mapping[str, str]:
         """Why a metric is null, by metric key."""
-        return {str(key): str(why) for key, why in (self.status.get("notes") or {}).items()}
+        return {str(key): str(why) for key, why in _mapping(self.status.get("notes")).items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know and the metrics do not say."""
+        return list(map(str, _list(self.status.get("warnings"))))
+
+    @property
+    def identity(self) -> str:
+        """12 hex digits over everything that decides the numbers; empty where none is recorded."""
+        return str(self.status.get("identity") or "")
+
+    @property
+    def reused_from(self) -> Path | None:
+        """The run folder that this result was taken from; None where it was measured here."""
+        folder = self.status.get("reused_from")
+        return Path(folder) if isinstance(folder, str) else None
 
     @property
     def tasks(self) -> list[str]:
-        """Task names, in the order of the rate columns (else of the metrics)."""
-        if self.features is not None:
-            return [name.removeprefix("rate_") for name in self.features if name.startswith("rate_")]
-        keys = [key.removeprefix("task/") for key in self.metrics if key.startswith("task/")]
-        return list(dict.fromkeys(key.rsplit("/", 1)[0] for key in keys))
+        """Task names in the order of the metrics."""
+        tokens = (key for key in self.metrics if key.startswith("task/") and key.endswith("/tokens"))
+        return [key.removeprefix("task/").removesuffix("/tokens") for key in tokens]
 
     @property
     def si_fdr(self) -> float:
         """The level at which a latent is called significant."""
-        return finite((self.config.get("metrics") or {}).get("si_fdr")) or 0.05
+        return finite(self.section("metrics").get("si_fdr")) or 0.05
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that are there, such as `features`; each is a property of that name."""
+        return tuple(name for name, file in TABLES.items() if (self.path / file).is_file())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the files a run page shows that are not there."""
+        return tuple(name for name in _PAGE_FILES if not (self.path / name).is_file())
+
+    @cached_property
+    def features(self) -> "pd.DataFrame":
+        """One row a latent, dead ones too: firing statistics, SI, null, p, q, `rate_<task>`, community.
+
+        Raises ReportError when `features.parquet` is missing or unreadable.
+        """
+        return self.table("features")
+
+    @cached_property
+    def edges(self) -> "pd.DataFrame":
+        """One row a validated edge, `source` < `target` (latents): joint count, PMI (nats), p.
+
+        Raises ReportError when `edges.parquet` is missing or unreadable.
+        """
+        return self.table("edges")
+
+    @cached_property
+    def examples(self) -> "pd.DataFrame":
+        """Top-activating contexts of the most specialised latents, strongest (`rank` 0) first.
+
+        Raises ReportError when `examples.parquet` is missing or unreadable.
+        """
+        return self.table("examples")
+
+    @cached_property
+    def history(self) -> "pd.DataFrame":
+        """Training curves, one row a logged step. Raises ReportError where no SAE was trained."""
+        return self.table("history")
+
+    @cached_property
+    def dynamic_k(self) -> "pd.DataFrame":
+        """Loss, cost and speed of every selector and k. Raises ReportError where none was measured."""
+        return self.table("dynamic_k")
+
+    @cached_property
+    def structure(self) -> list[Any]:
+        """Tables `{"title", "sentences", "columns", "rows"}` on structure under dynamic k; [] without file.
+
+        Raises ReportError for a file that cannot be read.
+        """
+        try:
+            return _list(_load(self.path / STRUCTURE))
+        except ValueError as error:
+            raise ReportError(
+                f"{self.path / STRUCTURE} cannot be read: {error}; delete it to have the page without it"
+            ) from error
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """A group of the config, such as `sae`; empty when absent."""
+        return _mapping(self.config.get(name))
+
+    def resolved(self, name: str) -> Mapping[str, Any]:
+        """A group of the provenance, such as `model`; empty when absent."""
+        return _mapping(self.provenance.get(name))
+
+    def file_of(self, table: str) -> Path:
+        """Where a table lies, there or not. Raises ReportError for a name that is none of a table."""
+        if table not in TABLES:
+            raise ReportError(f"no table {table!r}; choose one of {', '.join(TABLES)}")
+        return self.path / TABLES[table]
+
+    def table(self, name: str) -> "pd.DataFrame":
+        """A table, read anew at every call. Raises ReportError when it is missing or unreadable."""
+        path = self._there(name)
+        import pandas as pd
+
+        if path.suffix == ".parquet":
+            content: pd.DataFrame = _arrow(path).to_pandas()
+            return content
+        try:
+            return pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+
+    def columns(self, table: str, names: Sequence[str]) -> Columns:
+        """Columns of a parquet table as arrays [rows]; only they are read, and they are not kept.
+
+        Raises ReportError when the table is missing, unreadable or lacks a column.
+        """
+        path = self._there(table)
+        content = _arrow(path, names)
+        return {name: np.asarray(content[name].to_numpy()) for name in names}
+
+    def rows(self, table: str) -> list[dict[str, str]]:
+        """Rows of a CSV table as text; empty cells are empty strings.
+
+        Raises ReportError when the table is missing or unreadable.
+        """
+        path = self._there(table)
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return list(csv.DictReader(file, restval=""))
+        except (OSError, ValueError, csv.Error) as error:
+            raise _unreadable(path, error) from error
+
+    def _there(self, table: str) -> Path:
+        path = self.file_of(table)
+        if not path.is_file():
+            raise ReportError(f"{path} is missing; {_MEND.get(table, _AGAIN)}")
+        return path
 
 
-def read_run(path: Path) -> RunFolder:
-    """Read a run folder; a `ReportError` names the file that is missing or unreadable."""
-    if not path.is_dir():
-        raise ReportError(f"no run folder {path}; give the folder that holds metrics.json")
-    if not (path / "metrics.json").is_file():
-        raise ReportError(f"{path / 'metrics.json'} is missing; a report needs the metrics of a finished run")
-    missing: list[str] = []
+def open_run(path: Path | str) -> Run:
+    """Read the folder of a finished run.
 
-    def mapping(name: str, needed: bool = True) -> dict[str, Any]:
-        if (path / name).is_file():
-            return _mapping(path / name)
-        if needed:
-            missing.append(name)
-        return {}
+    Raises ReportError, one line with the mend, when it is no run folder, holds no metrics, was written by a
+    newer version, or a file cannot be read (a table: when it is first used).
 
-    def table(name: str, columns: list[str]) -> Table | None:
-        if (path / name).is_file():
-            return _table(path / name, columns)
-        missing.append(name)
-        return None
+        >>> run = open_run("outputs/2026-01-31/12-00-00-000000")
+        >>> run.metrics["q/modularity"], run.notes.get("q/z")
+        >>> run.features[run.features.supported].si.describe()
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ReportError(f"no run folder {folder}; give the folder that holds metrics.json")
+    run = read_run(folder)
+    if why := unreadable(run.status):
+        raise ReportError(f"{folder}: {why}")
+    if not (folder / METRICS).is_file():
+        raise ReportError(
+            f"{folder / METRICS} is missing; give the folder of a finished run (this one: {run.error})"
+        )
+    if run.damaged:
+        mend = "measure again with force=true"
+        if not run.damaged[0].startswith(METRICS):
+            mend += ", or delete it to read the run without it"
+        raise ReportError(f"{folder / run.damaged[0]}; {mend}")
+    return run
 
-    if why := unreadable(status_of(path)):
-        raise ReportError(f"{path}: {why}")
-    metrics = {
-        key: value if finite(value) is not None else None for key, value in mapping("metrics.json").items()
-    }
-    return RunFolder(
+
+def read_run(path: Path) -> Run:
+    """Read a run folder; never raises: what is missing or broken ends up in `state`, `error`, `damaged`."""
+    damaged: dict[str, str] = {}
+
+    def load(name: str, kind: type = dict) -> Any:
+        try:
+            content = _load(path / name)
+            if content is not None and not isinstance(content, kind):
+                raise ValueError("it holds no mapping of names to values")
+        except ValueError as error:
+            damaged[name] = f"{name} cannot be read: {' '.join(str(error).split())[:160]}"
+            content = None
+        return content or kind()
+
+    status, metrics = load(STATUS), load(METRICS)
+    state, error = _outcome(status, metrics, damaged)
+    return Run(
         path=path,
-        metrics=metrics,
-        status=mapping("status.json"),
-        config=mapping("config.yaml"),
-        tracking=mapping("tracking.json"),
-        provenance=mapping("provenance.json", needed=False),
-        histograms=mapping("histograms.json"),
-        features=table("features.parquet", _FEATURE_COLUMNS),
-        examples=table("examples.parquet", _EXAMPLE_COLUMNS),
-        missing=tuple(missing),
+        state=state,
+        error=" ".join(error.split()),
+        metrics={str(key): _number(value) for key, value in metrics.items()},
+        status=status,
+        overrides=_overrides(status, load(OVERRIDES, list)),
+        config=load(CONFIG) or load(HYDRA_CONFIG),
+        provenance=load(PROVENANCE),
+        tracking=load(TRACKING),
+        histograms=load(HISTOGRAMS),
+        damaged=tuple(damaged.values()),
     )
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def _outcome(status: dict[str, Any], metrics: dict[str, Any], damaged: dict[str, str]) -> tuple[str, str]:
+    """State and error; `ok` only where there is something to read."""
+    state, error = str(status.get("state") or ""), str(status.get("error") or "")
+    if why := unreadable(status):
+        return "unfinished", why
+    if state == "ok":
+        why = "" if metrics else damaged.get(METRICS, "metrics.json is missing or empty")
+        return ("unfinished" if why else "ok"), why
+    if state == "failed":
+        return "failed", error or "no reason recorded"
+    known = {
+        "running": "did not finish: still running, or killed",
+        "": "status.json is missing or empty",
+    }
+    return "unfinished", damaged.get(STATUS) or error or known.get(state, f"state {state}")
+
+
+def _overrides(status: Mapping[str, Any], recorded: list[Any]) -> tuple[str, ...]:
+    """Of the job whose result this is. Hydra's record is of the last command, which may have been refused."""
+    own = status.get("overrides")
+    return tuple(map(str, own if isinstance(own, list) else recorded))
+
+
+def _load(path: Path) -> Any:
+    """The content of a JSON or YAML file, None where there is none. Raises ValueError when it is broken."""
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else _yaml(text)
+    except (OSError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _yaml(text: str) -> Any:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
-        raise ReportError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ReportError(f"{path} cannot be read: it holds no mapping of names to values")
-    return content
+        return yaml.safe_load(text)  # not libyaml's loader: deep nesting ends the process there
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
-def _table(path: Path, columns: list[str]) -> Table:
+def _arrow(path: Path, names: Sequence[str] | None = None) -> Any:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        content = pyarrow.parquet.read_table(path)
+        present = pyarrow.parquet.read_schema(path).names if names else ()
+        lacking = [name for name in names or () if name not in present]
+        if not lacking:
+            return pyarrow.parquet.read_table(path, columns=None if names is None else list(names))
     except (OSError, pyarrow.ArrowException) as error:
-        raise ReportError(f"{path} cannot be read: {error}") from error
-    lacking = [name for name in columns if name not in content.column_names]
-    if lacking:
-        raise ReportError(f"{path} lacks the columns {', '.join(lacking)}")
-    return {name: np.asarray(content[name].to_numpy()) for name in content.column_names}
+        raise _unreadable(path, error) from error
+    raise ReportError(f"{path} lacks the columns {', '.join(lacking)}; measure again with force=true")
+
+
+def _unreadable(path: Path, error: Exception) -> ReportError:
+    what = " ".join(str(error).split())[:160]
+    return ReportError(f"{path} cannot be read: {what}; measure again with force=true")
+
+
+def _number(value: Any) -> float | int | None:
+    number = finite(value)
+    return value if isinstance(value, int) and number is not None else number
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

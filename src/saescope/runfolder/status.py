@@ -4,10 +4,12 @@
 every other file is there and whole.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from saescope.files import read_json, write_json
+from saescope.runfolder.names import STATUS
 
 SCHEMA = 1
 """Of all result files of a run folder; goes up when a reader of the last version would read them wrong."""
@@ -15,10 +17,10 @@ SCHEMA = 1
 
 def write_status(run_dir: Path, state: str, **more: Any) -> None:
     """Write the state with the schema version and details such as `error`, `notes`, `warnings`."""
-    write_json(run_dir / "status.json", {"schema": SCHEMA, "state": state, **more})
+    write_json(run_dir / STATUS, {"schema": SCHEMA, "state": state, **more})
 
 
-def unreadable(status: dict[str, Any]) -> str | None:
+def unreadable(status: Mapping[str, Any]) -> str | None:
     """Why a run folder with this status must not be read by this version; None where it can be.
 
     Folders without a schema, such as ones that hold a `metrics.json` alone, are read as version 1.
@@ -34,5 +36,5 @@ def unreadable(status: dict[str, Any]) -> str | None:
 
 def status_of(run_dir: Path) -> dict[str, Any]:
     """The run's status, or an empty dictionary."""
-    status = read_json(run_dir / "status.json")
+    status = read_json(run_dir / STATUS)
     return status if isinstance(status, dict) else {}

@@ -1,77 +1,90 @@
-"""The files of a run folder."""
+"""The files of a finished run, from plain values and tables."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from saescope.analysis.features import FeatureResults
-from saescope.analysis.reconstruction import Metrics
-from saescope.config import AppConfig
 from saescope.files import whole, write_json, write_text
+from saescope.runfolder.names import (
+    CONFIG,
+    DYNAMIC_K,
+    EDGES,
+    EXAMPLES,
+    FEATURES,
+    HISTOGRAMS,
+    METRICS,
+    PROVENANCE,
+    STRUCTURE,
+    TRACKING,
+)
 
-BROWSE_ROWS = 500
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
 class Results:
-    """Everything a job found."""
+    """Everything a job leaves in its run folder."""
 
-    metrics: Metrics
+    metrics: dict[str, float | None]
+    """Key → finite number, None where it does not apply."""
     notes: dict[str, str]
+    """Why a metric is null; for `status.json`."""
     warnings: list[str]
-    found: FeatureResults
-    contexts: pd.DataFrame
+    """What a reader must know and the metrics do not say; for `status.json`."""
+    features: "pd.DataFrame"
+    """One row a latent."""
+    edges: "pd.DataFrame"
+    """One row a validated edge."""
+    examples: "pd.DataFrame"
+    """Top-activating contexts."""
+    histograms: dict[str, Any]
+    """Name → `{"edges": [B + 1], "counts": [B]}` over B bins."""
     provenance: dict[str, Any]
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    """Written as `<name>.csv`."""
-    sections: list[dict[str, Any]] = field(default_factory=list)
-    """Tables with their words, written as `dynamic_k_structure.json` where there are any."""
-
-    def top_table(self) -> pd.DataFrame:
-        """The most specialised supported latents, for browsing on a dashboard."""
-        table = self.found.features
-        live = table[table.supported].sort_values("si", ascending=False).head(BROWSE_ROWS)
-        return live[
-            [
-                "latent",
-                "si",
-                "si_q",
-                "si_excess",
-                "top_task",
-                "density",
-                "count",
-                "docs",
-                "community",
-                "degree",
-            ]
-        ]
+    tables: dict[str, "pd.DataFrame"] = field(default_factory=dict)
+    """Further tables, written as `<name>.csv`."""
+    structure: list[dict[str, Any]] = field(default_factory=list)
+    """Tables with their words (`title`, `sentences`, `columns`, `rows`); no file where there is none."""
 
 
-def write_results(run_dir: Path, results: Results, cfg: AppConfig, tracking: dict[str, Any]) -> None:
-    """Write all data files; `status.json` is written last, by the caller, and says that they are complete."""
-    write_text(run_dir / "config.yaml", to_yaml(cfg.as_dict()))
+def write_results(
+    run_dir: Path, results: Results, *, config: Mapping[str, Any], tracking: Mapping[str, Any]
+) -> None:
+    """Write all data files, each whole or not at all.
+
+    `status.json` is written last, by the caller, and says that they are complete. Tables that an earlier run
+    left in the folder and this one does not have are removed. Raises ValueError for a NaN or infinity outside
+    the tables, OSError when the folder cannot be written.
+    """
+    write_text(run_dir / CONFIG, to_yaml(config))
     for name, table in (
-        ("features", results.found.features),
-        ("edges", results.found.edges),
-        ("examples", results.contexts),
+        (FEATURES, results.features),
+        (EDGES, results.edges),
+        (EXAMPLES, results.examples),
     ):
-        with whole(run_dir / f"{name}.parquet") as temporary:
+        with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
+    for name in (DYNAMIC_K, STRUCTURE):
+        (run_dir / name).unlink(missing_ok=True)
     for name, table in results.tables.items():
         with whole(run_dir / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
-    if results.sections:
-        write_json(run_dir / "dynamic_k_structure.json", results.sections)
-    write_json(run_dir / "histograms.json", results.found.histograms)
-    write_json(run_dir / "provenance.json", results.provenance)
-    write_json(run_dir / "tracking.json", tracking)
-    write_json(run_dir / "metrics.json", results.metrics)
+    if results.structure:
+        write_json(run_dir / STRUCTURE, results.structure)
+    write_json(run_dir / HISTOGRAMS, results.histograms)
+    write_json(run_dir / PROVENANCE, results.provenance)
+    write_tracking(run_dir, tracking)
+    write_json(run_dir / METRICS, results.metrics)
 
 
-def to_yaml(values: dict[str, Any]) -> str:
+def write_tracking(run_dir: Path, tracking: Mapping[str, Any]) -> None:
+    """`tracking.json`: W&B's mode, id, group, url or sync command."""
+    write_json(run_dir / TRACKING, tracking)
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
     """YAML of a plain nested dictionary."""
     import yaml
 
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
-from saescope.files import read_json, write_json
+from saescope.runfolder.run import read_run
+from saescope.runfolder.write import write_tracking
 from saescope.tracking.wandb_run import tracked
 
 
@@ -19,6 +20,7 @@ def log_reused(cfg: TrackingConfig, run_dir: Path, *, notes: str, config: dict[s
         config=config,
         data_dir=run_dir,
     ) as tracker:
-        tracker.describe("reused", ["reused"], read_json(run_dir / "provenance.json") or {})
-        tracker.summary(read_json(run_dir / "metrics.json") or {})
-        write_json(run_dir / "tracking.json", tracker.info())
+        run = read_run(run_dir)
+        tracker.describe("reused", ["reused"], dict(run.provenance))
+        tracker.summary(dict(run.metrics))
+        write_tracking(run_dir, tracker.info())

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from saescope.config import TrackingConfig
+from saescope.runfolder.names import OVERLAP_CSV, SWEEP_CSV, SWEEP_HTML, SWEEP_PARQUET, WORKSPACE
 from saescope.tracking.wandb_run import Tracker, tracked
-from saescope.tracking.workspace import FILE as WORKSPACE
 from saescope.tracking.workspace import write_workspace
 
 log = logging.getLogger(__name__)
 
 JOB_TYPE = "sweep_report"
-FILES = ("sweep.csv", "sweep.parquet", "sweep.html", "overlap.csv", WORKSPACE)
+FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_HTML, OVERLAP_CSV, WORKSPACE)
 MAX_ROWS = 1999
 """Rows of the table to browse; the files have all."""
 
@@ -37,11 +37,11 @@ def log_sweep(sweep_dir: Path, cfg: TrackingConfig, group: str) -> dict[str, Any
             return tracker.info()
         tracker.attempt("name of the sweep report", lambda: setattr(tracker.run, "name", f"report {group}"))
         tracker.attempt("workspace", lambda: _workspace(sweep_dir, tracker, cfg.group or group))
-        table = _table(sweep_dir / "sweep.csv")
+        table = _table(sweep_dir / SWEEP_CSV)
         if table is not None:
             tracker.table("sweep", *_rows(table.head(MAX_ROWS)))
-        if (sweep_dir / "sweep.html").is_file():
-            tracker.page("sweep_report", sweep_dir / "sweep.html")
+        if (sweep_dir / SWEEP_HTML).is_file():
+            tracker.page("sweep_report", sweep_dir / SWEEP_HTML)
         files = [sweep_dir / name for name in FILES if (sweep_dir / name).is_file()]
         if files:
             facts = {"group": group, "jobs": 0 if table is None else len(table)}

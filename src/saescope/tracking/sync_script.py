@@ -9,8 +9,8 @@ import shlex
 from pathlib import Path
 
 from saescope.files import write_text
+from saescope.runfolder.names import SYNC, WANDB
 
-FILE = "sync.sh"
 HEAD = r"""#!/bin/sh
 # Uploads the offline W&B runs below this folder, artifacts included. Wants the wandb command and a login.
 # The runs name their artifacts by absolute path: a folder that was moved is linked to where it was meanwhile.
@@ -47,13 +47,14 @@ def write_sync(sweep_dir: Path) -> Path | None:
 
     Call it after the last run of the folder is closed.
     """
-    runs = [path.parent for path in sweep_dir.glob("**/wandb/offline-run-*/run-*.wandb")]
+    # logs, not run folders: that of the sweep's own report counts too
+    runs = [path.parent for path in sweep_dir.glob(f"**/{WANDB}/offline-run-*/run-*.wandb")]
     if not runs:
         return None
     # the name begins with the start time; the report of the sweep comes last
     ordered = sorted(runs, key=lambda run: (run.parents[1] == sweep_dir, run.name))
     lines = [f"upload {shlex.quote(run.relative_to(sweep_dir).as_posix())}\n" for run in ordered]
-    script = sweep_dir / FILE
+    script = sweep_dir / SYNC
     head = HEAD.replace("@WAS@", shlex.quote(str(sweep_dir.resolve())))
     write_text(script, head + "".join(lines) + TAIL)
     script.chmod(script.stat().st_mode | 0o111)

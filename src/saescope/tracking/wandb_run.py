@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saescope.config import TrackingConfig
+from saescope.config import AppConfig, TrackingConfig
 from saescope.tracking.staging import staged_in
 from saescope.tracking.wandb_start import Start, by_agent, mode_of, start
 
@@ -174,6 +174,15 @@ class Tracker:
         except Exception as error:
             self.lost.append(f"W&B {what}: {error}")
             log.warning("W&B did not take the %s (%s); the local files have it", what, error)
+
+
+def run_name(cfg: AppConfig, model: str, hookpoint: str, num_latents: int, d_in: int, k: int | None) -> str:
+    """`{model}.{hookpoint}.x{expansion}.k{k}.s{seed}`, for dashboards."""
+    expansion = f"{num_latents / d_in:g}"
+    kind = "" if cfg.sae.source == "hub" else f".{cfg.sae.source}"
+    random = ".random-init" if cfg.model.random_init else ""
+    name = f"{Path(model).name}{random}.{hookpoint}{kind}.x{expansion}.k{k if k is not None else 'var'}"
+    return f"{name}.s{cfg.seed}"
 
 
 def facts(resolved: dict[str, Any]) -> dict[str, Any]:

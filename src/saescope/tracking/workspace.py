@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from saescope.files import write_json
+from saescope.runfolder.names import WORKSPACE
 
 log = logging.getLogger(__name__)
 
-FILE = "wandb_workspace.json"
 AXES = ("num_parameters", "depth", "expansion_factor", "k")
 """Config keys of a job (`wandb_run.facts`) that sweeps vary."""
 
@@ -27,7 +27,7 @@ def write_workspace(folder: Path, *, entity: str, project: str, group: str, onli
     except ImportError:
         log.info("no W&B workspace: pip install 'saescope[workspaces]' (wandb-workspaces) makes one")
         return None
-    write_json(folder / FILE, dump(view))
+    write_json(folder / WORKSPACE, dump(view))
     if not online:
         return None
     view.save()

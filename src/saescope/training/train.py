@@ -22,6 +22,7 @@ from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
 from saescope.files import whole
+from saescope.runfolder.names import HISTORY, SAE
 from saescope.runtime.hardware import Hardware
 from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.folder import load_sparsify
@@ -70,10 +71,10 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
         plan.tokens // plan.steps,
     )
     trained = _train(cfg.sae, setup, plan, tracker)
-    saved = run_dir / "sae" / setup.hookpoint.name
+    saved = run_dir / SAE / setup.hookpoint.name
     save_coder(trained, saved)
     if plan.history.is_file():
-        with whole(run_dir / "history.csv") as temporary:
+        with whole(run_dir / HISTORY) as temporary:
             shutil.copy2(plan.history, temporary)
     provenance: dict[str, Any] = {
         "source": "train",
@@ -125,7 +126,7 @@ class _Plan:
     @property
     def history(self) -> Path:
         """The training curves."""
-        return self.home / "history.csv"
+        return self.home / HISTORY
 
 
 def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saescope.runfolder.job import Job
+from saescope.runfolder.run import Run
 
 _SHOWN_ONLY = {"example_latents", "example_contexts"}
 """Metrics settings that decide what is shown, not what is counted."""
@@ -22,7 +22,7 @@ class Group:
     """How it differs from group A, one phrase a setting; empty for A."""
 
 
-def groups(jobs: Sequence[Job]) -> list[Group]:
+def groups(jobs: Sequence[Run]) -> list[Group]:
     """The finished jobs in groups of equal texts and definitions, largest first."""
     by_basis: dict[tuple[tuple[str, str], ...], list[int]] = {}
     bases: list[dict[str, Any]] = []
@@ -38,9 +38,9 @@ def groups(jobs: Sequence[Job]) -> list[Group]:
     ]
 
 
-def basis(job: Job) -> dict[str, Any]:
+def basis(job: Run) -> dict[str, Any]:
     """What must agree between two jobs, by name."""
-    probes, origins = job.section("probes"), job.found("probes").get("origins")
+    probes, origins = job.section("probes"), job.resolved("probes").get("origins")
     found: dict[str, Any] = {
         "tasks": ", ".join(sorted(job.tasks)),
         **{f"{task} tokens": job.metrics.get(f"task/{task}/tokens") for task in sorted(job.tasks)},

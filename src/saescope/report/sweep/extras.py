@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from saescope.errors import ReportError
 from saescope.files import read_json
 from saescope.report.numbers import DASH, figure
-from saescope.runfolder.job import Job
+from saescope.report.sweep.matching import unread
+from saescope.runfolder.names import DYNAMIC_K, OVERLAP_JSON
+from saescope.runfolder.run import Run
 
-OVERLAP = "overlap.json"
-"""A list of `{"title": str, "sentences": [str], "columns": [str], "rows": [[str | number | null]]}`."""
 _SERIES = ("target", "selector", "score", "granularity", "phase")
 """Columns of `dynamic_k.csv` that tell its curves apart."""
 _WHOLE = ("", "all", "nan", "none")
@@ -29,10 +30,13 @@ class ExtraTable:
 
 
 def overlap_tables(dirs: Sequence[Path]) -> list[ExtraTable]:
-    """The tables of `overlap.json` in the given folders; what is not of that shape is left out."""
+    """The tables of `overlap.json` in the given folders; what is not of that shape is left out.
+
+    It is a list of `{"title": str, "sentences": [str], "columns": [str], "rows": [[str | number | null]]}`.
+    """
     found = []
     for folder in dict.fromkeys(Path(it).resolve() for it in dirs):
-        content = read_json(folder / OVERLAP)
+        content = read_json(folder / OVERLAP_JSON)
         for one in content if isinstance(content, list) else ():
             if isinstance(one, Mapping) and one.get("title"):
                 found.append(
@@ -46,37 +50,35 @@ def overlap_tables(dirs: Sequence[Path]) -> list[ExtraTable]:
     return found
 
 
-def dynamic_k_curves(jobs: Sequence[Job]) -> tuple[list[dict[str, Any]], list[str]]:
+def dynamic_k_curves(jobs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
     """`{job, name, k, ce_delta, low, high}` of every curve, and one line for each unreadable file."""
     import pandas as pd
 
     curves: list[dict[str, Any]] = []
     wrong: list[str] = []
     for at, job in enumerate(jobs):
-        path = job.path / "dynamic_k.csv"
-        if not path.is_file():
+        if "dynamic_k" not in job.tables:
             continue
         try:
-            table = pd.read_csv(path)
+            table = job.table("dynamic_k")
             lacking = [name for name in ("k", "ce_delta") if name not in table]
             if lacking:
-                raise ValueError(f"no column {', '.join(lacking)}")
+                raise ReportError(f"{DYNAMIC_K} has no column {', '.join(lacking)}")
             table = table[table["ce_delta"].notna() & pd.to_numeric(table["k"], errors="coerce").notna()]
-        except (OSError, ValueError) as error:
-            wrong.append(f"{job.path.name}/dynamic_k.csv: {' '.join(str(error).split())[:200]}")
+        except ReportError as error:
+            wrong.append(unread(job, error))
             continue
         if "task" in table:
             table = table[table["task"].map(str).str.lower().isin(_WHOLE)]
         names = [name for name in _SERIES if name in table]
-        keys = (
-            table[names].astype(str).agg(" ".join, axis=1) if names and len(table) else ["all"] * len(table)
-        )
-        for name, part in table.groupby(pd.Series(list(keys), index=table.index, dtype=str), sort=False):
+        cells = table[names].to_numpy(dtype=object)
+        keys = [" ".join(str(cell) for cell in row if pd.notna(cell)) or "all" for row in cells]
+        for name, part in table.groupby(pd.Series(keys, index=table.index, dtype=str), sort=False):
             part = part.sort_values("k")
             curves.append(
                 {
                     "job": at,
-                    "name": str(name).replace("nan", "").strip(),
+                    "name": str(name),
                     "k": _floats(part["k"]),
                     "ce_delta": _floats(part["ce_delta"]),
                     "low": _floats(part["ce_delta_lo"]) if "ce_delta_lo" in part else None,

@@ -11,7 +11,8 @@ from saescope.report.sweep.lines import Line, lines, seed_spread
 from saescope.report.sweep.matching import matched
 from saescope.report.sweep.settings import axes
 from saescope.report.sweep.table import rows
-from saescope.runfolder.job import Job, find_jobs
+from saescope.runfolder.run import Run
+from saescope.runfolder.sweep import open_sweep
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Sweep:
 
     dirs: tuple[Path, ...]
     out: Path
-    jobs: Sequence[Job]
+    jobs: Sequence[Run]
     rows: Sequence[dict[str, Any]]
     groups: Sequence[Group]
     axes: Sequence[str]
@@ -35,7 +36,7 @@ class Sweep:
 
 def gather(dirs: Sequence[Path], out: Path) -> Sweep:
     """Read the jobs and compare them."""
-    jobs = find_jobs(dirs)
+    jobs = open_sweep(dirs).runs
     together = groups(jobs)
     values, unread = matched(jobs, together, out)
     found = rows(jobs, together, values, out)

@@ -1,7 +1,7 @@
 """SI at matched firing counts and Q at matched latents for the comparable jobs of a sweep."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from saescope.files import read_json, write_json
 from saescope.report.sweep.comparable import Group
-from saescope.runfolder.job import Job
+from saescope.runfolder.names import MATCHED
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 SI_DRAWS = 10
@@ -18,30 +19,18 @@ LEAST_LATENTS = 50
 """A graph of fewer connected latents has no matched Q, and does not set the number for the others."""
 MOST_LATENTS = 1000
 """Matched graphs are never larger: Leiden on whole graphs of a million edges takes minutes a job."""
-CACHE = ".matched.json"
 _VERSION = 1
 
 COLUMNS = ("matched_si", "matched_si_count", "matched_q", "matched_q_sd", "matched_q_latents")
 Values = dict[str, float | int | None]
 
 
-@dataclass(frozen=True)
-class _Files:
-    """Size and time of the tables the numbers come from: unchanged files need no new count."""
-
-    job: Job
-
-    def stamp(self) -> list[Any]:
-        stats = [(self.job.path / name).stat() for name in ("features.parquet", "edges.parquet")]
-        return [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
-
-
-def matched(jobs: Sequence[Job], groups: Sequence[Group], out: Path) -> tuple[list[Values], list[str]]:
+def matched(jobs: Sequence[Run], groups: Sequence[Group], out: Path) -> tuple[list[Values], list[str]]:
     """The `COLUMNS` of every job, and one line for each job whose tables could not be read.
 
     Results are kept in `out/.matched.json` and used again while the tables have not changed.
     """
-    cache = read_json(out / CACHE)
+    cache = read_json(out / MATCHED)
     old = cache if isinstance(cache, dict) else {}
     kept: dict[str, Any] = {}
     rows: list[Values] = [dict.fromkeys(COLUMNS) for _ in jobs]
@@ -52,14 +41,14 @@ def matched(jobs: Sequence[Job], groups: Sequence[Group], out: Path) -> tuple[li
             try:
                 found[at] = _connected(jobs[at])
             except _UNREADABLE as error:
-                wrong.append(f"{jobs[at].path.name}: {' '.join(str(error).split())[:200]}")
+                wrong.append(unread(jobs[at], error))
         enough = [number for number in found.values() if number >= LEAST_LATENTS]
         latents = min([*enough, MOST_LATENTS]) if enough else 0
         for at in found:
             try:
                 firings = int(finite(jobs[at].section("metrics").get("min_count")) or 50)
                 key = str(jobs[at].path)
-                question = [_VERSION, firings, latents, SI_DRAWS, Q_DRAWS, *_Files(jobs[at]).stamp()]
+                question = [_VERSION, firings, latents, SI_DRAWS, Q_DRAWS, *_stamp(jobs[at])]
                 known = old.get(key)
                 if isinstance(known, dict) and known.get("question") == question:
                     rows[at] = {name: known["values"].get(name) for name in COLUMNS}
@@ -67,23 +56,34 @@ def matched(jobs: Sequence[Job], groups: Sequence[Group], out: Path) -> tuple[li
                     rows[at] |= _si(jobs[at], firings) | _q(jobs[at], latents)
                 kept[key] = {"question": question, "values": rows[at]}
             except _UNREADABLE as error:
-                wrong.append(f"{jobs[at].path.name}: {' '.join(str(error).split())[:200]}")
+                wrong.append(unread(jobs[at], error))
     if kept and kept != old:
-        write_json(out / CACHE, kept)
+        write_json(out / MATCHED, kept)
     return rows, wrong
 
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError)
-"""A table that is missing (OSError), no parquet file or impossible (pyarrow's errors are ValueError too), or
-lacks a column."""
+"""A table that is missing, unreadable, lacks a column (ReportError is a ValueError) or is impossible."""
 
 
-def _si(job: Job, firings: int) -> Values:
+def unread(job: Run, error: Exception) -> str:
+    """What is said on the page of a file that could not be read: job, file, reason."""
+    text = " ".join(str(error).split()).replace(f"{job.path}{os.sep}", "")
+    return f"{job.path.name}: {text[:200]}"
+
+
+def _stamp(job: Run) -> list[int]:
+    """Size and time of the tables the numbers come from: unchanged files need no new count."""
+    stats = [job.file_of(table).stat() for table in ("features", "edges")]
+    return [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
+
+
+def _si(job: Run, firings: int) -> Values:
     from saescope.stats.matched import matched_specialization
 
     tasks = job.tasks
-    columns = _columns(job, "features.parquet", ["supported", *(f"rate_{task}" for task in tasks)])
-    tokens_K = np.array([int(job.metrics[f"task/{task}/tokens"]) for task in tasks])
+    columns = job.columns("features", ["supported", *(f"rate_{task}" for task in tasks)])
+    tokens_K = np.array([job.metrics[f"task/{task}/tokens"] for task in tasks], dtype=np.int64)
     rate_FK = np.stack([columns[f"rate_{task}"] for task in tasks], axis=1)
     counts_FK = np.rint(rate_FK * tokens_K).astype(np.int64)[columns["supported"].astype(bool)]
     if len(tasks) < 2:
@@ -92,13 +92,13 @@ def _si(job: Job, firings: int) -> Values:
     return {"matched_si": si, "matched_si_count": None if si is None else firings}
 
 
-def _q(job: Job, latents: int) -> Values:
+def _q(job: Run, latents: int) -> Values:
     from saescope.stats.matched import matched_modularity
 
     none: Values = {"matched_q": None, "matched_q_sd": None, "matched_q_latents": None}
     if not latents:
         return none
-    edges = _columns(job, "edges.parquet", ["source", "target", "pmi"])
+    edges = job.columns("edges", ["source", "target", "pmi"])
     found = matched_modularity(
         edges["source"],
         edges["target"],
@@ -112,18 +112,6 @@ def _q(job: Job, latents: int) -> Values:
     return {"matched_q": found.mean, "matched_q_sd": found.sd, "matched_q_latents": found.latents}
 
 
-def _connected(job: Job) -> int:
+def _connected(job: Run) -> int:
     """Latents with an edge."""
-    return int((_columns(job, "features.parquet", ["degree"])["degree"] > 0).sum())
-
-
-def _columns(job: Job, name: str, columns: list[str]) -> dict[str, Any]:
-    import pyarrow.parquet
-
-    if not (job.path / name).is_file():
-        raise OSError(f"{name} is missing")
-    table = pyarrow.parquet.read_table(job.path / name, columns=columns)
-    absent = [column for column in columns if column not in table.column_names]
-    if absent:
-        raise ValueError(f"{name} lacks the columns {', '.join(absent)}")
-    return {column: np.asarray(table[column].to_numpy()) for column in columns}
+    return int((job.columns("features", ["degree"])["degree"] > 0).sum())

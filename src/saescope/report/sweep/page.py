@@ -14,6 +14,7 @@ from saescope.report.sweep.payload import heatmaps, histograms, job_values, line
 from saescope.report.sweep.scaling import scaling_series, scaling_words
 from saescope.report.sweep.words import Findings, headline
 from saescope.report.templating import TEMPLATES, environment
+from saescope.runfolder.names import REPORT
 from saescope.runfolder.values import finite
 
 KEY_COLUMNS = (
@@ -119,21 +120,19 @@ def _row(sweep: Sweep, at: int, label: str) -> dict[str, Any]:
     row, job = sweep.rows[at], sweep.jobs[at]
     return {
         "label": label.split(" (")[0],
-        "link": quote(f"{row['job']}/report.html") if (job.path / "report.html").is_file() else "",
+        "link": quote(f"{row['job']}/{REPORT}") if (job.path / REPORT).is_file() else "",
         "ok": job.ok,
         "state": row["state"],
         "error": row["error"],
         "group": row["group"],
-        "cells": [_cell(row, column["name"], job.status) for column in _columns(sweep)],
+        "cells": [_cell(row, column["name"], job.notes) for column in _columns(sweep)],
     }
 
 
-def _cell(row: Mapping[str, Any], key: str, status: Mapping[str, Any]) -> dict[str, str]:
+def _cell(row: Mapping[str, Any], key: str, notes: Mapping[str, str]) -> dict[str, str]:
     value = row.get(key)
     if value is None:
-        notes = status.get("notes")
-        why = str(notes.get(key, "")) if isinstance(notes, Mapping) else ""
-        return {"text": DASH, "sort": "", "note": why}
+        return {"text": DASH, "sort": "", "note": notes.get(key, "")}
     if isinstance(value, bool) or not isinstance(value, int | float):
         return {"text": str(value), "sort": str(value), "note": ""}
     text = f"{value:,}" if isinstance(value, int) else figure(value)

@@ -5,10 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saescope.files import read_json
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.lines import Line, interval_of
-from saescope.runfolder.job import Job
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 HISTOGRAMS = ("si", "log10_density", "log10_max_act")
@@ -105,15 +104,15 @@ def heatmaps(
     return found
 
 
-def histograms(jobs: Sequence[Job]) -> dict[str, Any]:
+def histograms(jobs: Sequence[Run]) -> dict[str, Any]:
     """Distributions over bins that are the same in all jobs shown; jobs with other bins are named."""
     found: dict[str, Any] = {}
-    read = {at: read_json(job.path / "histograms.json") for at, job in enumerate(jobs) if job.ok}
+    read = {at: job.histograms for at, job in enumerate(jobs) if job.ok}
     for name in HISTOGRAMS:
         edges: list[float] | None = None
         curves, other = [], []
         for at, content in read.items():
-            one = content.get(name) if isinstance(content, dict) else None
+            one = content.get(name)
             if not isinstance(one, dict) or not isinstance(one.get("edges"), list):
                 continue
             counts = [finite(value) or 0.0 for value in one.get("counts") or ()]

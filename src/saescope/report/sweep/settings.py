@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from saescope.config import applicable
-from saescope.runfolder.job import Job
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 MAIN = (
@@ -41,10 +41,10 @@ _PLACE = {"hookpoint.name", "hookpoint.layer", "hookpoint.depth", "hookpoint.kin
 Value = str | float | int | bool | None
 
 
-def settings(job: Job) -> dict[str, Value]:
+def settings(job: Run) -> dict[str, Value]:
     """Every setting of a job, dotted, the `MAIN` ones always there."""
     asked = {key: _plain(value) for key, value in _leaves(applicable(job.config))}
-    model, hookpoint, sae = job.found("model"), job.found("hookpoint"), job.found("sae")
+    model, hookpoint, sae = job.resolved("model"), job.resolved("hookpoint"), job.resolved("sae")
     values: dict[str, Value] = {key: asked.get(key) for key in MAIN} | asked
     # older provenance files call the number `params`
     values["model.num_parameters"] = _first(model, "num_parameters", "params")

@@ -1,6 +1,5 @@
 """The rows of a sweep: one a job, failed ones too, and the two files they are written to."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,9 @@ from saescope.files import whole
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.matching import COLUMNS
 from saescope.report.sweep.settings import MAIN, settings
-from saescope.runfolder.job import Job
+from saescope.runfolder.names import SWEEP_CSV, SWEEP_PARQUET
+from saescope.runfolder.run import Run
+from saescope.runfolder.sweep import job_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +21,11 @@ TAIL = (*COLUMNS, "within_noise")
 
 
 def rows(
-    jobs: Sequence[Job], groups: Sequence[Group], matched: Sequence[dict[str, Any]], out: Path
+    jobs: Sequence[Run], groups: Sequence[Group], matched: Sequence[dict[str, Any]], out: Path
 ) -> list[dict[str, Any]]:
     """One mapping a job. Names with a slash are metric keys, names with a dot settings, the others ours."""
     letter = {at: group.name for group in groups for at in group.members}
-    metrics = list(dict.fromkeys(key for job in jobs for key in job.metrics))
+    metrics = list(dict.fromkeys(key for job in jobs if job.ok for key in job.metrics))
     found = [settings(job) for job in jobs]
     main = list(MAIN) + [
         key for key in dict.fromkeys(key for one in found for key in one) if key not in MAIN and "." in key
@@ -33,16 +34,16 @@ def rows(
     shown = [key for key in main if key in MAIN or len({one.get(key) for one in found}) > 1]
     return [
         {
-            "job": Path(os.path.relpath(job.path, out.resolve())).as_posix(),
+            "job": job_name(job.path, out),
             "state": job.state,
             "error": job.error,
             "overrides": " ".join(job.overrides),
-            "identity": str(job.status.get("identity") or ""),
+            "identity": job.identity,
             "group": letter.get(at, ""),
             **{key: found[at].get(key) for key in shown},
             **matched[at],
             "within_noise": "",
-            **{key: job.metrics.get(key) for key in metrics},
+            **{key: job.metrics.get(key) if job.ok else None for key in metrics},
         }
         for at, job in enumerate(jobs)
     ]
@@ -70,8 +71,8 @@ def frame(found: Sequence[dict[str, Any]]) -> "pd.DataFrame":
 
 def write_table(table: "pd.DataFrame", out: Path) -> tuple[Path, Path]:
     """`sweep.csv` and `sweep.parquet`."""
-    with whole(out / "sweep.csv") as temporary:
+    with whole(out / SWEEP_CSV) as temporary:
         table.to_csv(temporary, index=False)
-    with whole(out / "sweep.parquet") as temporary:
+    with whole(out / SWEEP_PARQUET) as temporary:
         table.to_parquet(temporary, index=False)
-    return out / "sweep.csv", out / "sweep.parquet"
+    return out / SWEEP_CSV, out / SWEEP_PARQUET

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from saescope.files import write_text
 from saescope.report.sweep.gather import gather
 from saescope.report.sweep.table import frame, write_table
+from saescope.runfolder.names import SWEEP_HTML
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ def write_sweep(dirs: Sequence[Path], out: Path) -> SweepSummary:
     sweep = gather(dirs, out)
     table = frame(sweep.rows)
     page, sentences = render(sweep)
-    paths = (*write_table(table, out), out / "sweep.html")
+    paths = (*write_table(table, out), out / SWEEP_HTML)
     write_text(paths[-1], page)
     lost = [row for row in sweep.rows if row["state"] != "ok"]
     failed = tuple(

@@ -1,0 +1,150 @@
+"""A sweep folder, read: every run folder in or below, however deep, and the tables of the whole."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from saescope.errors import ReportError
+from saescope.runfolder.names import (
+    ARTIFACTS,
+    FIGURES,
+    METRICS,
+    OVERLAP_CSV,
+    OVERRIDES,
+    SAE,
+    STATUS,
+    SWEEP_CSV,
+    WANDB,
+)
+from saescope.runfolder.run import Run, read_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NO_RUNS = {WANDB, ARTIFACTS, SAE, FIGURES}
+"""Folders that hold no run folders; nor do hidden ones."""
+_MARKS = (STATUS, METRICS, OVERRIDES)
+"""Any of these makes a folder a run folder."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Run folders side by side: finished, failed, still running, taken from an earlier result."""
+
+    paths: tuple[Path, ...]
+    """The folders that were given."""
+    runs: tuple[Run, ...] = field(repr=False)
+    """Every run folder in or below `paths`, each once; 10 comes after 9."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the jobs: their folders seen from the given one (from above, where there are several)."""
+        top = Path(os.path.commonpath([path.resolve() for path in self.paths]))
+        return tuple(job_name(run.path, top) for run in self.runs)
+
+    @cached_property
+    def metrics(self) -> "pd.DataFrame":
+        """One row a run: `job`, `state`, `error`, `overrides`, then every metric (float64; NaN for null).
+
+        Metrics of a run that is not `ok` are NaN.
+        """
+        import pandas as pd
+
+        keys = list(dict.fromkeys(key for run in self.runs if run.ok for key in run.metrics))
+        outcomes = pd.DataFrame(
+            {
+                "job": self.names,
+                "state": [run.state for run in self.runs],
+                "error": [run.error for run in self.runs],
+                "overrides": [" ".join(run.overrides) for run in self.runs],
+            }
+        )
+        rows = [[run.metrics.get(key) if run.ok else None for key in keys] for run in self.runs]
+        return pd.concat([outcomes, pd.DataFrame(rows, columns=keys, dtype="float64")], axis=1)
+
+    @cached_property
+    def overlap(self) -> "pd.DataFrame | None":
+        """`overlap.csv`: one row a pair of SAEs, shares of 1. None where no pair was compared.
+
+        Raises ReportError for a file that cannot be read.
+        """
+        return self._csv(OVERLAP_CSV)
+
+    @cached_property
+    def table(self) -> "pd.DataFrame | None":
+        """`sweep.csv`: one row a job, its settings, matched SI and Q, every metric. None where not written.
+
+        Raises ReportError for a file that cannot be read.
+        """
+        return self._csv(SWEEP_CSV)
+
+    def _csv(self, name: str) -> "pd.DataFrame | None":
+        import pandas as pd
+
+        path = next((folder / name for folder in self.paths if (folder / name).is_file()), None)
+        if path is None or not path.stat().st_size:
+            return None
+        try:
+            return pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise ReportError(f"{path} cannot be read: {error}; saescope-report writes it again") from error
+
+
+def open_sweep(paths: Path | str | Sequence[Path | str]) -> Sweep:
+    """Read the runs in and below a folder or several, damaged and unfinished ones too.
+
+    Raises ReportError for a folder that is not there, or when there is no run in any of them.
+
+        >>> sweep = open_sweep("multirun/2026-01-31/12-00-00")
+        >>> [run.error for run in sweep.runs if not run.ok]
+        >>> sweep.metrics.plot.scatter("sae/l0", "si/mean")
+    """
+    folders = tuple(map(Path, [paths] if isinstance(paths, Path | str) else paths))
+    runs = tuple(map(read_run, find_runs(folders)))
+    if not runs:
+        raise ReportError(
+            f"no job in {', '.join(map(str, folders))}: no folder below has status.json, metrics.json or "
+            ".hydra/overrides.yaml; give run folders, sweep folders, or any folder above them"
+        )
+    return Sweep(folders, runs)
+
+
+def find_runs(folders: Sequence[Path]) -> list[Path]:
+    """Every run folder in or below the given folders, resolved, each once, in natural order.
+
+    A folder given twice, or reached by a link too, counts once. Raises ReportError for a folder that is not
+    there.
+    """
+    paths: dict[Path, None] = {}
+    for top in folders:
+        if not top.is_dir():
+            raise ReportError(f"no folder {top}; give run folders, sweep folders, or any folder above them")
+        paths |= dict.fromkeys(sorted(_run_folders(top.resolve()), key=_natural))
+    return list(paths)
+
+
+def job_name(folder: Path, top: Path) -> str:
+    """A run folder as it is called in the sweep at `top`: the way from there, with forward slashes."""
+    return Path(os.path.relpath(folder, top.resolve())).as_posix()
+
+
+def _run_folders(top: Path) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for name, below, _ in os.walk(top, followlinks=True):
+        path = Path(name).resolve()
+        if path in seen:
+            below.clear()
+            continue
+        seen.add(path)
+        if any((path / mark).is_file() for mark in _MARKS):
+            below.clear()  # a run folder holds no run folders
+            yield path
+        below[:] = sorted(it for it in below if it not in _NO_RUNS and not it.startswith("."))
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    """Job 10 comes after job 9."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in path.parts]

@@ -1,0 +1,49 @@
+"""What follows the last job of a sweep, on folders at any depth."""
+
+import logging
+import shutil
+
+import pandas as pd
+import pytest
+
+from saescope.config import TrackingConfig
+from saescope.errors import ReportError
+from saescope.jobs.sweep import finish_sweep, rebuild
+from tests.overlap.test_write_overlap import half_shared
+from tests.report.sweep_folders import write_failed, write_job
+
+DISABLED = TrackingConfig("disabled")
+
+
+def test_jobs_are_found_at_any_depth_also_for_the_overlap(tmp_path):
+    for at, folder in enumerate(half_shared(tmp_path / "made")):
+        shutil.copytree(folder, tmp_path / "sweep" / f"seed{at}" / "deep" / "0")
+    write_failed(tmp_path / "sweep" / "failed", "no room", ["sae.k=9"])
+    summary = finish_sweep(tmp_path / "sweep", DISABLED, "group")
+    names = ["failed", "seed0/deep/0", "seed1/deep/0"]
+    assert list(pd.read_csv(tmp_path / "sweep" / "sweep.csv")["job"]) == names
+    assert summary.failed == ("job failed (sae.k=9): no room",)
+    overlap = pd.read_csv(tmp_path / "sweep" / "overlap.csv")
+    assert overlap[["job_a", "job_b"]].to_numpy().tolist() == [names[1:]]
+    assert overlap["shared_a"].tolist() == [0.5]
+
+
+def test_a_sweep_without_jobs_writes_nothing(tmp_path):
+    assert finish_sweep(tmp_path, DISABLED, "group") is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_goes_wrong_afterwards_is_a_warning(tmp_path, caplog):
+    write_job(tmp_path / "0")
+    (tmp_path / "sweep.html").mkdir()  # stands where the page belongs
+    with caplog.at_level(logging.WARNING):
+        assert finish_sweep(tmp_path, DISABLED, "group") is None
+    assert "table and page of the sweep" in caplog.text
+    assert (tmp_path / "overlap.csv").is_file()
+
+
+def test_rebuilding_names_a_folder_without_jobs(tmp_path):
+    for overlap in (False, True):
+        with pytest.raises(ReportError, match="no job in"):
+            rebuild([tmp_path], tmp_path / "out", overlap=overlap)
+    assert not (tmp_path / "out").exists()

@@ -73,12 +73,7 @@ def prepare(cfg: AppConfig) -> Prepared:
         model_sae_repo=cfg.model.sae_repo,
         model_name=cfg.model.repo,
     )
-    limit = getattr(skeleton.config, "max_position_embeddings", None)
-    if limit is not None and cfg.probes.ctx_len > limit:
-        raise ConfigError(
-            f"probes.ctx_len={cfg.probes.ctx_len} exceeds the model's context of {limit} tokens; "
-            f"choose {limit} or less"
-        )
+    models.check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     windows = tokenize_probes(cfg.probes, models.load_tokenizer(cfg.model))
     vocabulary = skeleton.config.vocab_size
     largest = max(int(ids.max()) for ids in windows.ids)

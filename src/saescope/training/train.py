@@ -27,7 +27,7 @@ from saescope.extraction.accumulators import ReconstructionSums
 from saescope.files import whole
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint
-from saescope.model.load import LanguageModel
+from saescope.model.load import LanguageModel, check_context
 from saescope.runtime.hardware import Hardware
 from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.folder import load_sparsify
@@ -94,9 +94,7 @@ def train_sae(
     recipe = recipe_of(cfg)
     recipe.check(d_in, width)
     ctx_len = cfg.corpus.ctx_len
-    limit = getattr(lm.model.config, "max_position_embeddings", None)
-    if limit is not None and ctx_len > limit:
-        raise ConfigError(f"corpus.ctx_len={ctx_len} exceeds the model's context of {limit} tokens")
+    check_context(lm.model.config, f"corpus.ctx_len={ctx_len}", ctx_len)
     per_batch = max(1, cfg.sae.batch_tokens // ctx_len)
     if per_batch < cfg.runtime.devices:
         raise ConfigError(

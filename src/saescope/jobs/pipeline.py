@@ -158,7 +158,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     found = analyse(codes, cfg.metrics, cfg.seed)
-    part = dynamic_k.run(cfg, Inputs(lm, windows, machine, prepared.hookpoint, coder, codes, found))
+    part = dynamic_k.run(cfg, Inputs(lm, windows, machine, prepared.hookpoint, coder))
     latents = choose_latents(found.features, windows.tasks, cfg.metrics.example_latents)
     contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, lm.tokenizer.decode)
     metrics: Metrics = {

@@ -1,8 +1,8 @@
 """Next-token losses of a model and of edits of it, prediction by prediction.
 
 `clean_pass` runs the untouched model and leaves a `CleanPass`. Its `compare` measures any other logits at the
-same positions against it; `edited_passes` does that for edits of the model, one forward pass each. Nothing here
-knows of tasks or documents: callers reduce over what they like.
+same positions against it; `edited_passes` does that for edits of the model, one forward pass each. Nothing
+here knows of tasks or documents: callers reduce over what they like.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping

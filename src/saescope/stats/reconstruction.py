@@ -22,8 +22,8 @@ def quality(
     cos(x, xh), ``sum_norm_ratio`` of |xh|/|x|, ``sum_dot`` of x.xh, ``sum_xhat2`` of |xh|^2, ``l0_sum`` of
     active latents.
 
-    FVU: ``variance_unexplained``; mse = E|e|^2 summed over dimensions; reconstruction_bias = E|xh|^2 / E[x.xh]
-    (arXiv 2404.16014, eq. 10; 1 = unbiased).
+    FVU: ``variance_unexplained``; mse = E|e|^2 summed over dimensions;
+    reconstruction_bias = E|xh|^2 / E[x.xh] (arXiv 2404.16014, eq. 10; 1 = unbiased).
     None where a denominator is 0. Raises ValueError without tokens.
     """
     if n <= 0:

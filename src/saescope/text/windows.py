@@ -65,7 +65,10 @@ class Windows:
 
     @cached_property
     def row_W(self) -> npt.NDArray[np.int64]:
-        """First row of each window when the counted tokens of all windows are laid end to end; at [W], the end."""
+        """First row of each window when the counted tokens of all windows are laid end to end, [W + 1].
+
+        The last entry is the number of rows.
+        """
         return np.concatenate([[0], np.cumsum(self.tokens_W)]).astype(np.int64)
 
     @property

@@ -142,7 +142,7 @@ class Setting:
         coder = self.sae.coder
         count = torch.zeros(TASKS, self.latents, device=self.device)
         total, largest = torch.zeros(2, self.latents, device=self.device)
-        task_W = torch.from_numpy(self.windows.task_D[self.windows.doc_W])
+        task_W = torch.from_numpy(self.windows.task_W)
         at = 0
         with torch.no_grad():
             for ids_BT in self.batches:

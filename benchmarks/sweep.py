@@ -69,7 +69,7 @@ def script(model: str, expansion: int, k: int, tokens: int, per_task: int) -> No
             hidden = lm.model(batch.input_ids_BT, output_hidden_states=True).hidden_states[LAYER + 1]
             found = coder.encode(hidden[batch.counted_BT])
             dense = torch.zeros(len(found.top_acts), latents).scatter_(1, found.top_indices, found.top_acts)
-            task_B = torch.from_numpy(windows.task_D[windows.doc_W[batch.window_B.numpy()]])
+            task_B = torch.from_numpy(windows.task_W[batch.window_B.numpy()])
             task_N = task_B.repeat_interleave(batch.counted_BT.sum(1))
             for task in range(len(windows.tasks)):
                 counts[task] += (dense[task_N == task] > 0).sum(0).numpy()

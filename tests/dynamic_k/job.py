@@ -1,9 +1,7 @@
-"""A measured job on a small model: what a part of the dynamic-k stage gets."""
+"""A job on a small model: what a part of the dynamic-k stage gets."""
 
 import torch
 
-from saescope.activations import ActivationStore, LiveWindows
-from saescope.analysis.features import analyse
 from saescope.config import (
     AppConfig,
     CorpusConfig,
@@ -17,8 +15,6 @@ from saescope.config import (
     TrackingConfig,
 )
 from saescope.dynamic_k.part import Inputs
-from saescope.extraction.engine import Engine
-from saescope.extraction.setup import Setup
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.model.load import LanguageModel, load_model
@@ -45,7 +41,7 @@ def config(model, probes, *, sae=None, layer=2, ctx_len=64, seed=0, **dynamic_k)
 
 
 def inputs(cfg: AppConfig, *, lm=None, windows=None, sae=None, batch_tokens=512) -> Inputs:
-    """Load, tokenise and measure; what is given is taken."""
+    """Load and tokenise; what is given is taken."""
     lm: LanguageModel = lm or load_model(cfg.model, torch.float32, cfg.seed)
     hookpoint = resolve(cfg.hookpoint, lm.model)
     windows: Windows = windows or tokenize_probes(cfg.probes, lm.tokenizer)
@@ -60,9 +56,4 @@ def inputs(cfg: AppConfig, *, lm=None, windows=None, sae=None, batch_tokens=512)
         at=hookpoint,
         model=lm.model,
     )
-    machine = Hardware("cpu", torch.float32, batch_tokens)
-    source = LiveWindows(Capture(lm.model, hookpoint), windows, batch_tokens, "cpu", width)
-    store = ActivationStore("off", 0.0, lm.model, torch.float32)
-    setup = Setup(lm, hookpoint, windows, machine, store, cfg.runtime)
-    codes, _ = Engine(setup, sae, source).extract()
-    return Inputs(lm, windows, machine, hookpoint, sae, codes, analyse(codes, cfg.metrics, cfg.seed))
+    return Inputs(lm, windows, Hardware("cpu", torch.float32, batch_tokens), hookpoint, sae)

@@ -12,7 +12,11 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from saescope.text.windows import Batch
+from saescope.dynamic_k.calibration import calibrate, fitting_batch
+from saescope.dynamic_k.mlps import find_mlps
+from saescope.dynamic_k.passes import Passes
+from saescope.dynamic_k.variants import Masks, phase_of, variants
+from saescope.text.windows import Batch, Windows
 
 KINDS = ("gpt_neox", "gpt2", "llama")
 VOCAB, D, F = 50, 16, 40
@@ -52,3 +56,36 @@ def batch(lengths: tuple[int, ...] = (9, 6), extra: int = 0) -> Batch:
 def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
         return model(input_ids=ids, use_cache=False).logits
+
+
+def windows(documents=12):
+    """Two tasks of different tokens, windows of unequal length."""
+    generator = torch.Generator().manual_seed(1)
+    ids, counted = [], []
+    for number in range(documents):
+        low = 1 + 24 * (number % 2)
+        ids.append(
+            torch.randint(low, low + 24, (6 + number % 5,), generator=generator).numpy().astype("int32")
+        )
+        counted.append(torch.arange(len(ids[-1])).numpy() > 0)
+    zeros = torch.zeros(documents, dtype=torch.long).numpy()
+    doc = torch.arange(documents).numpy()
+    return Windows(ids, counted, doc, zeros, doc % 2, ("low", "high"), 0, {})
+
+
+def passes(model, token_windows):
+    """Over all windows, 32 positions a batch."""
+    return Passes(model, token_windows, torch.arange(len(token_windows.ids)).numpy(), 32, "cpu")
+
+
+def fitted_masks(model, job, compensation="none"):
+    """Of every variant of the grid, calibrated on `windows()`."""
+    mlps = find_mlps(model)
+    calibration = calibrate(mlps, passes(model, windows()), 0)
+    grid = [
+        Masks(v, mlps, calibration, phase_of(v.granularity, job.phase), compensation, 0)
+        for v in variants(job)
+    ]
+    for masks in grid:
+        masks.fit(model, fitting_batch(passes(model, windows())))
+    return grid

@@ -4,6 +4,9 @@ import numpy as np
 import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from saescope.dynamic_k.mlps import find_mlps
+from saescope.dynamic_k.neurons import study
+from saescope.dynamic_k.passes import Passes, split
 from saescope.model.load import LanguageModel
 from saescope.text.windows import Windows
 
@@ -117,3 +120,11 @@ def own_texts(lm: LanguageModel, documents: int, length=48, seed=0) -> Windows:
         drawn = rng.random(2 * documents)[:, None]
         texts[:, at] = (cumulative[texts[:, at - 1]] < drawn).sum(1).clip(max=vocab - 1)
     return windows(list(texts), [0] * documents + [1] * documents, ("one", "two"))
+
+
+def studied(lm, token_windows, k, tokens=1200):
+    """Neurons studied on calibration documents, evaluation passes, calibration tokens per document."""
+    calibration, evaluation = (
+        Passes(lm.model, token_windows, order, 256, "cpu") for order in split(token_windows, tokens, tokens)
+    )
+    return study(find_mlps(lm.model), calibration, k, seed=0), evaluation, calibration.tokens_D

@@ -1,4 +1,4 @@
-"""dynamic_k=sae: nested reads of one encode, cuts at equal mean L0, losses with each read spliced in."""
+"""dynamic_k=sae: losses and reconstruction with each read spliced in, against plain forward passes."""
 
 import dataclasses
 
@@ -7,78 +7,13 @@ import pytest
 import torch
 
 from saescope.config import NeuronSae
-from saescope.dynamic_k.reads import KEYS, cut_for, prefix_key, ranks, read
+from saescope.dynamic_k.passes import split
 from saescope.dynamic_k.sae import run_sae
-from saescope.dynamic_k.sae_summary import middle_k
-from saescope.dynamic_k.split import split
-from saescope.errors import ProbeError
-from saescope.sae.base import SparseCodes
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.windows import batches
-from tests.conftest import write_probes
 from tests.sae.saelens.make import make, ours, saved
 
 from .job import config, inputs
-
-
-def some_codes(tokens=60, most=9, seed=0, ties=False) -> SparseCodes:
-    """Random codes; some tokens have none."""
-    noise = np.random.default_rng(seed)
-    sizes = noise.integers(0, most + 1, tokens)
-    acts = noise.normal(size=sizes.sum())
-    if ties:
-        acts = np.round(acts) + 0.5
-    latents = np.concatenate([noise.choice(40, size, replace=False) for size in sizes])
-    return SparseCodes(
-        torch.from_numpy(sizes), torch.from_numpy(latents), torch.from_numpy(acts.astype(np.float32))
-    )
-
-
-def by_token(codes: SparseCodes, values: torch.Tensor) -> list[np.ndarray]:
-    return [part.numpy() for part in values.split(codes.sizes_N.tolist())]
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_prefixes_are_the_largest_and_nested(ties):
-    codes = some_codes(ties=ties)
-    key = prefix_key(codes)
-    previous = np.zeros(len(codes.acts), dtype=bool)
-    for k in range(1, 10):
-        kept = read(codes, key, 1.0 - k).acts != 0
-        assert not (previous & ~kept.numpy()).any()
-        previous = kept.numpy()
-        for acts, mine in zip(by_token(codes, codes.acts), by_token(codes, kept), strict=True):
-            assert mine.sum() == min(k, len(acts))
-            if 0 < mine.sum() < len(acts):
-                assert np.abs(acts[mine]).min() >= np.abs(acts[~mine]).max()
-
-
-def test_ranks_equal_a_sort_per_token():
-    codes = some_codes()
-    for acts, rank in zip(by_token(codes, codes.acts), by_token(codes, ranks(codes)), strict=True):
-        assert rank.tolist() == np.argsort(np.argsort(-np.abs(acts))).tolist()
-
-
-def test_keys_of_the_dynamic_selectors_equal_their_definitions():
-    codes = some_codes(seed=3)
-    found = {name: by_token(codes, KEYS[name](codes)) for name in ("top_p", "rel_max", "threshold")}
-    for at, acts in enumerate(by_token(codes, codes.acts.abs())):
-        if not len(acts):
-            continue
-        np.testing.assert_allclose(found["rel_max"][at], acts / acts.max(), rtol=1e-6)
-        np.testing.assert_array_equal(found["threshold"][at], acts)
-        for p in (0.1, 0.5, 0.9):
-            kept = found["top_p"][at] >= -p
-            order = np.argsort(-acts)
-            share = np.cumsum(acts[order] ** 2) / np.sum(acts**2)
-            smallest = int(np.searchsorted(share, p, side="right")) + 1  # first set whose share exceeds p
-            assert sorted(np.flatnonzero(kept)) == sorted(order[:smallest])
-
-
-def test_cuts_keep_as_many_entries_as_asked():
-    key = torch.randn(500, generator=torch.Generator().manual_seed(0))
-    for entries in (1, 77, 499, 500, 900):
-        assert int((key >= cut_for(key, entries)).sum()) == min(entries, 500)
 
 
 def test_a_wide_enough_basis_spliced_in_changes_nothing(model_folder, probes):
@@ -160,7 +95,7 @@ def test_a_prefix_is_the_sae_of_that_k(model_folder, probes, kind):
     if transcode:
         cfg = dataclasses.replace(cfg, hookpoint=dataclasses.replace(cfg.hookpoint, kind="mlp"))
     given = inputs(cfg, sae=coder() if transcode else sae)
-    part = run_sae(cfg, dataclasses.replace(given, coder=sae))
+    part = run_sae(cfg, dataclasses.replace(given, sae=sae))
     for row in part.rows:
         smaller = coder(k=round(8 * row["k"]), transcode=transcode, skip=transcode)
         expected = direct(cfg, given, smaller)
@@ -222,23 +157,3 @@ def test_only_multi_topk_is_read_beyond_its_k(model_folder, probes):
     assert not plain.warnings
     wider = CoderSae(coder(k=16).coder, torch.float32, {"source": "hub", "trained_k": 8})
     assert "outside this SAE's training" in run_sae(cfg, inputs(cfg, sae=wider)).warnings[0]
-
-
-def test_calibration_and_evaluation_share_no_document(model_folder, probes, tmp_path):
-    cfg = config(model_folder, probes)
-    windows = inputs(cfg).windows
-    parts = split(windows, 600, 900)
-    calibration, evaluation = (set(windows.doc_W[side]) for side in (parts.calibration_W, parts.evaluation_W))
-    assert not calibration & evaluation
-    for side in (parts.calibration_W, parts.evaluation_W):
-        assert {windows.task_D[windows.doc_W[w]] for w in side} == {0, 1, 2}
-        assert len(set(side.tolist())) == len(side)
-    lone = inputs(config(model_folder, write_probes(tmp_path / "lone", documents=1))).windows
-    with pytest.raises(ProbeError, match="two documents of every task"):
-        split(lone, 600, 900)
-
-
-def test_the_middle_fraction():
-    assert middle_k((0.1, 0.2, 0.3, 0.5, 0.7, 1.0)) == 0.3
-    assert middle_k((0.5,)) == 0.5
-    assert middle_k((1.0,)) == 1.0

@@ -127,3 +127,11 @@ def test_plain_text_documents_lie_between_blank_lines(tmp_path):
 def test_task_names_fit_metric_keys(tmp_path):
     path = folder(tmp_path, **{"my task (1)": ["abc"], "b": ["xyz"]})
     assert set(windows_of(path).tasks) == {"b", "my_task__1_"}
+
+
+def test_counted_tokens_and_task_of_each_window(tmp_path):
+    w = windows_of(folder(tmp_path, a=["abcdefghij", "xy"], b=["k#m"]), ctx_len=4, exclude_first=1)
+    assert w.tokens_W.tolist() == [3, 3, 1, 1, 1]
+    assert w.task_W.tolist() == [0, 0, 0, 0, 1]
+    assert w.row_W.tolist() == [0, 3, 6, 7, 8, 9]
+    assert w.num_tokens == 9

@@ -1,13 +1,32 @@
 """Dynamic k: execute only part of the network, and say what quality costs and what compute it really saves.
 
-`run.py: run(cfg, inputs)` dispatches on `cfg.dynamic_k.target` and merges the parts it gets from
+Data goes from the top to the bottom. `run.py` runs the parts that `cfg.dynamic_k` asks for, each
+`(cfg, Inputs) -> Part`, and puts their rows, scalars and tables together.
 
-    evaluate.py    run_mlp(cfg, inputs)        target `mlp`: selectors, granularities, costs, timings
-    sae.py         run_sae(cfg, inputs)        target `sae`: the SAE read at k' ≤ k, spliced in
-    structure.py   run_structure(cfg, inputs)  either target, `dynamic_k.structure=true`: SI and Q → savings
+    part.py       Inputs (model, windows, hookpoint, SAE) and Part (rows of dynamic_k.csv, dynk/* scalars)
+    passes.py     calibration and evaluation windows, of different documents; losses per document of the dense
+                  model and of edits of it, all edits in one sweep over the batches
 
-each `(cfg: AppConfig, inputs: Inputs) -> Part`; `Inputs` and `Part` are in `part.py`, columns in `table.py`.
-Shared: `split.py` (calibration and evaluation windows of different documents), `passes.py` (losses of edited
-models per document, all variants in one sweep over the batches, and the columns made from them), `keys.py`
-(every `dynk/*` key there is).
+    mlp.py        target `mlp`: the grid of variants on every MLP's neurons
+      mlps.py             the MLPs of any model, and hooks on their neurons
+      calibration.py      what calibration documents say: mean scores and activations
+      selectors.py        scores → masks
+      variants.py         the grid, and the masks of each variant: the reference, which saves nothing
+      implementations.py  gathered rows and sliced weights, which do less work
+      cost.py             multiply-accumulates and bytes from shapes
+      timing.py           tokens per second of those implementations
+      mlp_summary.py      curves → dynk/*
+
+    sae.py        target `sae`: the SAE read at k' ≤ k, spliced in
+      reads.py            sparse codes → smaller reads of them
+      sae_summary.py      curve → dynk/sae_*
+
+    structure.py  either target, `dynamic_k.structure=true`: what SI and Q save on the MLP neurons
+      neurons.py          what calibration documents say of every MLP's neurons
+      communities.py      blocks of neurons: by Q, by k-means, by chance
+      transfer.py         masks of one task, run on every task
+      blocks.py           whole blocks run up to a budget
+      union.py            neurons that a batch of tokens needs together
+
+    keys.py       every dynk/* key there is
 """

@@ -31,12 +31,16 @@ class Calibration:
     """Statistics of the dense model at counted positions of the calibration windows."""
 
     task_W: Tensor
-    tasks: int
+    """Task of each window."""
+    num_tasks: int
     seed: int
     tokens_K: Tensor
+    """Counted calibration tokens of each task."""
     every: int
+    """One of so many tokens is sampled."""
     layers: dict[int, _Layer] = field(default_factory=dict)
-    known: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+    cache: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+    """Masks and means already worked out."""
 
     def task_mask(self, mlp: Mlp, score: str, k: float) -> Tensor:
         """bool [K, d_ff]: the neurons with the largest mean score on each task."""
@@ -65,10 +69,10 @@ class Calibration:
         `rule` (selector, score, k) names the result, which is worked out once.
         """
         key = ("dropped", mlp.layer, *rule)
-        if key not in self.known:
+        if key not in self.cache:
             sample_NF = self.sample(mlp)
-            self.known[key] = sample_NF.masked_fill(keep(sample_NF), 0).mean(0)
-        return self.known[key]
+            self.cache[key] = sample_NF.masked_fill(keep(sample_NF), 0).mean(0)
+        return self.cache[key]
 
     def sample(self, mlp: Mlp) -> Tensor:
         """Activations of sampled tokens, [N, d_ff], float32."""
@@ -77,43 +81,43 @@ class Calibration:
         return layer.rows[0].float()
 
     @contextmanager
-    def sees(self, mlps: list[Mlp], batch: Batch) -> Iterator[None]:
+    def counting(self, mlps: list[Mlp], batch: Batch) -> Iterator[None]:
         """While open, the activations of this batch enter the statistics."""
-        task_N = self.task_W.to(batch.counted_BT.device)[batch.window_B]
-        task_N = task_N[:, None].expand_as(batch.counted_BT)[batch.counted_BT]
+        task_B = self.task_W.to(batch.counted_BT.device)[batch.window_B]
+        task_N = torch.repeat_interleave(task_B, batch.counted_BT.sum(1))
 
-        def see(mlp: Mlp, acts_BTF: Tensor) -> None:
+        def count(mlp: Mlp, acts_BTF: Tensor) -> None:
             acts_NF = acts_BTF[batch.counted_BT]
             layer = self.layers.setdefault(mlp.layer, _Layer())
             for name in MEASURED:
                 score_NF = scored(name, mlp, acts_NF[None], self.seed)[0]
-                zeros = torch.zeros(self.tasks, mlp.d_ff, dtype=torch.float32, device=acts_NF.device)
+                zeros = torch.zeros(self.num_tasks, mlp.d_ff, dtype=torch.float32, device=acts_NF.device)
                 sums_KF = layer.score_sum.setdefault(name, zeros)
                 sums_KF.index_add_(0, task_N, score_NF)
             total_F = acts_NF.float().sum(0).double()
             layer.act_sum_F = total_F if layer.act_sum_F is None else layer.act_sum_F + total_F
             layer.rows.append(acts_NF[:: self.every].clone())
 
-        with watched(mlps, see):
+        with watched(mlps, count):
             yield
 
     def _mask(self, key: tuple[object, ...], score_F: Tensor, k: float) -> Tensor:
-        if key not in self.known:
-            self.known[key] = top_mask(score_F, k)
-        return self.known[key]
+        if key not in self.cache:
+            self.cache[key] = top_mask(score_F, k)
+        return self.cache[key]
 
 
 def calibrate(mlps: list[Mlp], passes: Passes, seed: int) -> Calibration:
     """One dense pass over the calibration windows."""
-    windows = passes.windows
-    task_W = torch.from_numpy(windows.task_D[windows.doc_W])
-    sizes = torch.tensor([int(windows.counted[w].sum()) for w in passes.order])
+    windows, order = passes.windows, passes.order
+    task_W = torch.from_numpy(windows.task_W)
+    tokens_W = windows.tokens_W[order]
     tokens_K = torch.zeros(len(windows.tasks), dtype=torch.float64)
-    tokens_K.index_add_(0, task_W[torch.from_numpy(passes.order)], sizes.double())
-    every = max(1, int(sizes.sum()) // SAMPLE_TOKENS)
-    found = Calibration(task_W, len(windows.tasks), seed, tokens_K, every)
-    passes.watch(lambda batch: found.sees(mlps, batch))
-    return found
+    tokens_K.index_add_(0, task_W[torch.from_numpy(order)], torch.from_numpy(tokens_W).double())
+    every = max(1, int(tokens_W.sum()) // SAMPLE_TOKENS)
+    calibration = Calibration(task_W, len(windows.tasks), seed, tokens_K, every)
+    passes.watch(lambda batch: calibration.counting(mlps, batch))
+    return calibration
 
 
 def fitting_batch(passes: Passes) -> Batch:

@@ -56,16 +56,16 @@ def find_communities(fires_NF: Csr, largest: int, seed: int) -> Communities:
     """
     num_neurons = fires_NF.shape[1]
     edges = validated_edges(fires_NF, min_joint=MIN_JOINT, fdr=FDR)
-    part = leiden(edges.source, edges.target, edges.pmi, num_neurons, seeds=[seed])
+    partition = leiden(edges.source, edges.target, edges.pmi, num_neurons, seeds=[seed])
     block_F = np.full(num_neurons, -1, dtype=np.int64)
     blocks: list[IntArray] = []
-    for community in range(int(part.labels_S.max(initial=-1)) + 1):
-        parts = _parts(np.flatnonzero(part.labels_S == community), edges, largest, seed)
+    for community in range(int(partition.labels_S.max(initial=-1)) + 1):
+        parts = _parts(np.flatnonzero(partition.labels_S == community), edges, largest, seed)
         blocks += _packed(parts, largest)
-    blocks += _cut(np.flatnonzero(part.labels_S < 0), largest)
+    blocks += _cut(np.flatnonzero(partition.labels_S < 0), largest)
     for number, members in enumerate(blocks):
         block_F[members] = number
-    return Communities(part.labels_S, block_F, part.modularity, len(edges))
+    return Communities(partition.labels_S, block_F, partition.modularity, len(edges))
 
 
 def shuffled(block_F: IntArray, seed: int) -> IntArray:
@@ -115,21 +115,21 @@ def _parts(members: IntArray, edges: Edges, largest: int, seed: int) -> list[Int
     for doubling in range(DOUBLINGS):
         labels = leiden(source, target, weight, members.size, seeds=[seed], resolution=2.0**doubling).labels_S
         if labels.max(initial=0) > 0:
-            found = [members[labels == label] for label in range(int(labels.max()) + 1)]
-            alone = [members[labels < 0]] if (labels < 0).any() else []
-            return [part for group in found + alone for part in _parts(group, edges, largest, seed)]
+            groups = [members[labels == label] for label in range(int(labels.max()) + 1)]
+            unlinked = [members[labels < 0]] if (labels < 0).any() else []
+            return [part for group in groups + unlinked for part in _parts(group, edges, largest, seed)]
     return _cut(members, largest)
 
 
 def _packed(parts: list[IntArray], largest: int) -> list[IntArray]:
     """Neighbouring parts of one community joined while they fit: a clique parts into single neurons."""
-    out: list[IntArray] = []
+    blocks: list[IntArray] = []
     for part in parts:
-        if out and out[-1].size + part.size <= largest:
-            out[-1] = np.concatenate([out[-1], part])
+        if blocks and blocks[-1].size + part.size <= largest:
+            blocks[-1] = np.concatenate([blocks[-1], part])
         else:
-            out.append(part)
-    return out
+            blocks.append(part)
+    return blocks
 
 
 def _cut(members: IntArray, largest: int) -> list[IntArray]:

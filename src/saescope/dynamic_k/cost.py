@@ -65,8 +65,8 @@ def macs_of(model: Any, mlps: list[Mlp], context: float) -> Macs:
     """Count a model (weights not needed) whose `mlps` are made sparse; queries meet `context` keys."""
     base = model.base_model
     blocks = Blocks(base)
-    everyone = find_mlps(model)
-    inside = {id(m) for mlp in everyone for m in mlp.module.modules()}
+    all_mlps = find_mlps(model)
+    inside = {id(m) for mlp in all_mlps for m in mlp.module.modules()}
     attention = sum(
         _size(m) for block in blocks.modules for m in block.modules() if id(m) not in inside and is_matrix(m)
     )
@@ -74,8 +74,8 @@ def macs_of(model: Any, mlps: list[Mlp], context: float) -> Macs:
     heads = config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Macs(
-        up=sum(_entering(mlp) for mlp in everyone),
-        down=sum(_size(mlp.down) for mlp in everyone),
+        up=sum(_entering(mlp) for mlp in all_mlps),
+        down=sum(_size(mlp.down) for mlp in all_mlps),
         attention=attention,
         scores=round(2 * context * heads * head_dim * len(blocks)),
         unembedding=_size(model.get_output_embeddings()),

@@ -2,15 +2,26 @@
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from saescope.config.dynamic_k import DynamicKConfig
-from saescope.dynamic_k.part import Part
-from saescope.dynamic_k.sae_summary import middle_k
-from saescope.dynamic_k.speed import CONTROL
+from saescope.dynamic_k.part import Part, middle_k
+from saescope.dynamic_k.timing import CONTROL
 from saescope.dynamic_k.variants import Variant, variants
 
-Pooled = tuple[float, float, float, float]
-"""Dense CE, CE, KL, total_flops_frac as realised."""
+
+class Pooled(NamedTuple):
+    """One variant over all evaluation documents; nats per token."""
+
+    dense_ce: float
+    ce: float
+    kl: float
+    total_flops_frac: float
+    """As realised by the implementation that can leave the products out."""
+
+    def within(self, percent: float) -> bool:
+        """Whether the perplexity is at most `percent` % above the dense one."""
+        return self.ce <= self.dense_ce + math.log1p(percent / 100)
 
 
 def summarise(part: Part, cfg: DynamicKConfig, pooled: Mapping[Variant, Pooled]) -> None:
@@ -35,13 +46,16 @@ def summarise(part: Part, cfg: DynamicKConfig, pooled: Mapping[Variant, Pooled])
         "static": ("abs_act", "static"),
         "task": ("abs_act", "task"),
     }.items():
-        found = pooled.get(Variant("topk", score, granularity, middle))
+        control = pooled.get(Variant("topk", score, granularity, middle))
         key = f"dynk/{name}_ce_delta"
         _put(
-            part, key, found and found[1] - found[0], f"topk by {score} per {granularity} is not in the grid"
+            part,
+            key,
+            None if control is None else control.ce - control.dense_ce,
+            f"topk by {score} per {granularity} is not in the grid",
         )
     at = part.metrics["dynk/k_at_ppl_1pct"]
-    saved = None if at is None else 1 - curve[at][3]
+    saved = None if at is None else 1 - curve[at].total_flops_frac
     _put(part, "dynk/flops_saved_at_ppl_1pct", saved, "no k of the grid keeps the perplexity within 1 %")
     _put(part, "dynk/speedup_at_ppl_1pct", *_speedup(part, pooled, cfg))
 
@@ -58,8 +72,7 @@ def smallest_within(curve: Mapping[float, Pooled], percent: float) -> float | No
     """The smallest k that keeps the perplexity within `percent` % of the dense one, and all larger k too."""
     best = None
     for k in sorted(curve, reverse=True):
-        dense, ce, *_ = curve[k]
-        if ce > dense + math.log1p(percent / 100):
+        if not curve[k].within(percent):
             break
         best = k
     return best
@@ -79,12 +92,12 @@ def _speedup(part: Part, pooled: Mapping[Variant, Pooled], cfg: DynamicKConfig) 
     noise = max(control, 1 / control)
     fastest = None
     for row in timed.values():
-        losses = pooled.get(
+        measured = pooled.get(
             Variant(row["selector"], row.get("score", ""), row.get("granularity", ""), row["k"])
         )
-        if losses is not None and losses[1] <= losses[0] + math.log1p(0.01):
-            real = row["speedup"] if row["k"] < 1 and row["speedup"] > noise else 1.0
-            fastest = max(fastest or 0.0, real)
+        if measured is not None and measured.within(1):
+            speedup = row["speedup"] if row["k"] < 1 and row["speedup"] > noise else 1.0
+            fastest = max(fastest or 0.0, speedup)
     return fastest, "no timed mask keeps the perplexity within 1 %"
 
 

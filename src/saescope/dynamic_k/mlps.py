@@ -73,10 +73,10 @@ def _mlp(blocks: Blocks, layer: int) -> Mlp:
     gates = [n for n in others if "gate" in n]
     ups = [n for n in others if n not in gates]
     if name is None or down is None or len(ups) != 1 or len(gates) > 1:
-        there = parts if name is None else [f"{name}.{n}" for n, _ in parts[name].named_children()]
+        names = parts if name is None else [f"{name}.{n}" for n, _ in parts[name].named_children()]
         raise ConfigError(
             "dynamic_k=mlp needs an MLP of an up- and a down-projection in every block; "
-            f"{blocks.name(layer)} has {choices(there) or 'no parts'}; choose dynamic_k=sae or dynamic_k=none"
+            f"{blocks.name(layer)} has {choices(names) or 'no parts'}; choose dynamic_k=sae or dynamic_k=none"
         )
     return Mlp(
         layer,
@@ -150,17 +150,12 @@ def masked(mlps: list[Mlp], choose: Choose) -> Iterator[None]:
 
 
 @contextmanager
-def watched(mlps: list[Mlp], see: Callable[[Mlp, Tensor], None]) -> Iterator[None]:
-    """While open, `see(mlp, activations)` is called in every forward pass, which it does not change."""
+def watched(mlps: list[Mlp], watch: Callable[[Mlp, Tensor], None]) -> Iterator[None]:
+    """While open, `watch(mlp, activations)` is called in every forward pass, which it does not change."""
 
-    def look(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
-        see(mlp, acts_BTF)
+    def unchanged(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
+        watch(mlp, acts_BTF)
         return acts_BTF
 
-    with edited(mlps, look):
+    with edited(mlps, unchanged):
         yield
-
-
-def on_device(mlps: list[Mlp]) -> torch.device:
-    """Where the weights are."""
-    return weight_in_out(mlps[0].down).device

@@ -1,7 +1,6 @@
 """What the calibration documents say about every MLP: contributions, firing, communities, and needed sets."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,10 @@ BLOCKS = 16
 
 @dataclass(frozen=True)
 class Neurons:
-    """One MLP. D documents (all of the probe set; those not calibrated on have no token), F neurons."""
+    """The neurons of one MLP.
+
+    D documents (all of the probe set; those not calibrated on have no token), F neurons.
+    """
 
     mlp: Mlp
     score_DF: FloatArray
@@ -49,43 +51,38 @@ class Neurons:
 
 
 def study(mlps: list[Mlp], passes: Passes, k: float, seed: int) -> list[Neurons]:
-    """Run the calibration windows and find, per MLP, what structure experiments need; `k`: needed sets."""
-    windows = passes.windows
-    tokens = sum(int(batch.counted_BT.sum()) for batch in passes.batches)
-    each = max(1, GROUP_BYTES // (4 * tokens * max(mlp.d_ff for mlp in mlps)))
-    out: list[Neurons] = []
-    for at in range(0, len(mlps), each):
-        group = mlps[at : at + each]
+    """What structure experiments need of every MLP, from the calibration windows; `k`: of the needed sets."""
+    task_D = passes.windows.task_D
+    tokens = int(passes.tokens_D.sum())
+    group_size = max(1, GROUP_BYTES // (4 * tokens * max(mlp.d_ff for mlp in mlps)))
+    neurons: list[Neurons] = []
+    for at in range(0, len(mlps), group_size):
+        group = mlps[at : at + group_size]
         scores, doc_N = gather(group, passes)
-        for mlp in group:
-            out.append(_study_one(mlp, scores.pop(mlp.layer), doc_N, windows.task_D, k, seed))
-    return out
+        neurons += [_study_mlp(mlp, scores.pop(mlp.layer), doc_N, task_D, k, seed) for mlp in group]
+    return neurons
 
 
 def gather(
     mlps: list[Mlp], passes: Passes
 ) -> tuple[dict[int, npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
     """|a|·‖w_down‖ at counted positions, [N, F] by layer, and the document of each token."""
-    parts: dict[int, list[Tensor]] = {mlp.layer: [] for mlp in mlps}
-    docs: list[npt.NDArray[np.int64]] = []
+    scores: dict[int, list[Tensor]] = {mlp.layer: [] for mlp in mlps}
+    documents: list[npt.NDArray[np.int64]] = []
 
-    @contextmanager
-    def opens(batch: Batch) -> Iterator[None]:
-        counted_BT = batch.counted_BT
-        doc_B = passes.windows.doc_W[batch.window_B.cpu().numpy()]
-        docs.append(np.repeat(doc_B, counted_BT.sum(1).cpu().numpy()))
+    def reading(batch: Batch) -> AbstractContextManager[None]:
+        documents.append(passes.documents(batch, batch.counted_BT))
 
-        def see(mlp: Mlp, acts_BTF: Tensor) -> None:
-            parts[mlp.layer].append(abs_act_x_wnorm(mlp, acts_BTF[counted_BT].float()).cpu())
+        def read(mlp: Mlp, acts_BTF: Tensor) -> None:
+            scores[mlp.layer].append(abs_act_x_wnorm(mlp, acts_BTF[batch.counted_BT].float()).cpu())
 
-        with watched(mlps, see):
-            yield
+        return watched(mlps, read)
 
-    passes.watch(opens)
-    return {layer: torch.cat(rows).numpy() for layer, rows in parts.items()}, np.concatenate(docs)
+    passes.watch(reading)
+    return {layer: torch.cat(rows).numpy() for layer, rows in scores.items()}, np.concatenate(documents)
 
 
-def _study_one(
+def _study_mlp(
     mlp: Mlp,
     score_NF: npt.NDArray[np.float32],
     doc_N: npt.NDArray[np.int64],
@@ -97,14 +94,14 @@ def _study_one(
         (np.ones(len(doc_N), np.float64), (doc_N, np.arange(len(doc_N)))), shape=(len(task_D), len(doc_N))
     )
     fires_NF = firing(score_NF)
-    found = find_communities(fires_NF, max(1, mlp.d_ff // BLOCKS), seed)
+    communities = find_communities(fires_NF, max(1, mlp.d_ff // BLOCKS), seed)
     needed_NF = sparse.csr_matrix(top_mask(torch.from_numpy(score_NF), k).numpy())
     up_FD = weight_in_out(mlp.up).T.detach().float().cpu().numpy()
     return Neurons(
         mlp,
         in_doc_DN @ score_NF,
         np.rint((in_doc_DN @ fires_NF).toarray()).astype(np.int64),
-        found,
-        by_weights(up_FD, found.block_F, seed),
-        growth(needed_NF, score_NF, task_D[doc_N], found.community_F, seed),
+        communities,
+        by_weights(up_FD, communities.block_F, seed),
+        growth(needed_NF, score_NF, task_D[doc_N], communities.community_F, seed),
     )

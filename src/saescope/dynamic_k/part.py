@@ -1,36 +1,72 @@
-"""What a part of the dynamic-k stage gets, and what it gives back."""
+"""What a part of the dynamic-k stage gets, and what it gives: rows of `dynamic_k.csv`, scalars, tables."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from saescope.analysis.features import FeatureResults
 from saescope.analysis.reconstruction import Metrics
-from saescope.extraction.codes import Codes
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.load import LanguageModel
 from saescope.runtime.hardware import Hardware
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows
 
+COLUMNS = [
+    "target",
+    "selector",
+    "score",
+    "granularity",
+    "phase",
+    "impl",
+    "k",
+    "realised_k",
+    "tokens",
+    "ce",
+    "ppl",
+    "ce_delta",
+    "ce_delta_lo",
+    "ce_delta_hi",
+    "kl",
+    "top1_agree",
+    "mlp_flops_frac",
+    "total_flops_frac",
+    "weight_bytes_frac",
+    "saving",
+    "tokens_per_s",
+    "speedup",
+    "task",
+    "seed",
+    "fvu",
+]
+"""Of `dynamic_k.csv`: one row per way of choosing, k and task, and one per timing.
+
+`phase`: sparse positions (`all`, `generation`), or what was timed (`prefill_b1`, `decode_b8`).
+`saving`: whether the fractions are `realised` by `impl` or an `oracle`'s. `task`: `all`, or one task.
+`fvu`: of the reconstruction, target `sae` only."""
+
+ALL_TASKS = "all"
+
+Section = dict[str, Any]
+"""A table with its words: `title`, `sentences`, `columns`, `rows`."""
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """The measured job: everything that was loaded, extracted and found."""
+    """What the job has loaded."""
 
     lm: LanguageModel
     windows: Windows
-    machine: Hardware
+    hardware: Hardware
     hookpoint: Hookpoint
-    coder: Sae
-    codes: Codes
-    found: FeatureResults
+    sae: Sae
 
 
 @dataclass
 class Part:
-    """Rows of `dynamic_k.csv` (keys of `table.COLUMNS`, missing ones null) and `dynk/*` scalars."""
+    """Rows of `dynamic_k.csv` (keys of `COLUMNS`, missing ones null) and `dynk/*` scalars."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -46,5 +82,44 @@ class Part:
     warnings: list[str] = field(default_factory=list)
     """One line each, shown at the end of the run."""
 
-    sections: list[dict[str, Any]] = field(default_factory=list)
-    """Tables with their words (`title`, `sentences`, `columns`, `rows`): `dynamic_k_structure.json`."""
+    sections: list[Section] = field(default_factory=list)
+    """Written as `dynamic_k_structure.json`."""
+
+    def add(self, other: "Part") -> None:
+        """Append all that another part gives."""
+        self.rows += other.rows
+        self.metrics |= other.metrics
+        self.notes |= other.notes
+        self.tables |= other.tables
+        self.warnings += other.warnings
+        self.sections += other.sections
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows under exactly `COLUMNS`; what a row lacks is empty."""
+    frame = pd.DataFrame([dict(row) for row in rows], columns=COLUMNS)
+    frame["task"] = frame["task"].fillna(ALL_TASKS)
+    frame["tokens"] = frame["tokens"].astype("Int64")
+    return frame
+
+
+def section(title: str, sentences: list[str], columns: list[str], rows: list[list[Any]]) -> Section:
+    """A section whose numbers are as JSON has them; NaN is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float | np.floating):
+            return float(value) if np.isfinite(value) else None
+        return int(value) if isinstance(value, np.integer) else value
+
+    return {
+        "title": title,
+        "sentences": sentences,
+        "columns": columns,
+        "rows": [[plain(value) for value in row] for row in rows],
+    }
+
+
+def middle_k(fractions: tuple[float, ...]) -> float:
+    """The fraction single numbers are given at: the middle one (lower of two) of those below 1, else 1."""
+    below = sorted(k for k in set(fractions) if k < 1)
+    return below[(len(below) - 1) // 2] if below else 1.0

@@ -1,36 +1,108 @@
-"""Forward passes over chosen windows: losses of edited models and of the untouched one, per document."""
+"""Calibration and evaluation windows, and forward passes over them with losses per document.
+
+No document has windows on both sides: what is chosen on one is judged on the other.
+"""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saescope.model.losses import scored_logits, token_losses
+from saescope.config.dynamic_k import DynamicKConfig
+from saescope.dynamic_k.part import Inputs
+from saescope.errors import ProbeError
+from saescope.model.losses import TokenLosses, clean_pass, edited_passes, scored_positions
 from saescope.stats.savings import mean_interval
 from saescope.text.windows import Batch, Windows, batches
 
-Opens = Callable[[Batch], AbstractContextManager[Any]]
-"""Edits the model while one batch is run."""
+BatchEdit = Callable[[Batch], AbstractContextManager[Any]]
+"""Edits the model for one batch, while the context is open."""
+
+Name = TypeVar("Name", bound=Hashable)
 
 
-@dataclass
+class Split(NamedTuple):
+    """Window numbers; no document has windows in both."""
+
+    calibration_W: npt.NDArray[np.int64]
+    evaluation_W: npt.NDArray[np.int64]
+
+
+def split(windows: Windows, calibration_tokens: int, evaluation_tokens: int) -> Split:
+    """Documents of each task taken by turns, so that both sides run through the whole file; in file order.
+
+    Each side gets about its budget of counted tokens in equal shares per task, whole windows, at least one
+    window of every task. Raises ProbeError for a task of a single document.
+    """
+    tokens_W = windows.tokens_W
+    calibration: list[npt.NDArray[np.int64]] = []
+    evaluation: list[npt.NDArray[np.int64]] = []
+    for number, task in enumerate(windows.tasks):
+        windows_of_task = np.flatnonzero((windows.task_W == number) & (tokens_W > 0))
+        turn = np.unique(windows.doc_W[windows_of_task], return_inverse=True)[1]
+        if turn.max(initial=0) == 0:
+            raise ProbeError(
+                "dynamic_k needs two documents of every task, one to calibrate on and one to evaluate on; "
+                f"{task} has one: raise probes.max_tokens_per_task or add documents"
+            )
+        for side, parity, budget in (
+            (calibration, 1, calibration_tokens),
+            (evaluation, 0, evaluation_tokens),
+        ):
+            candidates = windows_of_task[turn % 2 == parity]
+            before = np.cumsum(tokens_W[candidates]) - tokens_W[candidates]
+            side.append(candidates[before < budget / len(windows.tasks)])
+    return Split(np.concatenate(calibration), np.concatenate(evaluation))
+
+
+@dataclass(frozen=True)
 class DocumentLosses:
     """Sums over the scored predictions of each document; D documents, those without a prediction 0."""
 
     ce_D: npt.NDArray[np.float64]
     """Cross-entropy, nats."""
+
     kl_D: npt.NDArray[np.float64]
     """KL(dense ‖ edited), nats."""
+
     agree_D: npt.NDArray[np.float64]
     """Predictions whose likeliest token is the dense model's."""
+
     tokens_D: npt.NDArray[np.float64]
     """Predictions."""
+
+    @classmethod
+    def zeros(cls, num_documents: int) -> "DocumentLosses":
+        """No prediction yet."""
+        return cls(*(np.zeros(num_documents) for _ in range(4)))
+
+    def add(self, losses: TokenLosses, doc_S: npt.NDArray[np.int64]) -> None:
+        """Add S predictions; `doc_S` is the document of each."""
+        totals = (self.ce_D, self.kl_D, self.agree_D, self.tokens_D)
+        for total_D, value_S in zip(totals, (*losses, torch.ones_like(losses.ce_S)), strict=True):
+            total_D += np.bincount(doc_S, weights=value_S.double().cpu().numpy(), minlength=len(total_D))
+
+    def of(self, chosen_D: npt.NDArray[np.bool_]) -> "DocumentLosses":
+        """Those of some documents."""
+        return DocumentLosses(
+            self.ce_D[chosen_D], self.kl_D[chosen_D], self.agree_D[chosen_D], self.tokens_D[chosen_D]
+        )
+
+    @property
+    def ce(self) -> float:
+        """Mean over predictions, nats."""
+        return float(self.ce_D.sum() / self.tokens_D.sum())
+
+    @property
+    def kl(self) -> float:
+        """Mean over predictions, nats."""
+        return float(self.kl_D.sum() / self.tokens_D.sum())
 
 
 @dataclass
@@ -40,55 +112,79 @@ class Passes:
     model: Any
     windows: Windows
     order: npt.NDArray[np.int64]
+    """Numbers of the chosen windows."""
     batch_tokens: int
     device: Any
-    scored: Callable[[Batch], Tensor] | None = None
-    """bool [B, T − 1] of the positions whose prediction is scored, among the counted ones; None: all."""
     batches: list[Batch] = field(init=False)
 
     def __post_init__(self) -> None:
-        made = batches(self.windows, self.order, self.batch_tokens)
-        self.batches = [batch.to(self.device) for batch in made]
+        self.batches = [
+            batch.to(self.device) for batch in batches(self.windows, self.order, self.batch_tokens)
+        ]
 
     def losses(
-        self, variants: Mapping[str, Opens], during_dense: Opens = lambda _batch: nullcontext()
-    ) -> dict[str, DocumentLosses]:
-        """Losses of the dense model (`dense`) and of every variant, batch by batch.
+        self,
+        edits: Mapping[Name, BatchEdit],
+        *,
+        among: Callable[[Batch], Tensor] | None = None,
+        during_dense: BatchEdit = lambda _batch: nullcontext(),
+    ) -> tuple[DocumentLosses, dict[Name, DocumentLosses]]:
+        """Losses of the dense model and under every edit, batch by batch.
 
-        `during_dense` is open in the dense pass, to look at activations.
+        `among` (bool [B, T]) narrows the positions whose prediction is scored; `during_dense` is open in the
+        dense pass, to look at activations.
         """
-        documents = len(self.windows.task_D)
-        out = {
-            name: DocumentLosses(*(np.zeros(documents) for _ in range(4))) for name in ("dense", *variants)
-        }
+        num_documents = len(self.windows.task_D)
+        dense = DocumentLosses.zeros(num_documents)
+        edited = {name: DocumentLosses.zeros(num_documents) for name in edits}
         with torch.inference_mode():
             for batch in self.batches:
-                scored_BT = batch.counted_BT[:, :-1] & batch.real_BT[:, 1:]
-                if self.scored is not None:
-                    scored_BT = scored_BT & self.scored(batch)
-                target_S = batch.input_ids_BT[:, 1:][scored_BT]
-                doc_B = torch.from_numpy(self.windows.doc_W).to(self.device)[batch.window_B]
-                doc_S = doc_B[:, None].expand_as(scored_BT)[scored_BT].cpu().numpy()
+                scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
+                if among is not None:
+                    scored_BT = scored_BT & among(batch)[:, :-1]
+                doc_S = self.documents(batch, scored_BT)
                 with during_dense(batch):
-                    clean_SV = torch.log_softmax(
-                        scored_logits(self.model, batch.input_ids_BT, scored_BT).float(), dim=-1
-                    )
-                best_S = clean_SV.argmax(-1)
-                ce_S = -clean_SV.gather(-1, target_S[:, None]).squeeze(-1)
-                _add(out["dense"], doc_S, ce_S, torch.zeros_like(ce_S), torch.ones_like(best_S))
-                for name, opens in variants.items():
-                    with opens(batch):
-                        logits_SV = scored_logits(self.model, batch.input_ids_BT, scored_BT)
-                    ce_S, kl_S = token_losses(logits_SV, clean_SV, target_S)
-                    _add(out[name], doc_S, ce_S, kl_S, logits_SV.argmax(-1) == best_S)
-        return out
+                    clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
+                dense.add(clean.losses, doc_S)
+                opened = {name: edit(batch) for name, edit in edits.items()}
+                for name, losses in edited_passes(self.model, clean, opened):
+                    edited[name].add(losses, doc_S)
+        return dense, edited
 
-    def watch(self, opens: Opens) -> None:
-        """Run the blocks, without the unembedding, over every batch, with `opens(batch)` around."""
+    def watch(self, edit: BatchEdit) -> None:
+        """Run the blocks, without the unembedding, over every batch, with `edit(batch)` open."""
         with torch.inference_mode():
             for batch in self.batches:
-                with opens(batch):
+                with edit(batch):
                     self.model.base_model(input_ids=batch.input_ids_BT, use_cache=False)
+
+    def documents(self, batch: Batch, chosen_BT: Tensor) -> npt.NDArray[np.int64]:
+        """Document of each chosen position of a batch, in order."""
+        doc_B = self.windows.doc_W[batch.window_B.cpu().numpy()]
+        return np.repeat(doc_B, chosen_BT.sum(1).cpu().numpy())
+
+    @property
+    def tokens_D(self) -> npt.NDArray[np.int64]:
+        """Counted tokens of each document in the chosen windows."""
+        windows, order = self.windows, self.order
+        tokens_D = np.bincount(
+            windows.doc_W[order], weights=windows.tokens_W[order], minlength=len(windows.task_D)
+        )
+        return tokens_D.astype(np.int64)
+
+
+def calibration_and_evaluation(inputs: Inputs, job: DynamicKConfig) -> tuple[Passes, Passes]:
+    """Passes over the two sides of `split`; the model is moved to the device.
+
+    Raises ProbeError for a task of a single document.
+    """
+    sides = split(inputs.windows, job.calibration_tokens, job.tokens)
+    inputs.lm.model.to(inputs.hardware.device)
+    calibration, evaluation = (
+        Passes(inputs.lm.model, inputs.windows, order, inputs.hardware.batch_tokens, inputs.hardware.device)
+        for order in sides
+    )
+    return calibration, evaluation
 
 
 def loss_columns(
@@ -100,22 +196,13 @@ def loss_columns(
     """
     n = dense.tokens_D.sum()
     low, high = mean_interval(edited.ce_D - dense.ce_D, dense.tokens_D, resamples=resamples, seed=seed)
-    ce = float(edited.ce_D.sum() / n)
     return {
         "tokens": int(n),
-        "ce": ce,
-        "ppl": math.exp(ce),
+        "ce": edited.ce,
+        "ppl": math.exp(edited.ce),
         "ce_delta": float((edited.ce_D - dense.ce_D).sum() / n),
         "ce_delta_lo": low,
         "ce_delta_hi": high,
-        "kl": float(edited.kl_D.sum() / n),
+        "kl": edited.kl,
         "top1_agree": float(edited.agree_D.sum() / n),
     }
-
-
-def _add(
-    to: DocumentLosses, doc_S: npt.NDArray[np.int64], ce_S: Tensor, kl_S: Tensor, agree_S: Tensor
-) -> None:
-    columns = ((to.ce_D, ce_S), (to.kl_D, kl_S), (to.agree_D, agree_S), (to.tokens_D, torch.ones_like(ce_S)))
-    for total_D, value_S in columns:
-        total_D += np.bincount(doc_S, weights=value_S.double().cpu().numpy(), minlength=len(total_D))

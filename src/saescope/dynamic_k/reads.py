@@ -5,11 +5,22 @@ that an SAE which can decode only what it encoded last decodes any read of one e
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from saescope.sae.base import SparseCodes
+
+
+class Point(NamedTuple):
+    """One read: entries whose key reaches the cut."""
+
+    selector: str
+    """Which of `KEYS`."""
+    k: float
+    """Fraction of the SAE's k, or of its mean L0 where k varies."""
+    cut: float
 
 
 def ranks(codes: SparseCodes) -> Tensor:

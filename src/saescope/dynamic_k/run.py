@@ -6,8 +6,7 @@ import numpy as np
 
 from saescope.config import AppConfig
 from saescope.dynamic_k.keys import METRICS
-from saescope.dynamic_k.part import Inputs, Part
-from saescope.dynamic_k.table import ALL_TASKS, table
+from saescope.dynamic_k.part import ALL_TASKS, Inputs, Part, table
 
 CURVE_AXIS = "dynk/curves/k"
 """The x-axis of the curves."""
@@ -16,7 +15,7 @@ CURVE_AXIS = "dynk/curves/k"
 def check(cfg: AppConfig, skeleton: Any) -> None:
     """What can be checked before any weight is loaded. Raises ConfigError."""
     if cfg.dynamic_k.target == "mlp":
-        from saescope.dynamic_k.evaluate import check
+        from saescope.dynamic_k.mlp import check
 
         check(cfg, skeleton)
 
@@ -29,18 +28,18 @@ def run(cfg: AppConfig, inputs: Inputs) -> Part:
     """
     part, job = Part(), cfg.dynamic_k
     if job.target == "mlp":
-        from saescope.dynamic_k.evaluate import run_mlp
+        from saescope.dynamic_k.mlp import run_mlp
 
-        _merge(part, run_mlp(cfg, inputs))
+        part.add(run_mlp(cfg, inputs))
     if job.target == "sae":
         from saescope.dynamic_k.sae import run_sae
 
-        _merge(part, run_sae(cfg, inputs))
+        part.add(run_sae(cfg, inputs))
     if job.target != "none":
         if job.structure:
             from saescope.dynamic_k.structure import run_structure
 
-            _merge(part, run_structure(cfg, inputs))
+            part.add(run_structure(cfg, inputs))
         part.tables = {"dynamic_k": table(part.rows), **part.tables}
     for key in METRICS:
         if part.metrics.setdefault(key, None) is None:
@@ -59,15 +58,6 @@ def curves(part: Part) -> list[dict[str, float]]:
         point = points.setdefault(row["k"], {CURVE_AXIS: row["k"]})
         point |= {f"dynk/curves/{way}/{name}": row[name] for name in ("ce_delta", "kl")}
     return [points[k] for k in sorted(points)]
-
-
-def _merge(into: Part, part: Part) -> None:
-    into.rows += part.rows
-    into.metrics |= part.metrics
-    into.notes |= part.notes
-    into.tables |= part.tables
-    into.warnings += part.warnings
-    into.sections += part.sections
 
 
 def _why(key: str, target: str, structure: bool) -> str:

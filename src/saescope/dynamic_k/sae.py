@@ -6,7 +6,7 @@ so the cost columns are null and `saving` is `none`.
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -14,83 +14,82 @@ from torch import Tensor
 
 from saescope.config import AppConfig
 from saescope.dynamic_k.part import Inputs, Part
-from saescope.dynamic_k.passes import Opens, Passes, loss_columns
-from saescope.dynamic_k.reads import KEYS, cut_for, read
-from saescope.dynamic_k.sae_summary import Point, multi_topk, summarise, warnings
-from saescope.dynamic_k.split import split
+from saescope.dynamic_k.passes import BatchEdit, Passes, calibration_and_evaluation, loss_columns
+from saescope.dynamic_k.reads import KEYS, Point, cut_for, read
+from saescope.dynamic_k.sae_summary import multi_topk, summarise, warnings
 from saescope.model.capture import Capture
+from saescope.model.losses import edit_at
 from saescope.sae.base import Sae, SparseCodes
+from saescope.stats.reconstruction import variance_unexplained
 from saescope.text.windows import Batch
 
 BEYOND = (2.0, 4.0)
 """Multiples of k also read where the SAE was trained for it (Multi-TopK trains k and 4k)."""
 
 
-class Quality:
+class ReadQuality:
     """Sums over counted tokens behind the FVU and L0 of one read, in float64."""
 
     def __init__(self) -> None:
-        self.n = self.l0 = 0
+        self.tokens = self.entries = 0
         self.err2 = self.x2 = 0.0
         self.x_D: Any = 0.0
 
     def update(self, target_ND: Tensor, xhat_ND: Tensor, codes: SparseCodes) -> None:
         """Add N tokens."""
         target = target_ND.double()
-        self.n += len(target)
-        self.l0 += int((codes.acts != 0).sum())
+        self.tokens += len(target)
+        self.entries += int((codes.acts != 0).sum())
         self.err2 += float((target - xhat_ND.double()).pow(2).sum())
         self.x2 += float(target.pow(2).sum())
         self.x_D = self.x_D + target.sum(0)
 
     @property
+    def l0(self) -> float:
+        """Mean number of latents read."""
+        return self.entries / self.tokens
+
+    @property
     def fvu(self) -> float | None:
-        """Σ‖x − x̂‖² over Σ‖x − mean‖², the mean over all tokens."""
-        variance = self.x2 - float(self.x_D.pow(2).sum()) / self.n
-        return self.err2 / variance if variance > 0 else None
+        """Fraction of variance unexplained, pooled over all tokens."""
+        return variance_unexplained(self.tokens, self.x_D.cpu().numpy(), self.x2, self.err2)
 
 
-class Splices:
+class Reads:
     """Reads of one encode per batch, decoded one after the other into the model at the hookpoint."""
 
     def __init__(self, capture: Capture, sae: Sae, points: list[Point]) -> None:
         self.capture, self.sae = capture, sae
-        self.quality = {point: Quality() for point in points}
+        self.quality = {point: ReadQuality() for point in points}
         self._x_ND: Tensor
         self._codes: SparseCodes
         self._keys: dict[str, Tensor] = {}
 
-    @contextmanager
-    def encoding(self, batch: Batch) -> Iterator[None]:
+    def encoding(self, batch: Batch) -> AbstractContextManager[None]:
         """In the dense pass: encode the counted positions, change nothing."""
 
-        def keep(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
+        def encode(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
             self._x_ND = x_BTD[batch.counted_BT].float()
             self._codes = self.sae.encode(self._x_ND)
             selectors = {point.selector for point in self.quality}
             self._keys = {name: KEYS[name](self._codes) for name in selectors}
             return old_BTD
 
-        with self.capture.replaced(keep):
-            yield
+        return self.capture.replaced(encode)
 
-    def at(self, point: Point) -> Opens:
+    def spliced(self, point: Point) -> BatchEdit:
         """Splice in the read `point` of what the dense pass encoded; counted positions only."""
 
-        @contextmanager
-        def opens(batch: Batch) -> Iterator[None]:
-            def edit(_x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
+        def edit(batch: Batch) -> AbstractContextManager[None]:
+            def decode(_x_ND: Tensor, old_ND: Tensor) -> Tensor:
                 codes = read(self._codes, self._keys[point.selector], point.cut)
                 xhat_ND = self.sae.reconstruct(self._x_ND, codes)
-                self.quality[point].update(old_BTD[batch.counted_BT], xhat_ND, codes)
-                new_BTD = old_BTD.clone()
-                new_BTD[batch.counted_BT] = xhat_ND.to(old_BTD.dtype)
-                return new_BTD
+                self.quality[point].update(old_ND, xhat_ND, codes)
+                return xhat_ND
 
-            with self.capture.replaced(edit):
-                yield
+            return self.capture.replaced(edit_at(batch.counted_BT, decode))
 
-        return opens
+        return edit
 
 
 def run_sae(cfg: AppConfig, inputs: Inputs) -> Part:
@@ -101,27 +100,20 @@ def run_sae(cfg: AppConfig, inputs: Inputs) -> Part:
     `encode` finds, k in a TopK SAE (4k in a Multi-TopK one), since it was trained for no more.
     Raises ProbeError for a task of one document.
     """
-    job, sae, part = cfg.dynamic_k, inputs.coder, Part()
-    device = inputs.machine.device
-    sae.to(device)
-    inputs.lm.model.to(device)
-    parts = split(inputs.windows, job.calibration_tokens, job.tokens)
-    hookpoint = inputs.hookpoint
-    if sae.transcodes:
-        hookpoint = dataclasses.replace(hookpoint, side="both")
+    job, sae, part = cfg.dynamic_k, inputs.sae, Part()
+    sae.to(inputs.hardware.device)
+    hookpoint = dataclasses.replace(inputs.hookpoint, side="both") if sae.transcodes else inputs.hookpoint
     capture = Capture(inputs.lm.model, hookpoint)
-    passes = [
-        Passes(inputs.lm.model, inputs.windows, order, inputs.machine.batch_tokens, device)
-        for order in (parts.calibration_W, parts.evaluation_W)
-    ]
+    calibration, evaluation = calibration_and_evaluation(inputs, job)
     beyond = BEYOND if multi_topk(sae) else ()
     with _widened(sae, max((1.0, *beyond))):
-        base, points = calibrate(capture, sae, passes[0], job.selectors, (*job.k, *beyond))
-        splices = Splices(capture, sae, points)
-        losses = passes[1].losses({_name(p): splices.at(p) for p in points}, during_dense=splices.encoding)
+        base, points = calibrate(capture, sae, calibration, job.selectors, (*job.k, *beyond))
+        reads = Reads(capture, sae, points)
+        dense, spliced = evaluation.losses(
+            {point: reads.spliced(point) for point in points}, during_dense=reads.encoding
+        )
     for point in points:
-        quality = splices.quality[point]
-        row = loss_columns(losses["dense"], losses[_name(point)], job.bootstraps, cfg.seed)
+        quality = reads.quality[point]
         part.rows.append(
             {
                 "target": "sae",
@@ -131,8 +123,8 @@ def run_sae(cfg: AppConfig, inputs: Inputs) -> Part:
                 "phase": "all",
                 "impl": "splice",
                 "k": point.k,
-                "realised_k": quality.l0 / quality.n / base,
-                **row,
+                "realised_k": quality.l0 / base,
+                **loss_columns(dense, spliced[point], job.bootstraps, cfg.seed),
                 "saving": "none",
                 "seed": cfg.seed,
                 "fvu": quality.fvu,
@@ -150,24 +142,22 @@ def calibrate(
 
     At every fraction, each selector's cut keeps as many calibration entries as the `topk` prefix does.
     """
-    found: dict[str, list[Tensor]] = {name: [] for name in {"topk", *selectors}}
+    batches_of_keys: dict[str, list[Tensor]] = {name: [] for name in {"topk", *selectors}}
     tokens = 0
 
-    @contextmanager
-    def encoding(batch: Batch) -> Iterator[None]:
-        def keep(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
+    def encoding(batch: Batch) -> AbstractContextManager[None]:
+        def encode(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
             nonlocal tokens
             codes = sae.encode(x_BTD[batch.counted_BT].float())
             tokens += len(codes.sizes_N)
-            for name, keys in found.items():
+            for name, keys in batches_of_keys.items():
                 keys.append(KEYS[name](codes))
             return old_BTD
 
-        with capture.replaced(keep):
-            yield
+        return capture.replaced(encode)
 
     passes.watch(encoding)
-    keys = {name: torch.cat(parts) for name, parts in found.items()}
+    keys = {name: torch.cat(batches) for name, batches in batches_of_keys.items()}
     base = len(keys["topk"]) / tokens if sae.k is None else float(sae.k)
     points = []
     for selector in selectors:
@@ -192,7 +182,3 @@ def _widened(sae: Sae, factor: float) -> Iterator[None]:
         yield
     finally:
         cfg.k = before
-
-
-def _name(point: Point) -> str:
-    return f"{point.selector} {point.k}"

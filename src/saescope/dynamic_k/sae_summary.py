@@ -1,19 +1,10 @@
 """What the SAE's curve comes to: `dynk/sae_*`, and what its reader must know."""
 
 import math
-from typing import NamedTuple
 
-from saescope.dynamic_k.part import Part
+from saescope.dynamic_k.part import Part, middle_k
+from saescope.dynamic_k.reads import Point
 from saescope.sae.base import Sae
-
-
-class Point(NamedTuple):
-    """One read: entries whose key reaches the cut."""
-
-    selector: str
-    k: float
-    """Fraction of the SAE's k, or of its mean L0 where k varies."""
-    cut: float
 
 
 def summarise(part: Part, base: float, points: list[Point]) -> None:
@@ -47,26 +38,20 @@ def summarise(part: Part, base: float, points: list[Point]) -> None:
 
 def warnings(sae: Sae) -> list[str]:
     """What a reader of the curve must know about k."""
-    said = []
+    messages = []
     trained = sae.provenance().get("trained_k")
     if trained is not None and sae.k is not None and sae.k > trained and not multi_topk(sae):
-        said.append(
+        messages.append(
             f"dynamic_k=sae: reads above k={trained} are outside this SAE's training, "
             "which only Multi-TopK SAEs bear."
         )
     if sae.provenance().get("activation") == "groupmax":
-        said.append(
+        messages.append(
             "dynamic_k=sae: a GroupMax SAE keeps one latent per group; smaller reads leave groups empty."
         )
-    return said
+    return messages
 
 
 def multi_topk(sae: Sae) -> bool:
     """Trained with the Multi-TopK loss, so that k to 4k are within its training."""
     return bool(getattr(getattr(getattr(sae, "coder", None), "cfg", None), "multi_topk", False))
-
-
-def middle_k(fractions: tuple[float, ...]) -> float:
-    """The fraction single numbers are given at: the middle one (lower of two) of those below 1, else 1."""
-    below = sorted(k for k in set(fractions) if k < 1)
-    return below[(len(below) - 1) // 2] if below else 1.0

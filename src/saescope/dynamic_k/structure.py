@@ -1,16 +1,15 @@
 """What structure saves: task masks from the neurons' use by task, blocks from Q, and how unions grow.
 
-All of it on MLP neurons, whatever the target. What is chosen is chosen on calibration documents, and losses
-are those of on others.
+All of it on MLP neurons, whatever the target. Choices are made on calibration documents, losses measured on
+others.
 """
 
 import logging
-from typing import Any
 
 import numpy as np
 
 from saescope.config import AppConfig
-from saescope.dynamic_k.block_masks import BlockResult, measure_blocks
+from saescope.dynamic_k.blocks import BlockResult, block_section, measure_blocks
 from saescope.dynamic_k.keys import (
     BLOCK_METRICS,
     ETA_METRICS,
@@ -20,13 +19,10 @@ from saescope.dynamic_k.keys import (
 )
 from saescope.dynamic_k.mlps import find_mlps
 from saescope.dynamic_k.neurons import Neurons, study
-from saescope.dynamic_k.part import Inputs, Part
-from saescope.dynamic_k.passes import Passes
-from saescope.dynamic_k.sae_summary import middle_k
-from saescope.dynamic_k.split import split
-from saescope.dynamic_k.structure_tables import block_section, transfer_section, union_section
-from saescope.dynamic_k.task_masks import Transfer, measure_transfer
-from saescope.dynamic_k.union import SIZES
+from saescope.dynamic_k.part import Inputs, Part, middle_k
+from saescope.dynamic_k.passes import calibration_and_evaluation
+from saescope.dynamic_k.transfer import Transfer, measure_transfer, transfer_section
+from saescope.dynamic_k.union import SIZES, union_section
 from saescope.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -49,11 +45,7 @@ def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
     except ConfigError as error:
         _null(part, STRUCTURE_METRICS, str(error))
         return part
-    inputs.lm.model.to(inputs.machine.device)
-    halves = split(windows, job.calibration_tokens, job.tokens)
-    where = (inputs.machine.batch_tokens, inputs.machine.device)
-    calibration = Passes(inputs.lm.model, windows, halves.calibration_W, *where)
-    evaluation = Passes(inputs.lm.model, windows, halves.evaluation_W, *where)
+    calibration, evaluation = calibration_and_evaluation(inputs, job)
     k, needed_k = middle_k(job.k), min(job.k)
     neurons = study(mlps, calibration, needed_k, cfg.seed)
     log.info("structure: %d MLPs, k %g", len(mlps), k)
@@ -69,7 +61,7 @@ def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
         return part
     transfer = measure_transfer(
         neurons,
-        _tokens(windows, halves.calibration_W),
+        calibration.tokens_D,
         evaluation,
         k,
         permutations=PERMUTATIONS,
@@ -78,12 +70,6 @@ def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
     )
     _transfer(part, transfer, windows.tasks, k)
     return part
-
-
-def _tokens(windows: Any, order: Any) -> Any:
-    """Counted tokens of each document in the chosen windows."""
-    size_W = np.array([mask.sum() for mask in windows.counted])
-    return np.bincount(windows.doc_W[order], weights=size_W[order], minlength=len(windows.task_D)).astype(int)
 
 
 def _transfer(part: Part, found: Transfer, tasks: tuple[str, ...], k: float) -> None:
@@ -100,7 +86,7 @@ def _transfer(part: Part, found: Transfer, tasks: tuple[str, ...], k: float) -> 
 
 
 def _blocks(part: Part, neurons: list[Neurons], results: list[BlockResult], k: float) -> None:
-    result = next(one for one in results if one.k == k)
+    result = next(result for result in results if result.k == k)
     community, kmeans = result.eta["community"], result.eta["kmeans"]
     part.metrics["dynk/neuron_modularity"] = float(np.mean([one.communities.modularity for one in neurons]))
     if community is None:
@@ -124,7 +110,8 @@ def _unions(part: Part, neurons: list[Neurons], k: float) -> None:
         "independent": "independent",
     }
     growth = {
-        kind: np.mean([one.growth[source] for one in neurons], axis=0) for kind, source in names.items()
+        kind: np.mean([mlp_neurons.growth[source] for mlp_neurons in neurons], axis=0)
+        for kind, source in names.items()
     }
     for key in UNION_METRICS:
         kind, size = key.removeprefix("union_").rsplit("_", 1)

@@ -1,4 +1,4 @@
-"""One way to choose masks, at one k: what is kept where, and how much that was."""
+"""The grid of variants (ways to choose masks, at one k), and the masks of each: what is kept where."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,9 +53,9 @@ def variants(cfg: DynamicKConfig) -> list[Variant]:
     return [Variant(*rule, k) for rule in rules for k in cfg.k]
 
 
-def sparse_positions(variant_phase: str, batch: Batch) -> Tensor:
-    """bool [B, T]: real positions that are executed sparsely."""
-    return batch.real_BT if variant_phase == "all" else batch.real_BT & ~prompt_positions(batch)
+def sparse_positions(phase: str, batch: Batch) -> Tensor:
+    """bool [B, T]: real positions that are executed sparsely in this phase."""
+    return batch.real_BT if phase == "all" else batch.real_BT & ~prompt_positions(batch)
 
 
 def prompt_positions(batch: Batch) -> Tensor:
@@ -71,16 +71,16 @@ def phase_of(granularity: str, phase: str) -> str:
 
 
 @dataclass
-class Kept:
-    """Neurons kept and seen at sparse positions, over all layers."""
+class NeuronCount:
+    """Neurons kept, of all neurons at sparse positions, over all layers."""
 
-    kept: int = 0
-    seen: int = 0
+    count: int = 0
+    total: int = 0
 
     @property
     def fraction(self) -> float:
         """Realised k."""
-        return self.kept / self.seen
+        return self.count / self.total
 
 
 @dataclass
@@ -90,17 +90,15 @@ class Masks:
     variant: Variant
     mlps: list[Mlp]
     calibration: Calibration
-    task_W: Tensor
-    """Task of each window."""
     phase: str
     compensation: str
     seed: int
-    kept: Kept = field(default_factory=Kept)
+    kept_neurons: NeuronCount = field(default_factory=NeuronCount)
     cuts: dict[int, float] = field(default_factory=dict)
     """Cut of each layer, from `fit`."""
 
     def choice(self, mlp: Mlp, acts_BTF: Tensor, batch: Batch) -> Tensor:
-        """bool mask, broadcastable to the activations, before positions are looked at."""
+        """bool mask, broadcastable to the activations; dense positions and padding are not yet considered."""
         v = self.variant
         match v.granularity:
             case "token" if v.selector == "topk":
@@ -108,12 +106,12 @@ class Masks:
             case "token":
                 return self._levels(mlp, acts_BTF) >= self.cuts[mlp.layer]
             case "sequence":
-                used_BT1 = (prompt_positions(batch) & batch.counted_BT)[..., None]
+                prompt_BT1 = (prompt_positions(batch) & batch.counted_BT)[..., None]
                 score_BTF = scored(v.score, mlp, acts_BTF, self.seed)
-                total_BF = (score_BTF * used_BT1).sum(1)
-                return top_mask(total_BF / used_BT1.sum(1).clamp_min(1), v.k)[:, None]
+                total_BF = (score_BTF * prompt_BT1).sum(1)
+                return top_mask(total_BF / prompt_BT1.sum(1).clamp_min(1), v.k)[:, None]
             case "task":
-                task_B = self.task_W.to(batch.window_B.device)[batch.window_B]
+                task_B = self.calibration.task_W.to(batch.window_B.device)[batch.window_B]
                 return self.calibration.task_mask(mlp, v.score, v.k)[task_B][:, None]
             case "static":
                 return self.calibration.static_mask(mlp, v.score, v.k)[None, None]
@@ -130,41 +128,41 @@ class Masks:
         def edit(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
             levels_BTF = self._levels(mlp, acts_BTF)
             self.cuts[mlp.layer] = cut(levels_BTF[sparse_BT], self.variant.k)
-            return self._kept(mlp, acts_BTF, levels_BTF >= self.cuts[mlp.layer], batch)
+            return self._sparse(mlp, acts_BTF, levels_BTF >= self.cuts[mlp.layer], batch)
 
         if self.variant.selector != "topk":
             with torch.inference_mode(), edited(self.mlps, edit):
                 model.base_model(input_ids=batch.input_ids_BT, use_cache=False)
 
     @contextmanager
-    def opens(self, batch: Batch) -> Iterator[None]:
+    def applied(self, batch: Batch) -> Iterator[None]:
         """While open, the model runs sparsely on this batch. Padding is never kept and never counted."""
         sparse_BT1 = sparse_positions(self.phase, batch)[..., None]
 
         def edit(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
-            chosen = self.choice(mlp, acts_BTF, batch)
-            self.kept.kept += int((chosen & sparse_BT1).expand(acts_BTF.shape).sum())
-            self.kept.seen += int(sparse_BT1.sum()) * mlp.d_ff
-            return self._kept(mlp, acts_BTF, chosen, batch)
+            mask = self.choice(mlp, acts_BTF, batch)
+            self.kept_neurons.count += int((mask & sparse_BT1).expand(acts_BTF.shape).sum())
+            self.kept_neurons.total += int(sparse_BT1.sum()) * mlp.d_ff
+            return self._sparse(mlp, acts_BTF, mask, batch)
 
         with edited(self.mlps, edit):
             yield
 
-    def _kept(self, mlp: Mlp, acts_BTF: Tensor, chosen: Tensor, batch: Batch) -> Tensor:
-        """Activations where chosen or dense, else 0 or the mean of what is dropped."""
+    def _sparse(self, mlp: Mlp, acts_BTF: Tensor, mask: Tensor, batch: Batch) -> Tensor:
+        """Activations where the mask is true or the position dense, else 0 or the mean of what is dropped."""
         sparse_BT1 = sparse_positions(self.phase, batch)[..., None]
-        keep = (chosen | ~sparse_BT1) & batch.real_BT[..., None]
+        keep = (mask | ~sparse_BT1) & batch.real_BT[..., None]
         # masked_fill, not a product: 0 · inf would be NaN
         out = acts_BTF.masked_fill(~keep, 0)
         if self.compensation == "mean":
-            out = out + self._dropped(mlp, chosen).to(out.dtype) * sparse_BT1
+            out = out + self._dropped(mlp, mask).to(out.dtype) * sparse_BT1
         return out
 
-    def _dropped(self, mlp: Mlp, chosen: Tensor) -> Tensor:
+    def _dropped(self, mlp: Mlp, mask: Tensor) -> Tensor:
         """Calibration mean of the activations this variant drops; W_down of it is what the bias gains."""
         v = self.variant
         if v.granularity != "token":
-            return self.calibration.mean_act(mlp) * ~chosen
+            return self.calibration.mean_act(mlp) * ~mask
 
         def keep(acts_NF: Tensor) -> Tensor:
             if v.selector == "topk":

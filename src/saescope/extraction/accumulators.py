@@ -1,4 +1,4 @@
-"""torchmetrics accumulators of the extraction pass: sums reduce over processes, codes are gathered."""
+"""torchmetrics accumulators of the measurement passes: sums reduce over processes, codes are gathered."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
+from saescope.model.losses import TokenLosses
 from saescope.sae.base import SparseCodes
+
+VARIANTS = ("clean", "spliced", "zero", "mean")
+"""Versions of the model whose losses are measured: untouched, and with the hookpoint replaced."""
 
 
 class ReconstructionSums(Metric):
@@ -56,6 +60,31 @@ class ReconstructionSums(Metric):
     def compute(self) -> dict[str, npt.NDArray[np.float64]]:
         """Sums per task: scalars [K], `x` [K, d_in]."""
         return {name: getattr(self, name).cpu().numpy() for name in (*self.SCALARS, "x")}
+
+
+class LossSums(Metric):
+    """Sums of CE and KL per version of the model and task, in float64."""
+
+    full_state_update = False
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__()
+        for variant in VARIANTS:
+            for name in ("ce", "kl", "tokens"):
+                zeros = torch.zeros(num_tasks, dtype=torch.float64)
+                self.add_state(f"{name}_{variant}", zeros, dist_reduce_fx="sum")
+
+    def update(self, variant: str, losses: TokenLosses, task_S: Tensor) -> None:
+        """Add S predictions of one of `VARIANTS`."""
+        values = (("ce", losses.ce_S), ("kl", losses.kl_S), ("tokens", torch.ones_like(losses.ce_S)))
+        for name, value_S in values:
+            key = f"{name}_{variant}"
+            # never in place: spawned CPU processes get the module's tensors as shared memory
+            setattr(self, key, getattr(self, key).index_add(0, task_S, value_S.double()))
+
+    def compute(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Sums [K] under `ce_clean`, `kl_spliced`, `tokens_zero` …"""
+        return {name: getattr(self, name).cpu().numpy() for name in self._defaults}
 
 
 class RowList(Metric):

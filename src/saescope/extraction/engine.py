@@ -143,7 +143,7 @@ class Engine:
 
     def _assemble(self, rows: CodeRows, bad: npt.NDArray[np.int64]) -> Codes:
         windows = self.windows
-        window_N = np.repeat(np.arange(len(windows.ids)), [mask.sum() for mask in windows.counted])
+        window_N = np.repeat(np.arange(len(windows.ids)), windows.tokens_W)
         return assemble(
             *rows,
             window_N=window_N,
@@ -188,13 +188,12 @@ def splice_windows(
     Every task gets at least one window, where it has one that is not in `without`.
     """
     share = lm_tokens / len(windows.tasks)
-    task_W = windows.task_D[windows.doc_W]
-    size_W = np.array([mask.sum() for mask in windows.counted])
+    tokens_W = windows.tokens_W.copy()
     if without is not None:
-        size_W[without] = 0
+        tokens_W[without] = 0
     chosen: list[npt.NDArray[np.int64]] = []
     for task in range(len(windows.tasks)):
-        mine = np.flatnonzero((task_W == task) & (size_W > 0))
-        before = np.cumsum(size_W[mine]) - size_W[mine]
-        chosen.append(mine[before < share])
+        windows_of_task = np.flatnonzero((windows.task_W == task) & (tokens_W > 0))
+        before = np.cumsum(tokens_W[windows_of_task]) - tokens_W[windows_of_task]
+        chosen.append(windows_of_task[before < share])
     return np.concatenate(chosen)

@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from saescope.activations import ActivationSource
+from saescope.extraction.accumulators import LossSums
 from saescope.extraction.encoding import Encoding
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint
-from saescope.model.losses import LossSums, scored_logits, token_losses
+from saescope.model.losses import clean_pass, edit_at, edited_passes, scored_positions
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows
 
@@ -27,8 +28,7 @@ class BatchModule(LightningModule):
         self.model, self.sae = model, sae
         self.capture = Capture(model, hookpoint)
         self.batches = batches
-        task_W = torch.from_numpy(windows.task_D[windows.doc_W])
-        self.register_buffer("task_W", task_W, persistent=False)
+        self.register_buffer("task_W", torch.from_numpy(windows.task_W), persistent=False)
         self.register_buffer("row_W", torch.from_numpy(windows.row_W[:-1]), persistent=False)
         self.task_W: Tensor
         self.row_W: Tensor
@@ -95,25 +95,18 @@ class Splice(BatchModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch: four forward passes."""
-        counted_BT = batch.counted_BT
-        edits: dict[str, Callable[[Tensor], Tensor]] = {
-            "spliced": lambda x_ND: self.sae.reconstruct(x_ND, self.sae.encode(x_ND)),
-            "zero": torch.zeros_like,
-            "mean": lambda x_ND: self.mean_D.expand_as(x_ND),
+        scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
+        task_S = torch.repeat_interleave(self.task_W[batch.window_B], scored_BT.sum(1))
+        clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
+        self.losses.update("clean", clean.losses, task_S)
+        replacements: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "spliced": lambda x_ND, _old: self.sae.reconstruct(x_ND, self.sae.encode(x_ND)),
+            "zero": lambda _x, old_ND: torch.zeros_like(old_ND),
+            "mean": lambda _x, old_ND: self.mean_D.expand_as(old_ND),
         }
-        scored_BT = counted_BT[:, :-1] & batch.real_BT[:, 1:]
-        target_S = batch.input_ids_BT[:, 1:][scored_BT]
-        clean_SV = torch.log_softmax(scored_logits(self.model, batch.input_ids_BT, scored_BT).float(), dim=-1)
-        task_S = self.task_W[batch.window_B][:, None].expand_as(scored_BT)[scored_BT]
-        ce_S = -clean_SV.gather(-1, target_S[:, None]).squeeze(-1)
-        self.losses.update("clean", ce_S, torch.zeros_like(ce_S), task_S)
-        for name, edit in edits.items():
-
-            def at_counted(x_BTD: Tensor, old_BTD: Tensor, edit: Callable[[Tensor], Tensor] = edit) -> Tensor:
-                new_BTD = old_BTD.clone()
-                new_BTD[counted_BT] = edit(x_BTD[counted_BT].float()).to(old_BTD.dtype)
-                return new_BTD
-
-            with self.capture.replaced(at_counted):
-                logits_SV = scored_logits(self.model, batch.input_ids_BT, scored_BT)
-            self.losses.update(name, *token_losses(logits_SV, clean_SV, target_S), task_S)
+        edits = {
+            name: self.capture.replaced(edit_at(batch.counted_BT, replace))
+            for name, replace in replacements.items()
+        }
+        for name, losses in edited_passes(self.model, clean, edits):
+            self.losses.update(name, losses, task_S)

@@ -29,7 +29,7 @@ from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
-from saescope.model.load import load_model, load_skeleton, load_tokenizer, quiet_transformers
+from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
 from saescope.report.page import write_report
 from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, SAE
 from saescope.runfolder.status import write_status
@@ -66,12 +66,7 @@ def prepare(cfg: AppConfig) -> Prepared:
         model_sae_repo=cfg.model.sae_repo,
         model_name=cfg.model.repo,
     )
-    limit = getattr(skeleton.config, "max_position_embeddings", None)
-    if limit is not None and cfg.probes.ctx_len > limit:
-        raise ConfigError(
-            f"probes.ctx_len={cfg.probes.ctx_len} exceeds the model's context of {limit} tokens; "
-            f"choose {limit} or less"
-        )
+    check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     return Prepared(hookpoint, _probe_windows(cfg, skeleton.config.vocab_size))
 
 
@@ -125,10 +120,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     features = analyse(passes.codes, cfg.metrics, cfg.seed)
-    part = dynamic_k.run(
-        cfg,
-        Inputs(setup.lm, setup.windows, setup.machine, setup.hookpoint, coder, passes.codes, features),
-    )
+    part = dynamic_k.run(cfg, Inputs(setup.lm, setup.windows, setup.machine, setup.hookpoint, coder))
     cost: Metrics = {
         "cost/wall_s": time.perf_counter() - started,
         "cost/tokens": passes.codes.num_tokens,

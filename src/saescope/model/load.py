@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as hf_logging
 
 from saescope.config import ModelConfig
-from saescope.errors import ModelError, choices
+from saescope.errors import ConfigError, ModelError, choices
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +142,18 @@ def _config(cfg: ModelConfig) -> Any:
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
+
+
+def check_context(model_config: Any, setting: str, tokens: int, remedy: str | None = None) -> None:
+    """Raises ConfigError where `setting`, a text of `tokens` tokens, is longer than the model's context.
+
+    A model whose config names no limit takes any length.
+    """
+    limit = getattr(model_config, "max_position_embeddings", None)
+    if limit is not None and tokens > limit:
+        raise ConfigError(
+            f"{setting} exceeds the model's context of {limit} tokens; {remedy or f'choose {limit} or less'}"
+        )
 
 
 def quiet_transformers() -> None:

@@ -1,15 +1,102 @@
-"""Next-token cross-entropy and KL divergence, summed per task in float64."""
+"""Next-token losses of a model and of edits of it, prediction by prediction.
 
-from typing import Any
+`clean_pass` runs the untouched model and leaves a `CleanPass`. Its `compare` measures any other logits at the
+same positions against it; `edited_passes` does that for edits of the model, one forward pass each. Nothing
+here knows of tasks or documents: callers reduce over what they like.
+"""
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-VARIANTS = ("clean", "spliced", "zero", "mean")
 CHUNK_BYTES = 256 * 2**20
+"""Memory for the intermediate values of one comparison."""
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class TokenLosses(NamedTuple):
+    """S predictions of one version of the model; losses in nats, float32."""
+
+    ce_S: Tensor
+    """Cross-entropy of the token that comes next."""
+
+    kl_S: Tensor
+    """KL(clean ‖ this version)."""
+
+    agree_S: Tensor
+    """bool: the likeliest token is the clean model's."""
+
+
+@dataclass(frozen=True)
+class CleanPass:
+    """What the untouched model predicts at S scored positions of B texts."""
+
+    input_ids_BT: Tensor
+
+    scored_BT: Tensor
+    """bool [B, T − 1]: positions whose prediction is scored."""
+
+    log_p_SV: Tensor
+    """Log-probabilities, float32."""
+
+    top_S: Tensor
+    """Likeliest tokens."""
+
+    @property
+    def target_S(self) -> Tensor:
+        """The tokens that come next."""
+        return self.input_ids_BT[:, 1:][self.scored_BT]
+
+    @property
+    def losses(self) -> TokenLosses:
+        """The clean model against itself: KL 0, all in agreement."""
+        ce_S = -self.log_p_SV.gather(-1, self.target_S[:, None]).squeeze(-1)
+        return TokenLosses(ce_S, torch.zeros_like(ce_S), torch.ones_like(ce_S, dtype=torch.bool))
+
+    def compare(self, logits_SV: Tensor) -> TokenLosses:
+        """Losses of other logits at the same positions, in memory-bounded chunks."""
+        rows = max(1, CHUNK_BYTES // (16 * logits_SV.shape[-1]))
+        target_S = self.target_S
+        ce: list[Tensor] = []
+        kl: list[Tensor] = []
+        for at in range(0, len(target_S), rows):
+            log_p = self.log_p_SV[at : at + rows]
+            log_q = torch.log_softmax(logits_SV[at : at + rows].float(), dim=-1)
+            ce.append(-log_q.gather(-1, target_S[at : at + rows, None]).squeeze(-1))
+            kl.append((log_p.exp() * (log_p - log_q)).sum(-1))
+        agree_S = logits_SV.argmax(-1) == self.top_S
+        if not ce:
+            empty = torch.zeros(0, device=logits_SV.device)
+            return TokenLosses(empty, empty, agree_S)
+        return TokenLosses(torch.cat(ce), torch.cat(kl), agree_S)
+
+
+def scored_positions(counted_BT: Tensor, real_BT: Tensor) -> Tensor:
+    """bool [B, T − 1]: counted positions that another token follows; their predictions are scored."""
+    return counted_BT[:, :-1] & real_BT[:, 1:]
+
+
+def clean_pass(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> CleanPass:
+    """Run the model as it is. Gradients are the caller's to switch off."""
+    logits_SV = scored_logits(model, input_ids_BT, scored_BT)
+    return CleanPass(
+        input_ids_BT, scored_BT, torch.log_softmax(logits_SV.float(), dim=-1), logits_SV.argmax(-1)
+    )
+
+
+def edited_passes(
+    model: Any, clean: CleanPass, edits: Mapping[Name, AbstractContextManager[Any]]
+) -> Iterator[tuple[Name, TokenLosses]]:
+    """Losses under every edit, one forward pass each; the model is edited while the context is open."""
+    for name, edit in edits.items():
+        with edit:
+            logits_SV = scored_logits(model, clean.input_ids_BT, clean.scored_BT)
+        yield name, clean.compare(logits_SV)
 
 
 def scored_logits(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> Tensor:
@@ -26,44 +113,17 @@ def scored_logits(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> Tensor
     return logits[0]
 
 
-def token_losses(logits_SV: Tensor, clean_SV: Tensor, target_S: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each target and KL(clean ‖ edited), in nats, float32, in memory-bounded chunks.
+def edit_at(
+    positions_BT: Tensor, edit: Callable[[Tensor, Tensor], Tensor]
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """An edit for `Capture.replaced` that changes the marked positions and no others.
 
-    `clean_SV` holds log-probabilities, `logits_SV` logits.
+    `edit(x_ND, activation_ND)` gives what stands at the N marked positions; it reads x in float32.
     """
-    rows = max(1, CHUNK_BYTES // (16 * logits_SV.shape[-1]))
-    ce: list[Tensor] = []
-    kl: list[Tensor] = []
-    for at in range(0, len(target_S), rows):
-        log_p = clean_SV[at : at + rows]
-        log_q = torch.log_softmax(logits_SV[at : at + rows].float(), dim=-1)
-        ce.append(-log_q.gather(-1, target_S[at : at + rows, None]).squeeze(-1))
-        kl.append((log_p.exp() * (log_p - log_q)).sum(-1))
-    if not ce:
-        empty = torch.zeros(0, device=logits_SV.device)
-        return empty, empty
-    return torch.cat(ce), torch.cat(kl)
 
+    def replace(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
+        new_BTD = old_BTD.clone()
+        new_BTD[positions_BT] = edit(x_BTD[positions_BT].float(), old_BTD[positions_BT]).to(old_BTD.dtype)
+        return new_BTD
 
-class LossSums(Metric):
-    """Sums of CE and KL per variant and task."""
-
-    full_state_update = False
-
-    def __init__(self, num_tasks: int) -> None:
-        super().__init__()
-        for variant in VARIANTS:
-            for name in ("ce", "kl", "tokens"):
-                zeros = torch.zeros(num_tasks, dtype=torch.float64)
-                self.add_state(f"{name}_{variant}", zeros, dist_reduce_fx="sum")
-
-    def update(self, variant: str, ce_S: Tensor, kl_S: Tensor, task_S: Tensor) -> None:
-        """Add S predictions of one variant."""
-        for name, value in (("ce", ce_S), ("kl", kl_S), ("tokens", torch.ones_like(ce_S))):
-            key = f"{name}_{variant}"
-            # never in place: spawned CPU processes get the module's tensors as shared memory
-            setattr(self, key, getattr(self, key).index_add(0, task_S, value.double()))
-
-    def compute(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Sums [K] under `ce_clean`, `kl_spliced`, `tokens_zero` …"""
-        return {name: getattr(self, name).cpu().numpy() for name in self._defaults}
+    return replace

@@ -22,17 +22,13 @@ def quality(
     cos(x, xh), ``sum_norm_ratio`` of |xh|/|x|, ``sum_dot`` of x.xh, ``sum_xhat2`` of |xh|^2, ``l0_sum`` of
     active latents.
 
-    FVU = E|e|^2 / (E|x|^2 - |E x|^2), as sae_lens ``ExplainedVarianceCalculator``; mse = E|e|^2 summed over
-    dimensions; reconstruction_bias = E|xh|^2 / E[x.xh] (arXiv 2404.16014, eq. 10; 1 = unbiased).
+    FVU: ``variance_unexplained``; mse = E|e|^2 summed over dimensions;
+    reconstruction_bias = E|xh|^2 / E[x.xh] (arXiv 2404.16014, eq. 10; 1 = unbiased).
     None where a denominator is 0. Raises ValueError without tokens.
     """
     if n <= 0:
         raise ValueError("no tokens")
-    mean = np.asarray(sum_x_d, dtype=np.float64) / n
-    second = sum_x2 / n
-    variance = second - float(mean @ mean)
-    # a constant input leaves only rounding: no variance to explain
-    fvu = _ratio(sum_err2 / n, variance if variance > 1e-12 * second else 0.0)
+    fvu = variance_unexplained(n, sum_x_d, sum_x2, sum_err2)
     values: dict[str, float | None] = {
         "sae/fvu": fvu,
         "sae/explained_variance": None if fvu is None else 1.0 - fvu,
@@ -46,6 +42,18 @@ def quality(
         key: None if value is None or not np.isfinite(value) else float(value)
         for key, value in values.items()
     }
+
+
+def variance_unexplained(n: int, sum_x_d: FloatArray, sum_x2: float, sum_err2: float) -> float | None:
+    """FVU = E|e|^2 / (E|x|^2 - |E x|^2); the sums are those of ``quality``.
+
+    As sae_lens ``ExplainedVarianceCalculator``. None for a constant input: there is no variance to explain.
+    """
+    mean = np.asarray(sum_x_d, dtype=np.float64) / n
+    second = sum_x2 / n
+    variance = second - float(mean @ mean)
+    # a constant input leaves only rounding
+    return _ratio(sum_err2 / n, variance if variance > 1e-12 * second else 0.0)
 
 
 def _ratio(above: float, below: float) -> float | None:

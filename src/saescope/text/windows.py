@@ -5,6 +5,7 @@ A window is a context of its own; a document longer than `ctx_len` becomes sever
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,24 @@ class Windows:
     origins: dict[str, str] = field(default_factory=dict)
     """Where the documents came from: folders, and Hub datasets as `name@commit`."""
 
-    @property
+    @cached_property
+    def tokens_W(self) -> npt.NDArray[np.int64]:
+        """Counted tokens of each window."""
+        return np.array([mask.sum() for mask in self.counted], dtype=np.int64)
+
+    @cached_property
+    def task_W(self) -> npt.NDArray[np.int64]:
+        """Task of each window."""
+        task_W: npt.NDArray[np.int64] = self.task_D[self.doc_W]
+        return task_W
+
+    @cached_property
     def row_W(self) -> npt.NDArray[np.int64]:
-        """First row of each window when the counted tokens of all windows are laid end to end."""
-        return np.concatenate([[0], np.cumsum([mask.sum() for mask in self.counted])]).astype(np.int64)
+        """First row of each window when the counted tokens of all windows are laid end to end, [W + 1].
+
+        The last entry is the number of rows.
+        """
+        return np.concatenate([[0], np.cumsum(self.tokens_W)]).astype(np.int64)
 
     @property
     def has_bos(self) -> bool:

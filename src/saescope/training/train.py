@@ -22,6 +22,7 @@ from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
 from saescope.files import whole
+from saescope.model.load import check_context
 from saescope.runfolder.names import HISTORY, SAE
 from saescope.runtime.hardware import Hardware
 from saescope.sae.coder import CoderSae, SparseCoder
@@ -140,9 +141,7 @@ def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
     loaded, num_latents = _start(sae, setup)
     sae.check(setup.width, num_latents)
     ctx_len = cfg.corpus.ctx_len
-    limit = getattr(setup.lm.model.config, "max_position_embeddings", None)
-    if limit is not None and ctx_len > limit:
-        raise ConfigError(f"corpus.ctx_len={ctx_len} exceeds the model's context of {limit} tokens")
+    check_context(setup.lm.model.config, f"corpus.ctx_len={ctx_len}", ctx_len)
     per_batch = max(1, sae.batch_tokens // ctx_len)
     if per_batch < cfg.runtime.devices:
         raise ConfigError(

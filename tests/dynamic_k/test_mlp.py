@@ -9,13 +9,8 @@ import pandas as pd
 import pytest
 
 from saescope.cli import main as cli
-from saescope.config.dynamic_k import DynamicKConfig
 from saescope.dynamic_k.keys import METRICS
-from saescope.dynamic_k.mlp_summary import headline, smallest_within, summarise
-from saescope.dynamic_k.part import Part
-from saescope.dynamic_k.table import COLUMNS
-from saescope.dynamic_k.variants import variants
-from saescope.errors import ConfigError
+from saescope.dynamic_k.part import COLUMNS
 
 SPECIFIED = (
     "target, selector, score, granularity, phase, impl, k, realised_k, tokens, ce, ppl, ce_delta, "
@@ -157,65 +152,3 @@ def test_mistakes_are_one_line(saescope, overrides, says):
     assert code == 1
     assert len(said) == 1
     assert all(any(option in said[0] for option in words.split("|")) for words in says), said
-
-
-def test_an_int_one_keeps_everything():
-    assert DynamicKConfig(target="mlp", k=(1.0,)).k == (1.0,)
-    from saescope.config import from_mapping
-
-    assert from_mapping(DynamicKConfig, {"target": "mlp", "k": 1}).k == (1.0,)
-    assert from_mapping(DynamicKConfig, {"target": "mlp", "k": [1, 0.5]}).k == (0.5, 1.0)
-    with pytest.raises(ConfigError, match="twice"):
-        from_mapping(DynamicKConfig, {"target": "mlp", "k": [1, 1.0]})
-
-
-def test_combinations_without_meaning_are_left_out():
-    found = {v.family() for v in variants(DynamicKConfig(target="mlp", k=(0.5,)))}
-    assert ("topk", "random", "token") in found
-    assert ("topk", "random", "static") in found
-    assert not {f for f in found if f[1] == "random" and (f[0] != "topk" or f[2] in ("task", "sequence"))}
-    assert not {f for f in found if f[2] != "token" and f[0] != "topk"}
-    assert len(found) == 2 * 4 + 1 + 2 + 2 + 2 + 1
-    mixed = DynamicKConfig(target="mlp", scores=("random", "abs_act"), granularities=("task", "token"))
-    assert headline(mixed) == ("topk", "abs_act", "task")
-    for nothing in (
-        DynamicKConfig(target="mlp", scores=("random",), granularities=("task",)),
-        DynamicKConfig(target="mlp", selectors=("threshold",), granularities=("static",)),
-    ):
-        with pytest.raises(ConfigError, match="nothing to run"):
-            variants(nothing)
-
-
-def test_smallest_k_asks_for_all_larger_ones_too():
-    curve = {0.1: (1.0, 1.001, 0, 1), 0.3: (1.0, 1.2, 0, 1), 0.5: (1.0, 1.03, 0, 1), 1.0: (1.0, 1.0, 0, 1)}
-    assert smallest_within(curve, 5) == 0.5
-    assert smallest_within(curve, 1) == 1.0
-    assert smallest_within({0.5: (1.0, 1.5, 0, 1)}, 1) is None
-
-
-@pytest.mark.parametrize(
-    ("control", "sliced", "said"), [(1.02, 1.4, 1.4), (1.5, 1.4, 1.0), (0.6, 1.4, 1.0), (1.0, 0.8, 1.0)]
-)
-def test_a_speed_up_must_beat_the_control(control, sliced, said):
-    """k = 0.5 of the static mask is within 1 %, 0.3 is not, and k = 1 is the dense model, however timed."""
-    cfg = DynamicKConfig(target="mlp", k=(0.3, 0.5, 1.0))
-    pooled = {v: (1.0, 1.0 if v.k >= 0.5 else 2.0, 0.0, 0.9) for v in variants(cfg)}
-    way = {"selector": "topk", "score": "abs_act", "granularity": "static", "impl": "sliced"}
-    part = Part(
-        rows=[
-            {"phase": "decode_b1", "selector": "dense", "impl": "dense", "k": 1.0, "speedup": 1.0},
-            {
-                "phase": "decode_b1",
-                "selector": "dense",
-                "impl": "dense_control",
-                "k": 1.0,
-                "speedup": control,
-            },
-            {"phase": "decode_b1", **way, "k": 0.3, "speedup": 9.0},
-            {"phase": "decode_b1", **way, "k": 0.5, "speedup": sliced},
-            {"phase": "decode_b1", **way, "k": 1.0, "speedup": 7.0},
-        ]
-    )
-    summarise(part, cfg, pooled)
-    assert part.metrics["dynk/speedup_at_ppl_1pct"] == said
-    assert part.metrics["dynk/k_at_ppl_1pct"] == 0.5

@@ -1,0 +1,69 @@
+"""Two sides that share no document, and losses that are those of the splicing pass."""
+
+import numpy as np
+import pytest
+
+from saescope.activations import LiveWindows
+from saescope.analysis.reconstruction import loss_metrics
+from saescope.dynamic_k.passes import Passes, split
+from saescope.errors import ProbeError
+from saescope.extraction.engine import Engine, splice_windows
+from saescope.model.capture import Capture
+from saescope.model.losses import edit_at
+from tests.conftest import write_probes
+
+from .job import config, inputs
+
+
+def test_calibration_and_evaluation_share_no_document(model_folder, probes, tmp_path):
+    cfg = config(model_folder, probes)
+    windows = inputs(cfg).windows
+    sides = split(windows, 600, 900)
+    calibration, evaluation = (set(windows.doc_W[side]) for side in sides)
+    assert not calibration & evaluation
+    for side in sides:
+        assert {windows.task_D[windows.doc_W[w]] for w in side} == {0, 1, 2}
+        assert len(set(side.tolist())) == len(side)
+    lone = inputs(config(model_folder, write_probes(tmp_path / "lone", documents=1))).windows
+    with pytest.raises(ProbeError, match="two documents of every task"):
+        split(lone, 600, 900)
+
+
+def test_losses_are_those_of_the_splicing_pass(model_folder, probes):
+    """The same windows, an SAE spliced in: `lm/*` summed over tasks, dynamic k's over documents."""
+    cfg = config(model_folder, probes)
+    given = inputs(cfg)
+    model, windows, sae, hardware = given.lm.model, given.windows, given.sae, given.hardware
+    capture = Capture(model, given.hookpoint)
+    source = LiveWindows(capture, windows, hardware.batch_tokens, "cpu", 32)
+    engine = Engine(model, given.hookpoint, sae, windows, hardware, cfg.runtime, source)
+    lm = loss_metrics(sums := engine.splice(600, np.zeros(32)))
+
+    passes = Passes(model, windows, splice_windows(windows, 600), hardware.batch_tokens, "cpu")
+
+    def spliced(batch):
+        return capture.replaced(edit_at(batch.counted_BT, lambda x, _old: sae.reconstruct(x, sae.encode(x))))
+
+    dense, edited = passes.losses({"spliced": spliced})
+    assert dense.tokens_D.sum() == sums["tokens_clean"].sum() > 0
+    assert dense.ce == pytest.approx(lm["lm/ce"], rel=1e-12)
+    assert edited["spliced"].ce == pytest.approx(lm["lm/ce_spliced"], rel=1e-12)
+    assert edited["spliced"].kl == pytest.approx(lm["lm/kl"], rel=1e-12)
+    assert (dense.kl, dense.agree_D.sum()) == (0.0, dense.tokens_D.sum())
+    assert 0 < edited["spliced"].agree_D.sum() < dense.tokens_D.sum()
+    for task in range(len(windows.tasks)):
+        of_task = dense.of(windows.task_D == task)
+        assert of_task.ce_D.sum() == pytest.approx(sums["ce_clean"][task], rel=1e-12)
+
+
+def test_counted_tokens_of_each_document_are_those_of_the_chosen_windows(model_folder, probes):
+    given = inputs(config(model_folder, probes, ctx_len=16))
+    windows = given.windows
+    order = np.arange(1, len(windows.ids), 3)
+    passes = Passes(given.lm.model, windows, order, 512, "cpu")
+    expected = np.zeros(len(windows.task_D), dtype=int)
+    for w in order:
+        expected[windows.doc_W[w]] += windows.counted[w].sum()
+    assert passes.tokens_D.tolist() == expected.tolist()
+    documents = [doc for batch in passes.batches for doc in passes.documents(batch, batch.counted_BT)]
+    assert np.bincount(documents, minlength=len(expected)).tolist() == expected.tolist()

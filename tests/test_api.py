@@ -43,7 +43,7 @@ def lm():
 
 @pytest.fixture(scope="module")
 def x(lm):
-    return saescope.capture(lm, "embedded", "layers.1", max_tokens_per_task=1500)
+    return saescope.capture(lm, "embedded", "layers.2", max_tokens_per_task=1500)
 
 
 def test_every_public_object_has_a_docstring_with_an_example_that_runs(lm, x, tmp_path):
@@ -63,7 +63,7 @@ def test_every_public_object_has_a_docstring_with_an_example_that_runs(lm, x, tm
 
 
 def _sae():
-    return saescope.load_sae("embedded", "layers.1")
+    return saescope.load_sae("embedded", "layers.2")
 
 
 CELL = """
@@ -93,13 +93,13 @@ def test_the_notebook_cell_of_a_researcher(x, capsys):
 
 def test_measure_gives_the_numbers_of_the_job(lm, tmp_path):
     """The same probes, the same SAE: by the command's way and by `measure` on captured tensors."""
-    quick = dict(permutations=50, bootstraps=50, rewirings=20, null_tokens=2000)
+    quick = {"permutations": 50, "bootstraps": 50, "rewirings": 20, "null_tokens": 2000}
     overrides = [f"metrics.{key}={value}" for key, value in quick.items()]
     job = saescope.run(
-        "hookpoint.layer=1", "probes.max_tokens_per_task=3000", "metrics.lm_tokens=0", "runtime.device=cpu",
+        "hookpoint.layer=2", "probes.max_tokens_per_task=3000", "metrics.lm_tokens=0", "runtime.device=cpu",
         "runtime.cache=off", "tracking=disabled", *overrides, folder=tmp_path / "run",
     )  # fmt: skip
-    x = saescope.capture(lm, "embedded", "layers.1", max_tokens_per_task=3000)
+    x = saescope.capture(lm, "embedded", "layers.2", max_tokens_per_task=3000)
     result = saescope.measure(x, _sae(), **quick)
     same = [key for key in result.metrics if key in job.metrics]
     assert len(same) > 40
@@ -156,15 +156,15 @@ def test_planted_specialists_are_found_and_noise_is_not():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        (dict(tasks=None), ProbeError, "give tasks and documents"),
-        (dict(tasks=["a"] * 6), ProbeError, "two or more"),
-        (dict(tasks=list("aabbb")), ProbeError, "5 task labels, but 6"),
-        (dict(documents=[0, 0, 0, 0, 1, 1]), ProbeError, "document 0 has tokens of two tasks"),
-        (dict(x=np.zeros((6, 2, 2))), ProbeError, "N, d_in"),
-        (dict(x=np.zeros((5, 2))), ProbeError, "5 rows, but there are labels of 6"),
-        (dict(x=np.full((6, 2), np.nan)), ModelError, "NaN or infinite activations on 6 of 6"),
-        (dict(sae=object()), SaeError, "encode"),
-        (dict(settings=dict(permutation=3)), ConfigError, "permutations"),
+        ({"tasks": None}, ProbeError, "give tasks and documents"),
+        ({"tasks": ["a"] * 6}, ProbeError, "two or more"),
+        ({"tasks": list("aabbb")}, ProbeError, "5 task labels, but 6"),
+        ({"documents": [0, 0, 0, 0, 1, 1]}, ProbeError, "document 0 has tokens of two tasks"),
+        ({"x": np.zeros((6, 2, 2))}, ProbeError, "N, d_in"),
+        ({"x": np.zeros((5, 2))}, ProbeError, "5 rows, but there are labels of 6"),
+        ({"x": np.full((6, 2), np.nan)}, ModelError, "NaN or infinite activations on 6 of 6"),
+        ({"sae": object()}, SaeError, "encode"),
+        ({"settings": {"permutation": 3}}, ConfigError, "permutations"),
     ],
 )
 def test_mistakes_are_one_line(change, error, words):
@@ -177,9 +177,13 @@ def test_mistakes_are_one_line(change, error, words):
         def decode(self, code):
             return code
 
-    given = dict(
-        x=np.ones((6, 2)), sae=Identity(), tasks=list("aabbbb"), documents=[0, 0, 1, 1, 2, 2], settings={}
-    )
+    given = {
+        "x": np.ones((6, 2)),
+        "sae": Identity(),
+        "tasks": list("aabbbb"),
+        "documents": [0, 0, 1, 1, 2, 2],
+        "settings": {},
+    }
     given |= change
     with pytest.raises(error, match=words) as caught:
         saescope.measure(given["x"], given["sae"], given["tasks"], given["documents"], **given["settings"])
@@ -188,7 +192,7 @@ def test_mistakes_are_one_line(change, error, words):
 
 def test_a_sparsify_object_is_taken_as_it_is(x):
     """sparsify's own class, as its README loads it."""
-    theirs = SparsifySae.load_from_disk(EMBEDDED.parent / "saes" / "layers.1", device="cpu")
+    theirs = SparsifySae.load_from_disk(EMBEDDED.parent / "saes" / "layers.2", device="cpu")
     ours = saescope.extract(x, _sae())
     assert np.array_equal(saescope.extract(x, theirs).count_F, ours.count_F)
 
@@ -212,8 +216,8 @@ TARGET = textwrap.dedent(
 def test_the_same_object_in_a_sweep_of_two(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(TARGET)
     command = [
-        sys.executable, "-m", "saescope", "-m", "sae=python", "sae.target=mine:make", "+sae.options.num_latents=32,64",
-        "hookpoint.layer=0", "probes.max_tokens_per_task=1500", "metrics=quick", "metrics.lm_tokens=0",
+        sys.executable, "-m", "saescope", "-m", "sae=python", "sae.target=mine:make",
+        "+sae.options.num_latents=32,64", "hookpoint.layer=0", "probes.max_tokens_per_task=1500", "metrics=quick", "metrics.lm_tokens=0",
         "tracking=offline", "runtime.device=cpu", "hydra.sweep.dir=sweep",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

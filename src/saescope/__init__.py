@@ -14,6 +14,8 @@ before it is used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from saescope.version import __version__
+
 if TYPE_CHECKING:
     from saescope.api import (
         Activations as Activations,
@@ -46,8 +48,6 @@ if TYPE_CHECKING:
     from saescope.runfolder.sweep import Sweep as Sweep
     from saescope.runfolder.sweep import open_sweep as open_sweep
     from saescope.sae.python_target import UserSae as UserSae
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Activations": "api", "Measurement": "api", "analyse": "api", "capture": "api", "extract": "api",

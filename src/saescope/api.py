@@ -1,4 +1,4 @@
-"""What a notebook uses: load a model and an SAE, capture activations, measure. `import saescope` offers these."""
+"""What a notebook uses: load a model and an SAE, capture activations, measure (`import saescope`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,8 +41,7 @@ from saescope.sae.base import Sae
 from saescope.sae.folder import find_sparsify, load_sparsify
 from saescope.sae.python_target import wrap
 from saescope.text.documents import Document, Part, Probes, Task, task_name
-from saescope.text.probes import open_probes
-from saescope.text.windows import Windows, tokenize
+from saescope.text.windows import Windows, tokenize_probes
 
 ROWS = 8192
 """Tokens encoded at once."""
@@ -106,8 +105,8 @@ def load_sae(
     """A pre-trained SAE.
 
     Args:
-        source: a Hub repository or folder in sparsify layout (also `<run folder>/sae`); with `id` a release of
-            sae_lens, a Hub repository in its layout, or a folder of SAELens or dictionary_learning.
+        source: a Hub repository or folder in sparsify layout (also `<run folder>/sae`); with `id` a release
+            of sae_lens, a Hub repository in its layout, or a folder of SAELens or dictionary_learning.
         hookpoint: where it reads, such as `layers.3.mlp`.
         k: active latents per token; None: as trained.
         revision: branch, tag or commit of the repository (sparsify layout).
@@ -193,8 +192,9 @@ def capture(
         than two tasks.
 
     Example:
-        >>> x = saescope.capture(lm, {"sums": ["1 + 1 = 2"] * 12, "prose": ["Once upon a time"] * 12}, "layers.1")
-        >>> x.values.shape[1], sorted(set(x.tasks.tolist()))
+        >>> texts = {"sums": ["1 + 1 = 2"] * 12, "prose": ["Once upon a time"] * 12}
+        >>> activations = saescope.capture(lm, texts, "layers.2")
+        >>> activations.values.shape[1], sorted(set(activations.tasks.tolist()))
         (144, ['prose', 'sums'])
     """
     place = _hookpoint(hookpoint, model)
@@ -206,8 +206,8 @@ def capture(
         exclude_first=exclude_first,
         max_tokens_per_task=max_tokens_per_task,
     )
-    probes = _labelled(texts) if isinstance(texts, Mapping) else open_probes(cfg)
-    windows = tokenize(probes, cfg, model.tokenizer)
+    probes = _labelled(texts) if isinstance(texts, Mapping) else None
+    windows = tokenize_probes(cfg, model.tokenizer, probes)
     reader = Capture(model.model, place)
     live = LiveWindows(reader, windows, batch_tokens, model.model.device, reader.width())
     parts: list[Tensor] = []
@@ -239,7 +239,7 @@ def extract(
     Arguments and errors as in `measure`.
 
     Example:
-        >>> codes = saescope.extract(x, saescope.load_sae("embedded", "layers.1"))
+        >>> codes = saescope.extract(x, saescope.load_sae("embedded", "layers.2"))
         >>> codes.count_F.shape
         (4608,)
     """
@@ -255,8 +255,8 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
         settings: keys of the config group `metrics`, such as `permutations=200`, `min_count=20`.
 
     Returns:
-        A `FeatureResults`: `.metrics` (`features/*`, `si/*`, `q/*`), `.features` (a row per latent), `.edges`,
-        `.notes` (why a metric is null).
+        A `FeatureResults`: `.metrics` (`features/*`, `si/*`, `q/*`), `.features` (a row per latent),
+        `.edges`, `.notes` (why a metric is null).
 
     Raises:
         ConfigError: a setting that does not exist or is out of range.
@@ -274,7 +274,7 @@ class Measurement:
     """What `measure` finds."""
 
     metrics: Mapping[str, float | None]
-    """`sae/*`, `features/*`, `si/*`, `q/*` and `task/*`, as in `metrics.json`; None where one does not apply."""
+    """`sae/*`, `features/*`, `si/*`, `q/*`, `task/*` as in `metrics.json`; None where one does not apply."""
 
     notes: Mapping[str, str]
     """Why a metric is None, by key."""
@@ -306,8 +306,8 @@ def measure(
         sae: an object with `encode(x)` → `top_acts, top_indices` [N, k] or a dense code [N, num_latents], and
             with `decode`; see `saescope.UserSae`. Or what `load_sae` gives.
         tasks: [N] label of each token; left out when `activations` come from `capture`.
-        documents: [N] document of each token (any ids). Permutations and intervals are over documents, so give
-            real ones: a document belongs to one task.
+        documents: [N] document of each token (any ids). Permutations and intervals are over documents, so
+            give real ones; a document belongs to one task.
         target: [N, d_in], for a transcoder: what its reconstruction is held against.
         seed: of permutations, bootstraps, graph nulls and Leiden.
         settings: keys of the config group `metrics`, such as `permutations=200`.
@@ -321,7 +321,8 @@ def measure(
         ConfigError: a setting that does not exist.
 
     Example:
-        >>> result = saescope.measure(x, saescope.load_sae("embedded", "layers.1"), permutations=20, bootstraps=20)
+        >>> sae = saescope.load_sae("embedded", "layers.2")
+        >>> result = saescope.measure(x, sae, permutations=20, bootstraps=20)
         >>> sorted(result.metrics)[:3]
         ['features/alive_frac', 'features/dead_frac', 'features/density_gt_10pct_frac']
     """
@@ -426,7 +427,8 @@ class _Labels:
         task_of_raw[raw_N] = task_N
         if (mixed := np.flatnonzero(task_of_raw[raw_N] != task_N)).size:
             raise ProbeError(
-                f"document {documents_named[raw_N[mixed[0]]]} has tokens of two tasks; a document belongs to one"
+                f"document {documents_named[raw_N[mixed[0]]]} has tokens of two tasks; "
+                "a document belongs to one"
             )
         rank = np.empty(len(documents_named), dtype=np.int64)
         rank[np.argsort(task_of_raw, kind="stable")] = np.arange(len(documents_named))
@@ -461,7 +463,8 @@ def _matrix(values: Any, what: str, tokens: int) -> Tensor:
     matrix: Tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values))
     if matrix.ndim != 2 or not matrix.is_floating_point():
         raise ProbeError(
-            f"{what}: {matrix.dtype} of shape {list(matrix.shape)}; floats [N, d_in], a row a token, are expected"
+            f"{what}: {matrix.dtype} of shape {list(matrix.shape)}; "
+            "floats [N, d_in], a row a token, are expected"
         )
     if len(matrix) != tokens:
         raise ProbeError(f"{what} has {len(matrix)} rows, but there are labels of {tokens} tokens")

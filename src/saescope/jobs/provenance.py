@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from saescope import __version__
 from saescope.analysis.reconstruction import Metrics
 from saescope.config import AppConfig
 from saescope.extraction.codes import Codes
 from saescope.extraction.nonfinite import located
 from saescope.extraction.setup import Setup
 from saescope.sae.base import Sae
+from saescope.version import __version__
 
 log = logging.getLogger(__name__)
 

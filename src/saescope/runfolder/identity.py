@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from saescope import __version__
 from saescope.config import AppConfig
 from saescope.files import read_json, write_json
 from saescope.runfolder.names import HYDRA, LOCK, STATUS, WANDB
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import unreadable, write_status
+from saescope.version import __version__
 
 log = logging.getLogger(__name__)
 

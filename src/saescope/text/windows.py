@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
-from saescope.text.documents import Part
+from saescope.text.documents import Part, Probes
 from saescope.text.probes import open_probes
 
 Ids = npt.NDArray[np.int32]
@@ -105,8 +105,8 @@ class Batch:
         )
 
 
-def tokenize_probes(cfg: ProbesConfig, tokenizer: Any) -> Windows:
-    """Read, tokenise and window every task of the probe source.
+def tokenize_probes(cfg: ProbesConfig, tokenizer: Any, probes: Probes | None = None) -> Windows:
+    """Read, tokenise and window every task of `probes`; None: of the source that `cfg` names.
 
     Raises ProbeError when a task has no counted token.
     """
@@ -118,7 +118,7 @@ def tokenize_probes(cfg: ProbesConfig, tokenizer: Any) -> Windows:
     starts: list[int] = []
     task_of_doc: list[int] = []
     left: dict[str, int] = {}
-    probes = open_probes(cfg)
+    probes = probes or open_probes(cfg)
     for number, task in enumerate(probes.tasks):
         total = 0
         full = False

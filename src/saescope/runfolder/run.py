@@ -44,7 +44,7 @@ _MEND = {
 _AGAIN = "every finished run has it: measure again with force=true"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """What a run folder holds. JSON and YAML are read at once, tables when they are first used."""
 

@@ -44,7 +44,7 @@ _MEND = {
 _AGAIN = "every finished run has it: measure again with force=true"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """What a run folder holds. JSON and YAML are read at once, tables when they are first used."""
 
@@ -256,7 +256,8 @@ def read_run(path: Path) -> Run:
         try:
             content = _load(path / name)
             if content is not None and not isinstance(content, kind):
-                raise ValueError("it holds no mapping of names to values")
+                what = "mapping of names to values" if kind is dict else "list"
+                raise ValueError(f"it holds no {what}")
         except ValueError as error:
             damaged[name] = f"{name} cannot be read: {' '.join(str(error).split())[:160]}"
             content = None
@@ -304,9 +305,9 @@ def _overrides(status: Mapping[str, Any], recorded: list[Any]) -> tuple[str, ...
 
 def _load(path: Path) -> Any:
     """The content of a JSON or YAML file, None where there is none. Raises ValueError when it is broken."""
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         text = path.read_text(encoding="utf-8")
         return json.loads(text) if path.suffix == ".json" else _yaml(text)
     except (OSError, RecursionError) as error:

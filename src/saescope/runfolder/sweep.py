@@ -30,7 +30,7 @@ _MARKS = (STATUS, METRICS, OVERRIDES)
 """Any of these makes a folder a run folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """Run folders side by side: finished, failed, still running, taken from an earlier result."""
 

@@ -3,7 +3,7 @@
     python scripts/graph.py [--longest]      (make graph)
 
 A room is a folder of `src/saescope`; the files beside `__init__.py` are the doorstep. Every import counts,
-also one inside a function or for type checkers only. `--longest` adds lines of code and the longest functions.
+also one inside a function or for type checkers only. `--longest` adds lines and the longest functions.
 Exit code 1 when rooms or files import each other in a circle.
 """
 

@@ -78,8 +78,8 @@ def load_model(
 
     Example:
         >>> lm = saescope.load_model("embedded", device="cpu")
-        >>> lm.num_parameters
-        4266752
+        >>> lm.model.config.hidden_size
+        128
     """
     quiet_transformers()
     option = Path(config_dir()) / "model" / f"{name}.yaml"
@@ -111,7 +111,8 @@ def load_sae(
         k: active latents per token; None: as trained.
         revision: branch, tag or commit of the repository (sparsify layout).
         id: the SAE in a SAELens release; for a folder of a single SAE `"."`.
-        model: the language model it is for; needed with `id`, and otherwise only checked against its width.
+        model: the language model it is for: its width is checked, and the SAE multiplies in its precision, as
+            in a job. Needed with `id`. None: float32, on the CPU.
 
     Returns:
         An `Sae`: `.encode(x_ND)`, `.decode(codes)`, `.num_latents`, `.d_in`, `.k`, on the model's device.
@@ -121,9 +122,9 @@ def load_sae(
         HookpointError: the model has no such hookpoint.
 
     Example:
-        >>> sae = saescope.load_sae("embedded", "layers.3")
+        >>> sae = saescope.load_sae("embedded", "layers.2")
         >>> sae.num_latents, sae.d_in
-        (4608, 144)
+        (1024, 128)
     """
     place = None if model is None else _hookpoint(hookpoint, model)
     if id is not None:
@@ -195,7 +196,7 @@ def capture(
         >>> texts = {"sums": ["1 + 1 = 2"] * 12, "prose": ["Once upon a time"] * 12}
         >>> activations = saescope.capture(lm, texts, "layers.2")
         >>> activations.values.shape[1], sorted(set(activations.tasks.tolist()))
-        (144, ['prose', 'sums'])
+        (128, ['prose', 'sums'])
     """
     place = _hookpoint(hookpoint, model)
     kind = "folder" if isinstance(texts, Mapping) or str(texts) != "embedded" else "embedded"
@@ -241,7 +242,7 @@ def extract(
     Example:
         >>> codes = saescope.extract(x, saescope.load_sae("embedded", "layers.2"))
         >>> codes.count_F.shape
-        (4608,)
+        (1024,)
     """
     return _encode(activations, sae, tasks, documents, None).codes
 
@@ -264,7 +265,7 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
     Example:
         >>> results = saescope.analyse(codes, permutations=20, bootstraps=20)
         >>> results.metrics["features/num_latents"]
-        4608
+        1024
     """
     return analyse_codes(codes, from_mapping(MetricsConfig, settings, "metrics."), seed)
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from saescope.dynamic_k.implementations import sliced
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from saescope.dynamic_k.cost import cost, macs_of, saving_of
+from saescope.dynamic_k.implementations import sliced
 from saescope.dynamic_k.mlps import edited, find_mlps, masked, weight_in_out
 from saescope.dynamic_k.selectors import top_mask
 

@@ -18,6 +18,7 @@ AT_ONCE = min(8, os.cpu_count() or 1)
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/text/test_windows.py tests/sae/test_transcoder.py"
+LOSSES = "tests/model/test_losses.py tests/extraction/test_engine.py tests/dynamic_k/test_passes.py"
 CACHE = "tests/activations"
 
 # file, right, wrong, tests that should notice
@@ -70,9 +71,11 @@ DEFECTS = [
     ("model/capture.py", "(new, *output[1:]) if isinstance(output, tuple) else new\n\n        def on_input",
      "new\n\n        def on_input", CAPTURE + " tests/model/test_hookpoints.py"),
     ("model/losses.py", "new_BTD[positions_BT] = edit(x_BTD[positions_BT].float(), old_BTD[positions_BT]).to(old_BTD.dtype)",
-     "new_BTD = edit(x_BTD.flatten(0, 1).float(), old_BTD.flatten(0, 1)).to(old_BTD.dtype).view(old_BTD.shape)", CAPTURE),
-    ("model/losses.py", "counted_BT[:, :-1] & real_BT[:, 1:]", "counted_BT[:, 1:] & real_BT[:, 1:]", CAPTURE),
-    ("model/losses.py", "(log_p.exp() * (log_p - log_q))", "(log_q.exp() * (log_q - log_p))", "tests/model/test_losses.py"),
+     "new_BTD = edit(x_BTD.flatten(0, 1).float(), old_BTD.flatten(0, 1)).to(old_BTD.dtype).view(old_BTD.shape)", LOSSES),
+    ("model/losses.py", "counted_BT[:, :-1] & real_BT[:, 1:]", "counted_BT[:, 1:] & real_BT[:, 1:]", LOSSES),
+    ("model/losses.py", "(log_p.exp() * (log_p - log_q))", "(log_q.exp() * (log_q - log_p))", LOSSES),
+    ("dynamic_k/passes.py", "turn % 2 == parity", "turn % 2 >= 0", LOSSES),
+    ("text/windows.py", "[mask.sum() for mask in self.counted]", "[mask.size for mask in self.counted]", CAPTURE),
     ("extraction/modules.py", "counted_BT.cumsum(1) - 1", "counted_BT.cumsum(1)", CAPTURE),
     ("activations/shards.py", "if zlib.crc32(target) != self.crc[local]:", "if False:", CACHE),
     ("activations/shards.py", "size != self.num_bytes", "False", CACHE),

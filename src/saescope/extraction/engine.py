@@ -97,8 +97,14 @@ class Engine:
                 f"NaN or infinite activations at {self.hookpoint.label} in every window: no losses can be "
                 "measured; set metrics.lm_tokens=0"
             )
-        made = self._batches(chosen)
-        module = Splice(self.model, self.hookpoint, self.sae, self.windows, made, torch.from_numpy(mean_D))
+        module = Splice(
+            self.model,
+            self.hookpoint,
+            self.sae,
+            self.windows,
+            self._batches(chosen),
+            torch.from_numpy(mean_D),
+        )
         return self._run(module, "splice")
 
     def _batches(self, order: npt.NDArray[np.int64]) -> list[Batch]:

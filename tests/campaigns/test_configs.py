@@ -8,14 +8,13 @@ import typing
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from saescope.config import AppConfig, config_dir, from_mapping
-from saescope.config.compose import config_keys, in_one_line
+from saescope.config import AppConfig, SaeConfig, config_dir, from_mapping
+from saescope.config.compose import HYDRA_ERRORS, config_keys, in_one_line
+from saescope.config.convert import members
 from saescope.errors import line
 from saescope.runfolder.identity import identity
 from saescope.runfolder.write import to_yaml
@@ -149,7 +148,7 @@ def test_overrides_compose_or_are_refused_in_one_line(args, chosen):
     try:
         composed = compose("config", overrides=args)
         plain = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # what `main` catches
+    except HYDRA_ERRORS as error:  # what `main` catches
         TRIED["command lines", "refused"] += 1
         one_line(line(in_one_line(error)))
         return
@@ -158,15 +157,23 @@ def test_overrides_compose_or_are_refused_in_one_line(args, chosen):
         check(cfg)
 
 
-def defaults() -> dict:
-    plain = OmegaConf.to_container(compose("config", overrides=["hydra.job.name=x"]), resolve=True)
-    return typing.cast(dict, plain)
+def defaults(source: str) -> dict:
+    needed = {"saelens": ["sae.release=x"], "python": ["sae.target=m:f"]}.get(source, [])
+    composed = compose("config", overrides=["hydra.job.name=x", f"sae={source}", *needed])
+    return typing.cast(dict, OmegaConf.to_container(composed, resolve=True))
+
+
+def source_of(key: str) -> str:
+    """An SAE source that has this key."""
+    _, kinds = members(SaeConfig)
+    having = [source for source, kind in kinds.items() if key in config_keys(kind, "sae.")]
+    return having[0] if having else "hub"
 
 
 @seeded(2000)
 @given(st.sampled_from(KEYS), values)
 def test_any_value_in_any_field(key, value):
-    plain = defaults_once()
+    plain = defaults_once(source_of(key))
     *groups, last = key.split(".")
     inner = plain
     for group in groups:
@@ -176,15 +183,15 @@ def test_any_value_in_any_field(key, value):
         check(cfg)
 
 
-_default: dict = {}
+_defaults: dict[str, dict] = {}
 
 
-def defaults_once() -> dict:
+def defaults_once(source: str = "hub") -> dict:
     import copy
 
-    if not _default:
-        _default.update(defaults())
-    return copy.deepcopy(_default)
+    if source not in _defaults:
+        _defaults[source] = defaults(source)
+    return copy.deepcopy(_defaults[source])
 
 
 @seeded(60)

@@ -1,6 +1,6 @@
 """The settings of a job as columns: what was asked, and where it was left open what was found."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saescope.config import applicable
@@ -36,6 +36,8 @@ _NO_CONDITION = ("tracking.", "runtime.", "probes.", "metrics.")
 _SAVED = {"force", "sae.save_every", "model.sae_repo", "model.trust_remote_code", "sae.micro_acc_steps"}
 _CONTROL = ("model.random_init",)
 """Axes that come last: what they do is a control for the others."""
+_CHOSEN_BY = {"sae.": "sae.source", "corpus.": "sae.source", "dynamic_k.": "dynamic_k.target"}
+"""Settings that only some choices have, by the start of their name, and what chooses."""
 _PLACE = {"hookpoint.name", "hookpoint.layer", "hookpoint.depth", "hookpoint.kind"}
 
 Value = str | float | int | bool | None
@@ -75,7 +77,7 @@ def axes(rows: list[dict[str, Value]], depth_asked: bool) -> dict[str, list[str]
     `depth_asked`: every job was placed by depth, so that depth is the axis and not the layer it came to.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    varying = [key for key in keys if len({row.get(key) for row in rows}) > 1 and _is_condition(key)]
+    varying = [key for key in keys if varies(rows, key) and _is_condition(key)]
     place = [key for key in varying if key in _PLACE]
     chosen = "hookpoint.depth" if depth_asked else "hookpoint.layer"
     keep = {key for key in ("hookpoint.kind", chosen) if key in place} or set(place[:1])
@@ -95,6 +97,20 @@ def axes(rows: list[dict[str, Value]], depth_asked: bool) -> dict[str, list[str]
         else:
             found[twin].append(key)
     return found
+
+
+def varies(rows: Sequence[Mapping[str, Value]], key: str) -> bool:
+    """Whether a setting differs between the jobs that have it.
+
+    A choice under which it is null in every job has no such setting: the training tokens of one trained SAE
+    do not vary because a control stands beside it.
+    """
+    chooser = next((by for start, by in _CHOSEN_BY.items() if key.startswith(start)), None)
+    by_choice: dict[Value, set[Value]] = {}
+    for row in rows:
+        by_choice.setdefault(row.get(chooser) if chooser else None, set()).add(row.get(key))
+    values = [choice for choice in by_choice.values() if not chooser or choice != {None}]
+    return len(set().union(*values)) > 1
 
 
 def confounded(rows: list[dict[str, Value]], axis: str, others: list[str]) -> list[str]:

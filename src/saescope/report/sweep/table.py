@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from saescope.files import whole
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.matching import COLUMNS
-from saescope.report.sweep.settings import MAIN, settings
+from saescope.report.sweep.settings import MAIN, settings, varies
 from saescope.runfolder.names import SWEEP_CSV, SWEEP_PARQUET
 from saescope.runfolder.run import Run
 from saescope.runfolder.sweep import job_name
@@ -31,7 +31,7 @@ def rows(
         key for key in dict.fromkeys(key for one in found for key in one) if key not in MAIN and "." in key
     ]
     # a setting that is the same everywhere is in config.yaml; here it would only widen the table
-    shown = [key for key in main if key in MAIN or len({one.get(key) for one in found}) > 1]
+    shown = [key for key in main if key in MAIN or varies(found, key)]
     return [
         {
             "job": job_name(job.path, out),

@@ -38,7 +38,7 @@ def test_thinning_is_multivariate_hypergeometric():
 
 
 def test_thinning_more_than_there_is_is_refused():
-    with pytest.raises(ValueError, match="fewer than the 5 asked for"):
+    with pytest.raises(ValueError, match="fewer than the 5 to draw"):
         thin(np.array([[2, 2]]), 5, np.random.default_rng(0))
 
 

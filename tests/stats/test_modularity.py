@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from saescope.stats import (
     supported,
     task_counts,
 )
-from saescope.stats.modularity_summary import KEYS, ModularitySummary
+from saescope.stats.modularity_summary import KEYS, ModularitySettings, ModularitySummary
 from saescope.stats.synthetic import Planted, noise, planted
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray, int]
@@ -171,12 +173,14 @@ def test_naive_modularity_is_its_definition() -> None:
     assert naive_modularity(sparse.csr_matrix((10, 8193))) is None
 
 
-def summary_of(active: sparse.csr_matrix, task: np.ndarray, **settings: object) -> ModularitySummary:
+def summary_of(
+    active: sparse.csr_matrix, task: np.ndarray, unit_N: np.ndarray | None = None, **changed: object
+) -> ModularitySummary:
     count = np.asarray(active.sum(0)).ravel()
     rate = task_counts(active, task, 6) / np.bincount(task, minlength=6)
     ok = supported(count, count)
-    options = {"leiden_seeds": 3, "rewirings": 5, "null_tokens": 4000} | settings
-    return summarise_modularity(active, task, 6, ok, rate.argmax(1), **options)
+    settings = replace(ModularitySettings(leiden_seeds=3, rewirings=5, null_tokens=4000), **changed)
+    return summarise_modularity(active, task, 6, ok, rate.argmax(1), settings, unit_N=unit_N)
 
 
 def finite_or_explained(result: ModularitySummary) -> None:

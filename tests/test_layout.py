@@ -14,7 +14,7 @@ TORCH_FREE = [
     "saescope.config", "saescope.stats", "saescope.report.page", "saescope.report.sweep.page",
     "saescope.runfolder.run", "saescope.overlap", "saescope.jobs.sweep", "saescope.jobs.job",
     "saescope.extraction.codes", "saescope.analysis.features", "saescope.text.probes",
-    "saescope.text.synthetic",
+    "saescope.text.embedded_corpus",
     "saescope.catalogue.show",
 ]  # fmt: skip
 HYDRA = {"saescope.config.compose"}

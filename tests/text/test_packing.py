@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from saescope.config.corpus import CorpusConfig
-from saescope.text import synthetic
+from saescope.errors import CorpusError
+from saescope.text import embedded_corpus
 from saescope.text.corpus import EMBEDDED_SEED, open_corpus
-from saescope.text.corpus_error import CorpusError
 from saescope.text.packing import RowWriter, is_held_out, pack
 from saescope.text.token_rows import TokenRows, token_rows, tokenizer_digest
 from tests.text.letters import Letters, split_at_eos
@@ -190,7 +190,7 @@ def test_concurrent_jobs_tokenise_once(tmp_path: Path):
 
 def _documents_digest(task: str) -> str:
     if task:
-        texts = synthetic.task_documents(task, "train", EMBEDDED_SEED)
+        texts = embedded_corpus.task_documents(task, "train", EMBEDDED_SEED)
     else:
         texts = open_corpus(CorpusConfig(source="embedded")).texts()
     return hashlib.sha256("\0".join(itertools.islice(texts, 100)).encode()).hexdigest()
@@ -209,7 +209,7 @@ def test_the_embedded_corpus_is_packed_with_a_held_out_part(
     from transformers import AutoTokenizer
 
     # the two library tasks take seconds to read; the slow test above has them
-    monkeypatch.setattr(synthetic, "TASKS", tuple(synthetic.GENERATED_TASKS))
+    monkeypatch.setattr(embedded_corpus, "TASKS", tuple(embedded_corpus.GENERATED_TASKS))
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     cfg = CorpusConfig(source="embedded", ctx_len=64, holdout_tokens=512)
     rows = token_rows(cfg, tokenizer, 20_000, None)

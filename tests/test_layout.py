@@ -15,7 +15,7 @@ TORCH_FREE = [
     "saescope.runfolder.run", "saescope.overlap", "saescope.jobs.sweep", "saescope.jobs.job",
     "saescope.extraction.codes", "saescope.analysis.features", "saescope.text.probes",
     "saescope.text.embedded_corpus",
-    "saescope.catalogue.show",
+    "saescope.catalogue.terminal",
 ]  # fmt: skip
 HYDRA = {"saescope.config.compose"}
 """Beside `cli/` the only place that knows Hydra."""

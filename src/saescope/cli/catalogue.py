@@ -31,7 +31,7 @@ def main() -> int:
         values = typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
         cfg = from_mapping(CoverageConfig, listed(values))
         # Imported here: rich and the tables are not needed to answer a mistake.
-        from saescope.catalogue.show import run
+        from saescope.catalogue.terminal import run
 
         run(cfg)
     except (HydraException, OmegaConfBaseException, SaescopeError) as error:

@@ -56,7 +56,7 @@ def test_its_own_hookpoint_in_any_spelling(tmp_path, model_folder, hook, asked):
 def test_another_hookpoint_names_the_one_to_use(tmp_path, model_folder, hook, asked):
     release = saved(tmp_path / "s", make("standard", metadata={**METADATA, "hook_name": hook}))
     message = refusal(release, model_folder, **asked)
-    assert f"reads {hook}, but the hookpoint asked for is layers." in message
+    assert f"reads {hook}, but the hookpoint chosen is layers." in message
     assert message.endswith(f"use hookpoint=custom hookpoint.name={hook}")
     ours(release, model_folder, hookpoint=hook)
 

@@ -30,7 +30,7 @@ def as_by_default(side: Callable[[], Any]) -> Callable[[], Any]:
     """
 
     def run() -> Any:
-        if keep_freed_memory(kept_mib=64, largest_mib=32):
+        if keep_freed_memory(retained_mib=64, largest_mib=32):
             ctypes.CDLL(None).malloc_trim(0)
         return side()
 

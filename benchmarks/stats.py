@@ -23,7 +23,14 @@ import numpy as np
 from side_by_side import CLOCKS, alone, high_water_mb, machine, versions, write
 from zipf import TASKS, zipf_codes
 
-from saescope.stats import naive_specialization, summarise_modularity, summarise_specialization, supported
+from saescope.stats import (
+    ModularitySettings,
+    SpecializationSettings,
+    naive_specialization,
+    summarise_modularity,
+    summarise_specialization,
+    supported,
+)
 
 GIB = 2**30
 SHORT = (20_000, 8192)
@@ -42,9 +49,11 @@ def ours(tokens: int, latents: int, draws: int, now: Callable[[], float]) -> dic
     counts, tokens_D, task_D = codes.documents
     live = supported(np.asarray(counts.sum(0)).ravel(), np.bincount(counts.indices, minlength=latents))
     start = now()
-    si = summarise_specialization(counts, tokens_D, task_D, TASKS, live, permutations=draws, bootstraps=draws)
+    settings = SpecializationSettings(permutations=draws, bootstraps=draws)
+    si = summarise_specialization(counts, tokens_D, task_D, TASKS, live, settings)
     middle = now()
-    q = summarise_modularity(codes.active_NF, codes.task_N, TASKS, live, si.top_task, naive=False)
+    no_naive = ModularitySettings(naive=False)
+    q = summarise_modularity(codes.active_NF, codes.task_N, TASKS, live, si.top_task, no_naive)
     return {
         "si_s": middle - start,
         "q_s": now() - middle,

@@ -12,7 +12,9 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from saescope.stats import (
+    ModularitySettings,
     ModularitySummary,
+    SpecializationSettings,
     naive_specialization,
     permutation_null,
     specialization,
@@ -51,7 +53,8 @@ def modularity_of(active: sparse.csr_matrix, task: np.ndarray) -> ModularitySumm
     doc_counts, _, _ = documents(active, task, DOC_TOKENS)
     ok = supported(count, np.asarray((doc_counts > 0).sum(0)).ravel())
     rate = task_counts(active, task, TASKS) / np.bincount(task, minlength=TASKS)
-    return summarise_modularity(active, task, TASKS, ok, rate.argmax(1), leiden_seeds=3, rewirings=10)
+    settings = ModularitySettings(leiden_seeds=3, rewirings=10)
+    return summarise_modularity(active, task, TASKS, ok, rate.argmax(1), settings)
 
 
 def significant(
@@ -60,7 +63,8 @@ def significant(
     """(mean SI, share significant, naive SI)."""
     counts, tokens, label = documents(active, task, DOC_TOKENS)
     ok = supported(np.asarray(counts.sum(0)).ravel(), np.asarray((counts > 0).sum(0)).ravel())
-    m = summarise_specialization(counts, tokens, label, TASKS, ok, permutations=300, bootstraps=0).metrics
+    settings = SpecializationSettings(permutations=300, bootstraps=0)
+    m = summarise_specialization(counts, tokens, label, TASKS, ok, settings).metrics
     return m["si/mean"], m["si/significant_frac"], m["si/naive_mean"]
 
 

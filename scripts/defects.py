@@ -35,10 +35,10 @@ DEFECTS = [
     ("stats/specialization.py", "np.where(fired > 0, si, np.nan)", "np.where(fired > 0, si, 1.0)", SI),
     ("stats/permutation.py", "rng.permuted(task_D)", "rng.choice(task_D, task_D.size)", SI),
     ("stats/permutation.py", "specialization(counts_FKP.transpose(2, 0, 1), tokens_PK[draws])",
-     "specialization(counts_FKP.transpose(2, 0, 1), tokens_K)", SI),
+     "specialization(counts_FKP.transpose(2, 0, 1), tokens_PK[:1])", SI),
     ("stats/permutation.py", "(1.0 + reached_F) / (permutations + 1.0)", "reached_F / permutations", SI),
     ("stats/permutation.py", "si_PF >= observed - TIE", "si_PF > observed + TIE", SI),
-    ("stats/permutation.py", "total[:, None] - counts_FKP", "total[:, None] * 0 - counts_FKP", SI),
+    ("stats/permutation.py", "total_F[:, None] - counts_FKP", "total_F[:, None] * 0 - counts_FKP", SI),
     ("stats/bootstrap.py", "means - means.mean()", "means - means.max()", SI),
     ("stats/bootstrap.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
     ("stats/bootstrap.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),
@@ -51,7 +51,7 @@ DEFECTS = [
     ("stats/coactivation.py", "num_nodes * (num_nodes - 1) // 2) <= fdr", "p.size) <= fdr", Q),
     ("stats/coactivation.py", "later = source < target", "later = source <= target", Q),
     ("stats/coactivation.py", "counts.data >= min_joint", "counts.data > min_joint", Q),
-    ("stats/coactivation.py", "np.log(joint[chosen] / expected[small])", "np.log2(joint[chosen] / expected[small])", Q),
+    ("stats/coactivation.py", "np.log(joint[passed] / expected[small])", "np.log2(joint[passed] / expected[small])", Q),
     ("stats/coactivation.py", "mean = a * b / tokens\n", "mean = a * b / tokens_K.sum()\n", Q),
     ("stats/coactivation.py", "variance += mean * (1.0 - a / tokens)", "variance += mean * (1.0 + a / tokens)", Q),
     ("stats/coactivation.py", "target + tail_start\n", "target\n", Q),
@@ -61,7 +61,7 @@ DEFECTS = [
     ("stats/modularity.py", "np.square(strength / (2.0 * total))", "np.square(strength / total)", Q),
     ("stats/modularity.py", "best = int(np.argmax(scores))", "best = int(np.argmin(scores))", Q),
     ("stats/modularity.py", "        moved = _connected(graph, moved)\n", "", Q),
-    ("stats/rewiring.py", "ok = ok[~known.holds(ad[0][ok], ad[1][ok])]\n", "", Q),
+    ("stats/rewiring.py", "valid = valid[~edge_set.contains(ad[0][valid], ad[1][valid])]\n", "", Q),
     ("stats/rewiring.py", "np.flatnonzero((a != d) & (c != b))", "np.arange(a.size)", Q),
     ("stats/rewiring.py", "rng.permutation(weight)", "weight", Q),
     ("model/capture.py", "            raise _Reached\n", "", CAPTURE + " tests/extraction/test_counts.py"),
@@ -97,10 +97,9 @@ DEFECTS = [
 def main() -> int:
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     chosen = [defect for defect in DEFECTS if wanted in defect[0]]
-    for file, right, _, _ in chosen:
-        if right not in (HERE / "src" / "saescope" / file).read_text(encoding="utf-8"):
-            print(f"{file}: '{right.strip()}' is not there any more; mend this script", file=sys.stderr)
-            return 1
+    if stale := stale_rows():
+        print("\n".join([*stale, "correct these rows of scripts/defects.py"]), file=sys.stderr)
+        return 1
     copies: queue.Queue[Path] = queue.Queue()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         for number in range(AT_ONCE):
@@ -121,17 +120,28 @@ def main() -> int:
         print(f"{len(sets)} sets of tests pass without a defect", flush=True)
 
         caught, missed = 0, []
-        found = pool.map(lambda defect: noticed(copies, defect[:3], defect[3]), chosen)
-        for number, ((file, right, _, _), fails) in enumerate(zip(chosen, found, strict=True), 1):
-            what = f"{file}: {' '.join(right.split())[:70]}"
+        results = pool.map(lambda defect: noticed(copies, defect[:3], defect[3]), chosen)
+        for number, ((file, right, _, _), fails) in enumerate(zip(chosen, results, strict=True), 1):
+            name = f"{file}: {' '.join(right.split())[:70]}"
             caught += fails
             if not fails:
-                missed.append(what)
-            print(f"{number:3}/{len(chosen)} {'caught' if fails else 'MISSED'}  {what}", flush=True)
+                missed.append(name)
+            print(f"{number:3}/{len(chosen)} {'caught' if fails else 'MISSED'}  {name}", flush=True)
     print(f"\n{caught} of {len(chosen)} defects caught ({caught / max(1, len(chosen)):.0%})")
-    for one in missed:
-        print(f"missed: {one}")
+    for name in missed:
+        print(f"missed: {name}")
     return 0 if caught >= 0.9 * len(chosen) else 1
+
+
+def stale_rows() -> list[str]:
+    """Rows that no longer match: the right code is not exactly once in its file, or a test file is missing."""
+    stale = []
+    for file, right, _, tests in DEFECTS:
+        count = (HERE / "src" / "saescope" / file).read_text(encoding="utf-8").count(right)
+        if count != 1:
+            stale.append(f"{file}: '{right.strip()}' occurs {count} times")
+        stale += [f"{file}: {test} does not exist" for test in tests.split() if not (HERE / test).exists()]
+    return stale
 
 
 def noticed(copies: "queue.Queue[Path]", defect: tuple[str, str, str] | None, tests: str) -> bool:

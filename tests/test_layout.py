@@ -17,8 +17,8 @@ TORCH_FREE = [
     "saescope.runfolder.run", "saescope.runfolder.sweep", "saescope.runfolder.write",
     "saescope.overlap", "saescope.jobs.sweep", "saescope.jobs.job",
     "saescope.extraction.codes", "saescope.analysis.features", "saescope.text.probes",
-    "saescope.text.synthetic",
-    "saescope.catalogue.show",
+    "saescope.text.embedded_corpus",
+    "saescope.catalogue.terminal",
 ]  # fmt: skip
 HYDRA = {"saescope.config.compose"}
 """Beside `cli/` the only place that knows Hydra."""

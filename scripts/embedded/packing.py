@@ -8,8 +8,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from saescope.text import synthetic
-from saescope.text.embedded.split import Split
+from saescope.text import embedded_corpus
+from saescope.text.embedded.probe_split import Split
 
 CONTEXT = 256
 """Tokens in a training row."""
@@ -31,7 +31,7 @@ def packed_rows(tokenizer: Tokenizer, texts: Iterable[str], count: int, length: 
 
 def corpus_rows(tokenizer: Tokenizer, split: Split, seed: int, count: int) -> Tensor:
     """Return `count` packed rows of the mixed embedded corpus."""
-    return packed_rows(tokenizer, (text for _, text in synthetic.documents(split, seed)), count)
+    return packed_rows(tokenizer, (text for _, text in embedded_corpus.documents(split, seed)), count)
 
 
 def _encoded(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from saescope.text import synthetic
+from saescope.text import embedded_corpus
 
 SEPARATOR = "<|endoftext|>"
 
@@ -51,7 +51,7 @@ def train_tokenizer(folder: Path, recipe: Recipe) -> Tokenizer:
         vocab_size=recipe.vocabulary, special_tokens=[SEPARATOR], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )  # fmt: skip
-    texts = islice(synthetic.documents("train", recipe.seed), recipe.tokenizer_documents)
+    texts = islice(embedded_corpus.documents("train", recipe.seed), recipe.tokenizer_documents)
     tokenizer.train_from_iterator((text for _, text in texts), trainer)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=SEPARATOR, eos_token=SEPARATOR, pad_token=SEPARATOR,

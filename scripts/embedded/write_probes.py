@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from saescope.text import synthetic
+from saescope.text import embedded_corpus
 
 SHINGLE = 80
 """Characters of a window that a probe document of a generated task should share with no training document."""
@@ -28,10 +28,11 @@ def write_probes(
     """
     folder.mkdir(parents=True, exist_ok=True)
     sizes: dict[str, object] = {}
-    for task in synthetic.TASKS:
-        known = training_shingles(task, seed, training) if task in synthetic.GENERATED_TASKS else frozenset()
+    for task in embedded_corpus.TASKS:
+        generated = task in embedded_corpus.GENERATED_TASKS
+        known = training_shingles(task, seed, training) if generated else frozenset()
         texts, held, shared = [], 0, 0
-        for text in islice(synthetic.task_documents(task, "probe", seed), 40 * documents):
+        for text in islice(embedded_corpus.task_documents(task, "probe", seed), 40 * documents):
             text = trimmed(text, LONGEST.get(task, len(text)))
             if len(text) < SHINGLE:
                 continue
@@ -55,13 +56,13 @@ def read_probes(folder: Path) -> dict[str, list[str]]:
         task: [
             json.loads(line)["text"] for line in (folder / f"{task}.jsonl").read_text("utf-8").splitlines()
         ]
-        for task in synthetic.TASKS
+        for task in embedded_corpus.TASKS
     }
 
 
 def training_shingles(task: str, seed: int, documents: int) -> frozenset[int]:
     """Return hashes of every window of the first training documents of a task."""
-    return frozenset(window for text in islice(synthetic.task_documents(task, "train", seed), documents)
+    return frozenset(window for text in islice(embedded_corpus.task_documents(task, "train", seed), documents)
                      for window in windows(text))  # fmt: skip
 
 

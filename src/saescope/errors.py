@@ -41,6 +41,10 @@ class ProbeError(SaescopeError):
     """The probe texts cannot be read or are too few."""
 
 
+class CorpusError(SaescopeError):
+    """The training text cannot be read, or is too little."""
+
+
 class ReportError(SaescopeError):
     """A report cannot be built from this folder."""
 

@@ -6,9 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from saescope.catalogue.command import load_command, train_command
-from saescope.catalogue.known import load
-from saescope.catalogue.plan import Wanted, layers, plan
+from saescope.catalogue.command_line import load_command, train_command
+from saescope.catalogue.plan import HookpointPlan, layers, make_plans
+from saescope.catalogue.repositories import load_rows
 from saescope.catalogue.shapes import Shape, shape, suite_names
 from saescope.config import AppConfig, CoverageConfig, HookpointConfig, config_dir, from_mapping
 from saescope.errors import ConfigError
@@ -16,9 +16,9 @@ from saescope.errors import ConfigError
 PYTHIA = [name for name in suite_names() if name.startswith("pythia")]
 
 
-def planned(*models: str, **values) -> list[Wanted]:
+def planned(*models: str, **values) -> list[HookpointPlan]:
     cfg = CoverageConfig(models=models, **values)
-    return plan(cfg, [shape(m) for m in models], load())
+    return make_plans(cfg, [shape(m) for m in models], load_rows())
 
 
 def composed(command: str) -> AppConfig:
@@ -53,7 +53,7 @@ def test_depth_means_what_it_means_in_a_run(model_folder):
         assert here == resolve(HookpointConfig("resid", depth=depth), model).layer
 
 
-def test_a_layer_asked_for_twice_is_one_row():
+def test_a_layer_named_twice_gives_one_plan():
     assert layers(CoverageConfig(("x",), depth=(0.5, 0.55)), shape("pythia-70m")) == [3]
 
 
@@ -67,7 +67,7 @@ def test_states():
     assert [mlp[n].state for n in (10, 11, 12)] == ["covered", "covered", "unverified"]
     assert mlp[12].unverified == ("folders",)
     assert (mlp[10].num_latents, mlp[10].k, mlp[10].expansion) == (65536, 32, 64)
-    assert mlp[10].known.repo == "EleutherAI/sae-pythia-410m-65k"
+    assert mlp[10].row.repo == "EleutherAI/sae-pythia-410m-65k"
     resid, attention = planned("pythia-160m", kind=("resid", "attention"), layers=(6,))
     assert (resid.state, resid.folder, resid.matches) == ("covered", "layers.6", True)
     assert resid.expansion == pytest.approx(32768 / 768)
@@ -79,15 +79,15 @@ def test_states():
 
 def test_seen_goes_before_claimed():
     by_layer = {w.layer: w for w in planned("pythia-160m-deduped", layers=(7, 8))}
-    assert by_layer[7].known.repo == "tim-lawson/sae-pythia-160m-deduped-x64-k32-control"
+    assert by_layer[7].row.repo == "tim-lawson/sae-pythia-160m-deduped-x64-k32-control"
     assert by_layer[7].folder == "gpt_neox.layers.7"
-    assert (by_layer[8].known.repo, by_layer[8].state) == ("ghidav/pythia-160m-deduped-resid-post", "covered")
+    assert (by_layer[8].row.repo, by_layer[8].state) == ("ghidav/pythia-160m-deduped-resid-post", "covered")
     assert "EleutherAI/sae-pythia-160m-deduped-32k" in by_layer[8].others  # claimed only
 
 
 def test_saes_of_the_deduplicated_model_are_not_those_of_the_other():
     both = planned("pythia-70m", "pythia-70m-deduped", layers=(3,))
-    assert [w.known.repo for w in both] == [
+    assert [w.row.repo for w in both] == [
         "EleutherAI/sae-pythia-70m-32k",
         "EleutherAI/sae-pythia-70m-deduped-32k",
     ]
@@ -110,18 +110,18 @@ def test_every_command_composes_to_what_the_row_says(model_folder):
         cfg = composed(w.command)
         assert (cfg.hookpoint.kind, cfg.hookpoint.layer) == (w.kind, w.layer)
         assert shape(cfg.model.repo).name == w.shape.name
-        if w.known is None:
+        if w.row is None:
             assert cfg.sae.source == "train"
             assert (cfg.sae.expansion_factor, cfg.sae.k) == (32, 32)
             assert (cfg.corpus.source == "embedded") == (w.shape.name == "embedded")
-        elif w.known.format == "sparsify":
-            assert (cfg.sae.source, cfg.sae.repo) == ("hub", w.known.repo)
+        elif w.row.format == "sparsify":
+            assert (cfg.sae.source, cfg.sae.repo) == ("hub", w.row.repo)
         else:
-            assert (cfg.sae.source, cfg.sae.release) == ("saelens", w.known.release)
+            assert (cfg.sae.source, cfg.sae.release) == ("saelens", w.row.release)
 
 
 def test_command_for_a_saelens_release():
-    (row,) = [r for r in load() if r.release == "pythia-70m-deduped-res-sm"]
+    (row,) = [r for r in load_rows() if r.release == "pythia-70m-deduped-res-sm"]
     command = load_command(shape("pythia-70m-deduped"), 3, "resid", row)
     assert command == (
         "saescope model=pythia-70m model.deduped=true hookpoint.layer=3 "

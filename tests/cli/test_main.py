@@ -121,7 +121,7 @@ def broken_probes(folder: Path, content: bytes) -> str:
         (["probes=folder"], ["probes.path"]),
         (["probes.ctx_len=100000"], ["exceeds the model's context"]),
         (["model=local", "model.name=/no/such/folder"], ["/no/such/folder", "does not exist"]),
-        (["runtime.device=cuda"], ["found: cpu"]),
+        (["runtime.device=cuda"], ["available: cpu"]),
         (["tracking=wandbb"], ["offline", "disabled"]),
         (["metrics.unit=word"], ["token, chunk, document"]),
     ],

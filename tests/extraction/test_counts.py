@@ -10,8 +10,14 @@ from torch.utils._pytree import tree_leaves
 
 from saescope.cli.main import main
 from saescope.sae.coder import untrained
+from saescope.stats import (
+    ModularitySettings,
+    SpecializationSettings,
+    permutation_null,
+    summarise_modularity,
+    summarise_specialization,
+)
 from saescope.stats import document_product as products
-from saescope.stats import permutation_null, summarise_modularity, summarise_specialization
 from saescope.stats.synthetic import documents, planted
 
 from .test_engine import make_engine
@@ -171,9 +177,7 @@ def test_both_graphs_share_the_joint_counts(monkeypatch):
         6,
         live,
         np.maximum(data.module_F, 0),
-        null_tokens=0,
-        rewirings=0,
-        naive=False,
+        ModularitySettings(null_tokens=0, rewirings=0, naive=False),
     )
     assert sum(made) == 256
     plain = coactivation.validated_edges(data.active_NF)
@@ -192,9 +196,14 @@ def test_threads_change_no_number(monkeypatch):
     made = []
     for threads in ("1", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        si = summarise_specialization(counts, tokens, task, 6, live, permutations=40, bootstraps=40)
+        si = summarise_specialization(counts, tokens, task, 6, live, SpecializationSettings(40, 40))
         q = summarise_modularity(
-            data.active_NF, data.task_N, 6, live, si.top_task, null_tokens=1000, rewirings=2
+            data.active_NF,
+            data.task_N,
+            6,
+            live,
+            si.top_task,
+            ModularitySettings(null_tokens=1000, rewirings=2),
         )
         made.append((si.metrics, q.metrics))
     assert made[0] == made[1]

@@ -47,10 +47,10 @@ NAMES = {
 def model(kind: str) -> torch.nn.Module:
     """Random weights, norms and biases too: a forgotten norm would show."""
     torch.manual_seed(len(kind))
-    made = MODELS[kind]().eval().requires_grad_(False)
-    for parameter in made.parameters():
+    random_model = MODELS[kind]().eval().requires_grad_(False)
+    for parameter in random_model.parameters():
         parameter += 0.2 * torch.randn_like(parameter)
-    return made
+    return random_model
 
 
 @cache
@@ -83,8 +83,8 @@ def watched(kind: str) -> Iterator[dict[str, torch.Tensor]]:
 @cache
 def truth(kind: str) -> tuple[dict[str, torch.Tensor], tuple[torch.Tensor, ...], torch.Tensor]:
     with watched(kind) as seen, torch.inference_mode():
-        found = model(kind)(input_ids=ids(), output_hidden_states=True)
-    return seen, found.hidden_states, found.logits
+        output = model(kind)(input_ids=ids(), output_hidden_states=True)
+    return seen, output.hidden_states, output.logits
 
 
 def captured(kind: str, name: str) -> torch.Tensor:
@@ -191,10 +191,10 @@ def test_kinds(kind):
         "hook_attn_out": "attention", "mlp.hook_post": "custom", "attn.hook_z": "custom",
     }  # fmt: skip
     for hook, expected in hooks.items():
-        found = resolve(HookpointConfig("custom", name=f"blocks.1.{hook}"), model(kind))
-        assert found.kind == expected
-        again = resolve(HookpointConfig("custom", name=found.label), model(kind))
-        assert again == found, "what is printed can be typed"
+        hookpoint = resolve(HookpointConfig("custom", name=f"blocks.1.{hook}"), model(kind))
+        assert hookpoint.kind == expected
+        again = resolve(HookpointConfig("custom", name=hookpoint.label), model(kind))
+        assert again == hookpoint, "what is printed can be typed"
 
 
 @pytest.mark.parametrize("kind", [k for k in MODELS if k != "neox"])
@@ -298,11 +298,13 @@ def test_modules_without_an_activation_are_refused():
 )
 def test_the_same_depth_in_models_of_several_sizes(layers, expected):
     with torch.device("meta"):
-        made = hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**{**NEOX, "num_hidden_layers": layers}))
-    found = [resolve(HookpointConfig("resid", depth=depth), made).layer for depth in (0.25, 0.5, 0.75)]
-    assert found == expected
-    assert resolve(HookpointConfig("mlp", depth=29 / 100), made).layer == 29 * layers // 100
-    assert resolve(HookpointConfig("mlp", depth=1.0), made).layer == layers - 1
+        neox = hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**{**NEOX, "num_hidden_layers": layers}))
+    layers_at_depth = [
+        resolve(HookpointConfig("resid", depth=depth), neox).layer for depth in (0.25, 0.5, 0.75)
+    ]
+    assert layers_at_depth == expected
+    assert resolve(HookpointConfig("mlp", depth=29 / 100), neox).layer == 29 * layers // 100
+    assert resolve(HookpointConfig("mlp", depth=1.0), neox).layer == layers - 1
 
 
 def test_a_sweep_over_depths(tmp_path, model_folder, probes, monkeypatch):
@@ -314,11 +316,11 @@ def test_a_sweep_over_depths(tmp_path, model_folder, probes, monkeypatch):
     ]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["saescope", *args])
     assert main() == 0
-    found = [json.loads((tmp_path / "sweep" / str(i) / "provenance.json").read_text()) for i in range(3)]
-    assert [run["hookpoint"]["name"] for run in found] == ["layers.1", "layers.2", "layers.3"]
+    runs = [json.loads((tmp_path / "sweep" / str(i) / "provenance.json").read_text()) for i in range(3)]
+    assert [run["hookpoint"]["name"] for run in runs] == ["layers.1", "layers.2", "layers.3"]
 
 
-def test_what_was_found_is_logged(caplog):
+def test_the_resolved_hookpoint_is_logged(caplog):
     caplog.set_level(logging.INFO, "saescope")
     resolve(HookpointConfig("custom", name="blocks.2.hook_mlp_out"), model("gemma2"))
     resolve(HookpointConfig("attention", depth=0.5), model("gpt2"))

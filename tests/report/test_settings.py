@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from saescope.runfolder.job import Job
+
 from saescope.config import NeuronSae, RandomSae, TrainSae
 from saescope.config.compose import compose
 from saescope.report.sweep.settings import axes, settings, varies
-from saescope.runfolder.job import Job
 
 
 def row(config: dict[str, Any], source: str, **sae: Any) -> dict[str, Any]:

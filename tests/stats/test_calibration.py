@@ -23,20 +23,20 @@ def calibration():
 
 
 def test_false_positives(calibration):
-    found = calibration.false_positives(60)
-    assert 0.035 < found["p"] < 0.06
-    assert found["fdr"] <= 0.12  # 60 corpora at 5 %: 3 expected
+    result = calibration.false_positives(60)
+    assert 0.035 < result["p"] < 0.06
+    assert result["fdr"] <= 0.12  # 60 corpora at 5 %: 3 expected
 
 
 def test_the_interval_holds_what_other_documents_would_give(calibration):
-    found = calibration.coverage(60, 2.0)
-    assert found["coverage"] >= 0.86
-    assert 0 < found["bias"] < 1.2 * found["null"]
+    result = calibration.coverage(60, 2.0)
+    assert result["coverage"] >= 0.86
+    assert 0 < result["bias"] < 1.2 * result["null"]
 
 
 def test_excess_is_the_cautious_number(calibration):
-    found = calibration.coverage(20, 0.5)
-    assert found["bias"] == pytest.approx(found["null"], rel=0.15)
+    result = calibration.coverage(20, 0.5)
+    assert result["bias"] == pytest.approx(result["null"], rel=0.15)
 
 
 def test_q_p_is_uniform_without_modules(calibration):

@@ -145,8 +145,8 @@ def test_task_mix_alone_gives_no_edges_within_tasks() -> None:
 def test_one_task_is_nearly_the_plain_rule() -> None:
     data = planted(128, 8, 5000, boost=2.0, seed=2)
     plain = validated_edges(data.active_NF)
-    one = validated_edges(data.active_NF, task_N=np.zeros(5000, int), num_tasks=3)
-    names = [set(zip(e.source.tolist(), e.target.tolist(), strict=True)) for e in (plain, one)]
+    single_task = validated_edges(data.active_NF, task_N=np.zeros(5000, int), num_tasks=3)
+    names = [set(zip(e.source.tolist(), e.target.tolist(), strict=True)) for e in (plain, single_task)]
     assert len(names[0] & names[1]) >= 0.97 * len(names[0] | names[1])
 
 

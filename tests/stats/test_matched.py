@@ -38,7 +38,7 @@ def test_thinning_is_multivariate_hypergeometric():
 
 
 def test_thinning_more_than_there_is_is_refused():
-    with pytest.raises(ValueError, match="fewer than the 5 asked for"):
+    with pytest.raises(ValueError, match="fewer than the 5 to draw"):
         thin(np.array([[2, 2]]), 5, np.random.default_rng(0))
 
 
@@ -85,10 +85,10 @@ def blocks(sizes: list[int], seed: int, inside: float = 0.5, outside: float = 0.
 
 def test_matched_q_of_the_whole_graph_is_its_q():
     source, target = np.array([0, 1, 0, 3, 4, 3, 2]), np.array([1, 2, 2, 4, 5, 5, 3])
-    found = matched_modularity(source, target, np.ones(7), latents=6, draws=3)
+    matched = matched_modularity(source, target, np.ones(7), latents=6, draws=3)
     # two triangles and a bridge: L = 3 + 3 of 7 inside, degree 7 of 14 on each side
-    assert found.mean == pytest.approx(6 / 7 - 2 * 0.25)
-    assert (found.sd, found.latents) == (pytest.approx(0), 6)
+    assert matched.mean == pytest.approx(6 / 7 - 2 * 0.25)
+    assert (matched.sd, matched.latents) == (pytest.approx(0), 6)
 
 
 def test_matched_q_separates_modular_from_uniform_graphs_of_any_size():

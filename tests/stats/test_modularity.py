@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from saescope.stats import (
     supported,
     task_counts,
 )
-from saescope.stats.modularity_summary import KEYS, ModularitySummary
+from saescope.stats.modularity_summary import KEYS, ModularitySettings, ModularitySummary
 from saescope.stats.synthetic import Planted, noise, planted
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray, int]
@@ -120,9 +122,9 @@ def test_rewiring_keeps_degrees_and_stays_simple(nodes: int, probability: float)
     assert (low < high).all()
     assert np.unique(low * nodes + high).size == source.size
     np.testing.assert_array_equal(np.sort(mixed), weight)
-    assert abs(np.corrcoef(mixed, weight)[0, 1]) < 0.5  # weights are dealt anew
-    kept = np.isin(low * nodes + high, source * nodes + target).mean()
-    assert kept < probability + 0.1
+    assert abs(np.corrcoef(mixed, weight)[0, 1]) < 0.5  # weights are shuffled
+    shared = np.isin(low * nodes + high, source * nodes + target).mean()
+    assert shared < probability + 0.1
 
 
 def test_rewiring_ends_where_no_swap_is_possible() -> None:
@@ -143,9 +145,9 @@ def test_rewiring_is_uniform_on_a_tiny_case() -> None:
 
 def test_rewiring_destroys_modules() -> None:
     source, target, weight, nodes = arrays_of(nx.planted_partition_graph(4, 50, 0.3, 0.01, seed=0))
-    found = leiden(source, target, weight, nodes, seeds=[0]).modularity
+    ours = leiden(source, target, weight, nodes, seeds=[0]).modularity
     low, high, mixed = rewire(source, target, weight, nodes, seed=0)
-    assert found > 0.6
+    assert ours > 0.6
     assert leiden(low, high, mixed, nodes, seeds=[0]).modularity < 0.35
 
 
@@ -171,12 +173,14 @@ def test_naive_modularity_is_its_definition() -> None:
     assert naive_modularity(sparse.csr_matrix((10, 8193))) is None
 
 
-def summary_of(active: sparse.csr_matrix, task: np.ndarray, **settings: object) -> ModularitySummary:
+def summary_of(
+    active: sparse.csr_matrix, task: np.ndarray, unit_N: np.ndarray | None = None, **changed: object
+) -> ModularitySummary:
     count = np.asarray(active.sum(0)).ravel()
     rate = task_counts(active, task, 6) / np.bincount(task, minlength=6)
     ok = supported(count, count)
-    options = {"leiden_seeds": 3, "rewirings": 5, "null_tokens": 4000} | settings
-    return summarise_modularity(active, task, 6, ok, rate.argmax(1), **options)
+    settings = replace(ModularitySettings(leiden_seeds=3, rewirings=5, null_tokens=4000), **changed)
+    return summarise_modularity(active, task, 6, ok, rate.argmax(1), settings, unit_N=unit_N)
 
 
 def finite_or_explained(result: ModularitySummary) -> None:
@@ -271,8 +275,8 @@ def test_every_community_is_connected(seed):
     """Sparse random graphs on which local moves alone leave communities in pieces."""
     nodes, rng = 300, np.random.default_rng(seed)
     source, target = np.triu_indices(nodes, 1)
-    kept = rng.random(source.size) < 0.006
-    source, target = source[kept], target[kept]
+    shared = rng.random(source.size) < 0.006
+    source, target = source[shared], target[shared]
     part = leiden(source, target, rng.exponential(size=source.size), nodes, seeds=[0])
     inside = part.labels_S[source] == part.labels_S[target]
     ends = source[inside], target[inside]

@@ -68,13 +68,13 @@ def losses(draws: int = 19, documents: int = 200, seed: int = 0) -> tuple[np.nda
 def test_the_share_recovered(share: float) -> None:
     random_RD, bound_D = losses()
     structured_D = random_RD.mean(0) - share * (random_RD.mean(0) - bound_D)
-    found = recovered_share(random_RD, structured_D, bound_D, resamples=400, seed=0)
-    assert found is not None
-    assert found.eta == pytest.approx(share)
-    assert found.low <= share + 1e-9
-    assert found.high >= share - 1e-9
-    assert (found.p == 1 / 20) == (share > 0)
-    assert np.abs(found.null_R).max() < 0.05
+    recovered = recovered_share(random_RD, structured_D, bound_D, resamples=400, seed=0)
+    assert recovered is not None
+    assert recovered.eta == pytest.approx(share)
+    assert recovered.low <= share + 1e-9
+    assert recovered.high >= share - 1e-9
+    assert (recovered.p == 1 / 20) == (share > 0)
+    assert np.abs(recovered.null_R).max() < 0.05
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
@@ -83,9 +83,9 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
         random_RD, bound_D = losses(documents=60, seed=seed)
         noise = np.random.default_rng(1000 + seed).normal(0, 0.5, 60)
         structured_D = random_RD.mean(0) - 0.5 * (random_RD.mean(0) - bound_D) + noise
-        found = recovered_share(random_RD, structured_D, bound_D, resamples=300, seed=seed)
-        assert found is not None
-        inside += found.low <= 0.5 <= found.high
+        recovered = recovered_share(random_RD, structured_D, bound_D, resamples=300, seed=seed)
+        assert recovered is not None
+        inside += recovered.low <= 0.5 <= recovered.high
     assert 51 <= inside <= 60
 
 

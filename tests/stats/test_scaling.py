@@ -18,34 +18,34 @@ def suite(slope: float, seed: int, layers: int = 3, seeds: int = 2, wobble: floa
 
 
 def test_exact_line_without_noise():
-    found = log_slope([1e6, 1e7, 1e8], ["a"] * 3, [0.1, 0.3, 0.5])
-    assert (found.slope, found.intercept) == (pytest.approx(0.2), pytest.approx(-1.1))
-    assert (found.low, found.high, found.sizes, found.layers) == (None, None, 3, 1)
+    slope = log_slope([1e6, 1e7, 1e8], ["a"] * 3, [0.1, 0.3, 0.5])
+    assert (slope.slope, slope.intercept) == (pytest.approx(0.2), pytest.approx(-1.1))
+    assert (slope.low, slope.high, slope.sizes, slope.layers) == (None, None, 3, 1)
 
 
 def test_planted_slope_is_found():
-    found = log_slope(*suite(0.08, seed=0, wobble=0.004))
-    assert found.low < 0.08 < found.high
-    assert found.low > 0
+    slope = log_slope(*suite(0.08, seed=0, wobble=0.004))
+    assert slope.low < 0.08 < slope.high
+    assert slope.low > 0
 
 
 @pytest.mark.parametrize("layers", [3, 6])
 def test_interval_covers_no_slope_as_often_as_it_says(layers):
     hits = 0
     for seed in range(200):
-        found = log_slope(*suite(0.0, seed, layers), resamples=200)
-        hits += found.low <= 0 <= found.high
+        slope = log_slope(*suite(0.0, seed, layers), resamples=200)
+        hits += slope.low <= 0 <= slope.high
     assert 180 <= hits <= 199
 
 
 def test_a_layer_effect_at_every_size_does_not_widen_the_interval():
-    found = log_slope(*suite(0.05, seed=1, wobble=0.0))
-    assert found.high - found.low < 0.02
+    slope = log_slope(*suite(0.05, seed=1, wobble=0.0))
+    assert slope.high - slope.low < 0.02
 
 
 def test_one_layer_is_judged_by_its_seeds():
-    found = log_slope(*suite(0.05, seed=2, layers=1, seeds=4, wobble=0.0))
-    assert found.low < 0.05 < found.high
+    slope = log_slope(*suite(0.05, seed=2, layers=1, seeds=4, wobble=0.0))
+    assert slope.low < 0.05 < slope.high
 
 
 def test_sizes_weigh_the_same_however_many_layers_they_have():

@@ -6,9 +6,8 @@ import pytest
 
 from saescope.config import config_dir, from_mapping
 from saescope.config.corpus import CorpusConfig
-from saescope.errors import ConfigError
+from saescope.errors import ConfigError, CorpusError
 from saescope.text.corpus import open_corpus
-from saescope.text.corpus_error import CorpusError
 from saescope.text.token_rows import token_rows
 from tests.text.letters import Letters
 

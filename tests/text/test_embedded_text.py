@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from saescope.text import synthetic
-from saescope.text.embedded.split import Split, split_of
+from saescope.text import embedded_corpus
+from saescope.text.embedded.probe_split import Split, split_of
 
 ASSETS = Path(__file__).parents[2] / "src" / "saescope" / "assets"
-GENERATED = tuple(synthetic.GENERATED_TASKS)
-LIBRARY = tuple(synthetic.LIBRARY_TASKS)
+GENERATED = tuple(embedded_corpus.GENERATED_TASKS)
+LIBRARY = tuple(embedded_corpus.LIBRARY_TASKS)
 
 
 @cache
 def _sample(task: str, split: Split, count: int = 1500, seed: int = 7) -> tuple[str, ...]:
-    return tuple(islice(synthetic.task_documents(task, split, seed), count))
+    return tuple(islice(embedded_corpus.task_documents(task, split, seed), count))
 
 
 def _probe(task: str) -> list[str]:
@@ -27,34 +27,36 @@ def _probe(task: str) -> list[str]:
     return [json.loads(line)["text"] for line in lines]
 
 
-@pytest.mark.parametrize("task", synthetic.TASKS)
+@pytest.mark.parametrize("task", embedded_corpus.TASKS)
 @pytest.mark.parametrize("split", ["train", "probe"])
 def test_a_seed_decides_the_documents(task: str, split: Split) -> None:
     first, again, other = (
-        list(islice(synthetic.task_documents(task, split, seed), 50)) for seed in (3, 3, 4)
+        list(islice(embedded_corpus.task_documents(task, split, seed), 50)) for seed in (3, 3, 4)
     )
     assert first == again
     assert first != other
 
 
 def test_mixed_documents_follow_the_seed_and_the_mixture() -> None:
-    first, again = (list(islice(synthetic.documents("train", 5), 2000)) for _ in range(2))
+    first, again = (list(islice(embedded_corpus.documents("train", 5), 2000)) for _ in range(2))
     assert first == again
     total = sum(len(text) for _, text in first)
-    for task, share in synthetic.MIXTURE.items():
+    for task, share in embedded_corpus.MIXTURE.items():
         assert sum(len(text) for name, text in first if name == task) / total == pytest.approx(
             share, abs=0.01
         )
 
 
 def test_mixed_probe_documents_go_on_after_the_library_ends() -> None:
-    texts = [text for task, text in islice(synthetic.documents("probe", 0), 8000) if task == "reference"]
+    texts = [
+        text for task, text in islice(embedded_corpus.documents("probe", 0), 8000) if task == "reference"
+    ]
     assert len(texts) > len(set(texts))
 
 
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(ValueError, match="Unknown task 'poetry'"):
-        next(synthetic.task_documents("poetry", "train"))
+        next(embedded_corpus.task_documents("poetry", "train"))
 
 
 @pytest.mark.parametrize("task", GENERATED)
@@ -83,7 +85,7 @@ def test_generated_probe_documents_share_few_long_windows_with_training(task: st
     assert sharing <= 0.3 * len(probe)
 
 
-@pytest.mark.parametrize("task", synthetic.TASKS)
+@pytest.mark.parametrize("task", embedded_corpus.TASKS)
 def test_documents_are_varied(task: str) -> None:
     texts = _sample(task, "train")
     assert len(set(texts)) == len(texts)
@@ -105,7 +107,7 @@ def test_no_slot_is_left_open(task: str) -> None:
         assert "(n)" not in text
 
 
-@pytest.mark.parametrize("task", synthetic.TASKS)
+@pytest.mark.parametrize("task", embedded_corpus.TASKS)
 def test_committed_probes_are_readable_and_enough(task: str) -> None:
     texts = _probe(task)
     assert 100 <= len(texts) <= 300
@@ -113,7 +115,7 @@ def test_committed_probes_are_readable_and_enough(task: str) -> None:
     assert all(len(text) >= 80 for text in texts)
 
 
-@pytest.mark.parametrize("task", synthetic.TASKS)
+@pytest.mark.parametrize("task", embedded_corpus.TASKS)
 def test_committed_probes_occur_in_no_training_document(task: str) -> None:
     texts = _probe(task)
     train = "\n\n".join(_sample(task, "train", 10**6 if task in LIBRARY else 1500))
@@ -137,7 +139,7 @@ def test_the_recorded_loss_is_reproduced() -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(ASSETS / "model", dtype=torch.float32).eval()
     assert tokenizer.eos_token_id == tokenizer.bos_token_id == tokenizer.pad_token_id == 0
     rows = []
-    for task in synthetic.TASKS:
+    for task in embedded_corpus.TASKS:
         ids = [token for text in _probe(task) for token in [*tokenizer(text)["input_ids"], 0]]
         rows += [ids[i * context : (i + 1) * context] for i in range(held_out["check"]["rows_per_task"])]
     batch = torch.tensor(rows)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from saescope.config.corpus import CorpusConfig
-from saescope.text import synthetic
+from saescope.errors import CorpusError
+from saescope.text import embedded_corpus
 from saescope.text.corpus import EMBEDDED_SEED, open_corpus
-from saescope.text.corpus_error import CorpusError
 from saescope.text.packing import RowWriter, is_held_out, pack
 from saescope.text.token_rows import TokenRows, token_rows, tokenizer_digest
 from tests.text.letters import Letters, split_at_eos
@@ -36,22 +36,22 @@ def packed(texts: list[str], rows: int, held: int, ctx_len: int = 5) -> tuple[np
 def test_rows_by_hand():
     texts = ["bad", "abc", "hi", "fghi", "de", "j", "cd"]
     assert [t for t in texts if is_held_out(t)] == ["abc", "de"]
-    train, held = packed(texts, 3, 1)
+    train, heldout = packed(texts, 3, 1)
     assert train.tolist() == [[0, 2, 1, 4, 0], [8, 9, 0, 6, 7], [8, 9, 0, 10, 0]]
-    assert held.tolist() == [[0, 1, 2, 3, 0]]
+    assert heldout.tolist() == [[0, 1, 2, 3, 0]]
 
 
 def test_nothing_is_lost_or_repeated_and_the_split_is_disjoint():
     texts = words(2000)
-    train, held = packed(texts, 10_000, 10_000)
-    got, kept = split_at_eos(train.reshape(-1)), split_at_eos(held.reshape(-1))
-    wanted = [t for t in texts if not is_held_out(t)]
+    train, heldout = packed(texts, 10_000, 10_000)
+    train_texts, heldout_texts = split_at_eos(train.reshape(-1)), split_at_eos(heldout.reshape(-1))
+    expected = [t for t in texts if not is_held_out(t)]
     # only the last, incomplete row is dropped
-    assert got[:-1] == wanted[: len(got) - 1]
-    assert len(wanted) - len(got) < 5
-    assert wanted[len(got) - 1].startswith(got[-1])
-    assert not set(got[:-1]) & set(kept[:-1])
-    assert 0.03 < len(kept) / len(texts) < 0.1
+    assert train_texts[:-1] == expected[: len(train_texts) - 1]
+    assert len(expected) - len(train_texts) < 5
+    assert expected[len(train_texts) - 1].startswith(train_texts[-1])
+    assert not set(train_texts[:-1]) & set(heldout_texts[:-1])
+    assert 0.03 < len(heldout_texts) / len(texts) < 0.1
 
 
 def test_the_split_does_not_depend_on_how_much_is_read():
@@ -111,12 +111,12 @@ def test_rows_have_an_address(tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "index"])
-def test_damaged_rows_are_written_anew(tmp_path: Path, damage: str):
+def test_damaged_rows_are_written_again(tmp_path: Path, damage: str):
     cfg, folder = lines(tmp_path, words(600)), tmp_path / "tokens"
     first = token_rows(cfg, Letters(), 800, folder)
     path = next(folder.glob("*/train.i32"))
     data = bytearray(path.read_bytes())
-    kept = TokenRows(np.array(first.train), np.array(first.heldout), first.digest)
+    written = TokenRows(np.array(first.train), np.array(first.heldout), first.digest)
     if damage == "flip":
         data[100] ^= 1
     elif damage == "cut":
@@ -126,7 +126,7 @@ def test_damaged_rows_are_written_anew(tmp_path: Path, damage: str):
     path.unlink()
     path.write_bytes(data)
     tokenizer = Letters()
-    assert same(kept, token_rows(cfg, tokenizer, 800, folder))
+    assert same(written, token_rows(cfg, tokenizer, 800, folder))
     assert tokenizer.documents
 
 
@@ -183,14 +183,14 @@ def _write_rows(folder: Path) -> tuple[int, str]:
 def test_concurrent_jobs_tokenise_once(tmp_path: Path):
     lines(tmp_path, words(600))
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.map(_write_rows, [tmp_path] * 2, chunksize=1)
-    assert found[0][1] == found[1][1]
-    assert sorted(count > 0 for count, _ in found) == [False, True]
+        digests = pool.map(_write_rows, [tmp_path] * 2, chunksize=1)
+    assert digests[0][1] == digests[1][1]
+    assert sorted(count > 0 for count, _ in digests) == [False, True]
 
 
 def _documents_digest(task: str) -> str:
     if task:
-        texts = synthetic.task_documents(task, "train", EMBEDDED_SEED)
+        texts = embedded_corpus.task_documents(task, "train", EMBEDDED_SEED)
     else:
         texts = open_corpus(CorpusConfig(source="embedded")).texts()
     return hashlib.sha256("\0".join(itertools.islice(texts, 100)).encode()).hexdigest()
@@ -209,7 +209,7 @@ def test_the_embedded_corpus_is_packed_with_a_held_out_part(
     from transformers import AutoTokenizer
 
     # the two library tasks take seconds to read; the slow test above has them
-    monkeypatch.setattr(synthetic, "TASKS", tuple(synthetic.GENERATED_TASKS))
+    monkeypatch.setattr(embedded_corpus, "TASKS", tuple(embedded_corpus.GENERATED_TASKS))
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     cfg = CorpusConfig(source="embedded", ctx_len=64, holdout_tokens=512)
     rows = token_rows(cfg, tokenizer, 20_000, None)

@@ -67,7 +67,7 @@ def test_tasks_by_domain(tmp_path):
     other = SUMS | {"task_id": "other sums"}
     path = manifest(tmp_path, SUMS, HAIKU, other)
     assert list(documents(path)) == ["sums", "haiku", "other_sums"]
-    assert {name: len(found) for name, found in documents(path, "domain").items()} == {
+    assert {name: len(texts) for name, texts in documents(path, "domain").items()} == {
         "maths": 6,
         "poetry": 1,
     }

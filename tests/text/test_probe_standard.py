@@ -94,9 +94,9 @@ print(json.dumps(out))
 
 def build(folder: Path) -> dict[str, Path]:
     """Repositories with a README that names the files of each configuration, as on the Hub."""
-    found = {}
+    roots = {}
     for repo, tables in REPOS.items():
-        root = found[repo] = folder / repo
+        root = roots[repo] = folder / repo
         configs: dict[str, list[str]] = {}
         for config, split, columns in tables:
             (root / config).mkdir(parents=True, exist_ok=True)
@@ -105,10 +105,10 @@ def build(folder: Path) -> dict[str, Path]:
             lines += [f"  - split: {split}", f"    path: {config}/{split}-*"]
         body = "\n".join(line for lines in configs.values() for line in lines)
         (root / "README.md").write_text(f"---\nconfigs:\n{body}\n---\n")
-    return found
+    return roots
 
 
-def ask(endpoint: str, home: Path, offline: bool = False) -> dict:
+def read_all(endpoint: str, home: Path, offline: bool = False) -> dict:
     """Open and read all six in a fresh process; the client reads its settings at import."""
     env = os.environ | {
         "HF_ENDPOINT": endpoint,
@@ -128,7 +128,7 @@ def test_the_six_are_read_cached_and_versioned(tmp_path):
     repos = build(tmp_path / "hub")
     with serve_datasets(repos) as hub:
         first_commit = hub.commit
-        first = ask(hub.endpoint, tmp_path / "hf")
+        first = read_all(hub.endpoint, tmp_path / "hf")
         origins = {f"probes {task}": f"{repo}@{hub.commit}" for task, repo in zip(READ, repos, strict=True)}
         assert first == {"origins": origins, **READ}
         fetched = {
@@ -146,7 +146,7 @@ def test_the_six_are_read_cached_and_versioned(tmp_path):
         (repos["OpenRL/daily_dialog"] / "default/test-00000-of-00001.parquet").unlink()
         readme = repos["OpenRL/daily_dialog"] / "README.md"
         readme.write_text(readme.read_text().replace("  - split: test\n    path: default/test-*\n", ""))
-        later = ask(hub.endpoint, tmp_path / "hf")
+        later = read_all(hub.endpoint, tmp_path / "hf")
         for task, repo in zip(READ, repos, strict=True):
             assert later["origins"][f"probes {task}"] == f"{repo}@{hub.commit}" != origins[f"probes {task}"]
         assert later["arc_challenge"] == READ["arc_challenge"]
@@ -158,11 +158,11 @@ def test_the_six_are_read_cached_and_versioned(tmp_path):
         assert later["dailydialog"] == (
             "probes=standard task dailydialog: dataset OpenRL/daily_dialog has no split 'test'; valid: train"
         )
-    offline = ask("http://127.0.0.1:9", tmp_path / "hf", offline=True)
+    offline = read_all("http://127.0.0.1:9", tmp_path / "hf", offline=True)
     assert offline["origins"] == later["origins"], "the noted commits"
     assert {task: offline[task] for task in ("humaneval", "arc_challenge")} == {
         task: READ[task] for task in ("humaneval", "arc_challenge")
     }
     assert f"cannot be reached and the local cache has commit {first_commit}, not" in offline["gsm8k"]
-    cold = ask("http://127.0.0.1:9", tmp_path / "empty", offline=True)
+    cold = read_all("http://127.0.0.1:9", tmp_path / "empty", offline=True)
     assert all("cannot read dataset" in cold[task] and "\n" not in cold[task] for task in READ)

@@ -56,11 +56,11 @@ def test_first_positions_and_special_tokens_are_not_counted(tmp_path):
 def test_budget_stops_before_the_document_that_would_exceed_it(tmp_path):
     # counted tokens per document: 4, for the first of a window is not counted
     path = folder(tmp_path, a=["aaaaa", "bbbbb", "ccccc"], b=["xyz"])
-    for budget, kept in ((4, 1), (7, 1), (8, 2), (12, 3)):
+    for budget, num_documents in ((4, 1), (7, 1), (8, 2), (12, 3)):
         w = windows_of(path, ctx_len=16, max_tokens_per_task=budget)
         first = [text(w.ids[i])[0] for i in range(len(w.ids)) if w.task_D[w.doc_W[i]] == 0]
-        assert first == ["a", "b", "c"][:kept], budget
-        assert w.truncated.get("a", 0) == 3 - kept
+        assert first == ["a", "b", "c"][:num_documents], budget
+        assert w.truncated.get("a", 0) == 3 - num_documents
 
 
 def test_a_beginning_token_is_put_before_every_window_and_never_counted(tmp_path):
@@ -100,12 +100,12 @@ def test_batches_hold_every_window_once_within_the_budget(tmp_path):
     rng = np.random.default_rng(0)
     documents = ["x" * int(n) for n in rng.integers(2, 60, 50)]
     w = windows_of(folder(tmp_path, a=documents[:25], b=documents[25:]), ctx_len=16)
-    made = batches(w, np.arange(len(w.ids)), 64)
-    assert sorted(i for b in made for i in b.window_B.tolist()) == list(range(len(w.ids)))
-    assert all(b.input_ids_BT.numel() <= 64 for b in made)
-    widths = [b.input_ids_BT.shape[1] for b in made]
+    batch_list = batches(w, np.arange(len(w.ids)), 64)
+    assert sorted(i for b in batch_list for i in b.window_B.tolist()) == list(range(len(w.ids)))
+    assert all(b.input_ids_BT.numel() <= 64 for b in batch_list)
+    widths = [b.input_ids_BT.shape[1] for b in batch_list]
     assert widths == sorted(widths, reverse=True)
-    for b in made:
+    for b in batch_list:
         for row, i in enumerate(b.window_B.tolist()):
             size = len(w.ids[i])
             assert b.input_ids_BT[row, :size].tolist() == w.ids[i].tolist()

@@ -9,12 +9,16 @@ import pandas as pd
 from saescope.config import MetricsConfig
 from saescope.extraction.codes import Codes
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
-from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
-from saescope.stats.specialization_summary import SpecializationSummary, summarise_specialization
+from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
+from saescope.stats.permutation import SI_EDGES
+from saescope.stats.specialization_summary import (
+    SpecializationSettings,
+    SpecializationSummary,
+    summarise_specialization,
+)
 
-# The same edges in every run, so that histograms of different runs can be laid over each other.
-SI_EDGES = np.linspace(0.0, 1.0, 51)
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
+"""Bins of log10 activation shared by every run, so that histograms of different runs lie on one axis."""
 
 BROWSE_ROWS = 500
 """Latents worth browsing on a dashboard."""
@@ -24,7 +28,7 @@ COUNTS = ("features/num_latents", "features/supported", "q/n_edges", "q/null_edg
 
 @dataclass(frozen=True)
 class FeatureResults:
-    """What the codes say."""
+    """Tables, metrics and histograms of the latents, computed from the codes."""
 
     features: pd.DataFrame
     """One row per latent: `features.parquet`."""
@@ -51,11 +55,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
         codes.task_D,
         len(codes.tasks),
         live_F,
-        permutations=cfg.permutations,
-        bootstraps=cfg.bootstraps,
-        fdr=cfg.si_fdr,
-        seed=seed,
-        hist_edges=SI_EDGES,
+        SpecializationSettings(cfg.permutations, cfg.bootstraps, fdr=cfg.si_fdr, seed=seed),
     )
     q = summarise_modularity(
         codes.active_NF,
@@ -63,16 +63,18 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
         len(codes.tasks),
         live_F,
         si.top_task,
+        ModularitySettings(
+            min_joint=cfg.min_joint,
+            fdr=cfg.edge_fdr,
+            resolution=cfg.resolution,
+            leiden_seeds=cfg.leiden_seeds,
+            rewirings=cfg.rewirings,
+            null_tokens=cfg.null_tokens,
+            curveball_passes=cfg.curveball_passes,
+            block_tokens=cfg.block_tokens,
+            seed=seed,
+        ),
         unit_N=_unit(codes, cfg),
-        min_joint=cfg.min_joint,
-        fdr=cfg.edge_fdr,
-        resolution=cfg.resolution,
-        leiden_seeds=cfg.leiden_seeds,
-        rewirings=cfg.rewirings,
-        null_tokens=cfg.null_tokens,
-        curveball_passes=cfg.curveball_passes,
-        block=cfg.block_tokens,
-        seed=seed,
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics, **q.metrics}
     metrics |= {key: int(value) for key in COUNTS if (value := metrics[key]) is not None}

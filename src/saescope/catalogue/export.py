@@ -1,11 +1,11 @@
-"""The table as CSV and Markdown, and the sentence above it."""
+"""The plans as CSV and Markdown, and their summary in one sentence."""
 
 import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from saescope.catalogue.plan import Wanted
+from saescope.catalogue.plan import HookpointPlan
 from saescope.errors import ConfigError
 from saescope.files import write_text
 
@@ -17,62 +17,64 @@ COLUMNS = (
 IN_MARKDOWN = ("model", "hookpoint", "state", "repo", "folder", "num_latents", "expansion", "k", "command")
 
 
-def summary(wanted: Sequence[Wanted]) -> str:
-    """The answer in one line."""
-    count = {state: sum(w.state == state for w in wanted) for state in ("covered", "unverified", "train")}
+def summary(plans: Sequence[HookpointPlan]) -> str:
+    """How many hookpoints are covered, in one line."""
+    count = {
+        state: sum(plan.state == state for plan in plans) for state in ("covered", "unverified", "train")
+    }
     claimed = f"{count['unverified']} more are claimed (?), " if count["unverified"] else ""
     return (
-        f"{count['covered']} of {len(wanted)} wanted hookpoints have pre-trained SAEs; "
+        f"{count['covered']} of {len(plans)} wanted hookpoints have pre-trained SAEs; "
         f"{claimed}{count['train']} need training."
     )
 
 
-def record(w: Wanted) -> dict[str, str | int | float | bool | None]:
-    """All that is known about one row, flat, under `COLUMNS`; None where it does not apply."""
-    known = w.known
+def record(plan: HookpointPlan) -> dict[str, str | int | float | bool | None]:
+    """All that is known about one plan, flat, under `COLUMNS`; None where it does not apply."""
+    row = plan.row
     return {
-        "model": w.shape.name,
-        "num_layers": w.shape.num_layers,
-        "width": w.shape.width,
-        "layer": w.layer,
-        "kind": w.kind,
-        "hookpoint": w.hookpoint,
-        "state": w.state,
-        "repo": known.repo if known else None,
-        "folder": w.folder,
-        "matches_layers_x": w.matches,
-        "format": known.format if known else None,
-        "num_latents": w.num_latents,
-        "expansion": None if w.expansion is None else round(w.expansion, 3),
-        "k": w.k,
-        "unverified": " ".join(w.unverified) or None,
-        "caution": known.caution if known else None,
-        "note": known.note if known else None,
-        "basis": known.basis if known else None,
-        "source": known.source if known else None,
-        "date": known.date if known else None,
-        "live": w.live,
-        "others": " ".join(w.others) or None,
-        "command": w.command,
+        "model": plan.shape.name,
+        "num_layers": plan.shape.num_layers,
+        "width": plan.shape.width,
+        "layer": plan.layer,
+        "kind": plan.kind,
+        "hookpoint": plan.hookpoint,
+        "state": plan.state,
+        "repo": row.repo if row else None,
+        "folder": plan.folder,
+        "matches_layers_x": plan.matches,
+        "format": row.format if row else None,
+        "num_latents": plan.num_latents,
+        "expansion": None if plan.expansion is None else round(plan.expansion, 3),
+        "k": plan.k,
+        "unverified": " ".join(plan.unverified) or None,
+        "caution": row.caution if row else None,
+        "note": row.note if row else None,
+        "basis": row.basis if row else None,
+        "source": row.source if row else None,
+        "date": row.date if row else None,
+        "live": plan.live,
+        "others": " ".join(plan.others) or None,
+        "command": plan.command,
     }
 
 
-def write_csv(path: str, wanted: Sequence[Wanted]) -> Path:
+def write_csv(path: str, plans: Sequence[HookpointPlan]) -> Path:
     """Every column. Raises ConfigError when the file cannot be written."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(record(w) for w in wanted)
-    return _write("csv", path, out.getvalue())
+    writer.writerows(record(plan) for plan in plans)
+    return _write("csv", path, buffer.getvalue())
 
 
-def write_markdown(path: str, wanted: Sequence[Wanted]) -> Path:
+def write_markdown(path: str, plans: Sequence[HookpointPlan]) -> Path:
     """The main columns below the summary. Raises ConfigError when the file cannot be written."""
-    lines = [summary(wanted), "", f"| {' | '.join(IN_MARKDOWN)} |", "|" + "---|" * len(IN_MARKDOWN)]
-    for w in wanted:
-        values = record(w)
+    lines = [summary(plans), "", f"| {' | '.join(IN_MARKDOWN)} |", "|" + "---|" * len(IN_MARKDOWN)]
+    for plan in plans:
+        values = record(plan)
         cells = {key: "" if values[key] is None else str(values[key]) for key in IN_MARKDOWN}
-        for key in {"num_latents", "k"} & set(w.unverified):
+        for key in {"num_latents", "k"} & set(plan.unverified):
             cells[key] += "?"
         cells["command"] = f"`{cells['command']}`"
         lines.append(f"| {' | '.join(cells[key].replace('|', chr(92) + '|') for key in IN_MARKDOWN)} |")

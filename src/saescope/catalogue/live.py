@@ -1,4 +1,4 @@
-"""The known rows as the Hub has them now, and what differs."""
+"""The rows of the catalogue compared with the Hub: the rows as they are now, and what differs."""
 
 import dataclasses
 import re
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from saescope.catalogue.hub import Listing, list_repositories, read_configs
-from saescope.catalogue.known import Known
-from saescope.catalogue.plan import Wanted
+from saescope.catalogue.plan import HookpointPlan
+from saescope.catalogue.repositories import CatalogueRow
 
 RECORDED, NEW, MOVED, CHANGED = "unchanged", "new", "moved", "changed"
 VANISHED, ABSENT, UNREACHED = "vanished", "not there", "no answer"
@@ -21,153 +21,157 @@ Folders = dict[tuple[str, str], frozenset[int]]
 
 @dataclass(frozen=True)
 class Finding:
-    """What is to be said about one repository."""
+    """Something to report about one repository."""
 
     repo: str
     state: str
     text: str
 
 
-def refresh(rows: Sequence[Known]) -> tuple[list[Known], list[Finding]]:
-    """The rows as the Hub has them now, and at least one finding for each repository asked.
+def refresh(rows: Sequence[CatalogueRow]) -> tuple[list[CatalogueRow], list[Finding]]:
+    """The rows as the Hub has them now, and at least one finding for each repository listed.
 
     Rows about the package itself or about families of repositories (`*`) stay as they are. A repository
     that cannot be reached keeps its rows, marked.
     """
     repos = list(dict.fromkeys(r.repo for r in rows))
     answers = list_repositories([repo for repo in repos if "/" in repo and "*" not in repo])
-    now: list[Known] = []
+    current: list[CatalogueRow] = []
     findings: list[Finding] = []
     for repo in repos:
-        mine = [r for r in rows if r.repo == repo]
+        recorded = [r for r in rows if r.repo == repo]
         if repo not in answers:
-            now += mine
+            current += recorded
             continue
-        fresh, said = _compare(mine, answers[repo])
-        now += fresh
+        updated, differences = _compare(recorded, answers[repo])
+        current += updated
         changed = f"last commit {answers[repo].changed}" if answers[repo].changed else ""
-        findings += said or [Finding(repo, RECORDED, changed)]
-    return now, findings
+        findings += differences or [Finding(repo, RECORDED, changed)]
+    return current, findings
 
 
-def mark_lost(recorded: Sequence[Wanted], now: Sequence[Wanted]) -> list[Wanted]:
-    """`now`, where hookpoints that have no SAE any more say so. Both are plans for the same hookpoints."""
+def mark_lost(recorded: Sequence[HookpointPlan], current: Sequence[HookpointPlan]) -> list[HookpointPlan]:
+    """`current`, with hookpoints marked that have lost their SAE. Both are plans for the same hookpoints."""
     return [
         dataclasses.replace(new, live=VANISHED if old.state == "covered" else ABSENT)
-        if old.known is not None and new.known is None
+        if old.row is not None and new.row is None
         else new
-        for old, new in zip(recorded, now, strict=True)
+        for old, new in zip(recorded, current, strict=True)
     ]
 
 
-def reread(wanted: Sequence[Wanted]) -> tuple[list[Wanted], list[Finding]]:
+def reread(plans: Sequence[HookpointPlan]) -> tuple[list[HookpointPlan], list[Finding]]:
     """`num_latents` and `k` of the chosen SAEs from their own `cfg.json`, a file of about 100 bytes each."""
-    chosen = [w for w in wanted if w.known and w.live not in (None, UNREACHED)]
-    files = [(w.known.repo, f"{w.folder}/cfg.json") for w in chosen if w.known]
-    read = {id(w): cfg for w, cfg in zip(chosen, read_configs(files), strict=True) if cfg}
-    now, findings = [], []
-    for w in wanted:
-        if w.known is None or id(w) not in read:
-            now.append(w)
+    chosen = [plan for plan in plans if plan.row and plan.live not in (None, UNREACHED)]
+    files = [(plan.row.repo, f"{plan.folder}/cfg.json") for plan in chosen if plan.row]
+    cfg_of = {id(plan): cfg for plan, cfg in zip(chosen, read_configs(files), strict=True) if cfg}
+    updated, findings = [], []
+    for plan in plans:
+        if plan.row is None or id(plan) not in cfg_of:
+            updated.append(plan)
             continue
-        cfg = read[id(w)]
+        cfg = cfg_of[id(plan)]
         latents, k = _sizes(cfg)
-        for key, recorded, value in (("num_latents", w.num_latents, latents), ("k", w.k, k)):
+        for key, recorded, value in (("num_latents", plan.num_latents, latents), ("k", plan.k, k)):
             if None not in (value, recorded) and value != recorded:
-                text = f"{w.folder}: {key} is {value}, recorded was {recorded}"
-                findings.append(Finding(w.known.repo, CHANGED, text))
-        if cfg.get("d_in", w.shape.width) != w.shape.width:
-            text = f"{w.folder}: d_in is {cfg['d_in']}, but {w.shape.name} has width {w.shape.width}"
-            findings.append(Finding(w.known.repo, CHANGED, text))
-        settled = {name for name, value in (("num_latents", latents), ("k", k)) if value is not None}
-        open_still = tuple(name for name in w.known.unverified if name not in settled)
-        known = dataclasses.replace(w.known, unverified=open_still)
-        now.append(dataclasses.replace(w, known=known, num_latents=latents or w.num_latents, k=k or w.k))
-    return now, findings
+                text = f"{plan.folder}: {key} is {value}, recorded was {recorded}"
+                findings.append(Finding(plan.row.repo, CHANGED, text))
+        if cfg.get("d_in", plan.shape.width) != plan.shape.width:
+            text = f"{plan.folder}: d_in is {cfg['d_in']}, but {plan.shape.name} has width {plan.shape.width}"
+            findings.append(Finding(plan.row.repo, CHANGED, text))
+        stated = {name for name, value in (("num_latents", latents), ("k", k)) if value is not None}
+        unverified = tuple(name for name in plan.row.unverified if name not in stated)
+        row = dataclasses.replace(plan.row, unverified=unverified)
+        updated.append(
+            dataclasses.replace(plan, row=row, num_latents=latents or plan.num_latents, k=k or plan.k)
+        )
+    return updated, findings
 
 
-def _compare(mine: list[Known], answer: Listing) -> tuple[list[Known], list[Finding]]:
+def _compare(rows: list[CatalogueRow], answer: Listing) -> tuple[list[CatalogueRow], list[Finding]]:
     """Rows of one repository after the Hub's answer, and what differs."""
-    repo, named_only = mine[0].repo, not any(r.exists for r in mine)
+    repo, named_only = rows[0].repo, not any(r.exists for r in rows)
     if answer.error is not None:
-        rows = [dataclasses.replace(r, live=UNREACHED) for r in mine]
-        return rows, [Finding(repo, UNREACHED, answer.error)]
+        unreached = [dataclasses.replace(r, live=UNREACHED) for r in rows]
+        return unreached, [Finding(repo, UNREACHED, answer.error)]
     if answer.files is None:
         if named_only:
-            return mine, [Finding(repo, RECORDED, "no such repository")]
-        certain = any(r.seen and "folders" not in r.unverified for r in mine)
+            return rows, [Finding(repo, RECORDED, "no such repository")]
+        certain = any(r.seen and "folders" not in r.unverified for r in rows)
         return [], [Finding(repo, VANISHED if certain else ABSENT, "no such repository, or it is private")]
-    there = _sparsify_folders(answer.files)
-    now: list[Known] = []
+    folders = _sparsify_folders(answer.files)
+    current: list[CatalogueRow] = []
     findings = [Finding(repo, NEW, "the repository exists now")] if named_only else []
-    for row in mine:
+    for row in rows:
         for kind in row.folders:
-            fresh, found = _kind(row, kind, answer.files, there)
-            now += fresh
-            findings += found
+            of_kind, differences = _compare_kind(row, kind, answer.files, folders)
+            current += of_kind
+            findings += differences
         if not row.folders and row.exists:
-            now.append(dataclasses.replace(row, live=RECORDED))
-    recorded = {kind for row in mine for kind in row.folders}
-    for (kind, pattern), layers in there.items():
+            current.append(dataclasses.replace(row, live=RECORDED))
+    recorded = {kind for row in rows for kind in row.folders}
+    for (kind, pattern), layers in folders.items():
         if kind not in recorded:
             recorded.add(kind)
             findings.append(Finding(repo, NEW, f"{pattern} for {kind}, layers {span(layers)}"))
-            model_open = tuple(name for name in mine[0].unverified if name == "model")
-            now.append(
+            unverified = tuple(name for name in rows[0].unverified if name == "model")
+            current.append(
                 dataclasses.replace(
-                    mine[0], format="sparsify", folders={kind: pattern}, layers=layers, seen=layers,
-                    num_latents=None, k=None, exists=True, live=NEW, unverified=model_open,
+                    rows[0], format="sparsify", folders={kind: pattern}, layers=layers, seen=layers,
+                    num_latents=None, k=None, exists=True, live=NEW, unverified=unverified,
                 )
             )  # fmt: skip
-    return now, findings
+    return current, findings
 
 
-def _kind(row: Known, kind: str, files: tuple[str, ...], there: Folders) -> tuple[list[Known], list[Finding]]:
+def _compare_kind(
+    row: CatalogueRow, kind: str, files: tuple[str, ...], folders: Folders
+) -> tuple[list[CatalogueRow], list[Finding]]:
     """Rows of one kind of hookpoint of `row`: those recorded, those new; and what differs."""
     pattern = row.folders[kind]
     if row.format == "sparsify":
-        layers = there.get((kind, pattern), frozenset())
+        layers = folders.get((kind, pattern), frozenset())
     else:
         paths = {"/".join(f.split("/")[:n]) for f in files for n in range(1, f.count("/") + 2)}
         layers = frozenset(layer for layer in row.layers if pattern.format(layer=layer) in paths)
-    settled = tuple(name for name in row.unverified if name not in ("folders", "layers"))
-    elsewhere = next((p for k, p in there if k == kind), None) if row.format == "sparsify" else None
+    unverified = tuple(name for name in row.unverified if name not in ("folders", "layers"))
+    elsewhere = next((p for k, p in folders if k == kind), None) if row.format == "sparsify" else None
     if not layers and elsewhere is not None:
-        layers, state = there[kind, elsewhere], MOVED
+        layers, state = folders[kind, elsewhere], MOVED
         text = f"{kind}: {pattern} is now {elsewhere}, layers {span(layers)}"
-        fresh = dataclasses.replace(
-            row, folders={kind: elsewhere}, layers=layers, seen=layers, live=MOVED, unverified=settled
+        updated = dataclasses.replace(
+            row, folders={kind: elsewhere}, layers=layers, seen=layers, live=MOVED, unverified=unverified
         )
-        return [fresh], [Finding(row.repo, MOVED, text)]
-    fresh_rows, findings = [], []
+        return [updated], [Finding(row.repo, MOVED, text)]
+    rows, findings = [], []
     certain = "folders" not in row.unverified and "layers" not in row.unverified
-    for gone, state in ((row.seen - layers, VANISHED), (row.layers - row.seen - layers, ABSENT)):
-        if gone:
+    for missing, state in ((row.seen - layers, VANISHED), (row.layers - row.seen - layers, ABSENT)):
+        if missing:
             state = state if certain else ABSENT
-            findings.append(Finding(row.repo, state, f"{pattern}, layers {span(gone)}"))
+            findings.append(Finding(row.repo, state, f"{pattern}, layers {span(missing)}"))
     for part, state in ((row.layers & layers, RECORDED), (layers - row.layers, NEW)):
         if part:
-            fresh = dataclasses.replace(
-                row, folders={kind: pattern}, layers=part, seen=part, live=state, unverified=settled
+            updated = dataclasses.replace(
+                row, folders={kind: pattern}, layers=part, seen=part, live=state, unverified=unverified
             )
-            fresh_rows.append(fresh)
+            rows.append(updated)
             if state == NEW:
                 findings.append(Finding(row.repo, NEW, f"{pattern}, layers {span(part)}"))
-    return fresh_rows, findings
+    return rows, findings
 
 
 def _sparsify_folders(files: tuple[str, ...]) -> Folders:
     """The folders that hold both files of an SAE, by kind and pattern."""
     names = set(files)
-    found: Folders = {}
+    layers_of: Folders = {}
     for file in sorted(names):
         folder, _, name = file.rpartition("/")
         match = FOLDER.fullmatch(folder)
         if name == "cfg.json" and match is not None and f"{folder}/sae.safetensors" in names:
             end = f".{match['kind']}" if match["kind"] else ""
             key = (match["kind"] or "resid", match["front"] + "{layer}" + end)
-            found[key] = found.get(key, frozenset()) | {int(match["layer"])}
-    return found
+            layers_of[key] = layers_of.get(key, frozenset()) | {int(match["layer"])}
+    return layers_of
 
 
 def _sizes(cfg: dict[str, Any]) -> tuple[int | None, int | None]:

@@ -1,10 +1,10 @@
-"""Wanted hookpoints × known repositories → load this one, or train."""
+"""Hookpoints × known repositories → plans: which SAE to load for each, or to train one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from saescope.catalogue.command import load_command, train_command
-from saescope.catalogue.known import Known
+from saescope.catalogue.command_line import load_command, train_command
+from saescope.catalogue.repositories import CatalogueRow
 from saescope.catalogue.shapes import Shape
 from saescope.config.catalogue import CoverageConfig
 from saescope.config.hookpoint import layer_at
@@ -12,35 +12,36 @@ from saescope.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One hookpoint of one model, and what to do about it."""
+class HookpointPlan:
+    """How one hookpoint of one model gets its SAE."""
 
     shape: Shape
     layer: int
     kind: str
 
-    known: Known | None
-    """The best readable SAEs that hold it; None: train."""
+    row: CatalogueRow | None
+    """The best row of the catalogue with an SAE that saescope reads; None: train one."""
 
     others: tuple[str, ...]
-    """Other repositories that hold it, readable or not."""
+    """Other repositories with an SAE of the hookpoint, readable or not."""
 
     num_latents: int | None
-    """Of the known SAE, or of the one to be trained."""
+    """Of the SAE to load, or to train."""
 
     k: int | None
 
     command: str
+    """Command line that measures with this SAE."""
 
     live: str | None = None
-    """What the Hub says now about the SAE, or about the one that was recorded; None: not asked."""
+    """State of the SAE (or of the one recorded) on the Hub now; None: the Hub was not consulted."""
 
     @property
     def state(self) -> str:
-        """`covered`, `unverified` (somebody says so, nobody here has seen it) or `train`."""
-        if self.known is None:
+        """`covered`, `unverified` (stated somewhere, not seen by us) or `train`."""
+        if self.row is None:
             return "train"
-        return "covered" if self.known.certain(self.layer) else "unverified"
+        return "covered" if self.row.certain(self.layer) else "unverified"
 
     @property
     def hookpoint(self) -> str:
@@ -50,12 +51,12 @@ class Wanted:
     @property
     def folder(self) -> str | None:
         """Folder of the SAE in its repository."""
-        return self.known.folder(self.layer, self.kind) if self.known else None
+        return self.row.folder(self.layer, self.kind) if self.row else None
 
     @property
     def matches(self) -> bool | None:
         """Whether the folder is named as sparsify names the hookpoint; None: to be trained."""
-        return self.folder == self.hookpoint if self.known else None
+        return self.folder == self.hookpoint if self.row else None
 
     @property
     def expansion(self) -> float | None:
@@ -64,30 +65,32 @@ class Wanted:
 
     @property
     def unverified(self) -> tuple[str, ...]:
-        """What about it nobody here has seen."""
-        if self.known is None:
+        """Fields that are stated somewhere, and not seen by us."""
+        if self.row is None:
             return ()
-        found = list(self.known.unverified)
-        if self.layer not in self.known.seen and "folders" not in found:
-            found.insert(0, "folders")
-        return tuple(found)
+        fields = list(self.row.unverified)
+        if self.layer not in self.row.seen and "folders" not in fields:
+            fields.insert(0, "folders")
+        return tuple(fields)
 
 
-def plan(cfg: CoverageConfig, shapes: Sequence[Shape], rows: Iterable[Known]) -> list[Wanted]:
-    """One row per model, layer and kind, in the order asked for.
+def make_plans(
+    cfg: CoverageConfig, shapes: Sequence[Shape], rows: Iterable[CatalogueRow]
+) -> list[HookpointPlan]:
+    """One plan per model, layer and kind, in the order of the configuration.
 
     Raises ConfigError for a layer that a model does not have.
     """
     rows = list(rows)
-    wanted = []
+    plans = []
     for shape in shapes:
         for layer in layers(cfg, shape):
-            wanted += [_choose(cfg, shape, layer, kind, rows) for kind in cfg.kinds]
-    return wanted
+            plans += [_choose(cfg, shape, layer, kind, rows) for kind in cfg.kinds]
+    return plans
 
 
 def layers(cfg: CoverageConfig, shape: Shape) -> list[int]:
-    """The blocks of the model that are asked for. Raises ConfigError for one it does not have."""
+    """The blocks that `layers` or `depth` names. Raises ConfigError for one the model does not have."""
     if cfg.layers is None:
         return list(dict.fromkeys(layer_at(depth, shape.num_layers) for depth in cfg.depth))
     for layer in cfg.layers:
@@ -99,14 +102,18 @@ def layers(cfg: CoverageConfig, shape: Shape) -> list[int]:
     return list(dict.fromkeys(cfg.layers))
 
 
-def _choose(cfg: CoverageConfig, shape: Shape, layer: int, kind: str, rows: list[Known]) -> Wanted:
-    """Seen before claimed, without a caution before with one, then in the order of the file."""
-    found = [r for r in rows if shape.known_as and r.model == shape.known_as and r.holds(layer, kind)]
-    found.sort(key=lambda r: (not r.readable, not r.certain(layer), r.caution is not None))
-    best = found[0] if found and found[0].readable else None
-    others = tuple(dict.fromkeys(r.repo for r in found if r is not best))
+def _choose(
+    cfg: CoverageConfig, shape: Shape, layer: int, kind: str, rows: list[CatalogueRow]
+) -> HookpointPlan:
+    """The best row for a hookpoint: seen before stated, then without a caution, then by place in the file."""
+    candidates = [
+        r for r in rows if shape.catalogue_name and r.model == shape.catalogue_name and r.covers(layer, kind)
+    ]
+    candidates.sort(key=lambda r: (not r.readable, not r.certain(layer), r.caution is not None))
+    best = candidates[0] if candidates and candidates[0].readable else None
+    others = tuple(dict.fromkeys(r.repo for r in candidates if r is not best))
     if best is None:
         command = train_command(shape, layer, kind, cfg.expansion, cfg.k)
-        return Wanted(shape, layer, kind, None, others, cfg.expansion * shape.width, cfg.k, command)
+        return HookpointPlan(shape, layer, kind, None, others, cfg.expansion * shape.width, cfg.k, command)
     command = load_command(shape, layer, kind, best)
-    return Wanted(shape, layer, kind, best, others, best.num_latents, best.k, command, best.live)
+    return HookpointPlan(shape, layer, kind, best, others, best.num_latents, best.k, command, best.live)

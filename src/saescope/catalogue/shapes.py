@@ -16,7 +16,7 @@ Override = tuple[str, str | int | bool]
 
 @dataclass(frozen=True)
 class Shape:
-    """A model as far as hookpoints are concerned."""
+    """The sizes of a model, and how to choose it on the command line."""
 
     name: str
     """As the table calls it: `pythia-70m-deduped`, a Hub id, or a folder."""
@@ -28,14 +28,14 @@ class Shape:
     """Width of the residual stream, which the outputs of MLP and attention have too."""
 
     overrides: tuple[Override, ...]
-    """What chooses it on the command line."""
+    """Overrides that choose it on the command line."""
 
-    known_as: str | None = None
-    """Name in the table of models; None where the model is not in it."""
+    catalogue_name: str | None = None
+    """Name in the table of models (`models.yaml`); None where the model is not in it."""
 
 
 def shape(model: str) -> Shape:
-    """The model by name, Hub id or folder.
+    """Sizes of the model with this name, Hub id or folder.
 
     Folders and unknown Hub ids are read by their `config.json`. Raises ConfigError for a name that is
     neither known nor a Hub id nor a folder, ModelError for a `config.json` that cannot be had.
@@ -50,12 +50,12 @@ def shape(model: str) -> Shape:
             overrides += (("model.deduped", True),)
         return Shape(name, entry["layers"], entry["width"], overrides, name)
     if path.is_dir():
-        found = _described(model, path / "config.json")
-        named = canonical(path.resolve().name)
-        entry = _table().get((named or "").removesuffix(DEDUPED), {})
-        if (entry.get("layers"), entry.get("width")) != (found.num_layers, found.width):
-            return found
-        return Shape(found.name, found.num_layers, found.width, found.overrides, named)
+        described = _described(model, path / "config.json")
+        folder_name = canonical(path.resolve().name)
+        entry = _table().get((folder_name or "").removesuffix(DEDUPED), {})
+        if (entry.get("layers"), entry.get("width")) != (described.num_layers, described.width):
+            return described
+        return Shape(described.name, described.num_layers, described.width, described.overrides, folder_name)
     if model.startswith(("/", ".", "~")):
         raise ModelError(f"model folder {model} does not exist; give a Hugging Face folder or a Hub id")
     names = list(_table())
@@ -68,12 +68,12 @@ def shape(model: str) -> Shape:
 
 
 def canonical(name: str) -> str | None:
-    """Name in the table of models for any spelling of it; None where it has none."""
+    """Name in the table of models for any spelling of a model; None where it is not in the table."""
     low = name.strip().lower()
     base = low.removesuffix(DEDUPED)
-    for known, entry in _table().items():
-        if base in (known, entry["hub"].lower()) and (base == low or known.startswith("pythia")):
-            return known + low.removeprefix(base)
+    for listed, entry in _table().items():
+        if base in (listed, entry["hub"].lower()) and (base == low or listed.startswith("pythia")):
+            return listed + low.removeprefix(base)
     return None
 
 
@@ -106,7 +106,7 @@ def _from_hub(model: str) -> Path:
     cached = try_to_load_from_cache(model, "config.json")
     if isinstance(cached, str):
         return Path(cached)
-    # the list first: it is asked for once, where a download is tried again for half a minute
+    # The list of files first: it is one request, where a failing download is tried again for half a minute.
     answer = list_repositories([model])[model]
     if answer.files is None and answer.error is None:
         raise ModelError(f"no Hub model {model} (or it is private: log in with `hf auth login`)")
@@ -122,6 +122,7 @@ def _from_hub(model: str) -> Path:
 
 
 def _described(model: str, path: Path) -> Shape:
+    """The sizes that a `config.json` states. Raises ModelError where it cannot be read or states none."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -22,7 +22,7 @@ def main() -> int:
         values = composed("coverage", [override(arg) for arg in sys.argv[1:]], CoverageConfig)
         cfg = from_mapping(CoverageConfig, listed(plain(values, CoverageConfig)))
         # Imported here: rich and the tables are not needed to answer a mistake.
-        from saescope.catalogue.show import run
+        from saescope.catalogue.terminal import run
 
         run(cfg)
     except SaescopeError as error:

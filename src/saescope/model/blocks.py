@@ -20,10 +20,12 @@ SUBLAYERS = {
     "mlp": ("mlp", "feed_forward", "ffn", "block_sparse_moe"),
     "attention": ("attention", "self_attn", "attn", "self_attention"),
 }
+"""Kind → names of the module in a block, in the models that transformers has."""
 LAST_PROJECTION = {
     "mlp": ("down_proj", "c_proj", "dense_4h_to_h"),
     "attention": ("o_proj", "c_proj", "dense"),
 }
+"""Kind → names of the last projection in the module."""
 POSITIONS = (
     "resid_pre",
     "resid_mid",
@@ -35,6 +37,7 @@ POSITIONS = (
     "attn_z",
     "mlp_post",
 )
+"""Places in a block, named as in TransformerLens; `attention` and `mlp` are sparsify's: a module as it is."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ WIRING = {
     "gemma2": _GEMMA2,
     "gemma3_text": _GEMMA2,
 }
-"""By `config.model_type`; read in the models' source. Others have resid_pre, resid_post and modules only."""
+"""`config.model_type` → its norms, read in the models' source. Types that are not listed have `resid_pre`,
+`resid_post`, `attention` and `mlp` only."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,16 @@ class Blocks:
         """Raises HookpointError when `base` has no list of blocks."""
         config: Any = getattr(base, "config", None)
         self.config: Any = config.get_text_config() if hasattr(config, "get_text_config") else config
-        wanted = getattr(self.config, "num_hidden_layers", None)
+        num_layers = getattr(self.config, "num_hidden_layers", None)
         lists = [(name, m) for name, m in base.named_modules() if isinstance(m, nn.ModuleList)]
-        found = next(((name, m) for name, m in lists if len(m) == wanted), None)
-        if found is None:
+        blocks = next(((name, m) for name, m in lists if len(m) == num_layers), None)
+        if blocks is None:
             raise HookpointError(
-                f"{type(base).__name__} has no list of {wanted} blocks; "
-                f"lists found: {choices(f'{name} ({len(m)})' for name, m in lists) or 'none'}"
+                f"{type(base).__name__} has no list of {num_layers} blocks; "
+                f"its lists: {choices(f'{name} ({len(m)})' for name, m in lists) or 'none'}"
             )
-        self.prefix: str = found[0]
-        self.modules: nn.ModuleList = found[1]
+        self.prefix: str = blocks[0]
+        self.modules: nn.ModuleList = blocks[1]
 
     def __len__(self) -> int:
         return len(self.modules)
@@ -143,15 +147,16 @@ class Blocks:
 
     def places(self, layer: int) -> dict[str, Place]:
         """Every position that block `layer` has."""
-        found = {}
+        places = {}
         for position in POSITIONS:
             try:
-                found[position] = self.place(layer, position)
+                places[position] = self.place(layer, position)
             except HookpointError:
                 continue
-        return found
+        return places
 
     def _wiring(self, layer: int, position: str) -> Norms:
+        """The norms of this model type. Raises HookpointError for a type whose wiring is not recorded."""
         model_type = str(getattr(self.config, "model_type", "unknown"))
         if model_type not in WIRING:
             raise HookpointError(
@@ -162,24 +167,26 @@ class Blocks:
         return WIRING[model_type]
 
     def _sublayer(self, layer: int, kind: str) -> str:
+        """Name, in the block, of its MLP or attention module. Raises HookpointError where it has none."""
         children = self._children(layer)
-        found = [child for child in SUBLAYERS[kind] if child in children]
-        if not found:
+        names = [child for child in SUBLAYERS[kind] if child in children]
+        if not names:
             raise HookpointError(
                 f"block {self.name(layer)} has no {kind} module; its parts are {choices(children)}; "
                 f"choose one with hookpoint=custom hookpoint.name={self.name(layer)}.PART"
             )
-        return found[0]
+        return names[0]
 
     def _last_projection(self, layer: int, kind: str) -> str:
+        """Name, in the block, of the last projection of its MLP or attention. Raises HookpointError."""
         part = self._sublayer(layer, kind)
         children = [child for child, _ in self.modules[layer].get_submodule(part).named_children()]
-        found = [child for child in LAST_PROJECTION[kind] if child in children]
-        if not found:
+        names = [child for child in LAST_PROJECTION[kind] if child in children]
+        if not names:
             raise HookpointError(
                 f"{self.name(layer)}.{part} has no known last projection; its parts are {choices(children)}"
             )
-        return f"{part}.{found[0]}"
+        return f"{part}.{names[0]}"
 
     def _children(self, layer: int) -> list[str]:
         return [child for child, _ in self.modules[layer].named_children()]

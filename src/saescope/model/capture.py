@@ -1,4 +1,4 @@
-"""Forward up to the hookpoint and no further.
+"""Activations at a hookpoint: the forward pass runs up to it and no further.
 
 A forward hook reads the module itself. `output_hidden_states` is not used: its entry i is the *input* of
 block i, and its last entry has passed the final norm, so the last block's output is not in it.
@@ -20,7 +20,7 @@ class _Reached(Exception):  # noqa: N818 - a signal, not an error
 
 
 class NoActivationError(RuntimeError):
-    """The module is not called, or returns no tensor."""
+    """The forward pass does not call the module, or the module takes or returns no tensor."""
 
 
 def first(output: Any) -> Tensor:
@@ -45,6 +45,7 @@ class Capture:
         Where the side is `both`: the module's input and behind it its output, [B, T, 2 d_in].
 
         Right-padded batches need no attention mask here: attention is causal, so no real token sees padding.
+        Raises NoActivationError.
         """
         caught: list[Tensor] = []
 
@@ -62,7 +63,7 @@ class Capture:
         raise NoActivationError(f"the forward pass does not run {self.hookpoint.label}")
 
     def width(self) -> int:
-        """Activation width, found by running two tokens.
+        """Activation width d_in (2 d_in where the side is `both`), from a run of two tokens.
 
         Raises HookpointError where the module has no activation of the form [B, T, d_in].
         """
@@ -70,16 +71,16 @@ class Capture:
         with torch.inference_mode():
             device = next(self.base.parameters()).device
             try:
-                found = self(torch.zeros(1, 2, dtype=torch.long, device=device))
+                activation = self(torch.zeros(1, 2, dtype=torch.long, device=device))
             except NoActivationError as error:
                 raise HookpointError(f"hookpoint {name} has no activation: {error}") from error
-        usable = found.ndim == 3 and found.shape[:2] == (1, 2) and found.shape[2] > 0
-        if not usable or not found.is_floating_point():
+        usable = activation.ndim == 3 and activation.shape[:2] == (1, 2) and activation.shape[2] > 0
+        if not usable or not activation.is_floating_point():
             raise HookpointError(
-                f"hookpoint {name} gives {found.dtype} of shape {list(found.shape)} for 1 text of 2 tokens, "
-                "not [texts, tokens, width]; choose the block, its mlp or its attention"
+                f"hookpoint {name} gives {activation.dtype} of shape {list(activation.shape)} for 1 text of "
+                "2 tokens, not [texts, tokens, width]; choose the block, its mlp or its attention"
             )
-        return int(found.shape[-1])
+        return int(activation.shape[-1])
 
     @contextmanager
     def replaced(self, edit: Callable[[Tensor, Tensor], Tensor]) -> Any:
@@ -130,20 +131,21 @@ class Capture:
         """The norm sees x' instead of x; the skip connection carries x, so x' − x is added at the end."""
         change: list[Tensor] = []
 
-        def at_norm(_module: nn.Module, args: Any) -> Any:
+        def before_norm(_module: nn.Module, args: Any) -> Any:
             new = edit(args[0], args[0])
             change.append(new - args[0])
             return (new, *args[1:])
 
-        def at_end(_module: nn.Module, _args: Any, output: Any) -> Any:
+        def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
             new = first(output) + change.pop()
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         block = self.base.get_submodule(self.hookpoint.name.rpartition(".")[0])
-        return [self.module.register_forward_pre_hook(at_norm), block.register_forward_hook(at_end)]
+        return [self.module.register_forward_pre_hook(before_norm), block.register_forward_hook(after_block)]
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:
+    """A module's input: its first positional argument, or `hidden_states`."""
     tensor = args[0] if args else kwargs.get("hidden_states")
     if not isinstance(tensor, Tensor):
         raise NoActivationError(f"the module is given {type(tensor).__name__}, not a tensor")
@@ -151,6 +153,8 @@ def _input(args: Any, kwargs: Any) -> Tensor:
 
 
 def _hook(module: nn.Module, side: str, keep: Callable[[Tensor], None]) -> Any:
+    """Hook that gives `keep` the input or output of the module, or both side by side; returns its handle."""
+
     def after(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         keep(first(output) if side == "output" else torch.cat([_input(args, kwargs), first(output)], dim=-1))
 

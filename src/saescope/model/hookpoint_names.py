@@ -35,7 +35,7 @@ _LAYER = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
 
 
 def parse(name: str) -> tuple[int, str] | None:
-    """Layer and position of a spelling above; None for any other name."""
+    """Layer and position of a name in one of the spellings above; None for any other name."""
     lens, short = _LENS.fullmatch(name), _SHORT.fullmatch(name)
     if lens and lens[2] in LENS:
         return int(lens[1]), LENS[lens[2]]
@@ -43,7 +43,7 @@ def parse(name: str) -> tuple[int, str] | None:
 
 
 def layer_in(name: str) -> int | None:
-    """The first number between dots."""
+    """The first number between dots, which is the layer in module names; None without one."""
     match = _LAYER.search(name)
     return int(match[1]) if match else None
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 POSITION_OF_KIND = {"resid": "resid_post", "mlp": "mlp", "attention": "attention"}
 SHOWN = 6
-"""Valid names in an error."""
+"""Valid names listed in an error."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Hookpoint:
 
     @property
     def label(self) -> str:
-        """Name for people and file names; `resolve` understands it."""
+        """Name for people and for file names, which `resolve` understands."""
         return self.name if self.side == "output" else f"{self.name}.input"
 
 
@@ -59,27 +59,29 @@ def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
     blocks = Blocks(base)
     if cfg.kind == "custom":
         assert cfg.name is not None
-        asked, place = cfg.name, _by_name(cfg.name, model, base, blocks)
+        requested, place = cfg.name, _by_name(cfg.name, model, base, blocks)
     else:
         layer = cfg.layer
         if layer is None:
             assert cfg.depth is not None
             layer = layer_at(cfg.depth, len(blocks))
-            asked = f"{cfg.kind} at depth {cfg.depth:g}"
+            requested = f"{cfg.kind} at depth {cfg.depth:g}"
         else:
-            asked = f"{cfg.kind} of layer {layer}"
+            requested = f"{cfg.kind} of layer {layer}"
         check_layer(layer, len(blocks))
         place = blocks.place(layer, POSITION_OF_KIND[cfg.kind])
-    found = _hookpoint(place, blocks)
+    hookpoint = _hookpoint(place, blocks)
     log.info(
         "%s is the %s of module %s (%s, %s)",
-        asked,
-        found.side,
-        found.name,
-        found.kind,
-        "in no block" if found.layer is None else f"layer {found.layer} of 0–{found.num_layers - 1}",
+        requested,
+        hookpoint.side,
+        hookpoint.name,
+        hookpoint.kind,
+        "in no block"
+        if hookpoint.layer is None
+        else f"layer {hookpoint.layer} of 0–{hookpoint.num_layers - 1}",
     )
-    return found
+    return hookpoint
 
 
 def check_layer(layer: int, num_layers: int) -> None:
@@ -99,7 +101,10 @@ def _hookpoint(place: Place, blocks: Blocks) -> Hookpoint:
 
 
 def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> Place:
-    """The module's own name first, then the spellings every model shares."""
+    """The place a name means: a module's own name first, then the spellings every model shares.
+
+    Raises HookpointError with the valid names.
+    """
     outer = next((n for n, module in model.named_modules() if module is base), "")
     modules = {n: m for n, m in base.named_modules() if n and not isinstance(m, nn.ModuleList)}
     plain, side = name, "output"
@@ -108,16 +113,16 @@ def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> Pl
     short = _without(outer, plain)
     if short in modules:
         return _own_name(short, side, modules[short], blocks)
-    known = parse(plain)
-    if known is not None and (side == "output" or not plain.startswith("blocks.")):
-        layer, position = known
+    parsed = parse(plain)
+    if parsed is not None and (side == "output" or not plain.startswith("blocks.")):
+        layer, position = parsed
         _check_layer(layer, name, blocks)
         place = blocks.place(layer, position)
         return place if side == "output" else _own_name(place.name, side, modules[place.name], blocks)
-    asked = layer_in(name)
-    if asked is not None:
-        _check_layer(asked, name, blocks)
-    nearest = ranked(name, _valid(asked, modules, blocks))
+    named_layer = layer_in(name)
+    if named_layer is not None:
+        _check_layer(named_layer, name, blocks)
+    nearest = ranked(name, _valid(named_layer, modules, blocks))
     raise HookpointError(
         f"hookpoint.name={name} is not in {type(model).__name__}: did you mean '{nearest[0]}'? "
         f"valid, nearest first: {choices(nearest, SHOWN)}; "
@@ -126,11 +131,12 @@ def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> Pl
 
 
 def _without(root: str, name: str) -> str:
+    """`name` relative to the module `root`."""
     return name.removeprefix(root + ".") if root else name
 
 
 def _own_name(name: str, side: str, module: nn.Module, blocks: Blocks) -> Place:
-    """A module of this model; its kind is that of the position it is, if it is one."""
+    """The place of a module; its kind is that of the position in the block where the two are the same."""
     if side == "input" and isinstance(module, nn.Embedding):
         raise HookpointError(
             f"hookpoint.name={name}.input holds token ids, not activations; choose hookpoint.name={name}"
@@ -153,11 +159,11 @@ def _check_layer(layer: int, name: str, blocks: Blocks) -> None:
 
 
 def _valid(layer: int | None, modules: dict[str, nn.Module], blocks: Blocks) -> list[str]:
-    """Names to choose from: those of the layer asked for, or of layer 0 and outside the blocks."""
-    at = layer or 0
-    block = blocks.name(at)
-    own = [n for n in modules if n == block or n.startswith(block + ".")]
-    there = blocks.places(at)
-    lens = [f"blocks.{at}.{hook}" for hook, position in LENS.items() if position in there]
+    """Names to choose from: those of `layer`; without one those of block 0 and outside the blocks."""
+    block_number = layer or 0
+    block = blocks.name(block_number)
+    module_names = [n for n in modules if n == block or n.startswith(block + ".")]
+    positions = blocks.places(block_number)
+    lens_names = [f"blocks.{block_number}.{hook}" for hook, position in LENS.items() if position in positions]
     outside = [n for n in modules if not n.startswith(blocks.prefix + ".")] if layer is None else []
-    return [*own, *lens, *outside]
+    return [*module_names, *lens_names, *outside]

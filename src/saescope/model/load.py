@@ -28,7 +28,7 @@ class LanguageModel:
     """`transformers.PreTrainedTokenizerBase`."""
 
     name: str
-    """Name or folder it came from."""
+    """`embedded`, or the folder or Hub id it was loaded from."""
 
     @property
     def num_parameters(self) -> int:
@@ -127,6 +127,7 @@ def _build(cfg: ModelConfig) -> Any:
 
 
 def _config(cfg: ModelConfig) -> Any:
+    """The model's config. Raises ModelError when it cannot be had."""
     where = location(cfg)
     try:
         return AutoConfig.from_pretrained(
@@ -140,6 +141,7 @@ def _config(cfg: ModelConfig) -> Any:
 
 
 def _first_line(error: Exception) -> str:
+    """First line of a library's error, as a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
 

@@ -1,4 +1,4 @@
-"""Jobs side by side on one machine: one GPU each. Free of torch, which reads the choice when it starts."""
+"""One GPU for each of the jobs that run side by side. Free of torch, which reads the choice at its start."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ _chosen: list[str] = []
 
 
 def own_gpu(job_num: int) -> None:
-    """Leave this process one of the visible GPUs: its first job's number, counted round.
+    """Let this process see one GPU only: that with the number of its first job, modulo the visible GPUs.
 
     A process that runs several jobs keeps its GPU. Without a GPU, or with one only, nothing changes.
     """

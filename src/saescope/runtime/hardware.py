@@ -24,7 +24,7 @@ class Hardware:
     """`cpu`, `cuda` or `mps`."""
 
     dtype: torch.dtype
-    """Language-model forward and encoder product."""
+    """Of the language model's forward pass and of the encoder product."""
 
     batch_tokens: int
     """Tokens per forward pass, padding included."""
@@ -36,7 +36,7 @@ class Hardware:
 
 
 def choose(cfg: RuntimeConfig) -> Hardware:
-    """Resolve `auto` values. Raises ConfigError when the asked device is not there."""
+    """Resolve the `auto` values. Raises ConfigError when the machine has no such device."""
     available = ["cpu"]
     if torch.cuda.is_available():
         available.insert(0, "cuda")
@@ -44,7 +44,9 @@ def choose(cfg: RuntimeConfig) -> Hardware:
         available.insert(0, "mps")
     device = available[0] if cfg.device == "auto" else cfg.device
     if device not in available:
-        raise ConfigError(f"runtime.device={device} is not on this machine; found: {', '.join(available)}")
+        raise ConfigError(
+            f"runtime.device={device} is not on this machine; available: {', '.join(available)}"
+        )
     dtype = _native_dtype(device) if cfg.dtype == "auto" else DTYPES[cfg.dtype]
     hardware = Hardware(device, dtype, cfg.batch_tokens or BATCH_TOKENS[device])
     log.info(

@@ -1,4 +1,4 @@
-"""How far a long step is, rate and time left: a bar on a terminal, log lines elsewhere."""
+"""Progress of a long step with rate and time left: a bar on a terminal, log lines elsewhere."""
 
 import logging
 import sys
@@ -9,30 +9,31 @@ from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-SAID_EVERY_S = 30.0
+LOG_EVERY_S = 30.0
+"""Seconds between log lines."""
 
 
 class Meter:
-    """Counts towards `total`; `start` is what an earlier run had already done. Silent when `quiet`."""
+    """Counts units towards `total`; `start` of them were done by an earlier run. Silent when `quiet`."""
 
     def __init__(self, name: str, total: int, unit: str, *, start: int = 0, quiet: bool = False) -> None:
         self.name, self.total, self.unit, self.start, self.quiet = name, total, unit, start, quiet
         self.done = start
-        self.began = self.said = time.monotonic()
+        self.started = self.last_logged = time.monotonic()
         no_bar = quiet or not sys.stderr.isatty()
         self.bar = tqdm(
             total=total, initial=start, desc=name, unit=unit, unit_scale=True, disable=no_bar, leave=False
         )
 
     def advance(self, amount: int, note: str = "") -> None:
-        """`amount` more is done; `note` stands behind the rate."""
+        """Count `amount` more; `note` is shown behind the rate."""
         self.done += amount
         self.bar.set_postfix_str(note, refresh=False)
         self.bar.update(amount)
         now = time.monotonic()
-        if self.bar.disable and not self.quiet and now - self.said > SAID_EVERY_S:
-            self.said = now
-            rate = (self.done - self.start) / (now - self.began)
+        if self.bar.disable and not self.quiet and now - self.last_logged > LOG_EVERY_S:
+            self.last_logged = now
+            rate = (self.done - self.start) / (now - self.started)
             left = (self.total - self.done) / rate
             parts = [
                 f"{self.name}: {self.done} of {self.total} {self.unit}",
@@ -42,7 +43,7 @@ class Meter:
             log.info("%s", ", ".join(parts + [note] * bool(note)))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.close()
 
     def __enter__(self) -> "Meter":

@@ -1,4 +1,4 @@
-"""The end of a spawned process of a run on several."""
+"""How a spawned process of a run on several devices ends."""
 
 import atexit
 
@@ -6,7 +6,7 @@ import torch.distributed as dist
 
 
 def leave_group_at_exit() -> None:
-    """Close this process's connections before its exit, if it has any.
+    """Have this process leave its process group, if it is in one, before it exits.
 
     A group that is still open then may end the process with SIGABRT ("terminate called without an active
     exception"), after its work was done. Lightning does this for NCCL, not for gloo.

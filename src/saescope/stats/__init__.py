@@ -1,24 +1,37 @@
-"""Statistics of sparse codes: pure functions on arrays, no file, model or torch in sight."""
+"""Statistics of sparse codes: pure functions on arrays; no file, no model, no torch.
+
+- Which latents count: `supported`, `feature_statistics`, `log10_density_histogram`.
+- Specialization (SI): `task_counts`, `specialization`, its null `permutation_null`, its interval
+  `bootstrap_mean_si`, and `naive_specialization`, the literature's. All of it: `summarise_specialization`.
+- Co-activation graph: `validated_edges` (per token, or per unit after `collapse`), and `null_edge_count`,
+  the edges left on randomised activations (`curveball`, `block_permutation`).
+- Modularity (Q): `leiden`, `modularity`, its null `rewire`, and `naive_modularity`, the literature's.
+  All of it: `summarise_modularity`.
+- Reconstruction: `quality`. Many tests at a time: `benjamini_hochberg`.
+"""
 
 from saescope.stats.bootstrap import bootstrap_mean_si
-from saescope.stats.coactivation import Edges, collapse, validated_edges
+from saescope.stats.coactivation import collapse, validated_edges
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.edge_nulls import block_permutation, curveball, null_edge_count
-from saescope.stats.modularity import Partition, leiden, modularity
-from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
+from saescope.stats.modularity import leiden, modularity
+from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.naive import naive_modularity
-from saescope.stats.permutation import PermutationNull, permutation_null
+from saescope.stats.permutation import permutation_null
 from saescope.stats.reconstruction import quality
 from saescope.stats.rewiring import rewire
 from saescope.stats.specialization import naive_specialization, specialization, task_counts
-from saescope.stats.specialization_summary import SpecializationSummary, summarise_specialization
+from saescope.stats.specialization_summary import (
+    SpecializationSettings,
+    SpecializationSummary,
+    summarise_specialization,
+)
 
 __all__ = [
-    "Edges",
+    "ModularitySettings",
     "ModularitySummary",
-    "Partition",
-    "PermutationNull",
+    "SpecializationSettings",
     "SpecializationSummary",
     "benjamini_hochberg",
     "block_permutation",

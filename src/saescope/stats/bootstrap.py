@@ -1,11 +1,16 @@
 """Confidence interval of the mean specialization index: documents resampled within task."""
 
-import numpy as np
+from collections.abc import Iterator
 
-from saescope.stats.arrays import AnyIntArray, Csr, FloatArray
-from saescope.stats.document_product import DocumentProduct, chunk_of, latent_blocks
+import numpy as np
+import numpy.typing as npt
+
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.document_product import DocumentProduct, draw_slices, for_each_slice, latent_blocks
 from saescope.stats.specialization import check_tasks, specialization, task_counts
-from saescope.stats.threads import in_threads, num_threads
+
+LARGEST_WEIGHT = 64.0
+"""Copies of one document in a resample, at most: beyond any draw of a thousand resamples."""
 
 
 def bootstrap_mean_si(
@@ -31,51 +36,61 @@ def bootstrap_mean_si(
     task_D = check_tasks(task_D, doc_counts_DF.shape[0], num_tasks)
     tokens_D = np.asarray(tokens_D, dtype=np.int64)
     counts_FK = task_counts(doc_counts_DF, task_D, num_tasks)
-    fired = counts_FK.sum(axis=1) > 0
-    if not fired.any():
+    if not (counts_FK.sum(axis=1) > 0).any():
         raise ValueError("no latent fired")
     tokens_K = np.bincount(task_D, weights=tokens_D, minlength=num_tasks)
     estimate = float(np.nanmean(specialization(counts_FK, tokens_K)))
 
-    rng = np.random.default_rng(seed)
-    docs_of = [np.flatnonzero((task_D == task) & (tokens_D > 0)) for task in range(num_tasks)]
-    num_latents = counts_FK.shape[0]
-    # drawn a chunk of resamples at a time, task after task; a document is drawn at most a handful of times
-    weights_BD = np.zeros((resamples, task_D.size), dtype=np.int16)
-    tokens_BK = np.empty((resamples, num_tasks))
-    chunk = chunk_of(num_latents, num_tasks, resamples)
-    for start in range(0, resamples, chunk):
-        draws = slice(start, min(start + chunk, resamples))
-        for task, docs in enumerate(docs_of):
-            drawn_BD = rng.multinomial(
-                docs.size, np.full(docs.size, 1.0 / docs.size), size=draws.stop - start
-            )
-            weights_BD[draws, docs] = drawn_BD
-            tokens_BK[draws, task] = drawn_BD @ tokens_D[docs]
-
+    docs_of_task = [np.flatnonzero((task_D == task) & (tokens_D > 0)) for task in range(num_tasks)]
+    weight_BD, tokens_BK = _drawn_documents(docs_of_task, tokens_D, counts_FK.shape[0], resamples, seed)
     sum_B, alive_B = np.zeros(resamples), np.zeros(resamples, dtype=np.int64)
-    for latents, columns in latent_blocks(doc_counts_DF):
-        # 64 copies of one document is beyond any draw of a thousand resamples
-        products = [DocumentProduct(columns[docs], largest_weight=64.0) for docs in docs_of]
-        chunk = chunk_of(latents.size, num_tasks, resamples, share=4)
-
-        def index(
-            draws: slice, products: list[DocumentProduct] = products, size: int = latents.size
-        ) -> FloatArray:
-            counts_FKB = np.empty((size, num_tasks, draws.stop - draws.start))
-            for task, docs in enumerate(docs_of):
-                counts_FKB[:, task] = products[task](weights_BD[draws, docs].T)
-            return specialization(counts_FKB.transpose(2, 0, 1), tokens_BK[draws])
-
-        for start in range(0, resamples, chunk * num_threads()):
-            stop = min(start + chunk * num_threads(), resamples)
-            pieces = [slice(at, min(at + chunk, stop)) for at in range(start, stop, chunk)]
-            for draws, si_BF in zip(pieces, in_threads(index, pieces), strict=True):
-                # a latent that lost all its documents in one draw drops out of that draw only
-                alive = np.isfinite(si_BF)
-                sum_B[draws] += np.where(alive, si_BF, 0.0).sum(axis=1)
-                alive_B[draws] += alive.sum(axis=1)
+    for _, columns in latent_blocks(doc_counts_DF):
+        for draws, si_BF in _resampled_si(columns, docs_of_task, weight_BD, tokens_BK):
+            # a latent that lost all its documents in one draw drops out of that draw only
+            alive = np.isfinite(si_BF)
+            sum_B[draws] += np.where(alive, si_BF, 0.0).sum(axis=1)
+            alive_B[draws] += alive.sum(axis=1)
     means = sum_B / np.maximum(1, alive_B)
     tail = (1.0 - level) / 2.0
     low, high = estimate + np.quantile(means - means.mean(), [tail, 1.0 - tail])
     return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))
+
+
+def _drawn_documents(
+    docs_of_task: list[IntArray], tokens_D: AnyIntArray, num_latents: int, resamples: int, seed: int
+) -> tuple[npt.NDArray[np.int16], FloatArray]:
+    """How often every document is drawn [B, D], and the tokens that each task then has [B, K]."""
+    rng = np.random.default_rng(seed)
+    num_tasks = len(docs_of_task)
+    weight_BD = np.zeros((resamples, tokens_D.size), dtype=np.int16)
+    tokens_BK = np.empty((resamples, num_tasks))
+    # the order of the random numbers: slice after slice of the resamples, within it task after task
+    for draws in draw_slices(num_latents, num_tasks, resamples):
+        for task, docs in enumerate(docs_of_task):
+            drawn_BD = rng.multinomial(
+                docs.size, np.full(docs.size, 1.0 / docs.size), size=draws.stop - draws.start
+            )
+            weight_BD[draws, docs] = drawn_BD
+            tokens_BK[draws, task] = drawn_BD @ tokens_D[docs]
+    return weight_BD, tokens_BK
+
+
+def _resampled_si(
+    doc_counts_DF: Csr,
+    docs_of_task: list[IntArray],
+    weight_BD: npt.NDArray[np.int16],
+    tokens_BK: FloatArray,
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Pairs of a slice of the resamples and the index of a block of latents in them, [B, F]."""
+    resamples, num_tasks = tokens_BK.shape
+    num_latents = doc_counts_DF.shape[1]
+    products = [DocumentProduct(doc_counts_DF[docs], LARGEST_WEIGHT) for docs in docs_of_task]
+
+    def si_of(draws: slice) -> FloatArray:
+        counts_FKB = np.empty((num_latents, num_tasks, draws.stop - draws.start))
+        for task, docs in enumerate(docs_of_task):
+            counts_FKB[:, task] = products[task](weight_BD[draws, docs].T)
+        return specialization(counts_FKB.transpose(2, 0, 1), tokens_BK[draws])
+
+    slices = draw_slices(num_latents, num_tasks, resamples, share=4)
+    return zip(slices, for_each_slice(si_of, slices), strict=True)

@@ -15,12 +15,12 @@ from saescope.stats.specialization import check_tasks
 from saescope.stats.threads import in_threads, num_threads
 
 BLOCK_ENTRIES = 12_000_000
-"""Entries of the joint count matrix held at once, were it dense (about 150 MB)."""
+"""Entries of the joint count matrix formed in one go, were it dense (about 150 MB)."""
 
 
 @dataclass(frozen=True)
 class Edges:
-    """Validated edges, ``source < target``, sorted by (source, target); node numbers are columns."""
+    """Validated edges, `source < target`, sorted by (source, target); a node is a column of the matrix."""
 
     source: IntArray
     target: IntArray
@@ -44,17 +44,17 @@ def validated_edges(
     num_tasks: int | None = None,
     block: int | None = None,
 ) -> Edges:
-    """Pairs whose joint count exceeds the hypergeometric null, with PMI > 0.
+    """Pairs of latents whose joint count exceeds the hypergeometric null, with PMI > 0.
 
-    An edge has at least ``min_joint`` joint units, more than expected, and passes Benjamini-Hochberg at
-    ``fdr`` over all S(S-1)/2 pairs. Without ``task_N`` the expected count is ab/N and p the exact
-    hypergeometric tail (statistically validated network, Tumminello et al. 2011). With ``task_N`` (task of
+    An edge has at least `min_joint` joint units, more than expected, and passes Benjamini-Hochberg at
+    `fdr` over all S(S-1)/2 pairs. Without `task_N` the expected count is ab/N and p the exact
+    hypergeometric tail (statistically validated network, Tumminello et al. 2011). With `task_N` (task of
     every unit) both are stratified: E = sum_t a_t b_t / T_t and the summed hypergeometric variances, so the
     edge says more than "both like the same task".
 
-    ``active_NS``: units by latents, any non-zero means active. Joint counts are formed for ``block`` latents
-    at a time and filtered at once, so memory stays bounded.
-    Raises ValueError for ``min_joint`` < 1, ``fdr`` outside (0, 1), or ``task_N`` that does not fit.
+    `active_NS`: units by latents, any non-zero means active. Joint counts are formed for `block` latents
+    at a time and filtered straight away, so memory stays bounded.
+    Raises ValueError for `min_joint` < 1, `fdr` outside (0, 1), or `task_N` that does not fit.
     """
     if min_joint < 1:
         raise ValueError("min_joint must be at least 1")
@@ -68,7 +68,7 @@ def validated_edges(
 def both_edges(
     active_NS: Csr, task_N: AnyIntArray, num_tasks: int, *, min_joint: int = 5, fdr: float = 0.01
 ) -> tuple[Edges, Edges]:
-    """``validated_edges`` without and with ``task_N``, the joint counts formed once."""
+    """`validated_edges` without and with `task_N`, the joint counts formed once."""
     active = binary(active_NS)
     nulls: list[_Null] = [_Independent(active), _WithinTasks(active, task_N, num_tasks)]
     plain, within = _edges(active, nulls, min_joint, fdr, None)
@@ -76,9 +76,9 @@ def both_edges(
 
 
 def collapse(active_NS: Csr, unit_N: AnyIntArray) -> Csr:
-    """Any-firing per unit (chunk, document): rows with the same ``unit_N`` become one row.
+    """One row per unit (chunk, document): a latent is active on a unit when it is on any of its tokens.
 
-    ``unit_N``: non-negative unit number of every token; rows come out in ascending order of unit number,
+    `unit_N`: non-negative unit number of every token; rows come out in ascending order of unit number,
     numbers that never occur give no row. Raises ValueError for a wrong length.
     """
     active = binary(active_NS)
@@ -102,11 +102,11 @@ def binary(active: Csr) -> Csr:
     return result
 
 
-_Found: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]
-"""Source, target, joint, PMI and p of some pairs."""
+_PairColumns: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]
+"""Source, target, joint count, PMI and p of some pairs of latents."""
 _Null: TypeAlias = Callable[[IntArray, IntArray, IntArray, float], tuple[IntArray, FloatArray, FloatArray]]
-"""(source, target, joint, ceiling) -> pairs above expectation, their expected joint counts and p-values.
-p above the ceiling need not be exact."""
+"""(source, target, joint, ceiling) → places of the pairs above expectation, their expected counts, their p.
+A p above the ceiling need not be exact."""
 
 
 class _Independent:
@@ -127,7 +127,7 @@ class _Independent:
 
 
 class _WithinTasks:
-    """Expected count and variance summed over tasks."""
+    """Expected count and variance summed over tasks, tail of the matched binomial."""
 
     def __init__(self, active: Csr, task_N: AnyIntArray, num_tasks: int | None) -> None:
         num_tasks = int(np.max(task_N, initial=0)) + 1 if num_tasks is None else num_tasks
@@ -152,49 +152,51 @@ def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, bloc
     by_latent = sparse.csr_matrix(active.T)
     block = max(16, BLOCK_ENTRIES // num_nodes // num_threads()) if block is None else max(1, block)
 
-    def validated(start: int, tail: Csr, tail_start: int) -> list[_Found]:
+    def pairs_from(start: int, tail: Csr, tail_start: int) -> list[_PairColumns]:
         source, target, joint = _joint_counts(by_latent[start : start + block], tail, min_joint)
         source, target = source + start, target + tail_start
         later = source < target
         source, target, joint = source[later], target[later], joint[later]
-        found = []
+        columns_of_nulls = []
         for null in nulls:
             # no pair with p > fdr can pass Benjamini-Hochberg
             above, expected, p = null(source, target, joint, fdr)
             small = p <= fdr
-            chosen = above[small]
-            pmi = np.log(joint[chosen] / expected[small])
-            found.append((source[chosen], target[chosen], joint[chosen], pmi, p[small]))
-        return found
+            passed = above[small]
+            pmi = np.log(joint[passed] / expected[small])
+            columns_of_nulls.append((source[passed], target[passed], joint[passed], pmi, p[small]))
+        return columns_of_nulls
 
-    parts: list[list[_Found]] = []
-    # only later latents are needed; cutting the matrix costs a pass over it, so cut seldom
+    parts: list[list[_PairColumns]] = []
+    # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only.
     step = block * max(1, num_nodes // 8 // block)
     tail = active
     for tail_start in range(0, num_nodes, step):
         tail = tail[:, step:] if tail_start else active
         starts = range(tail_start, min(tail_start + step, num_nodes), block)
-        parts += in_threads(partial(validated, tail=tail, tail_start=tail_start), starts)
+        parts += in_threads(partial(pairs_from, tail=tail, tail_start=tail_start), starts)
     return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
 
 
-def _significant(parts: list[_Found], num_nodes: int, fdr: float) -> Edges:
+def _significant(parts: list[_PairColumns], num_nodes: int, fdr: float) -> Edges:
+    """The pairs that pass Benjamini-Hochberg over all pairs of nodes, sorted."""
     source, target, joint = (np.concatenate([part[i] for part in parts]) for i in range(3))
     pmi, p = (np.concatenate([part[i] for part in parts]) for i in (3, 4))
-    kept = np.flatnonzero(benjamini_hochberg(p, num_nodes * (num_nodes - 1) // 2) <= fdr)
-    kept = kept[np.lexsort((target[kept], source[kept]))]
-    return Edges(source[kept], target[kept], joint[kept], pmi[kept], p[kept])
+    validated = np.flatnonzero(benjamini_hochberg(p, num_nodes * (num_nodes - 1) // 2) <= fdr)
+    validated = validated[np.lexsort((target[validated], source[validated]))]
+    return Edges(source[validated], target[validated], joint[validated], pmi[validated], p[validated])
 
 
-def _joint_counts(some: Csr, tail: Csr, min_joint: int) -> tuple[IntArray, IntArray, IntArray]:
-    """(row, column, joint) of the product with joint >= min_joint."""
-    counts = some @ tail
+def _joint_counts(rows: Csr, tail: Csr, min_joint: int) -> tuple[IntArray, IntArray, IntArray]:
+    """(row, column, joint count) of the product, where the count is at least `min_joint`."""
+    counts = rows @ tail
     keep = np.flatnonzero(counts.data >= min_joint)
     row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[keep]
     return row, counts.indices[keep].astype(np.int64), counts.data[keep].astype(np.int64)
 
 
 def _counts_by_task(active: Csr, task_N: IntArray, num_tasks: int) -> tuple[FloatArray, FloatArray]:
+    """Units on which a latent is active, by task [S, K], and units of each task [K]; no empty task."""
     units = np.arange(task_N.size)
     member_KN = sparse.csr_matrix(
         (np.ones(units.size, np.int32), (task_N, units)), shape=(num_tasks, units.size)
@@ -207,6 +209,7 @@ def _counts_by_task(active: Csr, task_N: IntArray, num_tasks: int) -> tuple[Floa
 def _stratified_moments(
     count_SK: FloatArray, tokens_K: FloatArray, source: IntArray, target: IntArray
 ) -> tuple[FloatArray, FloatArray]:
+    """Mean and variance of the joint count of pairs: hypergeometric within each task, summed over tasks."""
     expected, variance = np.zeros(source.size), np.zeros(source.size)
     for task, tokens in enumerate(tokens_K):
         a, b = count_SK[source, task], count_SK[target, task]

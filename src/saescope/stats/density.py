@@ -11,7 +11,7 @@ LOG10_DENSITY_EDGES: FloatArray = np.linspace(-7.0, 0.0, 71)
 def supported(
     count_F: AnyIntArray, docs_F: AnyIntArray, min_count: int = 50, min_docs: int = 10
 ) -> BoolArray:
-    """Latents with at least ``min_count`` firings in at least ``min_docs`` documents."""
+    """Latents with at least `min_count` firings in at least `min_docs` documents."""
     result: BoolArray = (np.asarray(count_F) >= min_count) & (np.asarray(docs_F) >= min_docs)
     return result
 
@@ -21,7 +21,7 @@ def feature_statistics(
 ) -> dict[str, float | None]:
     """The features/ metrics: shares of latents alive and dead, mean log10 density of those alive.
 
-    Density = firing tokens / ``num_tokens``. Raises ValueError without tokens or latents.
+    Density is firing tokens / `num_tokens`. Raises ValueError without tokens or latents.
     """
     count_F = np.asarray(count_F)
     if num_tokens <= 0 or not count_F.size:
@@ -40,7 +40,10 @@ def feature_statistics(
 
 
 def log10_density_histogram(count_F: AnyIntArray, num_tokens: int) -> tuple[IntArray, FloatArray]:
-    """(counts, edges) of log10 density of the latents alive; rarer than 1e-7 goes to the first bin."""
+    """Histogram (counts, bin edges) of log10 density over the latents alive; below 1e-7 is the first bin.
+
+    Raises ValueError without tokens.
+    """
     if num_tokens <= 0:
         raise ValueError("no tokens")
     count_F = np.asarray(count_F)

@@ -1,13 +1,14 @@
 """Counts of latents under many weightings of the documents: the inner product of the SI nulls."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from saescope.stats.arrays import AnyIntArray, Csr, IntArray
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.threads import in_threads, num_threads
 
 DENSE_FROM = 0.1
 """Share of non-zeros above which a dense product (BLAS, one thread) beats a sparse one."""
@@ -22,7 +23,11 @@ DIGITS = (3, 2)
 
 
 class DocumentProduct:
-    """``product(weights_DM)`` = doc_counts_DF.T @ weights, exact for integer weights; returns [F, M]."""
+    """The product of latents by documents with weightings of the documents, exact for integer weights.
+
+    `product(weights_DM)` is `doc_counts_DF.T @ weights_DM`, [F, M] for M weightings. `largest_weight` is the
+    largest weight there will be: it decides whether float32 is exact.
+    """
 
     def __init__(self, doc_counts_DF: Csr, largest_weight: float = 1.0) -> None:
         self.num_docs, self.num_latents = doc_counts_DF.shape
@@ -68,9 +73,9 @@ class DocumentProduct:
 
 
 def latent_blocks(doc_counts_DF: Csr) -> Iterator[tuple[IntArray, Csr]]:
-    """(latents, their columns), latents of similar frequency together, small enough to be densified.
+    """Blocks of (latent numbers, their columns [D, block]), small enough to be made dense.
 
-    No block mixes latents whose counts ``by_task`` packs differently.
+    Latents of similar frequency come together, and no block mixes latents that `by_task` packs differently.
     """
     by_latent = sparse.csc_matrix(doc_counts_DF)
     total_F = np.asarray(by_latent.sum(axis=0)).ravel()
@@ -83,6 +88,14 @@ def latent_blocks(doc_counts_DF: Csr) -> Iterator[tuple[IntArray, Csr]]:
             yield latents, sparse.csr_matrix(by_latent[:, latents])
 
 
-def chunk_of(num_latents: int, num_tasks: int, draws: int, share: int = 1) -> int:
-    """Draws handled at once so that temporaries of ``specialization`` stay near 200 MB, or a share of it."""
-    return int(max(1, min(draws, 3_000_000 // share // max(1, num_latents * num_tasks))))
+def draw_slices(num_latents: int, num_tasks: int, draws: int, share: int = 1) -> list[slice]:
+    """Slices of `draws`, short enough that the temporaries of `specialization` stay near 200 MB / `share`."""
+    size = int(max(1, min(draws, 3_000_000 // share // max(1, num_latents * num_tasks))))
+    return [slice(start, min(start + size, draws)) for start in range(0, draws, size)]
+
+
+def for_each_slice(work: Callable[[slice], FloatArray], slices: Sequence[slice]) -> Iterator[FloatArray]:
+    """`work(draws)` for every slice, in order, in threads; no more results in memory than threads."""
+    threads = num_threads()
+    for start in range(0, len(slices), threads):
+        yield from in_threads(work, slices[start : start + threads])

@@ -28,7 +28,7 @@ def curveball(active_NS: Csr, *, passes: int = 12, seed: int) -> Csr:
     units = np.repeat(np.arange(num_units, dtype=np.int64), np.diff(active.indptr))
     latents = active.indices.astype(np.int64)
     for _ in range(passes):
-        slot = rng.permutation(num_units)  # slots 2i and 2i+1 trade; a last odd slot trades with nobody
+        slot = rng.permutation(num_units)  # slots 2i and 2i+1 trade; an odd last slot trades with nobody
         unit_of_slot = np.empty(num_units, dtype=np.int64)
         unit_of_slot[slot] = np.arange(num_units)
         place = slot[units]
@@ -42,7 +42,7 @@ def curveball(active_NS: Csr, *, passes: int = 12, seed: int) -> Csr:
         free = np.flatnonzero(~shared)
         pair = pair_latent[free] // num_nodes
         order = np.argsort(pair + rng.random(free.size))  # shuffles within a pair, pairs stay in order
-        # the first of each shuffled pair go to side 0, as many as side 0 had
+        # of each shuffled pair the first latents go to side 0, as many as side 0 had before
         pairs = (num_units + 1) // 2
         start = np.zeros(pairs + 1, dtype=np.int64)
         np.cumsum(np.bincount(pair, minlength=pairs), out=start[1:])
@@ -55,11 +55,11 @@ def curveball(active_NS: Csr, *, passes: int = 12, seed: int) -> Csr:
 
 
 def block_permutation(active_NS: Csr, *, block: int = 32, seed: int) -> Csr:
-    """Each latent's blocks of ``block`` consecutive tokens permuted, independently of the other latents.
+    """Each latent's blocks of `block` consecutive tokens permuted, independently of the other latents.
 
-    Keeps every latent's count and its bursts up to ``block`` tokens, not the number of latents per token.
+    Keeps every latent's count and its bursts up to `block` tokens, not the number of latents per token.
     The last tokens that do not fill a block stay where they are.
-    Raises ValueError for ``block`` < 1.
+    Raises ValueError for `block` < 1.
     """
     if block < 1:
         raise ValueError("block must be at least 1")
@@ -94,9 +94,9 @@ def null_edge_count(
     block: int = 32,
     seed: int,
 ) -> tuple[int, int]:
-    """Validated edges left after ``curveball`` and after ``block_permutation``; both should be near 0.
+    """Validated edges left after `curveball` and after `block_permutation`; both should be near 0.
 
-    Drawn on at most ``null_tokens`` tokens, taken as whole runs of consecutive tokens spread evenly over
+    Drawn on at most `null_tokens` tokens, taken as whole runs of consecutive tokens spread evenly over
     the data: bursts stay, and every task that fills a few runs is there.
     """
     active = binary(active_NS)
@@ -111,12 +111,12 @@ def null_edge_count(
     return by_curveball, by_block
 
 
-def run_subset(num_tokens: int, wanted: int, run: int = RUN) -> IntArray:
-    """Positions of at most ``wanted`` tokens as evenly spaced runs of ``run``; all when they fit."""
-    if num_tokens <= wanted:
+def run_subset(num_tokens: int, max_tokens: int, run: int = RUN) -> IntArray:
+    """Positions of at most `max_tokens` tokens, as evenly spaced runs of `run` tokens; all when they fit."""
+    if num_tokens <= max_tokens:
         return np.arange(num_tokens, dtype=np.int64)
-    run = max(1, min(run, wanted))
-    runs = wanted // run
+    run = max(1, min(run, max_tokens))
+    runs = max_tokens // run
     starts = np.floor(np.linspace(0, num_tokens - run, runs)).astype(np.int64)
     return (starts[:, None] + np.arange(run)).ravel()
 

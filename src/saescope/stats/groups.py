@@ -17,18 +17,19 @@ def mean_difference(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float, float] | None:
-    """(mean of the first group - mean of the others, low, high); None below MIN_GROUP latents in either.
+    """Difference of means, first group less the others, with its interval; None where a group is too small.
 
-    Percentile bootstrap over latents within the groups; latents of one SAE are not independent, so the
-    interval is on the narrow side. With strata, the difference within each stratum that has both groups,
-    weighted by the latents of the first group there: what is left at equal firing frequency.
+    Returns (difference, low, high). A group needs `MIN_GROUP` latents. Percentile bootstrap over the latents
+    of each group; latents of one SAE are not independent, so the interval is on the narrow side. With strata,
+    the difference within each stratum that has both groups, weighted by the latents of the first group there:
+    what is left at equal firing frequency.
     """
     rng = np.random.default_rng(seed)
     stratum_F = np.zeros(value_F.size, dtype=np.int64) if stratum_F is None else stratum_F
     parts = []
     for stratum in np.unique(stratum_F):
-        here = stratum_F == stratum
-        first, others = value_F[here & first_F], value_F[here & ~first_F]
+        in_stratum = stratum_F == stratum
+        first, others = value_F[in_stratum & first_F], value_F[in_stratum & ~first_F]
         if first.size and others.size:
             parts.append((first, others))
     sizes = np.array([first.size for first, _ in parts])
@@ -47,7 +48,7 @@ def mean_difference(
 def modularity_shares(
     source_E: IntArray, target_E: IntArray, weight_E: FloatArray, label_F: IntArray, resolution: float = 1.0
 ) -> FloatArray:
-    """Part of every latent in the Newman modularity of the partition; the parts add up to Q.
+    """Contribution of every latent to the Newman modularity of a partition; they add up to Q.
 
     With s_i the weight of the edges of i and 2m the sum of s:
     Q_i = (weight from i into its own community - resolution s_i S_community / 2m) / 2m.
@@ -55,12 +56,15 @@ def modularity_shares(
     size = label_F.size
     inside = weight_E * (label_F[source_E] == label_F[target_E])
     strength_F, within_F = (
-        np.bincount(source_E, it, size) + np.bincount(target_E, it, size) for it in (weight_E, inside)
+        np.bincount(source_E, edge_values, size) + np.bincount(target_E, edge_values, size)
+        for edge_values in (weight_E, inside)
     )
     total = strength_F.sum()
     if total <= 0.0:
         return np.zeros(size)
-    label = np.where(label_F >= 0, label_F, label_F.max(initial=0) + 1)  # no community: no edge either
+    label = np.where(
+        label_F >= 0, label_F, label_F.max(initial=0) + 1
+    )  # a latent without a community has no edge
     community = np.bincount(label, strength_F)
     return np.asarray((within_F - resolution * strength_F * community[label] / total) / total)
 

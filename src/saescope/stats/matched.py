@@ -1,4 +1,4 @@
-"""SI and Q of SAEs of different size on an equal footing: equal firings a latent, equal numbers of them."""
+"""SI and Q of SAEs of different size compared at equal firings per latent and equal numbers of latents."""
 
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ class MatchedQ:
 
 
 def thin(counts_FK: AnyIntArray, firings: int, rng: np.random.Generator) -> IntArray:
-    """Task counts of ``firings`` of each latent's firings, drawn without replacement, ``[F, K]``.
+    """Task counts [F, K] after thinning each latent to `firings` firings, drawn without replacement.
 
     Multivariate hypergeometric, task after task: the share of task t among what is left is hypergeometric.
-    Raises ValueError when a latent has fewer firings than asked for.
+    Raises ValueError when a latent has fewer firings than that.
     """
     counts_FK = np.asarray(counts_FK, dtype=np.int64)
     rest_F = counts_FK.sum(axis=1)
     if counts_FK.size and rest_F.min() < firings:
-        raise ValueError(f"a latent has {rest_F.min()} firings, fewer than the {firings} asked for")
+        raise ValueError(f"a latent has {rest_F.min()} firings, fewer than the {firings} to draw")
     left_F = np.full(rest_F.shape, firings, dtype=np.int64)
     thinned: IntArray = np.empty(counts_FK.shape, dtype=np.int64)
     for task in range(counts_FK.shape[1]):
@@ -42,12 +42,12 @@ def thin(counts_FK: AnyIntArray, firings: int, rng: np.random.Generator) -> IntA
 def matched_specialization(
     counts_FK: AnyIntArray, tokens_K: AnyIntArray, *, firings: int, draws: int = 10, seed: int = 0
 ) -> float | None:
-    """Mean James-Stein index when every latent is thinned to ``firings`` firings; None without a latent.
+    """Mean James-Stein index when every latent is thinned to `firings` firings; None without a latent.
 
     The index of a latent has a bias that depends on its firings, and a wider SAE has fewer a latent. Thinned
     to one number the bias is the same for every SAE, so what is left of a difference is specialisation.
-    ``counts_FK``: firings of the supported latents on each task; those below ``firings`` are left out.
-    Raises ValueError for fewer than two tasks, a task without tokens, no draws, or ``firings`` below 1.
+    `counts_FK`: firings of the supported latents on each task; those below `firings` are left out.
+    Raises ValueError for fewer than two tasks, a task without tokens, no draws, or `firings` below 1.
     """
     if draws < 1 or firings < 1:
         raise ValueError("draws and firings must be at least 1")
@@ -78,7 +78,7 @@ def matched_modularity(
     resolution: float = 1.0,
     seed: int = 0,
 ) -> MatchedQ | None:
-    """Mean Leiden Q of the graph restricted to ``latents`` random connected latents, and its spread.
+    """Mean Leiden Q of the graph restricted to `latents` random connected latents, and its spread.
 
     Each draw has a subset and a Leiden seed of its own, so the spread holds both. None when fewer latents are
     connected. A subset without an edge counts as Q = 0. Raises ValueError for no draws or no latents.
@@ -90,12 +90,12 @@ def matched_modularity(
         return None
     ends = np.searchsorted(ids, source), np.searchsorted(ids, target)
     rng = np.random.default_rng(seed)
-    found = np.empty(draws)
+    q_of_draw = np.empty(draws)
     for draw in range(draws):
-        kept = np.zeros(ids.size, dtype=np.bool_)
-        kept[rng.choice(ids.size, latents, replace=False)] = True
-        inside = kept[ends[0]] & kept[ends[1]]
-        place = np.cumsum(kept, dtype=np.int64) - 1
+        sampled = np.zeros(ids.size, dtype=np.bool_)
+        sampled[rng.choice(ids.size, latents, replace=False)] = True
+        inside = sampled[ends[0]] & sampled[ends[1]]
+        place = np.cumsum(sampled, dtype=np.int64) - 1
         part = leiden(
             place[ends[0][inside]],
             place[ends[1][inside]],
@@ -104,5 +104,5 @@ def matched_modularity(
             seeds=[seed + draw],
             resolution=resolution,
         )
-        found[draw] = part.modularity
-    return MatchedQ(float(found.mean()), float(found.std(ddof=1)) if draws > 1 else 0.0, latents)
+        q_of_draw[draw] = part.modularity
+    return MatchedQ(float(q_of_draw.mean()), float(q_of_draw.std(ddof=1)) if draws > 1 else 0.0, latents)

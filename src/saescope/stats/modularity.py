@@ -13,7 +13,7 @@ from saescope.stats.threads import in_threads
 
 TOLERANCE = 1e-4
 """Gain of one pass over the nodes below which local moving stops. The moves are scored in float32, whose
-rounding can add up to 1e-6 a pass; a smaller tolerance could loop for ever."""
+rounding can add up to 1e-6 a pass; with a smaller tolerance the loop might never end."""
 IMPROVEMENT = 1e-4
 """Gain of a whole Leiden iteration below which it has converged."""
 
@@ -36,18 +36,18 @@ def modularity(
 ) -> float:
     """Q = sum_c [L_c/m - resolution (d_c/2m)^2] (Newman & Girvan 2004, weighted); 0 without an edge.
 
-    ``labels_S``: community of every node; each undirected edge is listed once.
+    `labels_S`: community of every node; each undirected edge is listed once.
     Raises ValueError when an end of an edge has a negative label.
     """
     total = float(weight.sum())
     if total <= 0:
         return 0.0
-    at_source, at_target = labels_S[source], labels_S[target]
-    if min(at_source.min(), at_target.min()) < 0:
+    label_source, label_target = labels_S[source], labels_S[target]
+    if min(label_source.min(), label_target.min()) < 0:
         raise ValueError("a node with an edge has no community")
     num_labels = int(labels_S.max()) + 1
-    inside = at_source == at_target
-    strength = np.bincount(at_source, weight, num_labels) + np.bincount(at_target, weight, num_labels)
+    inside = label_source == label_target
+    strength = np.bincount(label_source, weight, num_labels) + np.bincount(label_target, weight, num_labels)
     return float(weight[inside].sum() / total - resolution * np.square(strength / (2.0 * total)).sum())
 
 
@@ -61,11 +61,11 @@ def leiden(
     resolution: float = 1.0,
     max_iterations: int = 10,
 ) -> Partition:
-    """Leiden (Traag, Waltman & van Eck 2019), the best of ``seeds`` by modularity.
+    """Leiden (Traag, Waltman & van Eck 2019), the best of `seeds` by modularity.
 
     Repeated until an iteration gains nothing: local moving, refinement inside communities, aggregation by the
-    refined parts; local moving itself is scikit-network's compiled loop. Its own ``Leiden`` class is not
-    used: its refinement can loop for ever on float32 rounding and draws from C's unseeded ``rand``.
+    refined parts; local moving itself is scikit-network's compiled loop. Its own `Leiden` class is not
+    used: its refinement may never end on float32 rounding, and it draws from C's unseeded `rand`.
     Refinement here is greedy, and disconnected communities are split, which never lowers Q.
     Raises ValueError without a seed, or for weights that are not positive.
     """
@@ -85,7 +85,7 @@ def leiden(
     graph.sort_indices()  # in place, so before threads share it
 
     def run_of(seed: int) -> IntArray:
-        return _one_run(graph, np.random.default_rng(seed), resolution, max_iterations)
+        return _run(graph, np.random.default_rng(seed), resolution, max_iterations)
 
     runs[:, nodes] = in_threads(run_of, seeds)
     scores = [modularity(source, target, weight, labels, resolution) for labels in runs]
@@ -96,7 +96,8 @@ def leiden(
     return Partition(runs[best], scores[best], float(np.mean(agreement)) if agreement else None, runs)
 
 
-def _one_run(graph: Csr, rng: np.random.Generator, resolution: float, max_iterations: int) -> IntArray:
+def _run(graph: Csr, rng: np.random.Generator, resolution: float, max_iterations: int) -> IntArray:
+    """Labels of the nodes after one Leiden run, 0 the largest community."""
     labels: IntArray = np.arange(graph.shape[0], dtype=np.int64)
     score = -np.inf
     for _ in range(max_iterations):
@@ -105,12 +106,12 @@ def _one_run(graph: Csr, rng: np.random.Generator, resolution: float, max_iterat
         moved = np.empty_like(labels)
         moved[order] = _iterate(shuffled, labels[order], resolution)
         moved = _connected(graph, moved)
-        gained = _score(graph, moved, resolution)
-        if gained > score:
+        moved_score = _score(graph, moved, resolution)
+        if moved_score > score:
             labels = moved
-        if gained <= score + IMPROVEMENT:
+        if moved_score <= score + IMPROVEMENT:
             break
-        score = gained
+        score = moved_score
     sizes = np.bincount(labels)
     rank = np.empty_like(sizes)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(sizes.size)
@@ -118,7 +119,7 @@ def _one_run(graph: Csr, rng: np.random.Generator, resolution: float, max_iterat
 
 
 def _iterate(graph: Csr, labels: IntArray, resolution: float) -> IntArray:
-    """One Leiden iteration from ``labels``: move, refine, aggregate, until the graph no longer shrinks."""
+    """One Leiden iteration from `labels`: move, refine, aggregate, until the graph no longer shrinks."""
     strength: FloatArray = np.asarray(graph.sum(axis=1), dtype=np.float64).ravel()
     member: IntArray = np.arange(graph.shape[0], dtype=np.int64)  # node of the shrunken graph each node is in
     while True:
@@ -163,18 +164,21 @@ def _local_moves(graph: Csr, strength: FloatArray, labels: IntArray, resolution:
 
 
 def _inside(graph: Csr, labels: IntArray) -> Csr:
+    """The graph without the edges between different communities."""
     keep = np.repeat(labels, np.diff(graph.indptr)) == labels[graph.indices]
     indptr = np.concatenate([[0], np.cumsum(keep)])[graph.indptr]
     return sparse.csr_matrix((graph.data[keep], graph.indices[keep], indptr), shape=graph.shape)
 
 
 def _connected(graph: Csr, labels: IntArray) -> IntArray:
-    found: IntArray = sparse.csgraph.connected_components(_inside(graph, labels), directed=False)[1].astype(
-        np.int64
-    )
-    return found
+    """The communities with each disconnected one split into its components."""
+    components: IntArray = sparse.csgraph.connected_components(_inside(graph, labels), directed=False)[
+        1
+    ].astype(np.int64)
+    return components
 
 
 def _score(graph: Csr, labels: IntArray, resolution: float) -> float:
+    """Modularity of the labels; edge weights of the graph sum to 1."""
     strength = np.bincount(labels, weights=np.asarray(graph.sum(axis=1)).ravel())
     return float(_inside(graph, labels).sum() - resolution * np.square(strength).sum())

@@ -1,25 +1,32 @@
-"""All modularity numbers of one run: the graph, its nulls, its communities, and the q/ metrics."""
+"""All modularity numbers of one run: the validated graph, its communities, its nulls, and the q/ metrics."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
-from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
+from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, IntArray
 from saescope.stats.coactivation import Edges, both_edges, collapse
 from saescope.stats.edge_nulls import null_edge_count
-from saescope.stats.modularity import leiden, modularity
+from saescope.stats.modularity import Partition, leiden, modularity
 from saescope.stats.naive import MAX_LATENTS, naive_modularity
-from saescope.stats.rewiring import at_once, rewire
+from saescope.stats.rewiring import rewire, rewirings_in_memory
 from saescope.stats.specialization import check_tasks
 from saescope.stats.threads import in_threads
 
+Metrics: TypeAlias = dict[str, float | None]
+Notes: TypeAlias = dict[str, str]
+"""Metric key → why the metric is None, or what its number does not say."""
+
 MIN_EDGES = 5
-"""Fewer validated edges are no graph."""
+"""With fewer validated edges there is no graph."""
+NO_GRAPH = f"no graph: fewer than {MIN_EDGES} validated edges"
 MIN_COMMUNITY = 5
+"""Latents a community needs to be counted in q/n_communities."""
 DENSE_EDGES = 20_000
-"""Above it Leiden runs differ by < 0.001 in Q, so each rewired graph gets one run instead of all;
-z and p then judge one run of the real graph too."""
+"""Above this number of edges Leiden runs differ by less than 0.001 in Q, so each rewired graph gets one run
+instead of all; z and p then compare them with one run of the real graph."""
 
 KEYS = (
     "modularity", "null_mean", "null_sd", "excess", "z", "p", "n_edges", "null_edges", "n_communities",
@@ -28,11 +35,35 @@ KEYS = (
 
 
 @dataclass(frozen=True)
-class ModularitySummary:
-    """The validated graph; ``edges`` name latents, arrays run over all latents F."""
+class ModularitySettings:
+    """How edges are validated, the graph is partitioned, and its nulls are drawn."""
 
-    metrics: dict[str, float | None]
-    notes: dict[str, str]
+    min_joint: int = 5
+    """Units on which both latents of an edge are active, at least."""
+    fdr: float = 0.01
+    """False discovery rate of the edges, over all pairs."""
+    resolution: float = 1.0
+    """Resolution of the modularity that Leiden maximises."""
+    leiden_seeds: int = 5
+    """Leiden runs; the best one is reported."""
+    rewirings: int = 20
+    """Degree-preserving rewirings of the graph; 0 skips this null."""
+    null_tokens: int = 50_000
+    """Tokens (or units) on which the edge nulls are drawn, at most; 0 skips them."""
+    curveball_passes: int = 12
+    block_tokens: int = 32
+    """Tokens (or units) of a block that the second edge null moves as a whole."""
+    seed: int = 0
+    naive: bool = True
+    """Whether to compute q/naive."""
+
+
+@dataclass(frozen=True)
+class ModularitySummary:
+    """The validated graph and its metrics; `edges` name latents, arrays run over all latents F."""
+
+    metrics: Metrics
+    notes: Notes
     """Why a metric is None, or what a number does not say."""
     edges: Edges
     within_edges: Edges
@@ -40,7 +71,9 @@ class ModularitySummary:
     community_F: IntArray
     """Leiden community, 0 the largest; -1 for a latent without an edge."""
     within_community_F: IntArray
+    """The same in the graph of `within_edges`."""
     degree_F: IntArray
+    """Edges of each latent."""
 
 
 def summarise_modularity(
@@ -49,145 +82,187 @@ def summarise_modularity(
     num_tasks: int,
     supported_F: BoolArray,
     top_task_F: AnyIntArray,
+    settings: ModularitySettings | None = None,
     *,
     unit_N: AnyIntArray | None = None,
-    min_joint: int = 5,
-    fdr: float = 0.01,
-    resolution: float = 1.0,
-    leiden_seeds: int = 5,
-    rewirings: int = 20,
-    null_tokens: int = 50_000,
-    curveball_passes: int = 12,
-    block: int = 32,
-    seed: int = 0,
-    naive: bool = True,
 ) -> ModularitySummary:
     """Validated co-activation graph of the supported latents, its modularity and two nulls.
 
-    ``active_NF``: tokens by latents, non-zero = active. ``unit_N`` (chunk or document of each token) counts
-    joint firings per unit instead of per token; a unit must lie within one task, and ``null_tokens`` and
-    ``block`` are then in units. ``rewirings`` or ``null_tokens`` of 0 skips that null.
+    `active_NF`: tokens by latents, non-zero = active; `top_task_F`: the task each latent fires most on.
+    `unit_N` (chunk or document of each token) counts joint firings per unit instead of per token; a unit must
+    lie within one task.
 
-    Fewer than 5 edges are "no graph": Q, within_task and coverage of communities are 0, what needs a graph
-    (null, z, p, AMI) is None with a note. Raises ValueError when lengths disagree or a unit spans tasks.
+    Fewer than 5 edges are "no graph": q/modularity, q/within_task and q/n_communities are 0, what needs a
+    graph (null, z, p, AMI) is None with a note.
+    Raises ValueError when lengths disagree or a unit spans tasks.
     """
+    settings = ModularitySettings() if settings is None else settings
     num_latents = active_NF.shape[1]
     task_N = check_tasks(task_N, active_NF.shape[0], num_tasks)
     nodes = np.flatnonzero(np.asarray(supported_F, dtype=np.bool_))
     top_task_S = np.asarray(top_task_F, dtype=np.int64)[nodes]
-    metrics: dict[str, float | None] = {f"q/{key}": None for key in KEYS}
-    notes: dict[str, str] = {}
-    seeds = [seed + run for run in range(max(1, leiden_seeds))]
-
-    metrics["q/naive"] = naive_modularity(active_NF) if naive else None
-    if metrics["q/naive"] is None:
-        notes["q/naive"] = f"more than {MAX_LATENTS} latents" if naive else "switched off"
-
-    active, unit_task = active_NF[:, nodes], task_N
+    active_NS, task_of_unit = active_NF[:, nodes], task_N
     if unit_N is not None:
-        active, unit_task = collapse(active, unit_N), _task_of_units(unit_N, task_N)
-    edges, within = both_edges(active, unit_task, num_tasks, min_joint=min_joint, fdr=fdr)
+        active_NS, task_of_unit = collapse(active_NS, unit_N), _task_of_units(unit_N, task_N)
+
+    edges, within_edges = both_edges(
+        active_NS, task_of_unit, num_tasks, min_joint=settings.min_joint, fdr=settings.fdr
+    )
     degree_S = np.bincount(np.concatenate([edges.source, edges.target]), minlength=nodes.size)
-    metrics["q/n_edges"] = float(len(edges))
-    metrics["q/coverage"] = float((degree_S > 0).mean()) if nodes.size else 0.0
-    if null_tokens > 0:
-        left = null_edge_count(
-            active,
-            null_tokens=null_tokens,
-            min_joint=min_joint,
-            fdr=fdr,
-            passes=curveball_passes,
-            block=block,
-            seed=seed,
-        )
-        metrics["q/null_edges"] = float(max(left))
-    else:
-        notes["q/null_edges"] = "switched off"
+    partition = _partition(edges, nodes.size, settings)
+    within_partition = _partition(within_edges, nodes.size, settings)
 
-    community_S, within_S = (np.full(nodes.size, -1, dtype=np.int64) for _ in range(2))
-    few = f"no graph: fewer than {MIN_EDGES} validated edges"
-    if len(edges) >= MIN_EDGES:
-        part = leiden(edges.source, edges.target, edges.pmi, nodes.size, seeds=seeds, resolution=resolution)
-        community_S = part.labels_S
-        metrics["q/modularity"], metrics["q/seed_ari"] = part.modularity, part.seed_ari
-        if part.seed_ari is None:
-            notes["q/seed_ari"] = "a single Leiden run"
-        sizes = np.bincount(community_S[community_S >= 0])
-        metrics["q/n_communities"] = float((sizes >= MIN_COMMUNITY).sum())
-        metrics["q/task_partition"] = modularity(
-            edges.source, edges.target, edges.pmi, top_task_S, resolution
-        )
-        metrics["q/ami_task"] = _ami(community_S, top_task_S)
-        if rewirings > 0:
-            null_seeds = seeds if len(edges) <= DENSE_EDGES else seeds[:1]
-
-            def null(draw: int) -> float:
-                source, target, weight = rewire(
-                    edges.source, edges.target, edges.pmi, nodes.size, seed=_seed_of(seed, draw)
-                )
-                return leiden(
-                    source, target, weight, nodes.size, seeds=null_seeds, resolution=resolution
-                ).modularity
-
-            draws = np.array(in_threads(null, range(rewirings), most=at_once(nodes.size)))
-            # equal effort on both sides: where the null gets one run, z and p judge one run, not the best
-            judged = part.modularity
-            if len(null_seeds) < len(seeds):
-                first = part.labels_per_seed[0]
-                judged = modularity(edges.source, edges.target, edges.pmi, first, resolution)
-            _compare(part.modularity, judged, draws, metrics, notes)
-        else:
-            notes.update({f"q/{key}": "switched off" for key in ("null_mean", "null_sd", "excess", "z", "p")})
-    else:
-        metrics["q/modularity"], metrics["q/n_communities"] = 0.0, 0.0
-        needs_graph = ("null_mean", "null_sd", "excess", "z", "p", "task_partition", "ami_task", "seed_ari")
-        notes.update({f"q/{key}": few for key in ("modularity", *needs_graph)})
-    if len(within) >= MIN_EDGES:
-        part = leiden(
-            within.source, within.target, within.pmi, nodes.size, seeds=seeds, resolution=resolution
-        )
-        within_S = part.labels_S
-        metrics["q/within_task"] = part.modularity
-        metrics["q/ami_task_within"] = _ami(within_S, top_task_S)
-    else:
-        metrics["q/within_task"] = 0.0
-        notes["q/within_task"] = notes["q/ami_task_within"] = few + " within tasks"
+    metrics: Metrics = {f"q/{key}": None for key in KEYS}
+    notes: Notes = {}
+    for some_metrics, some_notes in (
+        _naive_metrics(active_NF, settings),
+        _edge_metrics(edges, degree_S),
+        _edge_null_metrics(active_NS, settings),
+        _partition_metrics(edges, partition, top_task_S, settings),
+        _rewiring_metrics(edges, partition, nodes.size, settings),
+        _within_task_metrics(within_partition, top_task_S),
+    ):
+        metrics |= some_metrics
+        notes |= some_notes
 
     def over_latents(values_S: IntArray, missing: int) -> IntArray:
         values_F = np.full(num_latents, missing, dtype=np.int64)
         values_F[nodes] = values_S
         return values_F
 
+    no_community = np.full(nodes.size, -1, dtype=np.int64)
     return ModularitySummary(
         metrics,
         notes,
-        _named(edges, nodes),
-        _named(within, nodes),
-        over_latents(community_S, -1),
-        over_latents(within_S, -1),
+        _with_latent_ids(edges, nodes),
+        _with_latent_ids(within_edges, nodes),
+        over_latents(partition.labels_S if partition else no_community, -1),
+        over_latents(within_partition.labels_S if within_partition else no_community, -1),
         over_latents(degree_S, 0),
     )
 
 
-def _compare(
-    q: float, judged: float, draws: FloatArray, metrics: dict[str, float | None], notes: dict[str, str]
-) -> None:
-    mean, sd = float(draws.mean()), float(draws.std(ddof=1)) if draws.size > 1 else 0.0
-    metrics["q/null_mean"], metrics["q/null_sd"], metrics["q/excess"] = mean, sd, q - mean
-    metrics["q/p"] = (1.0 + float((draws >= judged - 1e-12).sum())) / (draws.size + 1.0)
-    if sd > 1e-12:
-        metrics["q/z"] = (judged - mean) / sd
-    else:
-        notes["q/z"] = "all rewired graphs have the same modularity"
+def _partition(edges: Edges, num_nodes: int, settings: ModularitySettings) -> Partition | None:
+    """The best Leiden partition; None where there are too few edges for a graph."""
+    if len(edges) < MIN_EDGES:
+        return None
+    return leiden(
+        edges.source,
+        edges.target,
+        edges.pmi,
+        num_nodes,
+        seeds=_leiden_seeds(settings),
+        resolution=settings.resolution,
+    )
+
+
+def _leiden_seeds(settings: ModularitySettings) -> list[int]:
+    return [settings.seed + run for run in range(max(1, settings.leiden_seeds))]
+
+
+def _naive_metrics(active_NF: Csr, settings: ModularitySettings) -> tuple[Metrics, Notes]:
+    naive = naive_modularity(active_NF) if settings.naive else None
+    if naive is not None:
+        return {"q/naive": naive}, {}
+    return {}, {"q/naive": f"more than {MAX_LATENTS} latents" if settings.naive else "switched off"}
+
+
+def _edge_metrics(edges: Edges, degree_S: IntArray) -> tuple[Metrics, Notes]:
+    coverage = float((degree_S > 0).mean()) if degree_S.size else 0.0
+    return {"q/n_edges": float(len(edges)), "q/coverage": coverage}, {}
+
+
+def _edge_null_metrics(active_NS: Csr, settings: ModularitySettings) -> tuple[Metrics, Notes]:
+    """Are the edges real? The larger number of edges that the two randomised matrices leave."""
+    if settings.null_tokens <= 0:
+        return {}, {"q/null_edges": "switched off"}
+    null_edges = null_edge_count(
+        active_NS,
+        null_tokens=settings.null_tokens,
+        min_joint=settings.min_joint,
+        fdr=settings.fdr,
+        passes=settings.curveball_passes,
+        block=settings.block_tokens,
+        seed=settings.seed,
+    )
+    return {"q/null_edges": float(max(null_edges))}, {}
+
+
+def _partition_metrics(
+    edges: Edges, partition: Partition | None, top_task_S: IntArray, settings: ModularitySettings
+) -> tuple[Metrics, Notes]:
+    """Modularity of the Leiden partition and of the tasks, and how far the two agree."""
+    if partition is None:
+        keys = ("modularity", "task_partition", "ami_task", "seed_ari")
+        return {"q/modularity": 0.0, "q/n_communities": 0.0}, {f"q/{key}": NO_GRAPH for key in keys}
+    sizes = np.bincount(partition.labels_S[partition.labels_S >= 0])
+    metrics: Metrics = {
+        "q/modularity": partition.modularity,
+        "q/seed_ari": partition.seed_ari,
+        "q/n_communities": float((sizes >= MIN_COMMUNITY).sum()),
+        "q/task_partition": modularity(
+            edges.source, edges.target, edges.pmi, top_task_S, settings.resolution
+        ),
+        "q/ami_task": _ami(partition.labels_S, top_task_S),
+    }
+    return metrics, {"q/seed_ari": "a single Leiden run"} if partition.seed_ari is None else {}
+
+
+def _rewiring_metrics(
+    edges: Edges, partition: Partition | None, num_nodes: int, settings: ModularitySettings
+) -> tuple[Metrics, Notes]:
+    """Is the graph modular beyond its degrees? Its Q against that of degree-preserving rewirings."""
+    if partition is None or settings.rewirings <= 0:
+        reason = NO_GRAPH if partition is None else "switched off"
+        return {}, {f"q/{key}": reason for key in ("null_mean", "null_sd", "excess", "z", "p")}
+    seeds = _leiden_seeds(settings)
+    null_seeds = seeds if len(edges) <= DENSE_EDGES else seeds[:1]
+
+    def rewired_modularity(draw: int) -> float:
+        source, target, weight = rewire(
+            edges.source, edges.target, edges.pmi, num_nodes, seed=_seed_of_draw(settings.seed, draw)
+        )
+        return leiden(
+            source, target, weight, num_nodes, seeds=null_seeds, resolution=settings.resolution
+        ).modularity
+
+    null_R = np.array(
+        in_threads(rewired_modularity, range(settings.rewirings), max_threads=rewirings_in_memory(num_nodes))
+    )
+    # Equal effort on both sides: where the null gets one run, z and p compare it with one run, not the best.
+    compared = partition.modularity
+    if len(null_seeds) < len(seeds):
+        first_run_S = partition.labels_per_seed[0]
+        compared = modularity(edges.source, edges.target, edges.pmi, first_run_S, settings.resolution)
+    mean, sd = float(null_R.mean()), float(null_R.std(ddof=1)) if null_R.size > 1 else 0.0
+    metrics: Metrics = {
+        "q/null_mean": mean,
+        "q/null_sd": sd,
+        "q/excess": partition.modularity - mean,
+        "q/p": (1.0 + float((null_R >= compared - 1e-12).sum())) / (null_R.size + 1.0),
+    }
+    if sd <= 1e-12:
+        return metrics, {"q/z": "all rewired graphs have the same modularity"}
+    return metrics | {"q/z": (compared - mean) / sd}, {}
+
+
+def _within_task_metrics(partition: Partition | None, top_task_S: IntArray) -> tuple[Metrics, Notes]:
+    """Modularity that the task mix does not explain."""
+    if partition is None:
+        reason = NO_GRAPH + " within tasks"
+        return {"q/within_task": 0.0}, {"q/within_task": reason, "q/ami_task_within": reason}
+    agreement = _ami(partition.labels_S, top_task_S)
+    return {"q/within_task": partition.modularity, "q/ami_task_within": agreement}, {}
 
 
 def _ami(community_S: IntArray, top_task_S: IntArray) -> float:
+    """Adjusted mutual information of communities and tasks, over the latents with an edge."""
     linked = community_S >= 0
     return float(adjusted_mutual_info_score(top_task_S[linked], community_S[linked]))
 
 
 def _task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:
-    """Task of every unit, in the order of ``collapse``; ValueError when a unit spans two tasks."""
+    """Task of every unit, in the order of `collapse`; ValueError when a unit spans two tasks."""
     _, first, unit = np.unique(np.asarray(unit_N), return_index=True, return_inverse=True)
     task_of_unit: IntArray = task_N[first]
     if (task_of_unit[unit] != task_N).any():
@@ -195,9 +270,11 @@ def _task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:
     return task_of_unit
 
 
-def _seed_of(seed: int, draw: int) -> int:
+def _seed_of_draw(seed: int, draw: int) -> int:
+    """A seed of its own for every draw."""
     return int(np.random.SeedSequence([seed, draw]).generate_state(1)[0])
 
 
-def _named(edges: Edges, nodes: IntArray) -> Edges:
+def _with_latent_ids(edges: Edges, nodes: IntArray) -> Edges:
+    """The edges with their node numbers replaced by the latents that the nodes are."""
     return Edges(nodes[edges.source], nodes[edges.target], edges.joint, edges.pmi, edges.p)

@@ -7,8 +7,10 @@ from saescope.stats.coactivation import binary
 
 MAX_LATENTS = 8192
 TOP = 200
+"""Entries of the PMI matrix that become edges; each pair stands in the matrix twice."""
 EPSILON = 1e-9
 BLOCK_ENTRIES = 12_000_000
+"""Entries of the joint count matrix formed in one go."""
 
 
 def naive_modularity(active_NF: Csr) -> float | None:
@@ -48,7 +50,7 @@ def naive_modularity(active_NF: Csr) -> float | None:
 
 def _largest(values: FloatArray, places: IntArray) -> tuple[FloatArray, IntArray]:
     if values.size > TOP:
-        bar = np.partition(values, values.size - TOP)[values.size - TOP]
-        values, places = values[values >= bar], places[values >= bar]
+        smallest = np.partition(values, values.size - TOP)[values.size - TOP]
+        values, places = values[values >= smallest], places[values >= smallest]
     order = np.lexsort((places, -values))[:TOP]
     return values[order], places[order]

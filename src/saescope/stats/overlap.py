@@ -18,7 +18,7 @@ STRATUM_NAMES = ("never fired", "below 0.01 %", "0.01 % to 0.1 %", "0.1 % to 1 %
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two dictionaries A and B of widths ``latents``, over d dimensions."""
+    """What two dictionaries A and B of widths `latents`, over d dimensions, have in common."""
 
     latents: tuple[int, int]
     d: int
@@ -37,7 +37,7 @@ class Overlap:
     best_A: FloatArray
     best_B: FloatArray
     unsettled: int
-    """Latents, encoder or decoder, whose partner is not proven optimal; see ``assignment.match``."""
+    """Latents, encoder or decoder, whose partner is not proven optimal; see `assignment.match`."""
     pw_mcc_bound: float
     """The exact PW-MCC is at most this."""
 

@@ -17,7 +17,7 @@ MAX_ITERATIONS = 2000
 
 
 def expected_best_cosine(num_latents: int, d: int) -> float:
-    """Expected largest cosine of one direction with ``num_latents`` random ones; exact up to quadrature.
+    """Expected largest cosine of one direction with `num_latents` random ones; exact up to quadrature.
 
     The cosines of a fixed direction with independent random ones are independent, so
     E max = 1 - int_{-1}^{1} G(t)^F dt. Raises ValueError for no latent or fewer than two dimensions.
@@ -36,7 +36,7 @@ def expected_best_cosine(num_latents: int, d: int) -> float:
 
 
 def share_reaching(threshold: float, num_latents: int, d: int) -> float:
-    """Chance that a direction's largest cosine with ``num_latents`` random ones exceeds ``threshold``."""
+    """Chance that a direction's largest cosine with `num_latents` random ones exceeds `threshold`."""
     _check(num_latents, d)
     return -math.expm1(num_latents * _log_below(threshold, d))
 

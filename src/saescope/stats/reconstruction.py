@@ -16,13 +16,13 @@ def quality(
     sum_xhat2: float,
     l0_sum: float,
 ) -> dict[str, float | None]:
-    """The sae/ metrics from sums over ``n`` tokens of input x, reconstruction xh, error e = x - xh.
+    """The sae/ metrics from sums over `n` tokens of input x, reconstruction xh, error e = x - xh.
 
-    ``sum_x_d`` is the vector sum of x, ``sum_x2`` of |x|^2, ``sum_err2`` of |e|^2, ``sum_cos`` of
-    cos(x, xh), ``sum_norm_ratio`` of |xh|/|x|, ``sum_dot`` of x.xh, ``sum_xhat2`` of |xh|^2, ``l0_sum`` of
+    `sum_x_d` is the vector sum of x, `sum_x2` of |x|^2, `sum_err2` of |e|^2, `sum_cos` of
+    cos(x, xh), `sum_norm_ratio` of |xh|/|x|, `sum_dot` of x.xh, `sum_xhat2` of |xh|^2, `l0_sum` of
     active latents.
 
-    FVU: ``variance_unexplained``; mse = E|e|^2 summed over dimensions;
+    FVU: `variance_unexplained`; mse = E|e|^2 summed over dimensions;
     reconstruction_bias = E|xh|^2 / E[x.xh] (arXiv 2404.16014, eq. 10; 1 = unbiased).
     None where a denominator is 0. Raises ValueError without tokens.
     """

@@ -23,17 +23,17 @@ def rewire(
 
     Double edge swaps (Maslov & Sneppen 2002): edges (a,b), (c,d) become (a,d), (c,b). In a round all edges
     are paired at random and all pairs swap at once; a swap that would make a self loop, an edge that exists
-    or one that another swap of the round makes is refused. Rounds go on until ``swaps_per_edge`` * E swaps
+    or one that another swap of the round makes is refused. Rounds go on until `swaps_per_edge` * E swaps
     were made (at most 200 rounds). Returns (source, target, weight) with source < target.
     """
     rng = np.random.default_rng(seed)
     low, high = np.minimum(source, target), np.maximum(source, target)
     num_edges = low.size
-    known = _EdgeSet(num_nodes)
-    known.add(low, high)
-    done = 0
+    edge_set = _EdgeSet(num_nodes)
+    edge_set.add(low, high)
+    swaps = 0
     for _ in range(MAX_ROUNDS):
-        if num_edges < 2 or done >= swaps_per_edge * num_edges:
+        if num_edges < 2 or swaps >= swaps_per_edge * num_edges:
             break
         order = rng.permutation(num_edges)
         first, second = order[: num_edges // 2], order[num_edges // 2 : 2 * (num_edges // 2)]
@@ -41,21 +41,21 @@ def rewire(
         a, b = low[first], high[first]
         c, d = np.where(flip, high[second], low[second]), np.where(flip, low[second], high[second])
         ad, cb = (np.minimum(a, d), np.maximum(a, d)), (np.minimum(c, b), np.maximum(c, b))
-        ok = np.flatnonzero((a != d) & (c != b))
-        ok = ok[~known.holds(ad[0][ok], ad[1][ok])]
-        ok = ok[~known.holds(cb[0][ok], cb[1][ok])]
-        ok = ok[_unique_pairs(*(made[0][ok] * num_nodes + made[1][ok] for made in (ad, cb)))]
-        for edge in (first[ok], second[ok]):
-            known.remove(low[edge], high[edge])
-        for edge, made in ((first[ok], ad), (second[ok], cb)):
-            low[edge], high[edge] = made[0][ok], made[1][ok]
-            known.add(low[edge], high[edge])
-        done += ok.size
+        valid = np.flatnonzero((a != d) & (c != b))
+        valid = valid[~edge_set.contains(ad[0][valid], ad[1][valid])]
+        valid = valid[~edge_set.contains(cb[0][valid], cb[1][valid])]
+        valid = valid[_unique_pairs(*(pair[0][valid] * num_nodes + pair[1][valid] for pair in (ad, cb)))]
+        for edge in (first[valid], second[valid]):
+            edge_set.remove(low[edge], high[edge])
+        for edge, pair in ((first[valid], ad), (second[valid], cb)):
+            low[edge], high[edge] = pair[0][valid], pair[1][valid]
+            edge_set.add(low[edge], high[edge])
+        swaps += valid.size
     return low, high, rng.permutation(weight)
 
 
-def at_once(num_nodes: int) -> int:
-    """Rewirings side by side whose edge sets stay within a gigabyte, at least one."""
+def rewirings_in_memory(num_nodes: int) -> int:
+    """Rewirings that may run side by side so that their edge sets stay within a gigabyte; at least one."""
     return max(1, 2**30 // _EdgeSet.size(num_nodes))
 
 
@@ -67,26 +67,27 @@ class _EdgeSet:
 
     @staticmethod
     def size(num_nodes: int) -> int:
-        """Bytes."""
+        """Bytes of the set."""
         return num_nodes * (num_nodes - 1) // 16 + 1
 
     @staticmethod
-    def _at(low: IntArray, high: IntArray) -> tuple[IntArray, ByteArray]:
+    def _position(low: IntArray, high: IntArray) -> tuple[IntArray, ByteArray]:
+        """Number of the byte of each pair, and the pair's bit in it."""
         pair = high * (high - 1) // 2 + low
         return pair >> 3, np.left_shift(np.uint8(1), (pair & 7).astype(np.uint8))
 
-    def holds(self, low: IntArray, high: IntArray) -> BoolArray:
-        at, bit = self._at(low, high)
-        held: BoolArray = (self.bytes[at] & bit) != 0
-        return held
+    def contains(self, low: IntArray, high: IntArray) -> BoolArray:
+        byte, bit = self._position(low, high)
+        contained: BoolArray = (self.bytes[byte] & bit) != 0
+        return contained
 
-    # The pairs of one call differ, and none is added twice or removed when absent, so that sums set bits;
-    # unlike `|=` they see every pair of a byte.
+    # The pairs of one call differ, and none is added twice or removed when absent, so adding sets bits and
+    # subtracting clears them. Where several pairs of a call lie in one byte, `|=` would see only one of them.
     def add(self, low: IntArray, high: IntArray) -> None:
-        np.add.at(self.bytes, *self._at(low, high))
+        np.add.at(self.bytes, *self._position(low, high))
 
     def remove(self, low: IntArray, high: IntArray) -> None:
-        np.subtract.at(self.bytes, *self._at(low, high))
+        np.subtract.at(self.bytes, *self._position(low, high))
 
 
 def _unique_pairs(first: IntArray, second: IntArray) -> BoolArray:

@@ -16,10 +16,11 @@ from saescope.stats.specialization import check_tasks
 
 @dataclass(frozen=True)
 class Recovered:
-    """eta, its 95 % interval over documents, and its place among random partitions."""
+    """eta, the share of a gap that is recovered, with its interval and its place among random partitions."""
 
     eta: float
     low: float
+    """Lower end of the 95 % interval over documents."""
     high: float
     null_R: FloatArray
     """eta of each random partition against the mean of the others: what luck gives."""
@@ -32,7 +33,7 @@ def recovered_share(
 ) -> Recovered | None:
     """eta = (random - structured) / (random - bound): 0 no better than chance, 1 as good as the bound.
 
-    ``random_RD``: losses under R >= 2 random partitions of the same sizes. None where the bound does not beat
+    `random_RD`: losses under R >= 2 random partitions of the same sizes. None where the bound does not beat
     chance: where the gap is not positive in all but 5 % of the resamples, eta would divide by noise.
     Raises ValueError for a single partition, or lengths that disagree.
     """
@@ -61,23 +62,29 @@ def recovered_share(
 
 
 def other_tasks(task_D: AnyIntArray, num_tasks: int, seed: int) -> IntArray:
-    """For every document a task that is not its own, all others equally often (up to rounding)."""
+    """For every document a task that is not its own, all others equally often (up to rounding).
+
+    Raises ValueError for fewer than two tasks.
+    """
     task_D = check_tasks(task_D, len(task_D), num_tasks)
     if num_tasks < 2:
         raise ValueError("another task needs at least two tasks")
     rng = np.random.default_rng(seed)
     other_D = np.empty_like(task_D)
     for task in range(num_tasks):
-        mine = np.flatnonzero(task_D == task)
-        step = rng.permutation(mine.size) % (num_tasks - 1) + 1
-        other_D[mine] = (task + step) % num_tasks
+        docs_of_task = np.flatnonzero(task_D == task)
+        step = rng.permutation(docs_of_task.size) % (num_tasks - 1) + 1
+        other_D[docs_of_task] = (task + step) % num_tasks
     return other_D
 
 
 def mean_by_task(
     loss_MD: FloatArray, tokens_D: npt.NDArray[Any], task_D: AnyIntArray, num_tasks: int
 ) -> FloatArray:
-    """[M, K]: mean loss per token of each task under each of M masks. Raises ValueError for an empty task."""
+    """Mean loss per token of each task under each of M masks, [M, K], from the sums `loss_MD` per document.
+
+    Raises ValueError for a task without tokens.
+    """
     task_D = check_tasks(task_D, len(tokens_D), num_tasks)
     tokens_K = np.bincount(task_D, weights=np.asarray(tokens_D), minlength=num_tasks)
     if not (tokens_K > 0).all():
@@ -90,16 +97,16 @@ def mean_by_task(
 def mean_interval(
     value_D: FloatArray, tokens_D: npt.NDArray[Any], *, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """95 % interval of sum(value)/sum(tokens), documents resampled."""
+    """95 % interval (low, high) of sum(value) / sum(tokens), documents resampled."""
     weight_BD = _document_weights(len(value_D), resamples, np.random.default_rng(seed))
     tokens_B = weight_BD @ np.asarray(tokens_D, dtype=np.float64)
-    kept = tokens_B > 0
-    low, high = np.quantile((weight_BD @ value_D)[kept] / tokens_B[kept], [0.025, 0.975])
+    has_tokens = tokens_B > 0
+    low, high = np.quantile((weight_BD @ value_D)[has_tokens] / tokens_B[has_tokens], [0.025, 0.975])
     return float(low), float(high)
 
 
 def permutation_p(observed: float, draws: npt.ArrayLike) -> float:
-    """(1 + draws >= observed) / (draws + 1)."""
+    """One-sided p-value of a permutation test: (1 + draws that reach `observed`) / (draws + 1)."""
     null = np.asarray(draws, dtype=np.float64)
     tie = 1e-9 * max(1.0, abs(observed))
     return (1 + int((null >= observed - tie).sum())) / (null.size + 1)
@@ -108,16 +115,16 @@ def permutation_p(observed: float, draws: npt.ArrayLike) -> float:
 def union_growth(
     needed_NF: Csr, group_N: AnyIntArray, sizes: Sequence[int], *, draws: int, seed: int
 ) -> FloatArray:
-    """Mean share of the F neurons that B tokens of one group need together, for every B in ``sizes``.
+    """Mean share of the F neurons that B tokens of one group need together, for every B in `sizes`.
 
-    ``needed_NF``: non-zero where a token needs a neuron. A batch is drawn without replacement from a group
+    `needed_NF`: non-zero where a token needs a neuron. A batch is drawn without replacement from a group
     chosen by its number of tokens; groups of fewer than B tokens have none. NaN where no group has B tokens.
     """
     group_N = np.asarray(group_N)
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(group_N == group) for group in np.unique(group_N)]
-    out = np.full(len(sizes), np.nan)
-    for at, size in enumerate(sizes):
+    share_B = np.full(len(sizes), np.nan)
+    for place, size in enumerate(sizes):
         fitting = [tokens for tokens in members if tokens.size >= size]
         if not fitting:
             continue
@@ -126,8 +133,8 @@ def union_growth(
         for choice in rng.choice(len(fitting), size=draws, p=weight / weight.sum()):
             batch = rng.choice(fitting[choice], size=size, replace=False)
             total += np.unique(needed_NF[batch].indices).size
-        out[at] = total / draws / needed_NF.shape[1]
-    return out
+        share_B[place] = total / draws / needed_NF.shape[1]
+    return share_B
 
 
 def independent_union(rate_F: FloatArray, sizes: Sequence[int]) -> FloatArray:

@@ -37,9 +37,9 @@ def log_slope(
     level: float = 0.95,
     seed: int = 0,
 ) -> Slope | None:
-    """Slope of ``values`` on log10 ``parameters``; None below three distinct sizes.
+    """Slope of `values` on log10 `parameters`; None below three distinct sizes.
 
-    Observations of one size and layer are repeats (seeds). ``layers`` are labels that mean the same in every
+    Observations of one size and layer are repeats (seeds). `layers` are labels that mean the same in every
     size, such as relative depths. The interval is slope ± t · se, se the standard deviation of the slope over
     cluster bootstrap draws: the layers are drawn with replacement (the same draw at every size, so that what
     a layer adds at all sizes cancels), then the seeds within them. With D layers se is widened by
@@ -59,12 +59,12 @@ def log_slope(
     names = list(dict.fromkeys(layers))
     layer_N = np.array([names.index(layer) for layer in layers])
     seeds_PL = np.array(
-        [[np.sum((size_N == p) & (layer_N == at)) for at in range(len(names))] for p in sizes]
+        [[np.sum((size_N == p) & (layer_N == number)) for number in range(len(names))] for p in sizes]
     )
     value_PLR = np.zeros((*seeds_PL.shape, seeds_PL.max()))
     for p, size in enumerate(sizes):
-        for at in range(len(names)):
-            value_PLR[p, at, : seeds_PL[p, at]] = value_N[(size_N == size) & (layer_N == at)]
+        for number in range(len(names)):
+            value_PLR[p, number, : seeds_PL[p, number]] = value_N[(size_N == size) & (layer_N == number)]
     x = np.log10(sizes)
     with np.errstate(invalid="ignore"):
         means = np.nanmean(value_PLR.sum(axis=2) / seeds_PL, axis=1)  # a size may lack a layer
@@ -94,7 +94,7 @@ def _resampled(
     counted = np.arange(repeats) < seeds_BLP[..., None]
     with np.errstate(invalid="ignore"):
         mean_BLP = np.where(counted, value, 0.0).sum(axis=3) / seeds_BLP
-    there = seeds_BLP > 0
+    measured = seeds_BLP > 0
     with np.errstate(invalid="ignore"):
-        means: FloatArray = np.where(there, mean_BLP, 0.0).sum(axis=1) / there.sum(axis=1)
+        means: FloatArray = np.where(measured, mean_BLP, 0.0).sum(axis=1) / measured.sum(axis=1)
     return means

@@ -13,10 +13,10 @@ UNIFORM = 1e-14
 
 
 def task_counts(doc_counts_DF: Csr, task_D: AnyIntArray, num_tasks: int) -> IntArray:
-    """Firings of every latent on every task, ``counts_FK`` int64.
+    """Firings of every latent on every task, `counts_FK` int64.
 
-    ``doc_counts_DF``: firings (tokens) of latent f in document d; ``task_D``: task of each document.
-    Raises ValueError when ``task_D`` has the wrong length or a task outside ``0..num_tasks-1``.
+    `doc_counts_DF`: firings (tokens) of latent f in document d; `task_D`: task of each document.
+    Raises ValueError when `task_D` has the wrong length or a task outside `0..num_tasks-1`.
     """
     task_D = check_tasks(task_D, doc_counts_DF.shape[0], num_tasks)
     counts_FK = np.zeros((doc_counts_DF.shape[1], num_tasks), dtype=np.int64)
@@ -28,7 +28,7 @@ def task_counts(doc_counts_DF: Csr, task_D: AnyIntArray, num_tasks: int) -> IntA
 
 
 def specialization(counts_FK: npt.NDArray[Any], tokens_K: npt.NDArray[Any]) -> FloatArray:
-    """Rate-normalised, James-Stein shrunk index ``si_F`` in [0, 1]; NaN for a latent that never fired.
+    """Rate-normalised, James-Stein shrunk index `si_F` in [0, 1]; NaN for a latent that never fired.
 
     r = c/T, q = r/sum r, q* = lam/K + (1-lam) q, SI = 1 - H(q*)/ln K.
 
@@ -37,7 +37,7 @@ def specialization(counts_FK: npt.NDArray[Any], tokens_K: npt.NDArray[Any]) -> F
     holds for equal token counts only; for unequal ones the delta method gives, with v_t = c_t/T_t^2 and
     S = sum r, Var(q_t) = [(1-q_t)^2 v_t + q_t^2 sum_{s!=t} v_s]/S^2 * n/(n-1), which reduces to theirs.
 
-    Shapes: ``counts_FK`` [..., F, K] firings, ``tokens_K`` [..., K] tokens; returns [..., F].
+    Shapes: `counts_FK` [..., F, K] firings, `tokens_K` [..., K] tokens; returns [..., F].
     Raises ValueError for fewer than two tasks, negative counts, or a task without tokens.
     """
     counts = np.moveaxis(
@@ -90,7 +90,7 @@ def naive_specialization(counts_FK: npt.NDArray[Any]) -> FloatArray:
 
 
 def check_tasks(task: AnyIntArray, length: int, num_tasks: int) -> IntArray:
-    """``task`` as int64 after checking its length and range; ValueError otherwise."""
+    """`task` as int64 after checking its length and range; ValueError otherwise."""
     labels: IntArray = np.asarray(task, dtype=np.int64)
     if labels.shape != (length,):
         raise ValueError(f"expected {length} task labels, got shape {labels.shape}")

@@ -1,4 +1,4 @@
-"""All specialization numbers of one run: per latent, and the si/ metrics."""
+"""All specialization numbers of one run: the index of every latent, its nulls, and the si/ metrics."""
 
 from dataclasses import dataclass
 
@@ -7,27 +7,49 @@ import numpy as np
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.bootstrap import bootstrap_mean_si
 from saescope.stats.multiple_testing import benjamini_hochberg
-from saescope.stats.permutation import permutation_null
+from saescope.stats.permutation import SI_EDGES, PermutationNull, permutation_null
 from saescope.stats.specialization import check_tasks, naive_specialization, specialization, task_counts
+
+KEYS = (
+    "mean", "median", "weighted", "null_mean", "excess", "ci_low", "ci_high", "significant_frac",
+    "naive_mean",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SpecializationSettings:
+    """How the null and the interval of the index are drawn."""
+
+    permutations: int = 1000
+    """Permutations of the task labels; 0 skips the null (its metrics become None)."""
+    bootstraps: int = 1000
+    """Document resamples for the interval of the mean; 0 skips it."""
+    fdr: float = 0.05
+    """False discovery rate of si/significant_frac."""
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class SpecializationSummary:
-    """Arrays over all latents F; ``si_null`` to ``si_q`` are NaN for a latent without support."""
+    """Arrays over all latents F; `si_null` to `si_q` are NaN for a latent without support."""
 
     counts_FK: IntArray
+    """Firings of every latent on every task."""
     rates_FK: FloatArray
+    """The same per token of the task."""
     si: FloatArray
     si_naive: FloatArray
     si_null: FloatArray
+    """Mean index under permuted task labels."""
     si_excess: FloatArray
+    """`si - si_null`."""
     si_p: FloatArray
     si_q: FloatArray
+    """`si_p`, Benjamini-Hochberg adjusted."""
     top_task: IntArray
     """Task with the highest rate, -1 for a latent that never fired."""
     null_draw_counts: IntArray
-    """Histogram of all null draws over ``hist_edges``, for a plot beside that of ``si``."""
-    hist_edges: FloatArray
+    """Histogram of all null draws over `permutation.SI_EDGES`, for a plot beside that of `si`."""
     metrics: dict[str, float | None]
     notes: dict[str, str]
     """Why a metric is None."""
@@ -39,79 +61,50 @@ def summarise_specialization(
     task_D: AnyIntArray,
     num_tasks: int,
     supported_F: BoolArray,
-    *,
-    permutations: int = 1000,
-    bootstraps: int = 1000,
-    fdr: float = 0.05,
-    seed: int = 0,
-    hist_edges: FloatArray | None = None,
+    settings: SpecializationSettings | None = None,
 ) -> SpecializationSummary:
-    """Index, document-permutation null and bootstrap interval; only supported latents meet the nulls.
+    """The index of every latent; null and interval for the supported ones, which fire often enough.
 
-    ``fdr`` is the level of si/significant_frac. ``permutations`` or ``bootstraps`` of 0 skips that part (its
-    keys become None); with a single task every si/ key is None.
+    `doc_counts_DF`: firings of latent f in document d; `tokens_D`, `task_D`: tokens and task of each
+    document. With a single task every si/ metric is None.
     Raises ValueError for a task without tokens.
     """
+    settings = SpecializationSettings() if settings is None else settings
     task_D = check_tasks(task_D, doc_counts_DF.shape[0], num_tasks)
     supported_F = np.asarray(supported_F, dtype=np.bool_)
-    edges = np.linspace(0.0, 1.0, 51) if hist_edges is None else np.asarray(hist_edges, dtype=np.float64)
     counts_FK = task_counts(doc_counts_DF, task_D, num_tasks)
     tokens_K = np.bincount(task_D, weights=np.asarray(tokens_D, dtype=np.float64), minlength=num_tasks)
     rates_FK = counts_FK / np.maximum(tokens_K, 1.0)
-    one_task = num_tasks < 2
-    if one_task:  # nothing to compare: the other statistics of the run should still come out
+    single_task = num_tasks < 2
+    if single_task:  # nothing to compare: the other statistics of the run should still come out
         si = si_naive = np.full(counts_FK.shape[0], np.nan)
     else:
         si, si_naive = specialization(counts_FK, tokens_K), naive_specialization(counts_FK)
     fired_F = counts_FK.sum(axis=1)
     top_task = np.where(fired_F > 0, rates_FK.argmax(axis=1), -1).astype(np.int64)
+
+    scored = np.flatnonzero(supported_F & (fired_F > 0))
+    null, interval = None, None
+    if scored.size and not single_task:
+        documents = doc_counts_DF[:, scored], tokens_D, task_D, num_tasks
+        if settings.permutations > 0:
+            null = permutation_null(*documents, permutations=settings.permutations, seed=settings.seed)
+        if settings.bootstraps > 0:
+            interval = bootstrap_mean_si(*documents, resamples=settings.bootstraps, seed=settings.seed + 1)
     si_null, si_p, si_q = (np.full(si.shape, np.nan) for _ in range(3))
-    draw_counts = np.zeros(edges.size - 1, dtype=np.int64)
+    if null is not None:
+        si_null[scored], si_p[scored] = null.mean_F, null.p_F
+        si_q[scored] = benjamini_hochberg(null.p_F)
 
-    keys = [
-        "mean",
-        "median",
-        "weighted",
-        "null_mean",
-        "excess",
-        "ci_low",
-        "ci_high",
-        "significant_frac",
-        "naive_mean",
-    ]
-    metrics: dict[str, float | None] = {f"si/{key}": None for key in keys}
-    notes: dict[str, str] = {}
-    if (fired_F > 0).any() and not one_task:
+    metrics: dict[str, float | None] = {f"si/{key}": None for key in KEYS}
+    if (fired_F > 0).any() and not single_task:
         metrics["si/naive_mean"] = float(np.nanmean(si_naive))
-    else:
-        notes["si/naive_mean"] = "a single task" if one_task else "no latent fired"
-
-    chosen = np.flatnonzero(supported_F & (fired_F > 0))
-    if chosen.size and not one_task:
-        columns = doc_counts_DF[:, chosen]
-        metrics["si/mean"] = float(si[chosen].mean())
-        metrics["si/median"] = float(np.median(si[chosen]))
-        metrics["si/weighted"] = float(np.average(si[chosen], weights=fired_F[chosen]))
-        if permutations > 0:
-            null = permutation_null(
-                columns, tokens_D, task_D, num_tasks, permutations=permutations, seed=seed, edges=edges
-            )
-            si_null[chosen], si_p[chosen] = null.mean_F, null.p_F
-            si_q[chosen] = benjamini_hochberg(null.p_F)
-            draw_counts = null.draw_counts
-            metrics["si/null_mean"] = float(null.mean_F.mean())
-            metrics["si/excess"] = float((si[chosen] - null.mean_F).mean())
-            metrics["si/significant_frac"] = float((si_q[chosen] <= fdr).mean())
-        if bootstraps > 0:
-            low, high = bootstrap_mean_si(
-                columns, tokens_D, task_D, num_tasks, resamples=bootstraps, seed=seed + 1
-            )
-            metrics["si/ci_low"], metrics["si/ci_high"] = low, high
-    for key, value in metrics.items():
-        if value is None and key not in notes:
-            notes[key] = (
-                "a single task" if one_task else "no supported latent" if not chosen.size else "switched off"
-            )
+    if scored.size and not single_task:
+        metrics |= _score_metrics(si[scored], fired_F[scored])
+    if null is not None:
+        metrics |= _null_metrics(si[scored], null, si_q[scored], settings.fdr)
+    if interval is not None:
+        metrics["si/ci_low"], metrics["si/ci_high"] = interval
     return SpecializationSummary(
         counts_FK,
         rates_FK,
@@ -122,8 +115,36 @@ def summarise_specialization(
         si_p,
         si_q,
         top_task,
-        draw_counts,
-        edges,
+        np.zeros(SI_EDGES.size - 1, dtype=np.int64) if null is None else null.draw_counts,
         metrics,
-        notes,
+        _notes(metrics, single_task, scored.size > 0),
     )
+
+
+def _score_metrics(si_S: FloatArray, fired_S: IntArray) -> dict[str, float | None]:
+    """Averages of the index over the supported latents, and weighted by their firings."""
+    return {
+        "si/mean": float(si_S.mean()),
+        "si/median": float(np.median(si_S)),
+        "si/weighted": float(np.average(si_S, weights=fired_S)),
+    }
+
+
+def _null_metrics(
+    si_S: FloatArray, null: PermutationNull, q_S: FloatArray, fdr: float
+) -> dict[str, float | None]:
+    """The index of the supported latents against their permutations."""
+    return {
+        "si/null_mean": float(null.mean_F.mean()),
+        "si/excess": float((si_S - null.mean_F).mean()),
+        "si/significant_frac": float((q_S <= fdr).mean()),
+    }
+
+
+def _notes(metrics: dict[str, float | None], single_task: bool, any_supported: bool) -> dict[str, str]:
+    """Why each of the metrics that are None is None."""
+    reason = "a single task" if single_task else "switched off" if any_supported else "no supported latent"
+    notes = {key: reason for key, value in metrics.items() if value is None}
+    if "si/naive_mean" in notes and not single_task:
+        notes["si/naive_mean"] = "no latent fired"
+    return notes

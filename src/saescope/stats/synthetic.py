@@ -37,9 +37,9 @@ def planted(
     num_tasks: int = 6,
     share: float = 0.5,
 ) -> Planted:
-    """G1: as G0 with ranks permuted; a latent of task t gets ``boost`` on its logit on tokens of task t.
+    """G1: as G0 with ranks permuted; a latent of task t gets `boost` on its logit on tokens of task t.
 
-    A latent belongs to a task with probability ``share``, every token to one at random.
+    A latent belongs to a task with probability `share`, every token to one at random.
     """
     rng = np.random.default_rng(seed)
     rank = rng.permutation(num_latents) + 1.0
@@ -85,14 +85,14 @@ def _top_k(weight_TF: FloatArray, kind_N: IntArray, k: int, rng: np.random.Gener
     """The k largest of log weight + Gumbel noise, drawn as the k smallest of exponential / weight."""
     num_latents, num_tokens = weight_TF.shape[1], kind_N.size
     scale_TF = (1.0 / weight_TF).astype(np.float32)
-    chosen = np.empty((num_tokens, k), dtype=np.int32)
+    latent_NK = np.empty((num_tokens, k), dtype=np.int32)
     step = max(1, 8_000_000 // num_latents)
     for start in range(0, num_tokens, step):
         kinds = kind_N[start : start + step]
         keys = rng.standard_exponential((kinds.size, num_latents), dtype=np.float32) * scale_TF[kinds]
-        chosen[start : start + step] = np.argpartition(keys, k - 1, axis=1)[:, :k]
-    chosen.sort(axis=1)
+        latent_NK[start : start + step] = np.argpartition(keys, k - 1, axis=1)[:, :k]
+    latent_NK.sort(axis=1)
     indptr = np.arange(0, (num_tokens + 1) * k, k)
     return sparse.csr_matrix(
-        (np.ones(chosen.size, np.int32), chosen.ravel(), indptr), shape=(num_tokens, num_latents)
+        (np.ones(latent_NK.size, np.int32), latent_NK.ravel(), indptr), shape=(num_tokens, num_latents)
     )

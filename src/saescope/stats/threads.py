@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-MOST = 8
+MAX_THREADS = 8
 """Threads at most: every one holds its own temporaries."""
 
 Piece = TypeVar("Piece")
@@ -17,20 +17,20 @@ Result = TypeVar("Result")
 
 def num_threads() -> int:
     """OMP_NUM_THREADS, which launchers set for jobs side by side, or the cores this process may use."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        found = int(asked)
+    omp_threads = os.environ.get("OMP_NUM_THREADS", "")
+    if omp_threads.isdigit() and int(omp_threads) > 0:
+        threads = int(omp_threads)
     else:  # macOS has no affinity
-        found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(found, MOST)
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(threads, MAX_THREADS)
 
 
 def in_threads(
-    work: Callable[[Piece], Result], pieces: Iterable[Piece], most: int | None = None
+    work: Callable[[Piece], Result], pieces: Iterable[Piece], max_threads: int | None = None
 ) -> list[Result]:
-    """``[work(piece) for piece in pieces]``, in that order; ``most`` threads at most."""
+    """`[work(piece) for piece in pieces]`, in that order; `max_threads` threads at most."""
     pieces = list(pieces)
-    threads = min(num_threads(), len(pieces), most or MOST)
+    threads = min(num_threads(), len(pieces), max_threads or MAX_THREADS)
     if threads < 2:
         return [work(piece) for piece in pieces]
     # matrix products would start as many threads again in every one of these

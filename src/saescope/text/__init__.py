@@ -1,1 +1,1 @@
-"""Probe documents, and their windows of tokens."""
+"""Text: probe documents and their windows of tokens, training corpora and their rows, the embedded text."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saescope.config.corpus import CorpusConfig
-from saescope.text import corpus_files, corpus_hub, synthetic
+from saescope.text import corpus_files, corpus_hub, embedded_corpus
 
 EMBEDDED_SEED = 0
 """Seed of the embedded documents; data order has a seed of its own."""
@@ -18,13 +18,13 @@ class Corpus:
     """Documents in a fixed order."""
 
     texts: Callable[[], Iterator[str]]
-    """Starts the stream anew; the same documents in the same order every time, in every process."""
+    """Starts the stream from the first document: the same documents in the same order in every process."""
 
     fingerprint: str
     """Changes when the documents change."""
 
     where: str
-    """Name for messages."""
+    """Config key and value it comes from, for messages."""
 
 
 def open_corpus(cfg: CorpusConfig, memory: Path | None = None) -> Corpus:
@@ -56,14 +56,14 @@ def open_corpus(cfg: CorpusConfig, memory: Path | None = None) -> Corpus:
 
 
 def _embedded() -> Iterator[str]:
-    for _task, text in synthetic.documents("train", EMBEDDED_SEED):
+    for _task, text in embedded_corpus.documents("train", EMBEDDED_SEED):
         yield text
 
 
 def _embedded_fingerprint() -> str:
     """The generators' source and the Python whose library supplies the `code` and `reference` documents."""
     digest = hashlib.sha256(f"{platform.python_version()} {EMBEDDED_SEED}".encode())
-    here = Path(synthetic.__file__)
-    for path in [here, *sorted((here.parent / "embedded").glob("*.py"))]:
+    module_path = Path(embedded_corpus.__file__)
+    for path in [module_path, *sorted((module_path.parent / "embedded").glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

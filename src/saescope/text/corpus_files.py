@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from saescope.errors import choices, nearest
-from saescope.text.corpus_error import CorpusError
+from saescope.errors import CorpusError, choices, nearest
 from saescope.text.text_files import FORM, json_lines, paragraphs, whole_text
 
 ENDINGS = (".txt", ".jsonl", ".parquet")

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from saescope.config.corpus import CorpusConfig
-from saescope.errors import choices, nearest
+from saescope.errors import CorpusError, choices, nearest
 from saescope.text import corpus_files, hub_dataset
-from saescope.text.corpus_error import CorpusError
 from saescope.text.hub_dataset import DATA_ENDINGS, HubDataset, NoSplitError
 
 
@@ -37,7 +36,7 @@ def read_texts(cfg: CorpusConfig, commit: str | None) -> Iterator[str]:
         ) from error
     except Exception as error:  # datasets raises whatever its readers, fsspec and the network raise
         raise CorpusError(
-            f"cannot read corpus.name={cfg.name} ({hub_dataset.told(error)}); {_advice(cfg)}"
+            f"cannot read corpus.name={cfg.name} ({hub_dataset.error_summary(error)}); {_advice(cfg)}"
         ) from error
 
 
@@ -60,10 +59,10 @@ def find_commit(cfg: CorpusConfig, memory: Path | None) -> str | None:
 def _dataset(cfg: CorpusConfig) -> HubDataset:
     """Raises CorpusError for a path that does not exist."""
     assert cfg.name is not None
-    found = HubDataset(cfg.name, cfg.config, cfg.split, cfg.revision)
-    if found.is_path and found.folder is None:
+    dataset = HubDataset(cfg.name, cfg.config, cfg.split, cfg.revision)
+    if dataset.is_path and dataset.folder is None:
         raise CorpusError(f"corpus.name={cfg.name}: no such folder; give a folder or a Hub id")
-    return found
+    return dataset
 
 
 def _advice(cfg: CorpusConfig) -> str:

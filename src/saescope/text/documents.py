@@ -1,4 +1,4 @@
-"""What every probe source gives: tasks, their parts, and labelled documents."""
+"""Probe documents with their task labels, as every probe source gives them."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -27,10 +27,10 @@ class Part:
     """File, record or dataset, for messages."""
 
     read: Callable[[], Iterator[Document]]
-    """Starts the documents anew. Raises ProbeError when they cannot be read."""
+    """Reads the documents, from the first at every call. Raises ProbeError when they cannot be read."""
 
     max_tokens: int | None = None
-    """Counted tokens taken from this part; null: `probes.max_tokens_per_task` alone."""
+    """Counted tokens taken from this part at most; None: only `probes.max_tokens_per_task` limits it."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Probes:
-    """What a probe source opens."""
+    """The tasks of a probe source."""
 
     tasks: tuple[Task, ...]
     """At least two, with different names."""
 
     origins: dict[str, Path | str]
-    """What the documents depend on: files and folders, and Hub datasets as `name@commit`."""
+    """Where the documents come from: files and folders, and Hub datasets as `name@commit`."""
 
 
 def task_name(name: str) -> str:
-    """Other characters than letters, digits, `_`, `-`, `.` replaced by `_`."""
+    """The name with all characters but letters, digits, `_`, `-`, `.` replaced by `_`."""
     return re.sub(r"[^\w.-]", "_", name)

@@ -15,7 +15,7 @@ DATA_ENDINGS = (".parquet", ".jsonl", ".json", ".csv", ".arrow", ".txt", ".gz", 
 
 @dataclass(frozen=True)
 class HubDataset:
-    """Which records."""
+    """A dataset, and which of its records are read."""
 
     name: str
     """Hub id, or an existing folder with parquet, JSONL, arrow or `save_to_disk` files."""
@@ -36,12 +36,12 @@ class HubDataset:
 
     @property
     def is_path(self) -> bool:
-        """`name` can only be meant as a path."""
+        """Whether `name` can only be meant as a path."""
         return self.name.startswith(("/", ".", "~"))
 
 
 class NoSplitError(ValueError):
-    """The dataset is there, the split is not."""
+    """The dataset exists, the split does not."""
 
     def __init__(self, splits: Iterable[str]) -> None:
         self.splits = list(splits)
@@ -49,7 +49,7 @@ class NoSplitError(ValueError):
 
 
 class OtherCommitError(ValueError):
-    """Only another commit than the one asked for is in the local cache."""
+    """The local cache has another commit of the dataset than the one wanted."""
 
 
 def find_commit(dataset: HubDataset, memory: Path | None) -> str | None:
@@ -62,13 +62,13 @@ def find_commit(dataset: HubDataset, memory: Path | None) -> str | None:
         return None
     from huggingface_hub import HfApi
 
-    asked = hashlib.sha256(f"{dataset.name} {dataset.revision}".encode()).hexdigest()[:16]
-    note = memory / f"hub-{asked}.json" if memory else None
+    key = hashlib.sha256(f"{dataset.name} {dataset.revision}".encode()).hexdigest()[:16]
+    note = memory / f"hub-{key}.json" if memory else None
     try:
         commit = HfApi().dataset_info(dataset.name, revision=dataset.revision, timeout=10).sha
     except Exception:  # offline, private or gone: reading the dataset will say what is wrong
-        known = read_json(note) if note else None
-        return str(known["commit"]) if isinstance(known, dict) and "commit" in known else None
+        noted = read_json(note) if note else None
+        return str(noted["commit"]) if isinstance(noted, dict) and "commit" in noted else None
     if note is not None:
         with contextlib.suppress(OSError):
             write_json(note, {"name": dataset.name, "revision": dataset.revision, "commit": commit})
@@ -85,19 +85,19 @@ def records(dataset: HubDataset, commit: str | None, *, streaming: bool) -> Iter
     folder = dataset.folder
     datasets.disable_progress_bars()
     if folder is not None and ((folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()):
-        found = datasets.load_from_disk(str(folder))
-        if not isinstance(found, dict):  # saved without splits
-            return found  # type: ignore[no-any-return]
+        loaded = datasets.load_from_disk(str(folder))
+        if not isinstance(loaded, dict):  # saved without splits
+            return loaded  # type: ignore[no-any-return]
     else:
-        found = datasets.load_dataset(
+        loaded = datasets.load_dataset(
             str(folder) if folder is not None else dataset.name,
             dataset.config,
             streaming=streaming,
             revision=None if folder is not None else commit or dataset.revision,
         )
-    if dataset.split not in found:
-        raise NoSplitError(map(str, found))
-    split = found[dataset.split]
+    if dataset.split not in loaded:
+        raise NoSplitError(map(str, loaded))
+    split = loaded[dataset.split]
     if commit is not None and not streaming:
         # offline the library takes its newest copy, whatever the revision; its folder is named by the commit
         cached = {Path(file["filename"]).parent.name for file in split.cache_files}
@@ -107,8 +107,8 @@ def records(dataset: HubDataset, commit: str | None, *, streaming: bool) -> Iter
     return split  # type: ignore[no-any-return]
 
 
-def told(error: Exception) -> str:
-    """What a library's error says, in one line; `datasets` wraps the reason in an error that names none."""
+def error_summary(error: Exception) -> str:
+    """Type and text of a library's error in one line, of the error behind it where `datasets` wraps that."""
     if type(error).__name__ == "DatasetGenerationError" and isinstance(error.__cause__, Exception):
         error = error.__cause__
     text = " ".join(str(error).split())

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from saescope.text.corpus_error import CorpusError
+from saescope.errors import CorpusError
 
 Ids = npt.NDArray[np.int32]
 
@@ -20,6 +20,7 @@ HOLDOUT_SHARE = 16
 
 BATCH_CHARS = 500_000
 BATCH_DOCUMENTS = 512
+"""Characters and documents that are tokenised together, at most."""
 
 
 def is_held_out(text: str) -> bool:
@@ -27,7 +28,7 @@ def is_held_out(text: str) -> bool:
 
     The hash of the text alone decides: the same for every amount of text read, and equal texts stay together.
     """
-    # a salt of its own: the embedded corpus has been split once already by the bare hash
+    # A salt of its own, because the embedded corpus has already been split by the unsalted hash.
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"saescope heldout")
     return int.from_bytes(digest.digest(), "big") % HOLDOUT_SHARE == 0
 
@@ -73,8 +74,8 @@ def pack(texts: Iterator[str], tokenizer: Any, train: RowWriter, heldout: RowWri
     Documents of a split that is already full are read but not tokenised.
     """
     for batch in _batches(texts):
-        for writer, wanted in ((train, False), (heldout, True)):
-            chosen = [text for text in batch if is_held_out(text) is wanted] if not writer.full else []
+        for writer, held_out in ((train, False), (heldout, True)):
+            chosen = [text for text in batch if is_held_out(text) is held_out] if not writer.full else []
             if chosen:
                 writer.add(tokenizer(chosen, add_special_tokens=False, verbose=False)["input_ids"])
         if train.full and heldout.full:
@@ -94,7 +95,7 @@ def eos_of(tokenizer: Any) -> int:
 
 
 def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    """A fast tokenizer uses all cores on a list; small lists keep the surplus that is dropped small."""
+    """Lists of texts, long enough for a tokenizer to use all cores, short enough to drop few at the end."""
     batch: list[str] = []
     chars = 0
     for text in texts:

@@ -1,4 +1,4 @@
-"""Probe texts out of a Hugging Face dataset: one document per record that has text."""
+"""Probe texts from a Hugging Face dataset: one document per record that has text."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,9 +9,16 @@ from typing import Any
 
 from saescope.errors import ProbeError, choices, nearest
 from saescope.text.documents import Document
-from saescope.text.hub_dataset import HubDataset, NoSplitError, OtherCommitError, find_commit, records, told
+from saescope.text.hub_dataset import (
+    HubDataset,
+    NoSplitError,
+    OtherCommitError,
+    error_summary,
+    find_commit,
+    records,
+)
 
-MEMORY = Path("outputs") / ".datasets"
+COMMIT_NOTES = Path("outputs") / ".datasets"
 """Where the commits of Hub datasets are noted for jobs without a network."""
 
 Record = Mapping[str, Any]
@@ -19,7 +26,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ProbeDataset:
-    """A dataset and how its records read."""
+    """A dataset, and how a record of it becomes a text."""
 
     dataset: HubDataset
 
@@ -30,18 +37,18 @@ class ProbeDataset:
     """Record → text as one would read it; empty: no document. Raises WrongValueError."""
 
     where: str
-    """Who asks for it, for messages."""
+    """What of the configuration names it, for messages."""
 
     num_docs: int | None = None
     """Documents taken. With a number the records are streamed; without, the dataset is downloaded once."""
 
-    once: str | None = None
-    """Column whose text begins one document only: records that repeat it are left out."""
+    unique_column: str | None = None
+    """Column whose value may occur once: later records that repeat it are left out."""
 
     @cached_property
     def commit(self) -> str | None:
-        """On the Hub, looked up once; None for a folder and where it cannot be known."""
-        return find_commit(self.dataset, MEMORY)
+        """Commit on the Hub, looked up once; None for a folder, and where it cannot be known."""
+        return find_commit(self.dataset, COMMIT_NOTES)
 
     @property
     def origin(self) -> Path | str:
@@ -78,14 +85,15 @@ class ProbeDataset:
             ) from error
         except Exception as error:  # datasets raises whatever its readers, fsspec and the network raise
             raise ProbeError(
-                f"{self.where}: cannot read dataset {name} ({told(error)}); check its name, config and the "
-                "network (offline, one that was read before is found in the cache), or use probes=folder"
+                f"{self.where}: cannot read dataset {name} ({error_summary(error)}); check its name, "
+                "config and the network (offline, one that was read before is found in the cache), "
+                "or use probes=folder"
             ) from error
 
     def _texts(self) -> Iterator[str]:
         import datasets
 
-        # the cache is all there is offline
+        # offline, records come from the cache, which streaming would not read
         streaming = self.num_docs is not None and not datasets.config.HF_HUB_OFFLINE
         empty = True
         seen: set[str] = set()
@@ -98,7 +106,7 @@ class ProbeDataset:
                     )
             try:
                 text = self.text(record)
-                key = text_of(record, self.once) if self.once else None
+                key = text_of(record, self.unique_column) if self.unique_column else None
             except WrongValueError as error:
                 raise ProbeError(
                     f"{self.where}: dataset {self.dataset.name} record {number}: {error}"

@@ -20,7 +20,7 @@ from saescope.text.probe_dataset import ProbeDataset, text_of
 from saescope.text.text_files import lines, whole_text
 
 Fields = dict[str, tuple[type, bool]]
-"""Field → its type, and whether it must be there."""
+"""Field → its type, and whether it is required."""
 
 RECORD: Fields = {
     "task_id": (str, True), "domain": (str, True), "description": (str, False), "source": (dict, True),
@@ -44,17 +44,21 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the manifest, checked."""
+    """One task record of the manifest, checked."""
 
     where: str
+    """File and line, for messages."""
+
     task: str
+    """Task label, fit for a metric key."""
+
     texts: tuple[str, ...]
     dataset: ProbeDataset | None
     max_tokens: int | None
     repeat: int
 
     def read(self) -> Iterator[Document]:
-        """Its documents, in order. Raises ProbeError when a dataset cannot be read."""
+        """The documents of the record, in order. Raises ProbeError when a dataset cannot be read."""
         if self.dataset is not None:
             yield from self.dataset.documents(self.task, self.repeat)
         for text in self.texts:
@@ -83,7 +87,7 @@ def open_manifest(cfg: ProbesConfig) -> Probes:
             f"{path} has {len(parts)} tasks (probes.group_by={cfg.group_by}); SI compares tasks, so at least "
             "two are needed"
         )
-    return Probes(tuple(Task(name, tuple(found)) for name, found in parts.items()), origins)
+    return Probes(tuple(Task(name, tuple(parts_of_task)) for name, parts_of_task in parts.items()), origins)
 
 
 def _entries(path: Path, group_by: str) -> Iterator[Entry]:
@@ -130,7 +134,10 @@ def _dataset(source: dict[str, Any], manifest: Path, where: str) -> ProbeDataset
 
 
 def _check(values: Any, fields: Fields, where: str) -> None:
-    """The fields are known, present and of their type; null stands for an optional one left out."""
+    """Check that all fields are known, present and of their type; null stands for an optional one left out.
+
+    Raises ProbeError.
+    """
     if not isinstance(values, dict):
         raise ProbeError(f"{where} is no object; its fields: {choices(fields)}")
     for key in values:

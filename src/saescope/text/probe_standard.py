@@ -1,8 +1,8 @@
 """`probes=standard`: six public datasets, each record read as prompt and answer together.
 
 The repositories hold parquet files and no loading script (`datasets` runs none since version 4). Their
-names, configurations, splits and columns are as published; without a network none of it could be checked
-when this was written, so a column or split that has moved is an error naming what is there. Commits are not
+names, configurations, splits and columns are as published. None of it could be checked on the Hub when this
+was written, so a column or split that has moved is an error that lists those that exist. Commits are not
 pinned here: the one that was read is in `provenance.json` and decides the run's identity.
 """
 
@@ -48,19 +48,21 @@ def dailydialog(record: Record) -> str:
 def arc(record: Record) -> str:
     """Question, choices, answer."""
     labels, texts = _list(record, "choices", "label"), _list(record, "choices", "text")
-    given = dict(zip(labels, texts, strict=False))
+    text_of_label = dict(zip(labels, texts, strict=False))
     key = text_of(record, "answerKey")
-    if key not in given:
-        raise WrongValueError(f"answerKey '{key}' is not among the choices {', '.join(given)}")
-    lines = [f"{label}. {text}" for label, text in given.items()]
-    return "\n".join([text_of(record, "question"), *lines, f"Answer: {key}. {given[key]}"])
+    if key not in text_of_label:
+        raise WrongValueError(f"answerKey '{key}' is not among the choices {', '.join(text_of_label)}")
+    lines = [f"{label}. {text}" for label, text in text_of_label.items()]
+    return "\n".join([text_of(record, "question"), *lines, f"Answer: {key}. {text_of_label[key]}"])
 
 
 def open_standard() -> Probes:
     """The six tasks."""
     sources = {
-        task: ProbeDataset(dataset, columns, text, f"probes=standard task {task}", once=once)
-        for task, (dataset, columns, text, once) in DATASETS.items()
+        task: ProbeDataset(
+            dataset, columns, text, f"probes=standard task {task}", unique_column=unique_column
+        )
+        for task, (dataset, columns, text, unique_column) in DATASETS.items()
     }
     tasks = [
         Task(task, (Part(f"{source.where} ({source.dataset.name})", partial(source.documents, task)),))
@@ -72,10 +74,10 @@ def open_standard() -> Probes:
 def _list(record: Record, column: str, key: str) -> list[str]:
     """The texts under `column.key`."""
     value: Any = record[column]
-    found = value.get(key) if isinstance(value, Mapping) else None
-    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+    texts = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(texts, list) or not all(isinstance(item, str) for item in texts):
         raise WrongValueError(f"column '{column}' has no list of texts under '{key}'")
-    return found
+    return texts
 
 
 Reading = tuple[HubDataset, tuple[str, ...], Callable[[Record], str], str | None]
@@ -105,4 +107,4 @@ DATASETS: dict[str, Reading] = {
         None,
     ),
 }
-"""Task → dataset, the columns its reading needs, the reading, the column that is read once."""
+"""Task → its dataset, the columns that are read, how a record becomes a text, the column without repeats."""

@@ -9,7 +9,7 @@ def open_probes(cfg: ProbesConfig) -> Probes:
 
     Raises ProbeError when the source is not there or has fewer than two tasks.
     """
-    # Imported here: each source only when it is asked for.
+    # Each source is imported only where it is chosen: the Hub's client takes a second.
     match cfg.source:
         case "embedded" | "folder":
             from saescope.text.probe_folder import open_folder

@@ -43,7 +43,7 @@ def whole_text(text: str, where: str, error: type[SaescopeError]) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as cause:
-        raise error(f"{where}: {text[cause.start]!a} is half a character; mend the text") from cause
+        raise error(f"{where}: {text[cause.start]!a} is half a character; correct the text") from cause
     return text
 
 

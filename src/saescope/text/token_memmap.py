@@ -1,4 +1,4 @@
-"""Training tokens that somebody else has packed: sparsify's memmap format, or .npy."""
+"""Training tokens that were packed elsewhere: sparsify's memmap format, or .npy."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saescope.config.corpus import CorpusConfig
-from saescope.text.corpus_error import CorpusError
+from saescope.errors import CorpusError
 from saescope.text.packing import Ids
 
 SEARCHED_ROWS = 64
@@ -27,26 +27,27 @@ def read_rows(
 ) -> tuple[Ids, Ids, int]:
     """Training rows [R, ctx_len] from the start of the file, held-out rows [H, ctx_len] from its end.
 
-    Also the number of tokens there are for training. A document that begins in a training row and reaches
-    into the held-out rows is left out of training. Raises CorpusError for a file that is not of this form.
+    The third value is the number of tokens available for training. A document that begins in a training row
+    and reaches into the held-out rows is left out of training. Raises CorpusError for a file that is not of
+    this form.
     """
     tokens = _open(path)
     table = tokens[: len(tokens) // ctx_len * ctx_len].reshape(-1, ctx_len)
-    first_held = max(0, len(table) - holdout_rows)
-    usable = first_held
-    if holdout_rows and first_held:
-        start = max(0, first_held - SEARCHED_ROWS)
-        ends = np.flatnonzero(table[start:first_held].reshape(-1) == eos)
-        # without an EOS nearby nothing is known of documents: one row of distance
-        usable = start + int(ends[-1]) // ctx_len if len(ends) else first_held - 1
-    train, held = table[: min(rows, usable)], table[first_held:] if holdout_rows else table[:0]
-    for part in (train, held):
+    first_heldout = max(0, len(table) - holdout_rows)
+    usable = first_heldout
+    if holdout_rows and first_heldout:
+        start = max(0, first_heldout - SEARCHED_ROWS)
+        ends = np.flatnonzero(table[start:first_heldout].reshape(-1) == eos)
+        # without an EOS nearby nobody knows where documents end: one row is left out as distance
+        usable = start + int(ends[-1]) // ctx_len if len(ends) else first_heldout - 1
+    train, heldout = table[: min(rows, usable)], table[first_heldout:] if holdout_rows else table[:0]
+    for part in (train, heldout):
         if part.size and (int(part.min()) < 0 or int(part.max()) >= vocabulary):
             raise CorpusError(
                 f"{path} holds token {int(part.max())}, but the tokenizer knows {vocabulary}; "
                 "these are tokens of another tokenizer, or not uint16 (use .npy for other types)"
             )
-    return train.astype(np.int32), held.astype(np.int32), usable * ctx_len
+    return train.astype(np.int32), heldout.astype(np.int32), usable * ctx_len
 
 
 def _open(path: Path) -> npt.NDArray[np.integer]:

@@ -1,4 +1,4 @@
-"""Training tokens as rows, written once and found again by every later job."""
+"""Training tokens as rows of equal length, written once and read from the cache by every later job."""
 
 import hashlib
 import io
@@ -14,9 +14,9 @@ import numpy as np
 from filelock import FileLock
 
 from saescope.config.corpus import CorpusConfig
+from saescope.errors import CorpusError
 from saescope.files import read_json, whole, write_json
 from saescope.text.corpus import Corpus, open_corpus
-from saescope.text.corpus_error import CorpusError
 from saescope.text.corpus_files import fingerprint
 from saescope.text.packing import Ids, RowWriter, eos_of, pack
 from saescope.text.token_memmap import read_rows, token_file
@@ -43,6 +43,8 @@ class TokenRows:
 
 @dataclass(frozen=True)
 class _Request:
+    """What decides the rows; counts of tokens and rows are what the caller needs."""
+
     cfg: CorpusConfig
     corpus: Corpus | None
     tokenizer: Any
@@ -95,16 +97,16 @@ def _from_folder(request: _Request, folder: Path) -> TokenRows:
     entry.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{key}.lock"):  # a concurrent job waits and then finds the rows
         (entry / "used").touch()
-        found = _open(request, entry)
-        if found is not None:
-            log.info("corpus: %d training rows of %d tokens found in %s", *found.train.shape, entry)
-            return _checked(request, found.train, found.heldout, found.digest)
+        cached = _open(request, entry)
+        if cached is not None:
+            log.info("corpus: %d training rows of %d tokens found in %s", *cached.train.shape, entry)
+            return _checked(request, cached.train, cached.heldout, cached.digest)
         for leftover in entry.glob(".*.i32"):
             leftover.unlink(missing_ok=True)
-        with whole(entry / "train.i32") as train_path, whole(entry / "heldout.i32") as held_path:
-            with train_path.open("wb") as train, held_path.open("wb") as heldout:
+        with whole(entry / "train.i32") as train_path, whole(entry / "heldout.i32") as heldout_path:
+            with train_path.open("wb") as train, heldout_path.open("wb") as heldout:
                 _fill(request, train, heldout)
-            built = _checked(request, _map(train_path, cfg.ctx_len), _map(held_path, cfg.ctx_len))
+            built = _checked(request, _map(train_path, cfg.ctx_len), _map(heldout_path, cfg.ctx_len))
         index = {
             "train_rows": len(built.train),
             "heldout_rows": len(built.heldout),
@@ -121,37 +123,37 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
     eos = eos_of(request.tokenizer)
     where = request.corpus.where if request.corpus else f"corpus.path={cfg.path}"
     if request.corpus is None:
-        kept, held, found = read_rows(
+        train_rows, heldout_rows, train_tokens = read_rows(
             token_file(cfg), ctx_len=cfg.ctx_len, rows=request.rows,
             holdout_rows=request.holdout_rows, eos=eos, vocabulary=len(request.tokenizer),
         )  # fmt: skip
-        found = min(found, kept.size)
-        train.write(kept.tobytes())
-        heldout.write(held.tobytes())
-        held_found = held.size
+        train_tokens = min(train_tokens, train_rows.size)
+        train.write(train_rows.tobytes())
+        heldout.write(heldout_rows.tobytes())
+        heldout_tokens = heldout_rows.size
     else:
         writers = (
             RowWriter(train, request.rows, cfg.ctx_len, eos),
             RowWriter(heldout, request.holdout_rows, cfg.ctx_len, eos),
         )
         pack(request.corpus.texts(), request.tokenizer, *writers)
-        found, held_found = writers[0].tokens, writers[1].tokens
-    if found // cfg.ctx_len * cfg.ctx_len < request.at_least:
+        train_tokens, heldout_tokens = writers[0].tokens, writers[1].tokens
+    if train_tokens // cfg.ctx_len * cfg.ctx_len < request.at_least:
         raise CorpusError(
-            f"{where} gives {found} training tokens ({held_found} more are held out), "
+            f"{where} gives {train_tokens} training tokens ({heldout_tokens} more are held out), "
             f"but at least {request.at_least} are needed; give more text, or lower runtime.batch_tokens or "
             "corpus.ctx_len"
         )
-    if request.holdout_rows and held_found < cfg.ctx_len:
+    if request.holdout_rows and heldout_tokens < cfg.ctx_len:
         raise CorpusError(
-            f"{where} gives {held_found} held-out tokens, but at least one row of {cfg.ctx_len} is needed; "
-            "give more documents, or set corpus.holdout_tokens=0"
+            f"{where} gives {heldout_tokens} held-out tokens, but at least one row of {cfg.ctx_len} is "
+            "needed; give more documents, or set corpus.holdout_tokens=0"
         )
-    wanted = request.rows * cfg.ctx_len
-    if found < wanted:
-        log.warning("%s ends after %d training tokens; %d were asked for", where, found, wanted)
+    requested = request.rows * cfg.ctx_len
+    if train_tokens < requested:
+        log.warning("%s ends after %d training tokens; %d were requested", where, train_tokens, requested)
     log.info("corpus: %d training and %d held-out tokens from %s in %.1f s",
-             found, held_found, where, time.perf_counter() - started)  # fmt: skip
+             train_tokens, heldout_tokens, where, time.perf_counter() - started)  # fmt: skip
 
 
 def _key(request: _Request) -> str:
@@ -187,12 +189,12 @@ def _open(request: _Request, entry: Path) -> TokenRows | None:
     for name in ("train", "heldout"):
         path, rows = entry / f"{name}.i32", index.get(f"{name}_rows")
         if not isinstance(rows, int) or not path.is_file() or path.stat().st_size != rows * ctx_len * 4:
-            log.warning("corpus: %s is damaged; tokens are written anew", path)
+            log.warning("corpus: %s is damaged; tokens are written again", path)
             return None
         parts.append(_map(path, ctx_len))
     digest = _digest(*parts)
     if digest != index.get("digest"):
-        log.warning("corpus: %s is damaged (checksum); tokens are written anew", entry)
+        log.warning("corpus: %s is damaged (checksum); tokens are written again", entry)
         return None
     return TokenRows(parts[0], parts[1], digest)
 

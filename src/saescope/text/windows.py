@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
-from saescope.text.documents import Part, Probes
+from saescope.text.documents import Part, Probes, Task
 from saescope.text.probes import open_probes
 
 Ids = npt.NDArray[np.int32]
@@ -73,7 +73,7 @@ class Windows:
 
     @property
     def has_bos(self) -> bool:
-        """Does every window begin with a BOS token put before its text?"""
+        """Whether every window begins with a BOS token put before its text."""
         return bool(self.start_W.min() < 0)
 
     @property
@@ -108,64 +108,91 @@ class Batch:
 def tokenize_probes(cfg: ProbesConfig, tokenizer: Any, probes: Probes | None = None) -> Windows:
     """Read, tokenise and window every task of `probes`; None: of the source that `cfg` names.
 
+    Documents of a task are taken in order until the next one would exceed its budget of counted tokens.
     Raises ProbeError when a task has no counted token.
     """
-    bos = _bos(cfg, tokenizer)
-    special = np.array(sorted(set(tokenizer.all_special_ids)), dtype=np.int64)
-    ids: list[Ids] = []
-    counted: list[npt.NDArray[np.bool_]] = []
-    docs: list[int] = []
-    starts: list[int] = []
-    task_of_doc: list[int] = []
-    left: dict[str, int] = {}
+    builder = _WindowsBuilder(cfg, tokenizer)
     probes = probes or open_probes(cfg)
     for number, task in enumerate(probes.tasks):
-        total = 0
-        full = False
-        for part in task.parts:
-            taken = 0
-            documents = part.read()
-            for document in () if full else documents:
-                encoded = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
-                tokens: Ids = np.array(encoded, dtype=np.int32)
-                windows = list(_windows(tokens, cfg.ctx_len, bos))
-                masks = [_counted(window, special, cfg.exclude_first) for _, window in windows]
-                size = int(sum(mask.sum() for mask in masks)) * document.repeat
-                if size == 0:
-                    continue
-                full = total + size > cfg.max_tokens_per_task
-                if full or _exceeds(taken + size, part):
-                    left[task.name] = left.get(task.name, 0) + 1
-                    break
-                taken += size
-                total += size
-                for (start, window), mask in [*zip(windows, masks, strict=True)] * document.repeat:
-                    ids.append(window)
-                    counted.append(mask)
-                    docs.append(len(task_of_doc))
-                    starts.append(start)
-                task_of_doc.append(number)
-            unread = sum(1 for _ in documents)
-            if unread:
-                left[task.name] = left.get(task.name, 0) + unread
-        if total == 0:
+        if builder.add_task(number, task) == 0:
             raise ProbeError(
                 f"{task.parts[0].where} gives no counted token: its first document is longer than "
                 f"{_budget(task.parts[0], cfg)}, or all are shorter than "
                 f"probes.exclude_first={cfg.exclude_first} + 1 tokens"
             )
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    return Windows(
-        ids,
-        counted,
-        np.array(docs, dtype=np.int64),
-        np.array(starts, dtype=np.int64),
-        np.array(task_of_doc, dtype=np.int64),
-        tuple(task.name for task in probes.tasks),
-        int(pad) if pad is not None else 0,
-        left,
-        {key: str(origin) for key, origin in probes.origins.items()},
-    )
+    return builder.windows(probes)
+
+
+class _WindowsBuilder:
+    """Collects the windows of the probe set, document by document."""
+
+    def __init__(self, cfg: ProbesConfig, tokenizer: Any) -> None:
+        self.cfg, self.tokenizer = cfg, tokenizer
+        self.bos = _bos(cfg, tokenizer)
+        self.special = np.array(sorted(set(tokenizer.all_special_ids)), dtype=np.int64)
+        self.ids: list[Ids] = []
+        self.counted: list[npt.NDArray[np.bool_]] = []
+        self.doc_of_window: list[int] = []
+        self.start_of_window: list[int] = []
+        self.task_of_doc: list[int] = []
+        self.unread: dict[str, int] = {}
+
+    def add_task(self, number: int, task: Task) -> int:
+        """Take documents of the task until its budget is reached; returns its counted tokens."""
+        total, unread, full = 0, 0, False
+        for part in task.parts:
+            if full:
+                unread += sum(1 for _ in part.read())
+                continue
+            tokens, rest, full = self._add_part(number, part, self.cfg.max_tokens_per_task - total)
+            total += tokens
+            unread += rest
+        if unread:
+            self.unread[task.name] = unread
+        return total
+
+    def _add_part(self, number: int, part: Part, budget: int) -> tuple[int, int, bool]:
+        """Take documents of a part until `budget`, or the part's own, is reached.
+
+        Returns its counted tokens, its documents left unread, and whether `budget` is what was reached.
+        """
+        documents = part.read()
+        tokens = 0
+        for document in documents:
+            encoded = self.tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
+            windows = list(_windows(np.array(encoded, dtype=np.int32), self.cfg.ctx_len, self.bos))
+            masks = [_counted(window, self.special, self.cfg.exclude_first) for _, window in windows]
+            size = int(sum(mask.sum() for mask in masks)) * document.repeat
+            if size == 0:
+                continue
+            full = tokens + size > budget
+            if full or _exceeds(tokens + size, part):
+                return tokens, 1 + sum(1 for _ in documents), full
+            tokens += size
+            for (start, window), mask in [*zip(windows, masks, strict=True)] * document.repeat:
+                self.ids.append(window)
+                self.counted.append(mask)
+                self.doc_of_window.append(len(self.task_of_doc))
+                self.start_of_window.append(start)
+            self.task_of_doc.append(number)
+        return tokens, 0, False
+
+    def windows(self, probes: Probes) -> Windows:
+        """The windows collected so far, which are those of `probes`."""
+        pad = self.tokenizer.pad_token_id
+        if pad is None:
+            pad = self.tokenizer.eos_token_id
+        return Windows(
+            self.ids,
+            self.counted,
+            np.array(self.doc_of_window, dtype=np.int64),
+            np.array(self.start_of_window, dtype=np.int64),
+            np.array(self.task_of_doc, dtype=np.int64),
+            tuple(task.name for task in probes.tasks),
+            int(pad) if pad is not None else 0,
+            self.unread,
+            {key: str(origin) for key, origin in probes.origins.items()},
+        )
 
 
 def batches(windows: Windows, order: npt.NDArray[np.int64], batch_tokens: int) -> list[Batch]:
@@ -176,41 +203,45 @@ def batches(windows: Windows, order: npt.NDArray[np.int64], batch_tokens: int) -
     """
     lengths = np.array([len(windows.ids[w]) for w in order])
     ranked = order[np.argsort(-lengths, kind="stable")]
-    out: list[Batch] = []
-    at = 0
-    while at < len(ranked):
-        longest = len(windows.ids[ranked[at]])
+    result: list[Batch] = []
+    start = 0
+    while start < len(ranked):
+        longest = len(windows.ids[ranked[start]])
         size = max(1, batch_tokens // longest)
-        out.append(_pad(windows, ranked[at : at + size], longest))
-        at += size
-    return out
+        result.append(_pad(windows, ranked[start : start + size], longest))
+        start += size
+    return result
 
 
-def _pad(windows: Windows, chosen: npt.NDArray[np.int64], longest: int) -> Batch:
-    ids = np.full((len(chosen), longest), windows.pad_id, dtype=np.int64)
-    counted = np.zeros((len(chosen), longest), dtype=bool)
-    real = np.zeros((len(chosen), longest), dtype=bool)
-    for row, w in enumerate(chosen):
+def _pad(windows: Windows, window_B: npt.NDArray[np.int64], longest: int) -> Batch:
+    """The windows numbered in `window_B`, right-padded to `longest` tokens."""
+    ids = np.full((len(window_B), longest), windows.pad_id, dtype=np.int64)
+    counted = np.zeros((len(window_B), longest), dtype=bool)
+    real = np.zeros((len(window_B), longest), dtype=bool)
+    for row, w in enumerate(window_B):
         size = len(windows.ids[w])
         ids[row, :size] = windows.ids[w]
         counted[row, :size] = windows.counted[w]
         real[row, :size] = True
     return Batch(
-        torch.from_numpy(ids), torch.from_numpy(counted), torch.from_numpy(real), torch.from_numpy(chosen)
+        torch.from_numpy(ids), torch.from_numpy(counted), torch.from_numpy(real), torch.from_numpy(window_B)
     )
 
 
 def _exceeds(tokens: int, part: Part) -> bool:
+    """Whether `tokens` are more than the part's own budget."""
     return part.max_tokens is not None and tokens > part.max_tokens
 
 
 def _budget(part: Part, cfg: ProbesConfig) -> str:
+    """The setting that limits the tokens of a part, for messages."""
     if part.max_tokens is not None and part.max_tokens < cfg.max_tokens_per_task:
         return f"max_tokens={part.max_tokens}"
     return f"probes.max_tokens_per_task={cfg.max_tokens_per_task}"
 
 
 def _windows(tokens: Ids, ctx_len: int, bos: int | None) -> Iterator[tuple[int, Ids]]:
+    """Windows of a document as (document position of its index 0, token ids)."""
     prefix = np.array([] if bos is None else [bos], dtype=np.int32)
     room = ctx_len - len(prefix)
     for start in range(0, len(tokens), room):
@@ -218,6 +249,7 @@ def _windows(tokens: Ids, ctx_len: int, bos: int | None) -> Iterator[tuple[int, 
 
 
 def _counted(window: Ids, special: npt.NDArray[np.int64], exclude_first: int) -> npt.NDArray[np.bool_]:
+    """Which positions of a window count."""
     mask = ~np.isin(window, special)
     mask[:exclude_first] = False
     return mask
@@ -227,9 +259,9 @@ def _bos(cfg: ProbesConfig, tokenizer: Any) -> int | None:
     """The token put before every window, if any."""
     bos: int | None = tokenizer.bos_token_id
     if cfg.prepend_bos is None:
-        # does the tokenizer add one by itself?
-        by_itself = tokenizer("a", verbose=False)["input_ids"]
-        return bos if bos is not None and by_itself and by_itself[0] == bos else None
+        # as the tokenizer does by itself
+        default_ids = tokenizer("a", verbose=False)["input_ids"]
+        return bos if bos is not None and default_ids and default_ids[0] == bos else None
     if cfg.prepend_bos and bos is None:
         raise ProbeError(
             "probes.prepend_bos=true, but this tokenizer has no beginning-of-sequence token; set it to false"

@@ -23,8 +23,8 @@ METADATA = {
 def make(architecture: str, *, metadata: dict | None = None, d_in=D_IN, d_sae=D_SAE, seed=0, **cfg):
     """A sae_lens SAE of this architecture, at random."""
     sae_class, cfg_class = get_sae_class(architecture)
-    said = SAEMetadata(**(METADATA if metadata is None else metadata))
-    sae = sae_class(cfg_class(d_in=d_in, d_sae=d_sae, metadata=said, **cfg))
+    metadata_of_sae = SAEMetadata(**(METADATA if metadata is None else metadata))
+    sae = sae_class(cfg_class(d_in=d_in, d_sae=d_sae, metadata=metadata_of_sae, **cfg))
     noise = torch.Generator().manual_seed(seed)
     std = {"W_enc": 0.3, "W_dec": 0.15, "b_dec": 0.5, "r_mag": 0.3}
     with torch.no_grad():
@@ -47,8 +47,10 @@ def ours(release: str, model_folder: Path, *, layer=2, d_in=D_IN, hookpoint=None
     """`sae=saelens sae.release=RELEASE` at a block's output (or any hookpoint) of a model without weights."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_folder))
-    asked = HookpointConfig("custom", name=hookpoint) if hookpoint else HookpointConfig("resid", layer=layer)
-    at = resolve(asked, model)
+    hookpoint_cfg = (
+        HookpointConfig("custom", name=hookpoint) if hookpoint else HookpointConfig("resid", layer=layer)
+    )
+    at = resolve(hookpoint_cfg, model)
     return load(
         SaeLensSae(release=release, **values),
         d_in=d_in,

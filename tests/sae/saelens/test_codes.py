@@ -96,12 +96,12 @@ def test_no_tokens(tmp_path, model_folder, normalize):
 
 
 def test_a_token_without_active_latents_is_rebuilt_by_the_bias(tmp_path, model_folder):
-    made = make("jumprelu")
-    made.threshold.data.fill_(1e6)
-    sae = ours(saved(tmp_path / "sae", made), model_folder)
+    inner = make("jumprelu")
+    inner.threshold.data.fill_(1e6)
+    sae = ours(saved(tmp_path / "sae", inner), model_folder)
     codes = sae.encode(inputs(5))
     assert codes.sizes_N.tolist() == [0] * 5
-    torch.testing.assert_close(sae.decode(codes), made.b_dec.data.expand(5, D_IN))
+    torch.testing.assert_close(sae.decode(codes), inner.b_dec.data.expand(5, D_IN))
 
 
 def test_per_token_normalisation_is_undone_for_the_right_tokens_only(tmp_path, model_folder):
@@ -124,7 +124,7 @@ def test_it_goes_to_another_process(tmp_path, model_folder, architecture):
 
 
 def test_nan_weights_are_refused(tmp_path, model_folder):
-    made = make("standard")
-    made.b_enc.data[3] = float("nan")
+    inner = make("standard")
+    inner.b_enc.data[3] = float("nan")
     with pytest.raises(SaeError, match="NaN or infinite weights in b_enc"):
-        ours(saved(tmp_path / "sae", made), model_folder)
+        ours(saved(tmp_path / "sae", inner), model_folder)

@@ -1,4 +1,4 @@
-"""`sae.release=FOLDER`: what fits is read, what does not is refused in one line that says how to mend it."""
+"""`sae.release=FOLDER`: what fits is read, what does not is refused in one line that says how."""
 
 import json
 import subprocess
@@ -56,7 +56,7 @@ def test_its_own_hookpoint_in_any_spelling(tmp_path, model_folder, hook, asked):
 def test_another_hookpoint_names_the_one_to_use(tmp_path, model_folder, hook, asked):
     release = saved(tmp_path / "s", make("standard", metadata={**METADATA, "hook_name": hook}))
     message = refusal(release, model_folder, **asked)
-    assert f"reads {hook}, but the hookpoint asked for is layers." in message
+    assert f"reads {hook}, but the hookpoint chosen is layers." in message
     assert message.endswith(f"use hookpoint=custom hookpoint.name={hook}")
     ours(release, model_folder, hookpoint=hook)
 
@@ -157,21 +157,23 @@ def test_no_such_folder_and_an_empty_one(tmp_path, model_folder):
 
 
 def test_the_scale_of_a_checkpoint_is_folded_in(tmp_path, model_folder):
-    made = make("jumprelu", normalize_activations="expected_average_only_in")
-    release = saved(tmp_path / "s", made)
+    inner = make("jumprelu", normalize_activations="expected_average_only_in")
+    release = saved(tmp_path / "s", inner)
     (tmp_path / "s" / "activation_scaler.json").write_text('{"scaling_factor": 2.5}')
     sae = ours(release, model_folder)
     x = torch.randn(50, D_IN)
     with torch.no_grad():
-        scaled = made.encode(x * 2.5)
+        scaled = inner.encode(x * 2.5)
         torch.testing.assert_close(dense(sae.encode(x), D_SAE), scaled, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(sae.decode(sae.encode(x)), made.decode(scaled) / 2.5, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            sae.decode(sae.encode(x)), inner.decode(scaled) / 2.5, atol=1e-5, rtol=1e-5
+        )
     assert sae.provenance()["normalize_activations"] == "expected_average_only_in"
 
 
 def test_the_whitening_of_a_checkpoint_is_folded_in(tmp_path, model_folder):
-    made = make("standard", normalize_activations="covariance_whitening")
-    release = saved(tmp_path / "s", made)
+    inner = make("standard", normalize_activations="covariance_whitening")
+    release = saved(tmp_path / "s", inner)
     matrix = torch.randn(D_IN, D_IN) * 0.1 + torch.eye(D_IN)
     mean, inverse = torch.randn(D_IN), torch.linalg.inv(matrix).contiguous()
     save_file(
@@ -181,10 +183,10 @@ def test_the_whitening_of_a_checkpoint_is_folded_in(tmp_path, model_folder):
     sae = ours(release, model_folder)
     x = torch.randn(50, D_IN)
     with torch.no_grad():
-        white = made.encode((x - mean) @ matrix)
+        white = inner.encode((x - mean) @ matrix)
         torch.testing.assert_close(dense(sae.encode(x), D_SAE), white, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(
-            sae.decode(sae.encode(x)), made.decode(white) @ inverse + mean, atol=1e-4, rtol=1e-4
+            sae.decode(sae.encode(x)), inner.decode(white) @ inverse + mean, atol=1e-4, rtol=1e-4
         )
 
 
@@ -213,15 +215,15 @@ def test_the_whitening_of_a_checkpoint_is_folded_in(tmp_path, model_folder):
 )
 def test_notices(tmp_path, model_folder, metadata, model_name, words):
     release = saved(tmp_path / "s", make("standard", metadata=metadata))
-    found = ours(release, model_folder, model_name=model_name).warnings
-    assert len(found) == len(words), found
-    for notice, word in zip(found, words, strict=True):
+    notices = ours(release, model_folder, model_name=model_name).warnings
+    assert len(notices) == len(words), notices
+    for notice, word in zip(notices, words, strict=True):
         assert word in notice
 
 
 def test_old_config_of_sae_lens_3(tmp_path, model_folder):
-    made = make("standard")
-    release = saved(tmp_path / "s", made)
+    inner = make("standard")
+    release = saved(tmp_path / "s", inner)
     old = {
         "d_in": D_IN,
         "d_sae": D_SAE,
@@ -263,7 +265,7 @@ def test_an_activation_sae_lens_no_longer_has(tmp_path, model_folder, old):
 
 def test_provenance(tmp_path, model_folder):
     release = saved(tmp_path / "s", make("gated"))
-    found = ours(release, model_folder).provenance()
+    provenance = ours(release, model_folder).provenance()
     wanted = {
         "source": "saelens",
         "release": release,
@@ -276,10 +278,10 @@ def test_provenance(tmp_path, model_folder):
         "expansion_factor": 3.0,
         "k": None,
     }
-    assert {key: found[key] for key in wanted} == wanted
-    assert set(found["versions"]) == {"sae-lens", "transformer-lens"}
-    assert found["versions"]["sae-lens"].startswith("6.")
-    json.dumps(found)
+    assert {key: provenance[key] for key in wanted} == wanted
+    assert set(provenance["versions"]) == {"sae-lens", "transformer-lens"}
+    assert provenance["versions"]["sae-lens"].startswith("6.")
+    json.dumps(provenance)
 
 
 def test_sae_lens_is_imported_only_when_asked_for():

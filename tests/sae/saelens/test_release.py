@@ -22,9 +22,9 @@ SCRIPT = """
 import json, sys, torch
 from saescope.errors import SaeError
 from tests.sae.saelens.make import dense, ours
-model_folder, asked = json.loads(sys.argv[1])
+model_folder, requests = json.loads(sys.argv[1])
 out = []
-for release, sae_id, values in asked:
+for release, sae_id, values in requests:
     try:
         sae = ours(release, model_folder, id=sae_id, **values)
         codes = sae.encode(torch.linspace(-2, 2, 5 * sae.d_in).reshape(5, -1))
@@ -36,7 +36,7 @@ print(json.dumps(out))
 ROOT = Path(__file__).parents[3]
 
 
-def ask(endpoint, cache, model_folder, *asked, **env):
+def run_loads(endpoint, cache, model_folder, *requests, **env):
     """Load each (release, id, values) in a fresh process: the Hub client reads its settings at import."""
     env = os.environ | {
         "HF_ENDPOINT": endpoint,
@@ -47,7 +47,7 @@ def ask(endpoint, cache, model_folder, *asked, **env):
         **env,
     }
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps([str(model_folder), asked])],
+        [sys.executable, "-c", SCRIPT, json.dumps([str(model_folder), requests])],
         env=env,
         cwd=ROOT,
         capture_output=True,
@@ -85,7 +85,7 @@ def test_offline_is_one_line(model_folder):
 
 @pytest.mark.slow  # the Hub client tries again for half a minute
 def test_a_dead_endpoint_is_one_line(model_folder, tmp_path):
-    (answer,) = ask(
+    (answer,) = run_loads(
         "http://127.0.0.1:9", tmp_path, model_folder, ("gpt2-small-res-jb", "blocks.8.hook_resid_pre", {})
     )
     assert "cannot be reached and is not in the local cache; check the network" in answer
@@ -119,11 +119,11 @@ def test_loading_through_sae_lens_own_download(model_folder, tmp_path):
     trace = tmp_path / "trace"
     torch.save({"encoder.weight": Malicious(trace)}, repos["canrager/lm_sae"] / evil_path / "ae.pt")
 
-    mine = make("jumprelu")
-    mine.save_model(repos["me/mine"] / "layer_2")
+    inner = make("jumprelu")
+    inner.save_model(repos["me/mine"] / "layer_2")
     repos["EleutherAI/sae-pythia-70m-32k"].mkdir(parents=True)
 
-    asked = [
+    requests = [
         ("gpt2-small-res-jb", "blocks.2.hook_resid_pre", {"hookpoint": "blocks.2.hook_resid_pre"}),
         ("gpt2-small-res-jb", "blocks.2.hook_resid_pre", {"layer": 3}),
         ("sae_bench_pythia70m_sweep_topk_ctx128_0730", bench_id, layer),
@@ -134,11 +134,13 @@ def test_loading_through_sae_lens_own_download(model_folder, tmp_path):
         ("EleutherAI/sae-pythia-70m-32k", "layers.2", {"layer": 2}),
     ]
     with serve(repos) as (endpoint, seen):
-        found = ask(endpoint, tmp_path / "cache", model_folder, *asked, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1")
+        found = run_loads(
+            endpoint, tmp_path / "cache", model_folder, *requests, TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1"
+        )
         weights = [path for _, path in seen if path.endswith("sae_weights.safetensors")]
-        wrong = ask(endpoint, tmp_path / "empty", model_folder, asked[1])
+        wrong = run_loads(endpoint, tmp_path / "empty", model_folder, requests[1])
         assert [p for _, p in seen if p.endswith("sae_weights.safetensors")] == weights  # config only
-    offline = ask(endpoint, tmp_path / "cache", model_folder, *asked[:3], HF_HUB_OFFLINE="1")
+    offline = run_loads(endpoint, tmp_path / "cache", model_folder, *requests[:3], HF_HUB_OFFLINE="1")
     assert offline == found[:3]
     jb, mismatch, topk, evil, own, no_id, no_repo, sparsify = found
 
@@ -146,7 +148,7 @@ def test_loading_through_sae_lens_own_download(model_folder, tmp_path):
     with torch.no_grad():
         centred = res_jb.encode(x - x.mean(-1, keepdim=True)).sum().item()
         assert jb["sum"] == pytest.approx(centred, rel=1e-5)
-        assert own["sum"] == pytest.approx(mine.encode(x).sum().item(), rel=1e-5)
+        assert own["sum"] == pytest.approx(inner.encode(x).sum().item(), rel=1e-5)
     assert jb["centred_input"] is True  # the registry says center_writing_weights for this release
     assert any("center_writing_weights" in notice for notice in jb["notices"])
     assert (jb["prepend_bos"], jb["repo"]) == (True, known["gpt2-small-res-jb"].repo_id)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saescope.errors import SaeError, choices
-from saescope.sae.saelens.folder import brief, read_json
+from saescope.sae.saelens.folder import error_summary, read_json
 from saescope.sae.saelens.module import build
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
@@ -107,7 +107,7 @@ class Dictionary:
                 f"{path} is damaged, or a pickle that would run code when read; refused"
             ) from error
         except (OSError, RuntimeError, EOFError, ValueError) as error:
-            raise SaeError(f"{path} cannot be read: {brief(error)}") from error
+            raise SaeError(f"{path} cannot be read: {error_summary(error)}") from error
         if not isinstance(stored, dict):
             raise SaeError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights")
         cfg = self.config()
@@ -117,13 +117,14 @@ class Dictionary:
         try:
             return build(cfg, weights)
         except RuntimeError as error:
-            raise SaeError(f"{path} does not fit {CONFIG}: {brief(error)}") from error
+            raise SaeError(f"{path} does not fit {CONFIG}: {error_summary(error)}") from error
 
     def _weight(self, stored: dict[str, Any], name: str) -> Tensor:
-        for known in NAMES[name]:
-            found = stored.get(known.removeprefix("*"))
-            if isinstance(found, Tensor):
-                return (found.T if known.startswith("*") else found).float().contiguous()
+        """The weight sae_lens calls `name`, under whichever of its names it is stored. Raises SaeError."""
+        for stored_name in NAMES[name]:
+            weight = stored.get(stored_name.removeprefix("*"))
+            if isinstance(weight, Tensor):
+                return (weight.T if stored_name.startswith("*") else weight).float().contiguous()
         raise SaeError(
             f"{self.path / WEIGHTS} has no {name} under any of its names ({choices(NAMES[name])}); "
             f"it has {choices(map(str, stored))}"

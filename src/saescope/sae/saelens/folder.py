@@ -40,7 +40,7 @@ class Folder:
             raise
         except Exception as error:  # safetensors, torch and sae_lens, each with errors of its own
             raise SaeError(
-                f"sae_lens cannot load {self.path}: {brief(error)}; download or save it again"
+                f"sae_lens cannot load {self.path}: {error_summary(error)}; download or save it again"
             ) from error
         return inner
 
@@ -55,8 +55,10 @@ class Folder:
         elif how == "covariance_whitening":
             from safetensors.torch import load_file
 
-            kept = load_file(self._beside(WHITENING, how))
-            inner.fold_activation_whitening(kept["mean"], kept["matrix"], kept["inverse_matrix"])
+            whitening = load_file(self._beside(WHITENING, how))
+            inner.fold_activation_whitening(
+                whitening["mean"], whitening["matrix"], whitening["inverse_matrix"]
+            )
 
     def _beside(self, name: str, how: str) -> Path:
         if not (self.path / name).is_file():
@@ -90,8 +92,8 @@ def find_folder(release: str, sae_id: str | None) -> Path | None:
         raise SaeError(
             f"{path} holds no SAE itself; choose one below {root} with sae.id: {choices(below, 12)}"
         )
-    for found in sorted(root.glob(f"**/{SPARSIFY_WEIGHTS}")):
-        refuse_sparsify(found.parent, root)
+    for weights in sorted(root.glob(f"**/{SPARSIFY_WEIGHTS}")):
+        refuse_sparsify(weights.parent, root)
     raise SaeError(f"{path} holds no SAE in SAELens layout ({CFG}, {WEIGHTS}) or of dictionary_learning")
 
 
@@ -111,15 +113,15 @@ def _sparsify(path: Path, root: Path) -> SaeError:
 def read_json(path: Path) -> dict[str, Any]:
     """An object in a JSON file. Raises SaeError."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SaeError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise SaeError(f"{path} is no JSON object")
-    return found
+    return value
 
 
-def brief(error: Exception) -> str:
-    """Kind and text of a library's error, at most 300 characters, in one line."""
+def error_summary(error: Exception) -> str:
+    """Type and text of a library's error, at most 300 characters, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''}"

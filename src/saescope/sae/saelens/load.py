@@ -10,7 +10,7 @@ from saescope.config import HookpointConfig, SaeLensSae
 from saescope.errors import HookpointError, SaeError, choices
 from saescope.model.hookpoints import Hookpoint, resolve
 from saescope.sae.saelens.dictionary_learning import Dictionary
-from saescope.sae.saelens.folder import CFG, Folder, brief, find_folder
+from saescope.sae.saelens.folder import CFG, Folder, error_summary, find_folder
 from saescope.sae.saelens.module import LensSae
 from saescope.sae.saelens.notices import is_centred, notices_of
 from saescope.sae.saelens.release import Release, find_release
@@ -36,22 +36,22 @@ def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model
             "in a checkout with pip install -c constraints.txt -e '.[saelens]'"
         ) from error
     source = _find(cfg)
-    what = str(source.path) if not isinstance(source, Release) else f"{source.name} {source.id}"
+    sae_name = str(source.path) if not isinstance(source, Release) else f"{source.name} {source.id}"
     stated = source.config()
-    described = _described(stated, what)
+    described = _described(stated, sae_name)
     meta: dict[str, Any] = described.get("metadata") or {}
-    _check_place(described, meta, what, d_in=d_in, at=at, model=model)
-    _check_sizes(cfg, described, what)
+    _check_place(described, meta, sae_name, d_in=d_in, at=at, model=model)
+    _check_sizes(cfg, described, sae_name)
     normalization = described.get("normalize_activations") or "none"
     if isinstance(source, Release) and normalization == "covariance_whitening":
         raise SaeError(
-            f"{what} reads whitened activations, and sae_lens has no whitening for it; not supported"
+            f"{sae_name} reads whitened activations, and sae_lens has no whitening for it; not supported"
         )
 
     inner = source.load()
     bad = [name for name, tensor in inner.state_dict().items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise SaeError(f"{what} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")
+        raise SaeError(f"{sae_name} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")
     trained_k = getattr(inner.cfg, "k", None)
     if cfg.k is not None and trained_k is not None:
         inner.cfg.k = cfg.k
@@ -89,31 +89,33 @@ def _find(cfg: SaeLensSae) -> Release | Folder | Dictionary:
     return Folder(path) if (path / CFG).is_file() else Dictionary(path)
 
 
-def _described(stated: dict[str, Any], what: str) -> dict[str, Any]:
-    """The config in sae_lens' present form, nothing in it dropped that changes what the SAE computes."""
+def _described(stated: dict[str, Any], sae_name: str) -> dict[str, Any]:
+    """The config in sae_lens' present form. Raises SaeError where that would change what the SAE computes."""
     from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
 
-    _check_architecture(str(stated.get("architecture", "standard")), what)
+    _check_architecture(str(stated.get("architecture", "standard")), sae_name)
     # configs before version 6; sae_lens reads every activation it no longer has as ReLU
     activation = stated.get("activation_fn", stated.get("activation_fn_str")) or "relu"
     k = (stated.get("activation_fn_kwargs") or {}).get("k")
     if activation not in ("relu", "topk") or (activation == "topk" and k is None and "k" not in stated):
         raise SaeError(
-            f"{what} has activation_fn {activation} (activation_fn_kwargs "
+            f"{sae_name} has activation_fn {activation} (activation_fn_kwargs "
             f"{stated.get('activation_fn_kwargs')}), which sae_lens would read as ReLU; not supported"
         )
     try:
         described = dict(handle_config_defaulting(dict(stated)))
     except Exception as error:  # whatever a file may hold
-        raise SaeError(f"the config of {what} is not one sae_lens understands: {brief(error)}") from error
+        raise SaeError(
+            f"the config of {sae_name} is not one sae_lens understands: {error_summary(error)}"
+        ) from error
     for key in ("architecture", "d_in", "d_sae"):
         if not described.get(key):
-            raise SaeError(f"the config of {what} has no {key}; it cannot be guessed")
-    _check_architecture(described["architecture"], what)
+            raise SaeError(f"the config of {sae_name} has no {key}; it cannot be guessed")
+    _check_architecture(described["architecture"], sae_name)
     return described
 
 
-def _check_architecture(architecture: str, what: str) -> None:
+def _check_architecture(architecture: str, sae_name: str) -> None:
     if architecture in ARCHITECTURES:
         return
     from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY
@@ -127,64 +129,64 @@ def _check_architecture(architecture: str, what: str) -> None:
     else:
         why = "no such architecture is known"
     raise SaeError(
-        f"{what} has architecture {architecture}, which is not supported: {why}; "
+        f"{sae_name} has architecture {architecture}, which is not supported: {why}; "
         f"supported: {choices(ARCHITECTURES)}"
     )
 
 
 def _check_place(
-    described: dict[str, Any], meta: dict[str, Any], what: str, *, d_in: int, at: Hookpoint, model: Any
+    described: dict[str, Any], meta: dict[str, Any], sae_name: str, *, d_in: int, at: Hookpoint, model: Any
 ) -> None:
-    """The SAE reads activations of this width, at this hookpoint."""
+    """Check that the SAE reads activations of this width at this hookpoint. Raises SaeError."""
     hook = meta.get("hook_name")
     if described.get("reshape_activations") == "hook_z":
         raise SaeError(
-            f"{what} reads the outputs of single attention heads ({hook or 'hook_z'}), which are no "
+            f"{sae_name} reads the outputs of single attention heads ({hook or 'hook_z'}), which are no "
             "hookpoint here; not supported"
         )
     if meta.get("hook_head_index") is not None:
         raise SaeError(
-            f"{what} reads one attention head (hook_head_index {meta['hook_head_index']} of {hook}); "
+            f"{sae_name} reads one attention head (hook_head_index {meta['hook_head_index']} of {hook}); "
             "not supported"
         )
     width = described.get("d_in")
     if width != d_in:
         raise SaeError(
-            f"{what} reads width {width}{f' at {hook}' if hook else ''}, but {at.label} has width {d_in}; "
-            "it belongs to another model or hookpoint"
+            f"{sae_name} reads width {width}{f' at {hook}' if hook else ''}, but {at.label} has width "
+            f"{d_in}; it belongs to another model or hookpoint"
         )
     if hook is None:
         return
     try:
-        theirs = resolve(HookpointConfig("custom", name=hook), model)
+        trained_at = resolve(HookpointConfig("custom", name=hook), model)
     except HookpointError as error:
-        raise SaeError(f"{what} reads {hook}, which is no hookpoint of this model: {error}") from error
-    if _tensor(theirs) != _tensor(at):
+        raise SaeError(f"{sae_name} reads {hook}, which is no hookpoint of this model: {error}") from error
+    if _tensor(trained_at) != _tensor(at):
         raise SaeError(
-            f"{what} reads {hook}, but the hookpoint asked for is {at.label}; "
+            f"{sae_name} reads {hook}, but the hookpoint chosen is {at.label}; "
             f"use hookpoint=custom hookpoint.name={hook}"
         )
 
 
 def _tensor(at: Hookpoint) -> tuple[str, str | int | None]:
-    """The same for two names of one tensor: the input of block i is the output of block i − 1."""
+    """The tensor a hookpoint reads; the input of block i is the output of block i − 1."""
     if at.kind == "resid" and at.layer is not None:
         return "stream after", at.layer if at.side == "output" else at.layer - 1
     return at.side, at.name
 
 
-def _check_sizes(cfg: SaeLensSae, described: dict[str, Any], what: str) -> None:
-    """`sae.k`, `sae.num_latents` and `sae.expansion_factor` against the SAE's own."""
+def _check_sizes(cfg: SaeLensSae, described: dict[str, Any], sae_name: str) -> None:
+    """Check `sae.k`, `sae.num_latents` and `sae.expansion_factor` against the SAE's own. Raises SaeError."""
     architecture, latents, width = described["architecture"], described["d_sae"], described["d_in"]
     if cfg.k is not None and architecture not in WITH_K:
         raise SaeError(
-            f"sae.k={cfg.k}: {what} has architecture {architecture}, where the number of active latents "
+            f"sae.k={cfg.k}: {sae_name} has architecture {architecture}, where the number of active latents "
             "varies from token to token and there is no k; leave sae.k out"
         )
     if cfg.num_latents is not None and cfg.num_latents != latents:
-        raise SaeError(f"sae.num_latents={cfg.num_latents}, but {what} has {latents}; leave it out")
+        raise SaeError(f"sae.num_latents={cfg.num_latents}, but {sae_name} has {latents}; leave it out")
     if cfg.expansion_factor is not None and cfg.expansion_factor * width != latents:
         raise SaeError(
-            f"sae.expansion_factor={cfg.expansion_factor}, but {what} has {latents} latents, "
+            f"sae.expansion_factor={cfg.expansion_factor}, but {sae_name} has {latents} latents, "
             f"that is {latents / width:g} × {width}; leave it out"
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from saescope.sae.saelens.release import Release
 
-# They leave the activations at residual and sublayer outputs as they are.
+# Settings that leave the activations at residual and sublayer outputs as they are.
 HARMLESS = {
     "center_writing_weights", "fold_ln", "center_unembed", "fold_value_biases",
     "refactor_factored_attn_matrices", "dtype", "torch_dtype", "device", "device_map", "n_devices",
@@ -20,7 +20,7 @@ HARMLESS = {
 
 
 def is_centred(meta: dict[str, Any], model: Any) -> bool:
-    """Was it trained on activations less their mean over the width?"""
+    """Whether it was trained on activations less their mean over the width."""
     kwargs = meta.get("model_from_pretrained_kwargs") or {}
     return bool(kwargs.get("center_writing_weights")) and not _is_rms(model)
 
@@ -29,36 +29,36 @@ def notices_of(
     meta: dict[str, Any], source: Any, normalization: str, own_format: bool, model: Any, model_name: str
 ) -> tuple[str, ...]:
     """One sentence for each thing that is known to differ, or cannot be known."""
-    found = []
+    notices = []
     kwargs = meta.get("model_from_pretrained_kwargs")
     if meta.get("hook_name") is None:
-        found.append("the SAE does not say which hookpoint it was trained on; only its width was checked.")
+        notices.append("the SAE does not say which hookpoint it was trained on; only its width was checked.")
     if is_centred(meta, model):
-        found.append(
+        notices.append(
             "the SAE was trained with TransformerLens' center_writing_weights: the mean over the width is "
             "taken out of every activation before it and put back after."
         )
     elif kwargs is None and own_format and not _is_rms(model) and _on_lens(meta):
-        found.append(
+        notices.append(
             "the SAE does not say how TransformerLens processed the model it was trained on; had it centred "
             "the weights (center_writing_weights), the activations here would differ by their mean over the "
             "width."
         )
     others = {k: v for k, v in (kwargs or {}).items() if k not in HARMLESS and v is not None}
     if others:
-        said = ", ".join(f"{key}={value}" for key, value in others.items())
-        found.append(f"the SAE was trained on a model loaded with {said}; that is not repeated here.")
+        settings = ", ".join(f"{key}={value}" for key, value in others.items())
+        notices.append(f"the SAE was trained on a model loaded with {settings}; that is not repeated here.")
     if isinstance(source, Release) and normalization == "expected_average_only_in" and not source.norm_factor:
-        found.append(
+        notices.append(
             "the SAE was trained on scaled activations (expected_average_only_in), and sae_lens knows no "
             "factor for it: they are read unscaled, as sae_lens does."
         )
     if any(end is not None for end in meta.get("seqpos_slice") or ()):
-        found.append(f"the SAE was trained on positions {meta['seqpos_slice']} of its contexts only.")
-    trained_on, here = meta.get("model_name"), _short(model_name)
-    if trained_on and here is not None and _official(str(trained_on)) != here:
-        found.append(f"the SAE was trained on {trained_on}, the model here is {model_name}.")
-    return tuple(found)
+        notices.append(f"the SAE was trained on positions {meta['seqpos_slice']} of its contexts only.")
+    trained_on, model_here = meta.get("model_name"), _short(model_name)
+    if trained_on and model_here is not None and _official(str(trained_on)) != model_here:
+        notices.append(f"the SAE was trained on {trained_on}, the model here is {model_name}.")
+    return tuple(notices)
 
 
 def _is_rms(model: Any) -> bool:

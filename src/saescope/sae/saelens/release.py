@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from saescope.errors import SaeError, choices
-from saescope.sae.saelens.folder import brief
+from saescope.sae.saelens.folder import error_summary
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def find_release(name: str, sae_id: str | None) -> Release:
     """Look it up without network. Raises SaeError with the nearest valid names first."""
     from sae_lens.loading import pretrained_saes_directory as registry
 
-    known = registry.get_pretrained_saes_directory()
-    if name not in known:
+    releases = registry.get_pretrained_saes_directory()
+    if name not in releases:
         registered = registry.get_releases_for_repo_id(name)
         if registered:
             near = ", ".join(_nearest_first(name, registered)[:8])
@@ -65,7 +65,7 @@ def find_release(name: str, sae_id: str | None) -> Release:
                 f"sae.release={name} is the repository of registered releases; give one of them: {near}"
             )
         if name.count("/") != 1:
-            near = choices(_nearest_first(name, known), 8)
+            near = choices(_nearest_first(name, releases), 8)
             raise SaeError(
                 f"sae.release={name} is no release of sae_lens, no folder, and no Hub id of the form "
                 f"owner/name; nearest first: {near}"
@@ -73,20 +73,21 @@ def find_release(name: str, sae_id: str | None) -> Release:
         if sae_id is None:
             raise SaeError(f"sae.release={name} needs sae.id, the folder of the SAE in that Hub repository")
         return Release(name, sae_id, name, "sae_lens", None)
-    found = known[name]
-    if sae_id is None or sae_id not in found.saes_map:
-        said = "needs sae.id" if sae_id is None else f"has no sae.id={sae_id}"
+    release = releases[name]
+    if sae_id is None or sae_id not in release.saes_map:
+        problem = "needs sae.id" if sae_id is None else f"has no sae.id={sae_id}"
         raise SaeError(
-            f"sae.release={name} {said}; nearest first: "
-            f"{choices(_nearest_first(sae_id or '', found.saes_map), 8)}"
+            f"sae.release={name} {problem}; nearest first: "
+            f"{choices(_nearest_first(sae_id or '', release.saes_map), 8)}"
         )
-    converter = found.conversion_func or "sae_lens"
+    converter = release.conversion_func or "sae_lens"
     if converter == "sparsify":  # sae_lens' loader for it is wrong
-        raise SaeError(f"sae.release={name} is in sparsify layout; use sae=hub sae.repo={found.repo_id}")
-    return Release(name, sae_id, found.repo_id, converter, found.norm_scaling_factor.get(sae_id))
+        raise SaeError(f"sae.release={name} is in sparsify layout; use sae=hub sae.repo={release.repo_id}")
+    return Release(name, sae_id, release.repo_id, converter, release.norm_scaling_factor.get(sae_id))
 
 
 def _nearest_first(name: str, valid: Iterable[str]) -> list[str]:
+    """`valid`, the most similar first; in their own order without a name."""
     names = list(valid)
     return sorted(names, key=lambda v: -SequenceMatcher(None, name, v).ratio()) if name else names
 
@@ -111,24 +112,24 @@ def _fetching(release: Release) -> Iterator[None]:
 
     from huggingface_hub import errors as hub
 
-    what = f"sae.release={release.name} sae.id={release.id} (Hub repository {release.repo})"
+    sae_name = f"sae.release={release.name} sae.id={release.id} (Hub repository {release.repo})"
     try:
         yield
     except hub.GatedRepoError as error:
-        raise SaeError(f"{what} is gated: ask for access on its page, then `hf auth login`") from error
+        raise SaeError(f"{sae_name} is gated: ask for access on its page, then `hf auth login`") from error
     except hub.RepositoryNotFoundError as error:
-        raise SaeError(f"{what}: no such repository (or it is private: `hf auth login`)") from error
+        raise SaeError(f"{sae_name}: no such repository (or it is private: `hf auth login`)") from error
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
         raise SaeError(
-            f"{what} cannot be reached and is not in the local cache; check the network, "
+            f"{sae_name} cannot be reached and is not in the local cache; check the network, "
             "or give a folder in sae.release"
         ) from error
     except hub.EntryNotFoundError as error:
         raise SaeError(
-            f"{what} has no SAE in SAELens layout there (cfg.json, sae_weights.safetensors); "
+            f"{sae_name} has no SAE in SAELens layout there (cfg.json, sae_weights.safetensors); "
             f"SAEs in sparsify layout are read by sae=hub sae.repo={release.repo}"
         ) from error
     except pickle.UnpicklingError as error:
-        raise SaeError(f"{what} is a pickle that would run code when read; refused") from error
+        raise SaeError(f"{sae_name} is a pickle that would run code when read; refused") from error
     except Exception as error:  # fifteen formats, each with errors of its own
-        raise SaeError(f"sae_lens cannot load {what}: {brief(error)}") from error
+        raise SaeError(f"sae_lens cannot load {sae_name}: {error_summary(error)}") from error

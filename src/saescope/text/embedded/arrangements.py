@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from saescope.text.embedded.layout import posed
+from saescope.text.embedded.problem_layouts import posed_puzzle
 from saescope.text.embedded.scribe import Scribe
 from saescope.text.embedded.vocabulary import ADJECTIVES, ANIMALS, COLOURS, TRADES
 
@@ -24,7 +24,7 @@ def ordering(scribe: Scribe) -> str:
         scribe.say("[{a} is {more} than {b}|{b} is {less} than {a}].", a=a, b=b, more=more, less=less)
         for a, b in itertools.pairwise(names)
     ]
-    ask, answer = scribe.pick(
+    question, answer = scribe.pick(
         [
             (f"Who is the {most}?", names[0]),
             (f"Who is the {least}?", names[-1]),
@@ -32,7 +32,7 @@ def ordering(scribe: Scribe) -> str:
         ]
     )
     order = f" The order from {most} to {least} is {', '.join(names)}." if scribe.chance(0.6) else ""
-    return posed(scribe, " ".join(scribe.shuffled(clues)), ask, answer, order)
+    return posed_puzzle(scribe, " ".join(scribe.shuffled(clues)), question, answer, order)
 
 
 def syllogism(scribe: Scribe) -> str:
@@ -91,11 +91,11 @@ def syllogism(scribe: Scribe) -> str:
         ]
     )
     text = " ".join(scribe.shuffled(premises))
-    ask = scribe.say(
+    question = scribe.say(
         "[Does it follow|Is it true|Can we conclude] that {claim}",
         claim=claim[0].lower() + claim[1:-1] if not claim.startswith(name) else claim[:-1],
     )
-    return posed(scribe, text, f"{ask}?", verdict, f" The reason: {why}.")
+    return posed_puzzle(scribe, text, f"{question}?", verdict, f" The reason: {why}.")
 
 
 def liars(scribe: Scribe) -> str:
@@ -109,7 +109,9 @@ def liars(scribe: Scribe) -> str:
             f"{now} says that {before} {scribe.say('tells the truth' if says_truth else '[lies|is lying]')}."
         )
         truth = truth == says_truth
-    return posed(scribe, " ".join(text), f"Does {names[-1]} tell the truth?", "Yes" if truth else "No", "")
+    return posed_puzzle(
+        scribe, " ".join(text), f"Does {names[-1]} tell the truth?", "Yes" if truth else "No", ""
+    )
 
 
 def rules(scribe: Scribe) -> str:
@@ -128,7 +130,7 @@ def rules(scribe: Scribe) -> str:
     text = " ".join(scribe.shuffled(clauses)) + f" Now {words[start]} {verbs[start]}."
     target = scribe.number(0, len(words) - 1)
     answer = "Yes" if target >= start else "It cannot be known"
-    return posed(scribe, text, f"Is it certain that {words[target]} {verbs[target]}?", answer, "")
+    return posed_puzzle(scribe, text, f"Is it certain that {words[target]} {verbs[target]}?", answer, "")
 
 
 def seating(scribe: Scribe) -> str:
@@ -145,7 +147,7 @@ def seating(scribe: Scribe) -> str:
     ]
     clues += [f"Whoever has the {p} wears {c}." for p, c in zip(pets, colours, strict=True)]
     i = scribe.number(0, len(names) - 1)
-    ask, answer = scribe.pick(
+    question, answer = scribe.pick(
         [
             (f"Which colour does {names[i]} wear?", colours[i]),
             (f"Who wears {colours[i]}?", names[i]),
@@ -153,4 +155,4 @@ def seating(scribe: Scribe) -> str:
             (f"Who sits in seat {i + 1}?", names[i]),
         ]
     )
-    return posed(scribe, " ".join(scribe.shuffled(clues)), ask, answer, "")
+    return posed_puzzle(scribe, " ".join(scribe.shuffled(clues)), question, answer, "")

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from saescope.text.embedded.scribe import Scribe, listing
-from saescope.text.embedded.turns import BYE, THANKS, WELCOME, YES, Turn
-from saescope.text.embedded.vocabulary import COLOURS, COUNTABLES, FOODS, THINGS, WEEKDAYS
+from saescope.text.embedded.scribe import Scribe, Turn, listing
+from saescope.text.embedded.vocabulary import (
+    BYE,
+    COLOURS,
+    COUNTABLES,
+    FOODS,
+    THANKS,
+    THINGS,
+    WEEKDAYS,
+    WELCOME,
+    YES,
+)
 
 
 def shop(scribe: Scribe) -> Iterator[Turn]:
     """A customer buys some things; stock and prices are remembered."""
-    wanted = scribe.some(COUNTABLES, scribe.number(1, 3))
+    goods = scribe.some(COUNTABLES, scribe.number(1, 3))
     total = 0
     yield (
         0,
-        f"[Good morning|Hello|Good afternoon|Hi]. [I am looking for|Do you have|I need|Have you got] {listing(wanted)}.",
+        f"[Good morning|Hello|Good afternoon|Hi]. [I am looking for|Do you have|I need|Have you got] {listing(goods)}.",
     )
     yield (
         1,
         f"{YES}. [They are over there|We got some this morning|Let me look|They are on the second shelf].",
     )
-    for thing in wanted:
+    for thing in goods:
         price, count, colour = scribe.number(1, 14), scribe.number(2, 20), scribe.pick(COLOURS)
         yield 0, f"How much are the [{thing}|{colour} {thing}|{thing} in the window]?"
         if scribe.chance(0.2):

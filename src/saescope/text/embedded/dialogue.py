@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 
 from saescope.text.embedded.counters import complaint, doctor, phone, restaurant, shop, station
 from saescope.text.embedded.encounters import directions, interview, lesson, lost, plans, weather
-from saescope.text.embedded.scribe import Scribe, sentence
-from saescope.text.embedded.turns import Turn
+from saescope.text.embedded.scribe import Scribe, Turn, sentence
 
 SCENES: tuple[tuple[Callable[[Scribe], Iterator[Turn]], tuple[str, str]], ...] = (
     (shop, ("Customer", "Clerk")), (restaurant, ("Guest", "Waiter")), (station, ("Traveller", "Clerk")),

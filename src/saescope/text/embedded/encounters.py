@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from saescope.text.embedded.scribe import Scribe
-from saescope.text.embedded.turns import BYE, THANKS, WELCOME, Turn
+from saescope.text.embedded.scribe import Scribe, Turn
 from saescope.text.embedded.vocabulary import (
     ADJECTIVES,
     ANIMALS,
+    BYE,
     COLOURS,
     FOODS,
     ROOMS,
     SUBJECTS,
+    THANKS,
     THINGS,
     TRADES,
     WEEKDAYS,
+    WELCOME,
 )
 
 
@@ -46,7 +48,7 @@ def weather(scribe: Scribe) -> Iterator[Turn]:
 def plans(scribe: Scribe) -> Iterator[Turn]:
     """Friends arrange to meet."""
     friend, day, hour = scribe.person(), scribe.pick(WEEKDAYS), scribe.number(9, 21)
-    what = scribe.say(
+    activity = scribe.say(
         "[a film|a concert|dinner|a walk|swimming|the museum|a game of chess|the new exhibition|a party]"
     )
     place, bring = scribe.place(), scribe.pick(FOODS)
@@ -57,7 +59,7 @@ def plans(scribe: Scribe) -> Iterator[Turn]:
     )
     yield (
         0,
-        f"{friend} and I are going to {what} in {place}. [Do you want to come|Would you like to join us]?",
+        f"{friend} and I are going to {activity} in {place}. [Do you want to come|Would you like to join us]?",
     )
     yield 1, "[I'd love to|Sounds good|Gladly]. [When do we meet|What time]?"
     yield 0, f"At {hour} o'clock [at the station|in front of the town hall|at my place|by the bridge]."
@@ -156,7 +158,10 @@ def lesson(scribe: Scribe) -> Iterator[Turn]:
     """A pupil asks a tutor."""
     subject, a, b = scribe.pick(SUBJECTS), scribe.number(3, 20), scribe.number(3, 12)
     animal = scribe.pick(ANIMALS)
-    yield 0, f"I don't understand [my {subject} homework|the {subject} exercise|what we did in {subject}]."
+    yield (
+        0,
+        f"I don't understand [my {subject} homework|the {subject} exercise|what we did in {subject}].",
+    )
     yield 1, "[Which part|Show me|What is the question]?"
     if scribe.chance(0.5):
         yield 0, f"It says: a farmer has {a} pens with {b} {animal}s each. How many {animal}s are there?"

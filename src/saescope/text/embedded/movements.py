@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from saescope.text.embedded.layout import posed
+from saescope.text.embedded.problem_layouts import posed_puzzle
 from saescope.text.embedded.scribe import Scribe, listing
 from saescope.text.embedded.vocabulary import COLOURS, MONTHS, ROOMS, THINGS, WEEKDAYS
 
@@ -20,7 +20,7 @@ def date(scribe: Scribe) -> str:
             "[Today is {d}.|{n} writes a letter on {d}.|It is {d} when {n} arrives.]", d=_date(day), n=name
         )
         when = f"{step} days later" if step > 0 else f"{-step} days earlier"
-        return posed(scribe, text, scribe.say("What is the date {when}?", when=when), _date(other), "")
+        return posed_puzzle(scribe, text, scribe.say("What is the date {when}?", when=when), _date(other), "")
     weekday = scribe.number(0, 6)
     result = WEEKDAYS[(weekday + step) % 7]
     text = scribe.say(
@@ -28,9 +28,13 @@ def date(scribe: Scribe) -> str:
         w=WEEKDAYS[weekday],
         n=name,
     )
-    ask = f"Which day of the week is it {abs(step)} days {'later' if step > 0 else 'earlier'}?"
-    return posed(
-        scribe, text, ask, result, f" {abs(step)} days are {abs(step) // 7} weeks and {abs(step) % 7} days."
+    question = f"Which day of the week is it {abs(step)} days {'later' if step > 0 else 'earlier'}?"
+    return posed_puzzle(
+        scribe,
+        text,
+        question,
+        result,
+        f" {abs(step)} days are {abs(step) // 7} weeks and {abs(step) % 7} days.",
     )
 
 
@@ -38,11 +42,11 @@ def swaps(scribe: Scribe) -> str:
     """Follow objects that people swap."""
     names = scribe.people(scribe.number(3, 5))
     things = [f"{scribe.pick(COLOURS)} {thing}" for thing in scribe.some(THINGS, len(names))]
-    held = dict(zip(names, things, strict=True))
-    text = [f"{listing([f'{n} has a(n) {t}' for n, t in held.items()])}."]
+    thing_of = dict(zip(names, things, strict=True))
+    text = [f"{listing([f'{n} has a(n) {t}' for n, t in thing_of.items()])}."]
     for _ in range(scribe.number(2, 5)):
         a, b = scribe.some(names, 2)
-        held[a], held[b] = held[b], held[a]
+        thing_of[a], thing_of[b] = thing_of[b], thing_of[a]
         text.append(
             scribe.say(
                 "[Then|Next,|Now|After that,] {a} and {b} [swap|trade|exchange] [things|what they hold|objects].",
@@ -50,12 +54,12 @@ def swaps(scribe: Scribe) -> str:
                 b=b,
             )
         )
-    asked = scribe.pick(names)
-    return posed(
+    person = scribe.pick(names)
+    return posed_puzzle(
         scribe,
         scribe.say(" ".join(text)),
-        f"What does {asked} have [now|at the end]?",
-        f"the {held[asked]}",
+        f"What does {person} have [now|at the end]?",
+        f"the {thing_of[person]}",
         "",
     )
 
@@ -64,28 +68,32 @@ def rooms(scribe: Scribe) -> str:
     """Follow people and a thing through a house."""
     names, places = scribe.people(scribe.number(2, 3)), scribe.some(ROOMS, 4)
     thing = scribe.pick(THINGS)
-    at = {n: scribe.pick(places) for n in names}
-    text = [f"{n} is in the {at[n]}." for n in names]
+    room_of = {n: scribe.pick(places) for n in names}
+    text = [f"{n} is in the {room_of[n]}." for n in names]
     holder: str | None = None
-    spot = at[names[0]]
+    spot = room_of[names[0]]
     text.append(f"The {thing} is in the {spot}.")
     for _ in range(scribe.number(3, 8)):
         who = scribe.pick(names)
         if holder == who and scribe.chance(0.35):
             text.append(scribe.say("{n} [drops|leaves|puts down] the {t}.", n=who, t=thing))
-            holder, spot = None, at[who]
-        elif holder is None and at[who] == spot and scribe.chance(0.7):
+            holder, spot = None, room_of[who]
+        elif holder is None and room_of[who] == spot and scribe.chance(0.7):
             text.append(scribe.say("{n} [takes|picks up|grabs] the {t}.", n=who, t=thing))
             holder = who
         else:
-            at[who] = scribe.pick([p for p in places if p != at[who]])
-            text.append(scribe.say("{n} [goes|walks|moves|runs] to the {p}.", n=who, p=at[who]))
-    asked = scribe.pick(names)
+            room_of[who] = scribe.pick([p for p in places if p != room_of[who]])
+            text.append(scribe.say("{n} [goes|walks|moves|runs] to the {p}.", n=who, p=room_of[who]))
+    person = scribe.pick(names)
     if scribe.chance(0.6):
-        return posed(
-            scribe, " ".join(text), f"Where is the {thing}?", f"in the {at[holder] if holder else spot}", ""
+        return posed_puzzle(
+            scribe,
+            " ".join(text),
+            f"Where is the {thing}?",
+            f"in the {room_of[holder] if holder else spot}",
+            "",
         )
-    return posed(scribe, " ".join(text), f"Where is {asked}?", f"in the {at[asked]}", "")
+    return posed_puzzle(scribe, " ".join(text), f"Where is {person}?", f"in the {room_of[person]}", "")
 
 
 def walk(scribe: Scribe) -> str:
@@ -103,7 +111,7 @@ def walk(scribe: Scribe) -> str:
         )
     east = f"{abs(x)} steps {'east' if x >= 0 else 'west'}"
     north = f"{abs(y)} steps {'north' if y >= 0 else 'south'}"
-    return posed(
+    return posed_puzzle(
         scribe, " ".join(text), f"Where is {name} now, seen from the start?", f"{east} and {north}", ""
     )
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from saescope.text.embedded.curiosities import creature, event, treasure, voyage
-from saescope.text.embedded.facts import Fact
 from saescope.text.embedded.portraits import company, person, town
-from saescope.text.embedded.scribe import Scribe
+from saescope.text.embedded.scribe import Fact, Scribe
 
 SUBJECT_KINDS: tuple[Callable[[Scribe], tuple[str, list[Fact]]], ...] = (
     person, person, town, treasure, event, creature, company, voyage,
@@ -17,13 +16,13 @@ SUBJECT_KINDS: tuple[Callable[[Scribe], tuple[str, list[Fact]]], ...] = (
 def document(scribe: Scribe) -> str:
     """Write one passage with two to four questions and answers."""
     opening, facts = scribe.pick(SUBJECT_KINDS)(scribe)
-    told = scribe.shuffled([fact for fact in facts if fact[0]])
-    told = told[: scribe.number(3, len(told))]
+    stated = scribe.shuffled([fact for fact in facts if fact[0]])
+    stated = stated[: scribe.number(3, len(stated))]
     implied = [fact for fact in facts if not fact[0]]
-    passage = " ".join([opening, *(scribe.say(fact[0]) for fact in told)])
-    asked = scribe.shuffled([*told, *implied])[: scribe.number(2, 4)]
+    passage = " ".join([opening, *(scribe.say(fact[0]) for fact in stated)])
+    queried = scribe.shuffled([*stated, *implied])[: scribe.number(2, 4)]
     layout = scribe.number(0, 3)
-    pairs = [(scribe.say(question), answer) for _, question, answer in asked]
+    pairs = [(scribe.say(question), answer) for _, question, answer in queried]
     if layout == 0:
         lines = [f"Question: {q}\nAnswer: {a}" for q, a in pairs]
         return "\n".join([f"Passage: {passage}", *lines])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from saescope.text.embedded.facts import Fact
-from saescope.text.embedded.scribe import Scribe
+from saescope.text.embedded.scribe import Fact, Scribe
 from saescope.text.embedded.vocabulary import (
     ADJECTIVES,
     COLOURS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saescope.text.embedded.layout import worked
+from saescope.text.embedded.problem_layouts import worked_problem
 from saescope.text.embedded.scribe import Scribe
 from saescope.text.embedded.vocabulary import COUNTABLES, FOODS
 
@@ -19,26 +19,26 @@ def recipe(scribe: Scribe) -> str:
     )
     item, n, unit = scribe.pick([("flour", cups, "cups"), ("egg", eggs, "eggs"), ("butter", grams, "g")])
     work = [f"{people * factor} / {people} = {factor}", f"{n} * {factor} = {n * factor}"]
-    return worked(scribe, text, f"How much {item} is needed?", work, f"{n * factor} {unit}")
+    return worked_problem(scribe, text, f"How much {item} is needed?", work, f"{n * factor} {unit}")
 
 
 def area(scribe: Scribe) -> str:
     """Area and perimeter of a rectangle."""
     name, a, b = scribe.person(), scribe.number(2, 40), scribe.number(2, 30)
-    what = scribe.say("[garden|field|room|carpet|courtyard|playground|poster|sheet of card|vegetable bed]")
+    place = scribe.say("[garden|field|room|carpet|courtyard|playground|poster|sheet of card|vegetable bed]")
     text = scribe.say(
-        "{name} [measures|owns|draws|plans] a rectangular {what} that is {a} m long and {b} m wide.",
+        "{name} [measures|owns|draws|plans] a rectangular {place} that is {a} m long and {b} m wide.",
         name=name,
-        what=what,
+        place=place,
         a=a,
         b=b,
     )
     if scribe.chance(0.5):
-        return worked(
-            scribe, text, f"What is the area of the {what}?", [f"{a} * {b} = {a * b}"], f"{a * b} m2"
+        return worked_problem(
+            scribe, text, f"What is the area of the {place}?", [f"{a} * {b} = {a * b}"], f"{a * b} m2"
         )
     work = [f"{a} + {b} = {a + b}", f"2 * {a + b} = {2 * (a + b)}"]
-    return worked(scribe, text, f"What is the perimeter of the {what}?", work, f"{2 * (a + b)} m")
+    return worked_problem(scribe, text, f"What is the perimeter of the {place}?", work, f"{2 * (a + b)} m")
 
 
 def percent(scribe: Scribe) -> str:
@@ -55,7 +55,7 @@ def percent(scribe: Scribe) -> str:
         share=share,
     )
     work = [f"{base} / 100 * {share} = {part}", f"{base} - {part} = {base - part}"]
-    return worked(
+    return worked_problem(
         scribe, text, "How many are these, and how many remain?", work, f"{part}, and {base - part} remain"
     )
 
@@ -65,14 +65,14 @@ def average(scribe: Scribe) -> str:
     names = scribe.people(scribe.number(3, 5))
     scores = [scribe.number(1, 50) for _ in names]
     scores[-1] += (-sum(scores)) % len(names)
-    what = scribe.say("[points|goals|pages|laps|kilometres|fish|tickets]")
+    unit = scribe.say("[points|goals|pages|laps|kilometres|fish|tickets]")
     text = " ".join(
-        scribe.say("{n} [scores|records|reports|counts] {s} {what}.", n=n, s=s, what=what)
+        scribe.say("{n} [scores|records|reports|counts] {s} {unit}.", n=n, s=s, unit=unit)
         for n, s in zip(names, scores, strict=True)
     )
     total = sum(scores)
     work = [f"{' + '.join(map(str, scores))} = {total}", f"{total} / {len(names)} = {total // len(names)}"]
-    return worked(scribe, text, "What is the average?", work, f"{total // len(names)} {what}")
+    return worked_problem(scribe, text, "What is the average?", work, f"{total // len(names)} {unit}")
 
 
 def clock(scribe: Scribe) -> str:
@@ -80,11 +80,13 @@ def clock(scribe: Scribe) -> str:
     name = scribe.person()
     hour, minute, length = scribe.number(6, 18), scribe.number(0, 11) * 5, scribe.number(3, 40) * 5
     end = hour * 60 + minute + length
-    what = scribe.say("[lesson|film|train ride|meeting|concert|football match|shift|walk|exam|flight|swim]")
+    occasion = scribe.say(
+        "[lesson|film|train ride|meeting|concert|football match|shift|walk|exam|flight|swim]"
+    )
     text = scribe.say(
-        "{name}'s {what} [starts|begins] at {h}:{m:02d} and [lasts|takes] {n} minutes.",
+        "{name}'s {occasion} [starts|begins] at {h}:{m:02d} and [lasts|takes] {n} minutes.",
         name=name,
-        what=what,
+        occasion=occasion,
         h=hour,
         m=minute,
         n=length,
@@ -93,4 +95,4 @@ def clock(scribe: Scribe) -> str:
         f"{length} minutes = {length // 60} h {length % 60} min",
         f"{hour}:{minute:02d} + {length // 60} h {length % 60} min = {end // 60}:{end % 60:02d}",
     ]
-    return worked(scribe, text, f"When does the {what} end?", work, f"{end // 60}:{end % 60:02d}")
+    return worked_problem(scribe, text, f"When does the {occasion} end?", work, f"{end // 60}:{end % 60:02d}")

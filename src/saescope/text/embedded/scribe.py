@@ -1,4 +1,4 @@
-"""The hand that writes generated documents: random choices, phrase alternatives and invented names."""
+"""How generated documents are written: random choices, phrase alternatives and invented names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from saescope.text.embedded import vocabulary
-from saescope.text.embedded.split import Split, split_of
+from saescope.text.embedded.probe_split import Split, split_of
 
 T = TypeVar("T")
+
+Fact = tuple[str, str, str]
+"""A fact of a passage: sentence template (empty: implied), question template, answer."""
+
+Turn = tuple[int, str]
+"""A turn of a conversation: who speaks (0 opens it, 1 answers), and the template of what is said."""
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _ARTICLE = re.compile(r"\b([Aa])\(n\) (\w)")

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from saescope.text.embedded.split import Split, split_of
+from saescope.text.embedded.probe_split import Split, split_of
 
 SHORTEST, LONGEST = 200, 1500
 """Length of a document in characters."""
@@ -167,22 +167,23 @@ def _is_prose(node: ast.AST) -> bool:
 
 def _chunks(blocks: Iterator[str]) -> Iterator[str]:
     """Join short blocks and cut long ones at line ends, so that each piece has a usual document's length."""
-    held = ""
+    pending = ""
     for block in blocks:
         for piece in _cut(block):
-            joined = f"{held}\n{piece}" if held else piece
+            joined = f"{pending}\n{piece}" if pending else piece
             if len(joined) > LONGEST:
-                yield from _kept(held)
-                held = piece
+                yield from _usable(pending)
+                pending = piece
             else:
-                held = joined
-            if len(held) > LONGEST // 2:
-                yield from _kept(held)
-                held = ""
-    yield from _kept(held)
+                pending = joined
+            if len(pending) > LONGEST // 2:
+                yield from _usable(pending)
+                pending = ""
+    yield from _usable(pending)
 
 
-def _kept(text: str) -> Iterator[str]:
+def _usable(text: str) -> Iterator[str]:
+    """Yield the text, dedented, unless it is too short, not ASCII, or a table of numbers."""
     text = _dedented(text)
     if len(text) >= SHORTEST and text.isascii() and text.count("\\x") + text.count("0x") < 12:
         yield text
@@ -211,17 +212,17 @@ def _cut(text: str) -> Iterator[str]:
 def _prose(text: str) -> Iterator[str]:
     """Yield runs of paragraphs that are mostly letters."""
     text = inspect.cleandoc(text)
-    held = ""
+    pending = ""
     for paragraph in re.split(r"\n\s*\n", text):
         if len(_LETTERS.findall(paragraph)) < 0.8 * len(paragraph) or ">>>" in paragraph:
             continue
         paragraph = _dedented(paragraph)
-        if held and len(held) + len(paragraph) > 600:
-            yield from (piece for piece in _cut(held) if len(piece) >= SHORTEST and piece.isascii())
-            held = paragraph
+        if pending and len(pending) + len(paragraph) > 600:
+            yield from (piece for piece in _cut(pending) if len(piece) >= SHORTEST and piece.isascii())
+            pending = paragraph
         else:
-            held = f"{held}\n\n{paragraph}" if held else paragraph
-    yield from (piece for piece in _cut(held) if len(piece) >= SHORTEST and piece.isascii())
+            pending = f"{pending}\n\n{paragraph}" if pending else paragraph
+    yield from (piece for piece in _cut(pending) if len(piece) >= SHORTEST and piece.isascii())
 
 
 def _shuffled(pieces: tuple[str, ...], seed: int) -> list[str]:

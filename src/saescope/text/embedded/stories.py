@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saescope.text.embedded.layout import worked
+from saescope.text.embedded.problem_layouts import worked_problem
 from saescope.text.embedded.scribe import Scribe
 from saescope.text.embedded.vocabulary import COUNTABLES
 
@@ -23,11 +23,11 @@ _LOSSES = (
 )
 
 
-_ASK = "[How many {thing} does {name} have [now|at the end|left|in the end]?|What is the final number of {thing}?]"
+_QUESTION = "[How many {thing} does {name} have [now|at the end|left|in the end]?|What is the final number of {thing}?]"
 
 
 def story(scribe: Scribe) -> str:
-    """A chain of gains and losses of one person's things, worked step by step."""
+    """A chain of gains and losses of one person's things, worked_problem step by step."""
     name, other = scribe.people(2)
     thing = scribe.pick(COUNTABLES)
     total = scribe.number(5, 90)
@@ -67,8 +67,8 @@ def story(scribe: Scribe) -> str:
         event = scribe.say(event, n=sign.split()[1], other=other)
         text.append(f"{lead} {who} {event}.")
         work.append(f"{before} {sign} = {total}")
-    question = scribe.say(_ASK, thing=thing, name=name)
-    return worked(scribe, " ".join(text), question, work, f"{total} {thing}")
+    question = scribe.say(_QUESTION, thing=thing, name=name)
+    return worked_problem(scribe, " ".join(text), question, work, f"{total} {thing}")
 
 
 def shopping(scribe: Scribe) -> str:
@@ -100,7 +100,7 @@ def shopping(scribe: Scribe) -> str:
             money=money,
         )
         work.append(f"{cost + rest} - {cost} = {rest}")
-        return worked(
+        return worked_problem(
             scribe,
             text,
             scribe.say("How much [change|money back] does {name} get?", name=name),
@@ -112,7 +112,7 @@ def shopping(scribe: Scribe) -> str:
         text += scribe.say(" There is a [discount|voucher|rebate] of {off} {money}.", off=off, money=money)
         work.append(f"{cost} - {off} = {cost - off}")
         cost -= off
-    return worked(
+    return worked_problem(
         scribe,
         text,
         scribe.say("[What is the total price?|How much does it cost altogether?]"),
@@ -132,12 +132,12 @@ def travel(scribe: Scribe) -> str:
     kind = scribe.number(0, 2)
     if kind == 0:
         text = f"{how} goes from {place} to {goal} at {speed} km per hour and needs {hours} hours."
-        return worked(
+        return worked_problem(
             scribe, text, f"How far is {goal} from {place}?", [f"{speed} * {hours} = {way}"], f"{way} km"
         )
     if kind == 1:
         text = f"{how} covers the {way} km between {place} and {goal} at {speed} km per hour."
-        return worked(
+        return worked_problem(
             scribe,
             text,
             "How many hours does the journey take?",
@@ -145,7 +145,7 @@ def travel(scribe: Scribe) -> str:
             f"{hours} hours",
         )
     text = f"{how} covers {way} km from {place} to {goal} in {hours} hours."
-    return worked(
+    return worked_problem(
         scribe, text, "What is the average speed?", [f"{way} / {hours} = {speed}"], f"{speed} km per hour"
     )
 
@@ -168,7 +168,7 @@ def sharing(scribe: Scribe) -> str:
     question = scribe.say(
         "How many {thing} [does each get|go to each], and how many are left over?", thing=thing
     )
-    return worked(scribe, text, question, work, f"{each} each with {rest} left over")
+    return worked_problem(scribe, text, question, work, f"{each} each with {rest} left over")
 
 
 def ages(scribe: Scribe) -> str:
@@ -186,4 +186,4 @@ def ages(scribe: Scribe) -> str:
         f"{ages_now[first]} + {ages_now[second]} + 2 * {later} = {total}",
     ]
     question = f"How old will {first} and {second} be together in {later} years?"
-    return worked(scribe, text, question, work, f"{total} years")
+    return worked_problem(scribe, text, question, work, f"{total} years")

@@ -1,4 +1,4 @@
-"""Words that fill the slots of generated documents."""
+"""Words that fill the slots of generated documents, and phrases that many conversations share."""
 
 from __future__ import annotations
 
@@ -110,3 +110,8 @@ ADJECTIVES = _words(
     plain proud quiet rapid rare rich rough serious sharp shy simple slow small smooth steep stern
     stout strange strong sturdy tall tiny warm wide wild wise"""
 )
+
+YES = "[Yes|Of course|Certainly|Sure|Gladly|Right away|All right]"
+THANKS = "[Thank you|Thanks|Thanks a lot|Many thanks|That is kind of you|Great, thank you]"
+BYE = "[Goodbye|Bye|See you|Have a nice day|Take care|Until then]"
+WELCOME = "[You're welcome|Not at all|Don't mention it|No problem|My pleasure]"

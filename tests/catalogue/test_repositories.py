@@ -8,7 +8,7 @@ import yaml
 
 import saescope
 from saescope.catalogue import known_repositories
-from saescope.catalogue.known import Known, load
+from saescope.catalogue.repositories import CatalogueRow, load_rows
 from saescope.catalogue.shapes import shape, suite_names
 from saescope.config import config_dir
 from saescope.config.catalogue import KINDS
@@ -36,30 +36,30 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_sizes_of_pythia_give_its_published_parameters(name):
-    found = shape(name)
-    layers, width = found.num_layers, found.width
+    model = shape(name)
+    layers, width = model.num_layers, model.width
     assert layers * (12 * width**2 + 13 * width) + 2 * width == PARAMETERS[name]
 
 
 def test_sizes_of_the_embedded_model():
     config = json.loads((ASSETS / "model" / "config.json").read_text())
-    found = shape("embedded")
-    assert (found.num_layers, found.width) == (config["num_hidden_layers"], config["hidden_size"])
+    model = shape("embedded")
+    assert (model.num_layers, model.width) == (config["num_hidden_layers"], config["hidden_size"])
 
 
 def test_the_embedded_saes_are_all_recorded():
     recorded = {
         row.folder(layer, kind): (row.num_latents, row.k)
-        for row in load()
+        for row in load_rows()
         if row.repo == "embedded"
         for kind in row.folders
         for layer in row.layers
     }
-    there = {}
+    embedded = {}
     for path in (ASSETS / "saes").glob("*/cfg.json"):
         cfg = json.loads(path.read_text())
-        there[path.parent.name] = (cfg["num_latents"] or cfg["d_in"] * cfg["expansion_factor"], cfg["k"])
-    assert recorded == there
+        embedded[path.parent.name] = (cfg["num_latents"] or cfg["d_in"] * cfg["expansion_factor"], cfg["k"])
+    assert recorded == embedded
 
 
 def test_every_model_option_is_in_the_table_under_its_hub_id():
@@ -67,21 +67,21 @@ def test_every_model_option_is_in_the_table_under_its_hub_id():
     for option, values in OPTIONS.items():
         for name in (option, values["name"], values["name"].upper()):
             assert shape(name).overrides == (("model", option),)
-            assert shape(name).known_as == option
+            assert shape(name).catalogue_name == option
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_conf_names_the_best_repository_that_was_seen(option):
     doubtful = {"model", "folders", "layers"}
-    rows = [r for r in load() if r.model == option and r.format == "sparsify" and r.seen]
+    rows = [r for r in load_rows() if r.model == option and r.format == "sparsify" and r.seen]
     sure = [r.repo for r in rows if not doubtful & set(r.unverified)]
     assert OPTIONS[option]["sae_repo"] == (sure[0] if sure else None)
     if sure:
         assert known_repositories(option)[0] == sure[0]
 
 
-@pytest.mark.parametrize("row", load(), ids=lambda r: f"{r.repo}-{'-'.join(r.folders)}")
-def test_rows_are_whole(row: Known):
+@pytest.mark.parametrize("row", load_rows(), ids=lambda r: f"{r.repo}-{'-'.join(r.folders)}")
+def test_rows_are_whole(row: CatalogueRow):
     assert row.basis
     assert row.source
     assert row.date
@@ -91,9 +91,9 @@ def test_rows_are_whole(row: Known):
     assert all("{layer}" in pattern or len(row.layers) == 1 for pattern in row.folders.values())
     assert bool(row.folders) == bool(row.layers)
     if row.model is not None:
-        found = shape(row.model)
-        assert found.known_as == row.model
-        assert all(layer < found.num_layers for layer in row.layers)
+        model = shape(row.model)
+        assert model.catalogue_name == row.model
+        assert all(layer < model.num_layers for layer in row.layers)
     if row.format == "saelens" and row.folders:
         assert set(row.ids) == set(row.folders)
         assert row.release
@@ -110,7 +110,7 @@ def test_known_repositories():
 
 
 def test_repositories_that_do_not_exist_are_recorded_and_never_offered():
-    absent = {row.repo for row in load() if not row.exists}
+    absent = {row.repo for row in load_rows() if not row.exists}
     assert "EleutherAI/sae-pythia-70m-32x" in absent
     offered = {repo for name in suite_names() for repo in known_repositories(name)}
     assert not absent & offered

@@ -10,8 +10,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 
 from saescope.text.embedded import arithmetic, dialogue, logic, passages, stdlib
+from saescope.text.embedded.probe_split import Split, split_of
 from saescope.text.embedded.scribe import Scribe
-from saescope.text.embedded.split import Split, split_of
 
 GENERATED_TASKS: Mapping[str, Callable[[Scribe], str]] = {
     "arithmetic": arithmetic.document,

@@ -1,33 +1,34 @@
-"""The exact command that loads or trains the SAE of a hookpoint."""
+"""The exact command line that loads or trains the SAE of a hookpoint."""
 
 import re
 import shlex
 from collections.abc import Iterable
 
-from saescope.catalogue.known import READERS, Known
+from saescope.catalogue.repositories import READERS, CatalogueRow
 from saescope.catalogue.shapes import Override, Shape
 
 PLAIN = re.compile(r"[A-Za-z/][\w/.+-]*", re.ASCII)
 """Values that Hydra's grammar reads as text without quotes."""
-WORDS = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
+RESERVED = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
+"""Values that would be read as something else than text without quotes."""
 
 
-def load_command(shape: Shape, layer: int, kind: str, known: Known) -> str:
-    """Measure with the pre-trained SAE of `known`."""
-    source = READERS[known.format]
+def load_command(shape: Shape, layer: int, kind: str, row: CatalogueRow) -> str:
+    """The command that measures a hookpoint with its pre-trained SAE of `row`."""
+    source = READERS[row.format]
     sae: list[Override]
     if source == "hub":
-        sae = [("sae.repo", known.repo)]
+        sae = [("sae.repo", row.repo)]
     else:
-        release, sae_id = known.release or known.repo, known.ids[kind].format(layer=layer)
+        release, sae_id = row.release or row.repo, row.ids[kind].format(layer=layer)
         sae = [("sae", source), ("sae.release", release), ("sae.id", sae_id)]
     return _command([*shape.overrides, *_hookpoint(layer, kind), *sae])
 
 
 def train_command(shape: Shape, layer: int, kind: str, expansion: int, k: int) -> str:
-    """Train an SAE, then measure; Pythia's own corpus, except for the embedded model."""
+    """The command that trains an SAE and measures with it; on the Pile, except for the embedded model."""
     sae: list[Override] = [("sae", "train"), ("sae.expansion_factor", expansion), ("sae.k", k)]
-    corpus: list[Override] = [] if shape.known_as == "embedded" else [("corpus", "pile")]
+    corpus: list[Override] = [] if shape.catalogue_name == "embedded" else [("corpus", "pile")]
     return _command([*shape.overrides, *_hookpoint(layer, kind), *sae, *corpus])
 
 
@@ -41,10 +42,10 @@ def _command(overrides: Iterable[Override]) -> str:
 
 
 def _value(value: str | int | bool) -> str:
-    """As Hydra reads it back to the same value."""
+    """The value spelled so that Hydra reads the same value back."""
     if isinstance(value, int):
         return str(value).lower()
-    if PLAIN.fullmatch(value) and value.lower() not in WORDS:
+    if PLAIN.fullmatch(value) and value.lower() not in RESERVED:
         return value
     # Hydra halves backslashes only in front of a quote or the closing quote
     escaped = re.sub(r'(\\*)"', lambda m: m[1] * 2 + '\\"', value)

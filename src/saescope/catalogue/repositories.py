@@ -1,4 +1,4 @@
-"""The SAE repositories known to us: one row per repository, or per part of it (`repositories.yaml`)."""
+"""The recorded SAE repositories: a row for each repository, or part of it (`repositories.yaml`)."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,8 +12,8 @@ READERS = {"sparsify": "hub", "saelens": "saelens"}
 
 
 @dataclass(frozen=True)
-class Known:
-    """SAEs of one repository that are known in the same way."""
+class CatalogueRow:
+    """SAEs of one repository about which the same is known, from the same source."""
 
     repo: str
     """Hub id; with a `*` a family of repositories; `embedded` for those in the package."""
@@ -25,13 +25,13 @@ class Known:
     """`sparsify`, `saelens`, or one that saescope does not read."""
 
     basis: str
-    """How it is known."""
+    """How it is known: what was read or seen."""
 
     source: str
-    """Where."""
+    """Where it was read or seen."""
 
     date: str
-    """When it was so."""
+    """Date on which it was so."""
 
     folders: dict[str, str] = field(default_factory=dict)
     """Kind of hookpoint (`resid`, `mlp`, `attention`) → folder, with `{layer}` for the block."""
@@ -40,7 +40,7 @@ class Known:
     """Blocks that have a folder."""
 
     seen: frozenset[int] = frozenset()
-    """Those of `layers` whose folders were seen."""
+    """Those of `layers` whose folders we have seen."""
 
     num_latents: int | None = None
     k: int | None = None
@@ -52,7 +52,7 @@ class Known:
     """SAELens: kind of hookpoint → id, with `{layer}` for the block."""
 
     unverified: tuple[str, ...] = ()
-    """Fields that somebody states and nobody here has seen."""
+    """Fields that are stated somewhere, and not seen by us."""
 
     caution: str | None = None
     """Why it is not a first choice."""
@@ -61,17 +61,17 @@ class Known:
     """What else to know."""
 
     exists: bool = True
-    """False: somebody names it, and no public trace of it was found."""
+    """False: it is named somewhere, and no public trace of it was found."""
 
     live: str | None = None
-    """What the Hub says now; None: not asked."""
+    """State on the Hub now (`live.py`); None: the Hub was not consulted."""
 
     def folder(self, layer: int, kind: str) -> str:
         """Folder of the SAE in the repository."""
         return self.folders[kind].format(layer=layer)
 
-    def holds(self, layer: int, kind: str) -> bool:
-        """Whether it has an SAE of this hookpoint, as far as is known."""
+    def covers(self, layer: int, kind: str) -> bool:
+        """Whether there is an SAE of this hookpoint, as far as is known."""
         return self.exists and kind in self.folders and layer in self.layers
 
     def certain(self, layer: int) -> bool:
@@ -85,7 +85,7 @@ class Known:
 
 
 @cache
-def load() -> tuple[Known, ...]:
+def load_rows() -> tuple[CatalogueRow, ...]:
     """All rows, best first for each model."""
     import yaml
 
@@ -97,33 +97,35 @@ def known_repositories(model_name: str) -> list[str]:
     """Hub ids that `sae.repo` takes for the model (a name, Hub id, or -deduped), best first."""
     model = canonical(model_name)
     rows = [
-        r for r in load() if model and r.model == model and r.exists and r.format == "sparsify" and r.folders
+        r
+        for r in load_rows()
+        if model and r.model == model and r.exists and r.format == "sparsify" and r.folders
     ]
     rows.sort(key=lambda r: (bool({"model", "folders"} & set(r.unverified)), r.caution is not None))
     return list(dict.fromkeys(r.repo for r in rows))
 
 
 def never_seen(repo: str) -> bool:
-    """Whether somebody names the repository and no public trace of it was found."""
-    return any(row.repo == repo and not row.exists for row in load())
+    """Whether the repository is named somewhere, and no public trace of it was found."""
+    return any(row.repo == repo and not row.exists for row in load_rows())
 
 
-def numbers(text: str | int) -> frozenset[int]:
+def layer_numbers(text: str | int) -> frozenset[int]:
     """`0-2,5` → {0, 1, 2, 5}."""
-    found: set[int] = set()
+    layers: set[int] = set()
     for part in filter(None, str(text).split(",")):
         first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return frozenset(found)
+        layers |= set(range(int(first), int(last or first) + 1))
+    return frozenset(layers)
 
 
-def _row(values: dict[str, Any]) -> Known:
-    layers = numbers(values.get("layers", ""))
+def _row(values: dict[str, Any]) -> CatalogueRow:
+    layers = layer_numbers(values.get("layers", ""))
     plain = {k: v for k, v in values.items() if k not in ("layers", "seen", "unverified", "format")}
-    return Known(
+    return CatalogueRow(
         **plain,
         format=values.get("format", "unknown format"),
         layers=layers,
-        seen=numbers(values["seen"]) if "seen" in values else layers,
+        seen=layer_numbers(values["seen"]) if "seen" in values else layers,
         unverified=tuple(values.get("unverified", ())),
     )

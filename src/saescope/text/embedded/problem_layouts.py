@@ -1,11 +1,11 @@
-"""Ways to set a problem and its worked answer on the page."""
+"""Layouts of a problem with its worked answer, and of a puzzle with its answer."""
 
 from __future__ import annotations
 
 from saescope.text.embedded.scribe import Scribe, sentence
 
 
-def worked(scribe: Scribe, text: str, question: str, work: list[str], answer: str) -> str:
+def worked_problem(scribe: Scribe, text: str, question: str, work: list[str], answer: str) -> str:
     """Set a problem, its steps and its answer in one of five layouts."""
     layout = scribe.number(0, 4)
     if layout == 0:
@@ -22,13 +22,13 @@ def worked(scribe: Scribe, text: str, question: str, work: list[str], answer: st
     return f"{sentence(text)} {question}\nSolution:\n{lines}\nResult: {answer}"
 
 
-def posed(scribe: Scribe, text: str, ask: str, answer: str, note: str) -> str:
+def posed_puzzle(scribe: Scribe, text: str, question: str, answer: str, note: str) -> str:
     """Set a puzzle, its question and its answer in one of four layouts."""
-    text, ask, layout = sentence(text), scribe.say(ask), scribe.number(0, 3)
+    text, question, layout = sentence(text), scribe.say(question), scribe.number(0, 3)
     if layout == 0:
-        return f"Puzzle: {text}\nQuestion: {ask}\nAnswer: {sentence(answer)}.{note}"
+        return f"Puzzle: {text}\nQuestion: {question}\nAnswer: {sentence(answer)}.{note}"
     if layout == 1:
-        return f"{text} {ask}\nThink step by step.{note}\nSo the answer is: {answer}."
+        return f"{text} {question}\nThink step by step.{note}\nSo the answer is: {answer}."
     if layout == 2:
-        return f"{text}\n{ask} {sentence(answer)}.{note}"
-    return f"Given: {text}\nAsked: {ask}\nSolution: {sentence(answer)}.{note}"
+        return f"{text}\n{question} {sentence(answer)}.{note}"
+    return f"Given: {text}\nAsked: {question}\nSolution: {sentence(answer)}.{note}"

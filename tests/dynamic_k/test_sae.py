@@ -12,6 +12,7 @@ from saescope.dynamic_k.sae import run_sae
 from saescope.dynamic_k.sae_summary import middle_k
 from saescope.dynamic_k.split import split
 from saescope.errors import ProbeError
+from saescope.metrics import keys
 from saescope.sae.base import SparseCodes
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.windows import batches
@@ -98,6 +99,7 @@ def test_a_wide_enough_basis_spliced_in_changes_nothing(model_folder, probes):
             assert row["kl"] > 0
             assert row["fvu"] > 0.1
             assert row["realised_k"] == pytest.approx(0.25, rel=0.1)
+    assert set(part.metrics) == set(keys("dynk.sae"))
     assert part.metrics["dynk/sae_k"] == 32
     assert part.metrics["dynk/sae_kl"] == 0.0
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from saescope.config import MetricsConfig
 from saescope.extraction.codes import Codes
+from saescope.metrics import CATALOGUE
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
 from saescope.stats.specialization_summary import SpecializationSummary, summarise_specialization
@@ -15,8 +16,6 @@ from saescope.stats.specialization_summary import SpecializationSummary, summari
 # The same edges in every run, so that histograms of different runs can be laid over each other.
 SI_EDGES = np.linspace(0.0, 1.0, 51)
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
-
-COUNTS = ("features/num_latents", "features/supported", "q/n_edges", "q/null_edges", "q/n_communities")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
         seed=seed,
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics, **q.metrics}
-    metrics |= {key: int(value) for key in COUNTS if (value := metrics[key]) is not None}
+    counts = {entry.key for entry in CATALOGUE if entry.unit == "count"}
+    metrics |= {key: int(value) for key, value in metrics.items() if key in counts and value is not None}
     edges = pd.DataFrame(
         {
             "source": q.edges.source,

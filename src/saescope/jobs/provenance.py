@@ -14,6 +14,7 @@ import torch
 from saescope import __version__
 from saescope.analysis.reconstruction import Metrics
 from saescope.config import AppConfig
+from saescope.metrics import SAE_FVU
 from saescope.model import load as models
 from saescope.model.hookpoints import Hookpoint
 from saescope.runtime import hardware
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 def warnings_of(coder: Sae, cfg: AppConfig, windows: Windows, metrics: Metrics) -> list[str]:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
     found = []
-    fvu = metrics.get("sae/fvu")
+    fvu = metrics.get(SAE_FVU.key)
     if coder.control:
         found.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
     elif cfg.sae.source != "train" and fvu is not None and fvu > 1:

@@ -13,6 +13,7 @@ from saescope.report.definitions import DEFINITIONS
 from saescope.report.savings import savings
 from saescope.report.structure import structure
 from saescope.report.tables import (
+    TASK_COLUMNS,
     config_rows,
     facts,
     headline_rows,
@@ -62,6 +63,7 @@ def _render(run: RunFolder, drawings: dict[str, Any]) -> str:
                 for name, drawing in drawings.items()
             },
             tasks=task_rows(run),
+            task_columns=[metric.label for metric in TASK_COLUMNS],
             savings=savings(run),
             structure=structure(run),
             groups=card_groups(run),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saescope.metrics import TASK_DOCS, TASK_TOKENS
 from saescope.runfolder.job import Job
 
 _SHOWN_ONLY = {"example_latents", "example_contexts"}
@@ -43,8 +44,8 @@ def basis(job: Job) -> dict[str, Any]:
     probes, origins = job.section("probes"), job.found("probes").get("origins")
     found: dict[str, Any] = {
         "tasks": ", ".join(sorted(job.tasks)),
-        **{f"{task} tokens": job.metrics.get(f"task/{task}/tokens") for task in sorted(job.tasks)},
-        **{f"{task} documents": job.metrics.get(f"task/{task}/docs") for task in sorted(job.tasks)},
+        **{f"{task} tokens": job.metrics.get(TASK_TOKENS.of(task)) for task in sorted(job.tasks)},
+        **{f"{task} documents": job.metrics.get(TASK_DOCS.of(task)) for task in sorted(job.tasks)},
         **{f"probes.{key}": probes[key] for key in sorted(probes)},
         **{f"metrics.{key}": value for key, value in sorted(job.section("metrics").items())},
         "schema": job.status.get("schema"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from saescope.files import read_json, write_json
+from saescope.metrics import TASK_TOKENS, keys
 from saescope.report.sweep.comparable import Group
 from saescope.runfolder.job import Job
 from saescope.runfolder.values import finite
@@ -21,7 +22,7 @@ MOST_LATENTS = 1000
 CACHE = ".matched.json"
 _VERSION = 1
 
-COLUMNS = ("matched_si", "matched_si_count", "matched_q", "matched_q_sd", "matched_q_latents")
+COLUMNS = keys("matched")
 Values = dict[str, float | int | None]
 
 
@@ -83,7 +84,7 @@ def _si(job: Job, firings: int) -> Values:
 
     tasks = job.tasks
     columns = _columns(job, "features.parquet", ["supported", *(f"rate_{task}" for task in tasks)])
-    tokens_K = np.array([int(job.metrics[f"task/{task}/tokens"]) for task in tasks])
+    tokens_K = np.array([int(job.metrics[TASK_TOKENS.of(task)]) for task in tasks])
     rate_FK = np.stack([columns[f"rate_{task}"] for task in tasks], axis=1)
     counts_FK = np.rint(rate_FK * tokens_K).astype(np.int64)[columns["supported"].astype(bool)]
     if len(tasks) < 2:

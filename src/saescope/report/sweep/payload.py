@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saescope.files import read_json
+from saescope.metrics import CATALOGUE, SAE_L0, SI_MEAN, shown
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.lines import Line, interval_of
+from saescope.report.sweep.front import QUALITIES
+from saescope.report.sweep.lines import MEASURES, Line, interval_of
 from saescope.runfolder.job import Job
 from saescope.runfolder.values import finite
 
@@ -45,10 +47,22 @@ def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[s
         "columns": columns,
         "numeric": swept_first(swept, numeric),
         "named": swept_first(swept, named),
-        "noise": {
-            key: [interval_of(rows[at], key) for at in done]
-            for key in ("si/mean", "matched_si", "q/modularity", "matched_q")
-        },
+        "noise": {measure.key: [interval_of(rows[at], measure) for at in done] for measure in MEASURES},
+    }
+
+
+def metric_names() -> dict[str, Any]:
+    """What the scripts must know of metrics: labels and nulls by key, and which are drawn where."""
+    return {
+        "labels": {metric.key: metric.label for metric in CATALOGUE},
+        "short": {metric.key: metric.short for metric in CATALOGUE},
+        "nulls": {metric.key: metric.null for metric in CATALOGUE if metric.null},
+        "table": [metric.key for metric in shown("sweep")],
+        "along": [measure.key for measure in MEASURES if not measure.between_jobs],
+        "along_matched": [measure.key for measure in MEASURES if measure.between_jobs],
+        "qualities": [[metric.key, f"{metric.label} ({metric.direction} is better)"] for metric in QUALITIES],
+        "sparsity": SAE_L0.key,
+        "main": SI_MEAN.key,
     }
 
 

@@ -28,10 +28,10 @@ def groups(jobs: Sequence[Job]) -> list[Group]:
     by_basis: dict[tuple[tuple[str, str], ...], list[int]] = {}
     bases: list[dict[str, Any]] = []
     for at, job in enumerate(jobs):
-        found = basis(job) if job.ok else {}
-        bases.append(found)
+        own_basis = basis(job) if job.ok else {}
+        bases.append(own_basis)
         if job.ok:
-            by_basis.setdefault(tuple((key, str(value)) for key, value in found.items()), []).append(at)
+            by_basis.setdefault(tuple((key, str(value)) for key, value in own_basis.items()), []).append(at)
     ordered = sorted(by_basis.values(), key=len, reverse=True)
     return [
         Group(_letter(n), tuple(members), tuple(_differences(bases[ordered[0][0]], bases[members[0]])))
@@ -60,13 +60,13 @@ def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     if first.get("tasks") != other.get("tasks"):  # their counts differ as a matter of course
         keys = {key: None for key in keys if not key.endswith((" tokens", " documents"))}
     return [
-        f"{key} {_said(other.get(key))} instead of {_said(first.get(key))}"
+        f"{key} {_shown(other.get(key))} instead of {_shown(first.get(key))}"
         for key in keys
         if str(first.get(key)) != str(other.get(key))
     ]
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}"
     return "null" if value is None else str(value)

@@ -100,7 +100,7 @@ def _q(job: Job, latents: int) -> Values:
     if not latents:
         return none
     edges = _columns(job, "edges.parquet", ["source", "target", "pmi"])
-    found = matched_modularity(
+    q = matched_modularity(
         edges["source"],
         edges["target"],
         edges["pmi"],
@@ -108,9 +108,9 @@ def _q(job: Job, latents: int) -> Values:
         draws=Q_DRAWS,
         resolution=finite(job.section("metrics").get("resolution")) or 1.0,
     )
-    if found is None:
+    if q is None:
         return none
-    return {"matched_q": found.mean, "matched_q_sd": found.sd, "matched_q_latents": found.latents}
+    return {"matched_q": q.mean, "matched_q_sd": q.sd, "matched_q_latents": q.latents}
 
 
 def _connected(job: Job) -> int:

@@ -30,12 +30,12 @@ def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[s
     numeric, named = [], []
     for key in rows[0] if rows else ():
         values = [rows[at].get(key) for at in done]
-        known = [value for value in values if value is not None and value != ""]
-        if key in _PLAIN or not known:
+        present = [value for value in values if value is not None and value != ""]
+        if key in _PLAIN or not present:
             continue
-        if all(finite(value) is not None for value in known):
+        if all(finite(value) is not None for value in present):
             numeric.append(key)
-        elif len(set(map(str, known))) > 1:
+        elif len(set(map(str, present))) > 1:
             named.append(key)
             values = [None if value is None else str(value) for value in values]
         else:
@@ -73,11 +73,11 @@ def swept_first(swept: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]]:
     """Lines with their points as plain lists."""
-    found = []
+    drawn = []
     for line in lines:
         at = [f"{axis.rpartition('.')[2]} {value}" for axis, value in line.at]
         name = ", ".join(at + ([f"group {line.group}"] if many_groups else [])) or "all"
-        found.append(
+        drawn.append(
             {
                 "axis": line.axis,
                 "name": name,
@@ -91,7 +91,7 @@ def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]
                 },
             }
         )
-    return found
+    return drawn
 
 
 def heatmaps(
@@ -101,7 +101,7 @@ def heatmaps(
 
     Left out when fewer than two values lie on either axis. Repetitions are averaged on the page.
     """
-    found: list[dict[str, Any]] = []
+    maps: list[dict[str, Any]] = []
     for first in range(len(axes)):
         for second in range(first + 1, len(axes)):
             x, y = axes[first], axes[second]
@@ -115,8 +115,8 @@ def heatmaps(
                 for where_, members in cells.items():
                     distinct = [len({str(rows[at].get(axis)) for at in members}) for axis in (x, y)]
                     if min(distinct) > 1:
-                        found.append({"x": x, "y": y, "at": where_, "jobs": members})
-    return found
+                        maps.append({"x": x, "y": y, "at": where_, "jobs": members})
+    return maps
 
 
 def histograms(jobs: Sequence[Job]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return value

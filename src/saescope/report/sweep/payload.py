@@ -60,7 +60,7 @@ def metric_names() -> dict[str, Any]:
         "table": [metric.key for metric in shown("sweep")],
         "along": [measure.key for measure in MEASURES if not measure.between_jobs],
         "along_matched": [measure.key for measure in MEASURES if measure.between_jobs],
-        "qualities": [[metric.key, f"{metric.label} ({metric.direction} is better)"] for metric in QUALITIES],
+        "qualities": [[metric.key, f"{metric.short} ({metric.direction} is better)"] for metric in QUALITIES],
         "sparsity": SAE_L0.key,
         "main": SI_MEAN.key,
     }

@@ -1,12 +1,14 @@
-"""The rules of the house, checked in the source: who may import what."""
+"""The rules of the house, checked in the source: who may import what, and which fact has one owner."""
 
 import ast
+import re
 import subprocess
 import sys
 
 import pytest
 from scripts.graph import PACKAGE, circles, file_graph, modules, of_one_house, room_graph
 
+from saescope.metrics import metric
 from saescope.runfolder import names
 from tests.support.imports import imported
 
@@ -19,9 +21,18 @@ TORCH_FREE = [
     "saescope.extraction.codes", "saescope.analysis.features", "saescope.text.probes",
     "saescope.text.embedded_corpus",
     "saescope.catalogue.terminal",
+    "saescope.metrics",
 ]  # fmt: skip
 HYDRA = {"saescope.config.compose"}
 """Beside `cli/` the only place that knows Hydra."""
+COMPUTES_METRICS = re.compile(
+    r"saescope\.(metrics"
+    r"|stats\.(density|reconstruction|(modularity|specialization)_summary)"
+    r"|analysis\.reconstruction|jobs\.pipeline|report\.sweep\.matching|dynamic_k\..*)"
+)
+"""Where keys of metrics may be written out: the catalogue, and where they are computed."""
+GROUP = re.compile(r"(sae|lm|task|features|si|q|dynk|cost)/")
+KEY = re.compile(GROUP.pattern + r"[a-z_0-9]+")
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -45,6 +56,34 @@ def test_who_may_import_what(name):
     if room in ("text", "model", "sae"):
         assert not uses("stats", "analysis", "tracking", "report", "runfolder", "jobs")
     assert not name.endswith("utils")
+
+
+def keys_written_out(source: str) -> set[str]:
+    """String literals that are keys of metrics, and f-strings that make some; docstrings do not count."""
+    tree = ast.parse(source)
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts, starts = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            texts.add(node.value)
+        elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+            starts.add(node.values[0].value)
+    whole = {text for text in texts if KEY.fullmatch(text) or metric(text)}
+    return whole | {start for start in starts if GROUP.match(start)}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not COMPUTES_METRICS.fullmatch(name)])
+def test_keys_of_metrics_stand_in_the_catalogue(name):
+    assert keys_written_out(MODULES[name].read_text(encoding="utf-8")) == set()
+
+
+def test_keys_are_seen_wherever_they_stand():
+    source = '"""q/p"""\nx = m["si/mean"], f"task/{t}/fvu", f"dynk/k_{p}", "matched_si", "a q/p", "hist/si"'
+    assert keys_written_out(source) == {"si/mean", "task/", "dynk/k_", "matched_si"}
+
+
+def test_the_catalogue_imports_nothing_of_ours():
+    assert imported(MODULES["saescope.metrics"]) <= {"collections.abc", "dataclasses", "typing"}
 
 
 def test_no_circle():

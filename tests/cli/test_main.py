@@ -14,11 +14,11 @@ import wandb
 import yaml
 
 from saescope.cli.main import main
-from saescope.dynamic_k.keys import METRICS as DYNAMIC_K
 from saescope.errors import SaescopeError
 from saescope.jobs.job import Context, failed
 from saescope.tracking.wandb_run import facts
 from tests.support.wandb_log import load, logs
+from tests.test_metrics import keys_of_a_run
 
 QUICK = ["metrics=quick", "metrics.lm_tokens=600", "probes.ctx_len=64", "hookpoint.layer=2"]
 
@@ -164,59 +164,6 @@ def test_one_task_only(saescope, tmp_path):
     assert "at least two" in err
 
 
-KEYS = [
-    "sae/fvu",
-    "sae/explained_variance",
-    "sae/mse",
-    "sae/cosine",
-    "sae/l0",
-    "sae/l2_ratio",
-    "sae/reconstruction_bias",
-    "lm/ce",
-    "lm/ce_spliced",
-    "lm/ce_zero",
-    "lm/ce_mean",
-    "lm/ce_delta",
-    "lm/ce_score",
-    "lm/kl",
-    "lm/kl_score",
-    "features/num_latents",
-    "features/alive_frac",
-    "features/dead_frac",
-    "features/supported",
-    "features/log10_density_mean",
-    "features/density_gt_1pct_frac",
-    "features/density_gt_10pct_frac",
-    "si/mean",
-    "si/median",
-    "si/weighted",
-    "si/null_mean",
-    "si/excess",
-    "si/ci_low",
-    "si/ci_high",
-    "si/significant_frac",
-    "si/naive_mean",
-    "q/modularity",
-    "q/null_mean",
-    "q/null_sd",
-    "q/excess",
-    "q/z",
-    "q/p",
-    "q/n_edges",
-    "q/null_edges",
-    "q/n_communities",
-    "q/coverage",
-    "q/within_task",
-    "q/task_partition",
-    "q/ami_task",
-    "q/ami_task_within",
-    "q/seed_ari",
-    "q/naive",
-    "cost/wall_s",
-    "cost/tokens",
-    "cost/tokens_per_s",
-    "cost/peak_mem_mb",
-]
 FILES = [
     "config.yaml",
     "metrics.json",
@@ -238,9 +185,7 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     metrics = json.loads((run / "metrics.json").read_text())
     status = json.loads((run / "status.json").read_text())
     tasks = {key.split("/")[1] for key in metrics if key.startswith("task/")}
-    assert set(metrics) == set(KEYS) | set(DYNAMIC_K) | {
-        f"task/{t}/{m}" for t in tasks for m in ("tokens", "docs", "fvu", "ce", "ce_delta")
-    }
+    assert set(metrics) == keys_of_a_run(tasks)
     assert tasks == {"letters", "numbers", "shouts"}
     assert {key for key, value in metrics.items() if value is None} == set(status["notes"])
     features = pd.read_parquet(run / "features.parquet")

@@ -9,6 +9,7 @@ import torch
 from saescope.config import NeuronSae
 from saescope.dynamic_k.passes import split
 from saescope.dynamic_k.sae import run_sae
+from saescope.metrics import keys
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.windows import batches
 from tests.sae.saelens.make import make, ours, saved
@@ -33,6 +34,7 @@ def test_a_wide_enough_basis_spliced_in_changes_nothing(model_folder, probes):
             assert row["kl"] > 0
             assert row["fvu"] > 0.1
             assert row["realised_k"] == pytest.approx(0.25, rel=0.1)
+    assert set(part.metrics) == set(keys("dynk.sae"))
     assert part.metrics["dynk/sae_k"] == 32
     assert part.metrics["dynk/sae_kl"] == 0.0
 

@@ -3,6 +3,7 @@
 import json
 
 from saescope.dynamic_k.structure import run_structure
+from saescope.metrics import keys
 
 from .job import config, inputs
 
@@ -12,6 +13,7 @@ def test_a_job_gives_every_metric_and_tables_that_json_can_hold(model_folder, pr
         model_folder, probes, target="mlp", k=(0.1, 0.5), tokens=600, calibration_tokens=600, bootstraps=20
     )
     part = run_structure(cfg, inputs(cfg))
+    assert set(part.metrics) == set(keys("dynk.structure"))
     assert {key for key, value in part.metrics.items() if value is None} == set(part.notes)
     assert 0 < part.metrics["dynk/union_mixed_8"] <= 1
     assert part.metrics["dynk/union_same_task_8"] <= part.metrics["dynk/union_same_task_64"]

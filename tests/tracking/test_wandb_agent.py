@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from saescope.config import AppConfig, TrackingConfig, config_dir, from_mapping
+from saescope.metrics import metric
 from saescope.tracking.wandb_run import tracked
-from tests.cli.test_main import KEYS, QUICK
+from tests.cli.test_main import QUICK
 from tests.support.wandb_log import load, logs
 
 SWEEP = Path(__file__).parents[2] / "docs" / "wandb_sweep.yaml"
@@ -52,7 +53,7 @@ def test_the_sweep_file_is_a_grid_of_valid_jobs():
             assert cfg.sae.source == "train"
             assert (cfg.sae.expansion_factor, cfg.sae.k) == (point["sae.expansion_factor"], point["sae.k"])
             assert (cfg.hookpoint.layer, cfg.seed) == (point["hookpoint.layer"], 0)
-    assert sweep["metric"]["name"] in KEYS
+    assert metric(sweep["metric"]["name"])
 
 
 def agent_environment(folder: Path, swept: dict[str, object], run_id: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from saescope.config import MetricsConfig
 from saescope.extraction.codes import Codes
+from saescope.metrics import CATALOGUE
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
 from saescope.stats.permutation import SI_EDGES
@@ -22,8 +23,6 @@ LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
 
 BROWSE_ROWS = 500
 """Latents worth browsing on a dashboard."""
-
-COUNTS = ("features/num_latents", "features/supported", "q/n_edges", "q/null_edges", "q/n_communities")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
         unit_N=_unit(codes, cfg),
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics, **q.metrics}
-    metrics |= {key: int(value) for key in COUNTS if (value := metrics[key]) is not None}
+    counts = {entry.key for entry in CATALOGUE if entry.unit == "count"}
+    metrics |= {key: int(value) for key, value in metrics.items() if key in counts and value is not None}
     edges = pd.DataFrame(
         {
             "source": q.edges.source,

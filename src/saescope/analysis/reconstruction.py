@@ -5,6 +5,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from saescope.metrics import in_group, keys, metric
 from saescope.stats.reconstruction import quality
 
 Sums = dict[str, npt.NDArray[np.float64]]
@@ -12,10 +13,7 @@ Metrics = dict[str, float | None]
 
 NO_LM = "metrics.lm_tokens=0: losses were not measured"
 NO_PREDICTION = "no counted position has a next token in its window: nothing is predicted"
-LOSSES = tuple(
-    f"lm/{name}"
-    for name in ("ce", "ce_spliced", "ce_zero", "ce_mean", "ce_delta", "ce_score", "kl", "kl_score")
-)
+NO_DENOMINATOR = "undefined here: its denominator is 0"
 
 
 def reconstruction_metrics(sums: Sums) -> Metrics:
@@ -30,7 +28,7 @@ def loss_metrics(losses: Sums | None) -> Metrics:
     SAEBench); 1 is perfect, 0 no better than zeros.
     """
     if losses is None or not losses["tokens_clean"].any():
-        return dict.fromkeys(LOSSES)
+        return dict.fromkeys(keys("lm"))
     total = {name: float(value.sum()) for name, value in losses.items()}
     n = total["tokens_clean"]
     ce, spliced, zero, mean = (total[f"ce_{v}"] / n for v in ("clean", "spliced", "zero", "mean"))
@@ -78,9 +76,11 @@ def loss_notes(tasks: tuple[str, ...], losses: Sums | None) -> dict[str, str]:
     if losses is None:
         return {}
     none_K = losses["tokens_clean"] == 0
-    keys = [f"task/{task}/{name}" for task, none in zip(tasks, none_K, strict=True) if none
-            for name in ("ce", "ce_delta")]  # fmt: skip
-    return dict.fromkeys([*keys, *(LOSSES if none_K.all() else ())], NO_PREDICTION)
+    of_tasks = [entry for entry in in_group("task") if entry.losses]
+    null_keys = [
+        entry.of(task) for task, none in zip(tasks, none_K, strict=True) if none for entry in of_tasks
+    ]
+    return dict.fromkeys([*null_keys, *(keys("lm") if none_K.all() else ())], NO_PREDICTION)
 
 
 def without_nonfinite(metrics: Metrics) -> tuple[Metrics, dict[str, str]]:
@@ -88,25 +88,24 @@ def without_nonfinite(metrics: Metrics) -> tuple[Metrics, dict[str, str]]:
     bad = [key for key, value in metrics.items() if value is not None and not math.isfinite(value)]
     notes = {}
     for key in bad:
-        lm = key.startswith("lm/") or key.endswith(("/ce", "/ce_delta"))
-        what = "the model's own logits or those with the hookpoint replaced" if lm else "what it is made of"
+        logits = "the model's own logits or those with the hookpoint replaced"
+        what = logits if _from_losses(key) else "what it is made of"
         notes[key] = f"not a finite number: {what} overflow or are NaN"
     return {**metrics, **dict.fromkeys(bad)}, notes
 
 
-def null_notes(metrics: Metrics, known: dict[str, str]) -> dict[str, str]:
-    """A reason for every null metric: the known one, or what its definition implies."""
-    notes = {}
-    for key, value in metrics.items():
-        if value is not None:
-            continue
-        general = (
-            NO_LM
-            if key.startswith("lm/") or key.endswith(("/ce", "/ce_delta"))
-            else "undefined here: its denominator is 0"
-        )
-        notes[key] = known.get(key, general)
-    return notes
+def null_notes(metrics: Metrics, reasons: dict[str, str]) -> dict[str, str]:
+    """A reason for every null metric: the given one, or what its definition implies."""
+    return {
+        key: reasons.get(key, NO_LM if _from_losses(key) else NO_DENOMINATOR)
+        for key, value in metrics.items()
+        if value is None
+    }
+
+
+def _from_losses(key: str) -> bool:
+    entry = metric(key)
+    return entry is not None and entry.losses
 
 
 def _quality(sums: Sums) -> Metrics:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from saescope.metrics import shown
 from saescope.report.words import headline
 from saescope.runfolder.names import REPORT, SYNC
 from saescope.runfolder.run import read_run
@@ -14,32 +15,7 @@ from saescope.runfolder.sweep import find_runs, job_name
 if TYPE_CHECKING:
     from saescope.report.sweep import SweepSummary
 
-ROWS = (
-    ("variance unexplained (FVU)", "sae/fvu", None),
-    ("CE recovered (1 = all)", "lm/ce_score", None),
-    ("L0, active latents a token", "sae/l0", None),
-    ("latents alive", "features/alive_frac", None),
-    ("latents supported", "features/supported", None),
-    ("SI, mean", "si/mean", "si/null_mean"),
-    ("latents specialised (FDR 5 %)", "si/significant_frac", None),
-    ("SI, naive (do not report)", "si/naive_mean", None),
-    ("validated edges", "q/n_edges", "q/null_edges"),
-    ("modularity Q", "q/modularity", "q/null_mean"),
-    ("Q within tasks", "q/within_task", None),
-    ("communities", "q/n_communities", None),
-    ("Q, naive (do not report)", "q/naive", None),
-    ("tokens/s", "cost/tokens_per_s", None),
-)
-SWEEP_COLUMNS = (
-    "sae/fvu",
-    "sae/l0",
-    "lm/ce_score",
-    "features/supported",
-    "si/mean",
-    "si/excess",
-    "q/modularity",
-    "q/excess",
-)
+SWEEP_COLUMNS = tuple(metric.key for metric in shown("sweep") if not metric.between_jobs)
 
 
 def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
@@ -48,8 +24,9 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
     run = read_run(run_dir)
     metrics = run.metrics
     table = Table("measure", "value", "by chance", "key", title="result", title_justify="left")
-    for label, key, null in ROWS:
-        table.add_row(label, number(metrics.get(key)), number(metrics.get(null)) if null else "", key)
+    for metric in shown("terminal"):
+        chance = number(metrics.get(metric.null)) if metric.null else metric.chance
+        table.add_row(metric.label, number(metrics.get(metric.key)), chance, metric.key)
     console.print(table)
     for sentence in headline(metrics, run.status):
         console.print(f"• {sentence.text}")

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from saescope.config import AppConfig
-from saescope.dynamic_k.keys import METRICS
 from saescope.dynamic_k.part import ALL_TASKS, Inputs, Part, table
+from saescope.metrics import keys
 
 CURVE_AXIS = "dynk/curves/k"
 """The x-axis of the curves."""
@@ -41,7 +41,7 @@ def run(cfg: AppConfig, inputs: Inputs) -> Part:
 
             part.add(run_structure(cfg, inputs))
         part.tables = {"dynamic_k": table(part.rows), **part.tables}
-    for key in METRICS:
+    for key in keys("dynk"):
         if part.metrics.setdefault(key, None) is None:
             part.notes.setdefault(key, _why(key, job.target, job.structure))
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}

@@ -10,13 +10,6 @@ import numpy as np
 
 from saescope.config import AppConfig
 from saescope.dynamic_k.blocks import BlockResult, block_section, measure_blocks
-from saescope.dynamic_k.keys import (
-    BLOCK_METRICS,
-    ETA_METRICS,
-    STRUCTURE_METRICS,
-    TRANSFER_METRICS,
-    UNION_METRICS,
-)
 from saescope.dynamic_k.mlps import find_mlps
 from saescope.dynamic_k.neurons import Neurons, study
 from saescope.dynamic_k.part import Inputs, Part, middle_k
@@ -24,6 +17,7 @@ from saescope.dynamic_k.passes import calibration_and_evaluation
 from saescope.dynamic_k.transfer import Transfer, measure_transfer, transfer_section
 from saescope.dynamic_k.union import SIZES, union_section
 from saescope.errors import ConfigError
+from saescope.metrics import keys
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +37,7 @@ def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
     try:
         mlps = find_mlps(inputs.lm.model, job.layers)
     except ConfigError as error:
-        _null(part, STRUCTURE_METRICS, str(error))
+        _null(part, keys("dynk.structure"), str(error))
         return part
     calibration, evaluation = calibration_and_evaluation(inputs, job)
     k, needed_k = middle_k(job.k), min(job.k)
@@ -51,13 +45,15 @@ def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
     log.info("structure: %d MLPs, k %g", len(mlps), k)
     _unions(part, neurons, needed_k)
     if k == 1:
-        _null(part, (*TRANSFER_METRICS, *BLOCK_METRICS), "the grid has no k below 1")
+        _null(
+            part, keys("dynk.structure.transfer") + keys("dynk.structure.blocks"), "the grid has no k below 1"
+        )
         return part
     draws = {at: PERMUTATIONS if at == k else FEW_DRAWS for at in job.k if at < 1}
     blocks = measure_blocks(neurons, evaluation, draws, resamples=job.bootstraps, seed=cfg.seed)
     _blocks(part, neurons, blocks, k)
     if len(windows.tasks) < 2:
-        _null(part, TRANSFER_METRICS, "a single task has no other to transfer to")
+        _null(part, keys("dynk.structure.transfer"), "a single task has no other to transfer to")
         return part
     transfer = measure_transfer(
         neurons,
@@ -90,7 +86,7 @@ def _blocks(part: Part, neurons: list[Neurons], results: list[BlockResult], k: f
     community, kmeans = result.eta["community"], result.eta["kmeans"]
     part.metrics["dynk/neuron_modularity"] = float(np.mean([one.communities.modularity for one in neurons]))
     if community is None:
-        _null(part, ETA_METRICS, f"at k={k:g} single neurons do not beat random blocks")
+        _null(part, keys("dynk.structure.blocks.eta"), f"at k={k:g} single neurons do not beat random blocks")
     else:
         part.metrics |= {
             "dynk/eta": community.eta,
@@ -113,15 +109,15 @@ def _unions(part: Part, neurons: list[Neurons], k: float) -> None:
         kind: np.mean([mlp_neurons.growth[source] for mlp_neurons in neurons], axis=0)
         for kind, source in names.items()
     }
-    for key in UNION_METRICS:
-        kind, size = key.removeprefix("union_").rsplit("_", 1)
+    for key in keys("dynk.structure.unions"):
+        kind, size = key.removeprefix("dynk/union_").rsplit("_", 1)
         value = float(growth[kind][SIZES.index(int(size))])
-        part.metrics[f"dynk/{key}"] = value if np.isfinite(value) else None
+        part.metrics[key] = value if np.isfinite(value) else None
         if not np.isfinite(value):
-            part.notes[f"dynk/{key}"] = f"no {kind.removeprefix('same_')} has {size} calibration tokens"
+            part.notes[key] = f"no {kind.removeprefix('same_')} has {size} calibration tokens"
     part.sections.append(union_section(growth, k))
 
 
-def _null(part: Part, keys: tuple[str, ...], why: str) -> None:
-    part.metrics |= {f"dynk/{key}": None for key in keys}
-    part.notes |= {f"dynk/{key}": why for key in keys}
+def _null(part: Part, null_keys: tuple[str, ...], why: str) -> None:
+    part.metrics |= dict.fromkeys(null_keys)
+    part.notes |= dict.fromkeys(null_keys, why)

@@ -16,6 +16,7 @@ from saescope.config import AppConfig
 from saescope.extraction.codes import Codes
 from saescope.extraction.nonfinite import located
 from saescope.extraction.setup import Setup
+from saescope.metrics import SAE_FVU
 from saescope.sae.base import Sae
 from saescope.version import __version__
 
@@ -26,7 +27,7 @@ def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics:
     """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
     windows = setup.windows
     warnings: list[str] = []
-    fvu = metrics.get("sae/fvu")
+    fvu = metrics.get(SAE_FVU.key)
     if coder.control:
         warnings.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
     elif cfg.sae.source != "train" and fvu is not None and fvu > 1:

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterator, Sequence
 
+from saescope.metrics import Q_MODULARITY, SI_MEAN
 from saescope.overlap.compare import Comparison, Interval
 from saescope.overlap.pairs import Member, Plan, replicas
 from saescope.report.numbers import figure, percent
@@ -75,7 +76,7 @@ def _answer(group: Sequence[Comparison], several: bool) -> Iterator[str]:
 
 def _spread(members: Sequence[Member]) -> Iterator[str]:
     parts = []
-    for name, key in (("mean SI", "si/mean"), ("Q", "q/modularity")):
+    for name, key in (("mean SI", SI_MEAN.key), ("Q", Q_MODULARITY.key)):
         values = [value for it in members if (value := finite(it.run.metrics.get(key))) is not None]
         if len(values) > 1:
             sd = statistics.stdev(values)

@@ -70,7 +70,7 @@ def card_groups(run: Run) -> list[tuple[str, list[Card]]]:
 def _card(features: Columns, examples: Columns, tasks: list[str], at: int) -> Card:
     latent = int(features["latent"][at])
     community = int(features["community"][at])
-    pairs = [
+    facts = [
         ("q-value", p_value(features["si_q"][at]).removeprefix("p ").removeprefix("= ")),
         ("density", percent(features["density"][at])),
         ("max activation", figure(features["max_act"][at])),
@@ -80,7 +80,7 @@ def _card(features: Columns, examples: Columns, tasks: list[str], at: int) -> Ca
     return Card(
         latent=latent,
         si=figure(features["si"][at]),
-        facts=pairs,
+        facts=facts,
         rates=list(_rates(features, tasks, at)),
         contexts=_contexts(examples, np.flatnonzero(examples["latent"] == latent)),
     )

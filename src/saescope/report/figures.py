@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from saescope.metrics import (
+    FEATURES_DEAD_FRAC,
+    FEATURES_SUPPORTED,
+    SI_MEAN,
+    SI_NULL_MEAN,
+    TASK_CE_DELTA,
+    TASK_FVU,
+    Metric,
+)
 from saescope.report import numbers
 from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
 from saescope.report.numbers import count, percent
@@ -69,8 +78,8 @@ def specialisation(run: Run) -> Sketch | None:
     ax.set_yticks([0, 0.01, 0.05, 0.2, 0.5, 1], ["0", "1 %", "5 %", "20 %", "50 %", "100 %"])
     ax.set_ylim(0, 1.08 * max(histogram[1].max() for histogram in (real, null) if histogram is not None))
     legend(ax, loc="upper right")
-    supported = count(run.metrics.get("features/supported"))
-    mean, null_mean = (numbers.figure(run.metrics.get(key)) for key in ("si/mean", "si/null_mean"))
+    supported = count(run.metrics.get(FEATURES_SUPPORTED.key))
+    mean, null_mean = (numbers.figure(run.metrics.get(key)) for key in (SI_MEAN.key, SI_NULL_MEAN.key))
     alt = (
         f"Histogram of SI over {supported} supported latents, mean {mean}, "
         f"and over document permutations, mean {null_mean}."
@@ -141,7 +150,7 @@ def density(run: Run) -> Sketch | None:
     ax.set(xlabel="log₁₀ share of tokens on which a latent is active", ylabel="share of live latents")
     ax.set_ylim(0, top)
     ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-    dead = percent(run.metrics.get("features/dead_frac"))
+    dead = percent(run.metrics.get(FEATURES_DEAD_FRAC.key))
     alt = f"Histogram of log10 density of the latents that fired; {dead} never fired and are not shown."
     return figure, alt, f"Density of the latents that fired; {dead} never fired and are not shown."
 
@@ -176,31 +185,34 @@ def specialisation_by_density(run: Run) -> Sketch | None:
 
 def reconstruction(run: Run) -> Sketch | None:
     """FVU and the CE increase, task by task."""
-    panels = [("fvu", "FVU"), ("ce_delta", "CE increase (nats)")]
-    tasks, m = run.tasks, run.metrics
-    values = {name: [finite(m.get(f"task/{task}/{name}")) for task in tasks] for name, _ in panels}
-    panels = [(name, label) for name, label in panels if any(value is not None for value in values[name])]
-    if not tasks or not panels:
+    tasks = run.tasks
+    panels = [(metric, _by_task(run, metric)) for metric in (TASK_FVU, TASK_CE_DELTA)]
+    panels = [(metric, values) for metric, values in panels if any(value is not None for value in values)]
+    if not panels:
         return None
     figure, axes = sheet(5.6, 0.9 + 0.3 * len(tasks), len(panels))
-    for ax, (name, label) in zip(axes, panels, strict=True):
-        lengths = [value or 0.0 for value in values[name]]
+    for ax, (metric, values) in zip(axes, panels, strict=True):
+        lengths = [value or 0.0 for value in values]
         ax.barh(range(len(tasks)), lengths, 0.62, color=BLUE, alpha=0.75, linewidth=0)
         ax.set_yticks(range(len(tasks)), [plain(task) for task in tasks])
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", color=GRID, linewidth=0.8)
-        for y, value in enumerate(values[name]):
+        for y, value in enumerate(values):
             if value is None:
                 ax.text(0, y, " not measured", va="center", size=9, color=MUTED)
         ax.invert_yaxis()
         ax.locator_params(axis="x", nbins=3)
-        ax.set_xlabel(label)
+        ax.set_xlabel(f"{metric.label} ({metric.unit})" if metric.unit else metric.label)
         ax.tick_params(axis="y", length=0, labelcolor=INK)
         if ax is not axes[0]:
             ax.set_yticklabels([])
     alt = "Bars of FVU and of the loss increase for each task; the numbers are in the table."
     caption = "A task the SAE reconstructs badly has an SI that means little: its features are missing."
     return figure, alt, caption
+
+
+def _by_task(run: Run, metric: Metric) -> list[float | None]:
+    return [finite(run.metrics.get(metric.of(task))) for task in run.tasks]
 
 
 def _histogram(run: Run, name: str) -> tuple[np.ndarray, np.ndarray] | None:

@@ -13,6 +13,7 @@ from saescope.report.definitions import DEFINITIONS
 from saescope.report.savings import savings
 from saescope.report.structure import structure
 from saescope.report.tables import (
+    TASK_COLUMNS,
     config_rows,
     facts,
     headline_rows,
@@ -63,6 +64,7 @@ def _render(run: Run, drawings: dict[str, Any]) -> str:
                 for name, drawing in drawings.items()
             },
             tasks=task_rows(run),
+            task_columns=[metric.label for metric in TASK_COLUMNS],
             savings=savings(run),
             structure=structure(run),
             groups=card_groups(run),
@@ -80,26 +82,30 @@ def _render(run: Run, drawings: dict[str, Any]) -> str:
 
 def title(run: Run) -> list[str]:
     """Model, hookpoint and SAE as people call them, from what was resolved, else from what was asked."""
-    found, config = run.provenance, run.config
+    provenance, config = run.provenance, run.config
 
-    def asked(group: str, *keys: str) -> str:
+    def setting(group: str, *keys: str) -> str:
         values = [(config.get(group) or {}).get(key) for key in keys]
         return " ".join(str(value) for value in values if value is not None)
 
     def resolved(name: str, *keys: str) -> str:
-        value = found.get(name)
+        value = provenance.get(name)
         if isinstance(value, dict):
             value = next((value[key] for key in keys if value.get(key) is not None), None)
         return "" if value is None else str(value)
 
-    layer = asked("hookpoint", "layer") and f"layer {asked('hookpoint', 'layer')}"
-    depth = asked("hookpoint", "depth") and f"depth {asked('hookpoint', 'depth')}"
-    place = asked("hookpoint", "name") or " ".join(filter(None, (asked("hookpoint", "kind"), layer or depth)))
-    sae = asked("sae", "repo") or (asked("model", "sae_repo") if asked("sae", "source") == "hub" else "")
+    layer = setting("hookpoint", "layer") and f"layer {setting('hookpoint', 'layer')}"
+    depth = setting("hookpoint", "depth") and f"depth {setting('hookpoint', 'depth')}"
+    place = setting("hookpoint", "name") or " ".join(
+        filter(None, (setting("hookpoint", "kind"), layer or depth))
+    )
+    sae = setting("sae", "repo") or (
+        setting("model", "sae_repo") if setting("sae", "source") == "hub" else ""
+    )
     parts = [
-        resolved("model", "name", "path") or asked("model", "name"),
+        resolved("model", "name", "path") or setting("model", "name"),
         resolved("hookpoint", "name", "resolved") or place,
-        resolved("sae", "repo", "name", "source") or sae or asked("sae", "source"),
+        resolved("sae", "repo", "name", "source") or sae or setting("sae", "source"),
     ]
     return [part for part in parts if part] or [run.path.name]
 

@@ -4,6 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from saescope.metrics import (
+    DYNK_FLOPS_SAVED_AT_PPL_1PCT,
+    DYNK_K_AT_PPL_1PCT,
+    DYNK_K_AT_PPL_5PCT,
+    DYNK_SAE_K_AT_PPL_1PCT,
+    DYNK_SAE_K_AT_PPL_5PCT,
+    DYNK_SPEEDUP_AT_PPL_1PCT,
+)
 from saescope.report.canvas import BLUE, GREY, ORANGE, legend, sheet
 from saescope.report.numbers import figure, percent
 from saescope.runfolder.run import Run
@@ -102,41 +110,46 @@ def losses(run: Run) -> "tuple[Figure, str, str] | None":
 
 def _mlp_sentences(run: Run) -> tuple[str, ...]:
     m = run.metrics
-    said = []
-    for p in (1, 5):
-        k = finite(m.get(f"dynk/k_at_ppl_{p}pct"))
+    sentences = []
+    for p, metric in ((1, DYNK_K_AT_PPL_1PCT), (5, DYNK_K_AT_PPL_5PCT)):
+        k = finite(m.get(metric.key))
         if k is None:
-            said.append(f"No k of the grid keeps the perplexity within {p} %.")
+            sentences.append(f"No k of the grid keeps the perplexity within {p} %.")
         elif k == 1:
-            said.append(f"Only the whole network (k = 1) keeps the perplexity within {p} %.")
+            sentences.append(f"Only the whole network (k = 1) keeps the perplexity within {p} %.")
         else:
-            said.append(f"The perplexity stays within {p} % down to k = {k:g}.")
-    saved, speed = (finite(m.get(f"dynk/{name}_at_ppl_1pct")) for name in ("flops_saved", "speedup"))
-    within = (finite(m.get("dynk/k_at_ppl_1pct")) or 1) < 1
+            sentences.append(f"The perplexity stays within {p} % down to k = {k:g}.")
+    saved = finite(m.get(DYNK_FLOPS_SAVED_AT_PPL_1PCT.key))
+    speed = finite(m.get(DYNK_SPEEDUP_AT_PPL_1PCT.key))
+    within = (finite(m.get(DYNK_K_AT_PPL_1PCT.key)) or 1) < 1
     if saved is not None and within:
-        said.append(f"At 1 % that saves {percent(saved)} of all FLOPs as executed.")
+        sentences.append(f"At 1 % that saves {percent(saved)} of all FLOPs as executed.")
     if speed == 1 and within:
-        said.append(
+        sentences.append(
             "No timed mask within 1 % decodes faster than the dense model by more than the clock's noise."
         )
     elif speed is not None and within:
-        said.append(f"The fastest timed mask within 1 % decodes at {figure(speed)} times the dense speed.")
-    said.append(
+        sentences.append(
+            f"The fastest timed mask within 1 % decodes at {figure(speed)} times the dense speed."
+        )
+    sentences.append(
         "An oracle would know the mask before the up-projection; a mask chosen by activations is known after "
         "it, so gathering saves rows of the down-projection only. Masking a dense product saves nothing and "
         "is not timed."
     )
-    return tuple(said)
+    return tuple(sentences)
 
 
 def _sae_sentences(run: Run) -> tuple[str, ...]:
-    m = run.metrics
-    said = [
+    sentences = [
         f"The SAE's own perplexity stays within {p} % down to {percent(k)} of its k."
-        for p in (1, 5)
-        if (k := finite(m.get(f"dynk/sae_k_at_ppl_{p}pct"))) is not None
+        for p, metric in ((1, DYNK_SAE_K_AT_PPL_1PCT), (5, DYNK_SAE_K_AT_PPL_5PCT))
+        if (k := finite(run.metrics.get(metric.key))) is not None
     ]
-    return (*said, "This is fidelity against rate: a spliced SAE adds compute, so nothing here is a saving.")
+    return (
+        *sentences,
+        "This is fidelity against rate: a spliced SAE adds compute, so nothing here is a saving.",
+    )
 
 
 def _clock(rows: Rows) -> str:
@@ -154,8 +167,8 @@ def _saving(rows: Rows, k: float) -> SavingRow:
         for row in rows:
             if (row["selector"], row["score"], row["granularity"]) != ("topk", "abs_act", granularity):
                 continue
-            right = row["impl"] == impl and float(row["k"]) == k and row["task"] == "all"
-            if right and row[column] and phase in (None, row["phase"]):
+            matches = row["impl"] == impl and float(row["k"]) == k and row["task"] == "all"
+            if matches and row[column] and phase in (None, row["phase"]):
                 return float(row[column])
         return None
 
@@ -164,8 +177,8 @@ def _saving(rows: Rows, k: float) -> SavingRow:
         return "—" if ratio is None else f"{ratio:.2f} ×"
 
     def loss(granularity: str, impl: str) -> str:
-        found = value("ce_delta", granularity, "mask")
-        return figure(found if found is not None else value("ce_delta", granularity, impl))
+        masked = value("ce_delta", granularity, "mask")
+        return figure(masked if masked is not None else value("ce_delta", granularity, impl))
 
     return SavingRow(
         f"{k:g}",

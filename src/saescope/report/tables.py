@@ -4,6 +4,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from saescope.metrics import (
+    COST_TOKENS,
+    COST_WALL_S,
+    FEATURES_NUM_LATENTS,
+    FEATURES_SUPPORTED,
+    Q_EXCESS,
+    Q_P,
+    Q_Z,
+    SI_SIGNIFICANT_FRAC,
+    TASK_DOCS,
+    TASK_TOKENS,
+    Metric,
+    in_group,
+    metric,
+    shown,
+)
 from saescope.report.numbers import count, figure, interval, p_value, percent, seconds
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
@@ -30,120 +46,52 @@ class Row:
 
 @dataclass(frozen=True)
 class TaskRow:
-    """Reconstruction of one task's tokens."""
+    """Reconstruction of one task's tokens: a cell for each of `TASK_COLUMNS`."""
 
     task: str
-    tokens: Cell
-    docs: Cell
-    fvu: Cell
-    ce: Cell
-    ce_delta: Cell
+    cells: tuple[Cell, ...]
+
+
+GROUPS = {"Specialisation": ("si",), "Modularity": ("q",), "The SAE": ("sae", "lm", "features")}
+"""Parts of the headline table, and the groups of metrics in each."""
+TASK_COLUMNS = in_group("task")
 
 
 def headline_rows(run: Run) -> list[tuple[str, list[Row]]]:
     """The headline table, in named groups."""
-    m, fdr = run.metrics, percent(run.si_fdr)
-
-    def row(label: str, key: str, chance: str, meaning: str, text: str | None = None) -> Row:
-        return Row(label, key, _cell(run, key, text), chance, meaning)
-
-    def beside(key: str, *extra: str) -> str:
-        return figure(m.get(key)) + "".join(f" ({text})" for text in extra if text)
-
-    ci = interval(m.get("si/ci_low"), m.get("si/ci_high"))
-    null_q, null_sd = m.get("q/null_mean"), m.get("q/null_sd")
-    spread = f"{figure(null_q)} ± {figure(null_sd)}" if finite(null_sd) is not None else figure(null_q)
-    z = f"z = {figure(m.get('q/z'))}, {p_value(m.get('q/p'))}" if finite(m.get("q/z")) is not None else ""
     return [
-        (
-            "Specialisation",
-            [
-                row(
-                    "SI, mean",
-                    "si/mean",
-                    figure(m.get("si/null_mean")),
-                    "0: fires at the same rate on every task; 1: on one task only. Supported latents.",
-                    beside("si/mean", ci and f"95 % CI {ci}"),
-                ),
-                row("SI excess", "si/excess", "0", "Mean SI above each latent's own permutation null."),
-                row(
-                    "Significant latents",
-                    "si/significant_frac",
-                    "about 0 %",
-                    f"Share of supported latents whose SI beats the document permutation at FDR {fdr}.",
-                    percent(m.get("si/significant_frac")),
-                ),
-                row(
-                    "SI, firing-weighted", "si/weighted", "", "The same, each latent counted by its firings."
-                ),
-            ],
-        ),
-        (
-            "Modularity",
-            [
-                row("Q", "q/modularity", spread, "Best Leiden partition; null: same degrees."),
-                row("Q excess", "q/excess", "0", "Q above that null.", beside("q/excess", z)),
-                row(
-                    "Validated edges",
-                    "q/n_edges",
-                    count(m.get("q/null_edges")),
-                    "Pairs that fire together more than chance; null: the same test on randomised firing.",
-                    count(m.get("q/n_edges")),
-                ),
-                row("Q within tasks", "q/within_task", "", "Co-activation the task mix does not explain."),
-                row("Q of the task grouping", "q/task_partition", "about 0", "Latents grouped by top task."),
-                row("AMI with top task", "q/ami_task", "0", "Communities against top tasks; 1: same."),
-                row(
-                    "Agreement over seeds",
-                    "q/seed_ari",
-                    "high on noise too",
-                    "ARI between Leiden runs: says the search is stable, not that modules are real.",
-                ),
-            ],
-        ),
-        (
-            "The SAE",
-            [
-                row("Explained variance", "sae/explained_variance", "0", "1 − FVU, all probe tokens."),
-                row("CE score", "lm/ce_score", "0", "SAE spliced in; 0: zero ablation, 1: no loss."),
-                row("CE increase", "lm/ce_delta", "", "Nats a token lost by splicing the SAE in."),
-                row("L0", "sae/l0", "", "Active latents a token."),
-                row(
-                    "Supported latents",
-                    "features/supported",
-                    "",
-                    "Latents that fired often enough, in enough documents, to have an SI.",
-                    f"{count(m.get('features/supported'))} of {count(m.get('features/num_latents'))}",
-                ),
-                row(
-                    "Dead latents",
-                    "features/dead_frac",
-                    "",
-                    "Never fired on the probes; they count nowhere.",
-                    percent(m.get("features/dead_frac")),
-                ),
-            ],
-        ),
+        (title, [_row(run, entry) for entry in shown("page") if entry.group in groups])
+        for title, groups in GROUPS.items()
     ]
 
 
 def task_rows(run: Run) -> list[TaskRow]:
     """One row a task, in the page's task order; tasks without any number are left out."""
-
-    def cell(task: str, name: str) -> Cell:
-        key = f"task/{task}/{name}"
-        return _cell(run, key, count(run.metrics.get(key)) if name in ("tokens", "docs") else None)
-
     return [
-        TaskRow(task, *(cell(task, name) for name in ("tokens", "docs", "fvu", "ce", "ce_delta")))
+        TaskRow(task, tuple(_cell(run, entry.of(task), entry.unit) for entry in TASK_COLUMNS))
         for task in run.tasks
-        if f"task/{task}/tokens" in run.metrics
+        if TASK_TOKENS.of(task) in run.metrics
     ]
 
 
-def metric_rows(run: Run) -> list[tuple[str, Cell]]:
+@dataclass(frozen=True)
+class MetricRow:
+    """A line of the table of all metrics."""
+
+    key: str
+    value: Cell
+    meaning: str
+    """Empty for a key that is not ours."""
+
+
+def metric_rows(run: Run) -> list[MetricRow]:
     """Every metric, grouped as in `metrics.json`."""
-    return [(key, _cell(run, key, _exact(run.metrics[key]))) for key in run.metrics]
+    rows = []
+    for key, value in run.metrics.items():
+        entry = metric(key)
+        cell = _cell(run, key) if value is None else Cell(_exact(value))
+        rows.append(MetricRow(key, cell, "" if entry is None else f"{entry.label}: {entry.sentence}"))
+    return rows
 
 
 def null_notes(run: Run) -> list[tuple[str, str]]:
@@ -169,21 +117,53 @@ def config_rows(content: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, s
 def facts(run: Run) -> list[tuple[str, str]]:
     """The line under the title: what was measured on how much text."""
     m, tasks = run.metrics, task_rows(run)
-    docs = [finite(m.get(f"task/{row.task}/docs")) for row in tasks]
+    docs = [finite(m.get(TASK_DOCS.of(row.task))) for row in tasks]
     pairs = [
-        ("Latents", count(m.get("features/num_latents"))),
+        (FEATURES_NUM_LATENTS.label, count(m.get(FEATURES_NUM_LATENTS.key))),
         ("Tasks", str(len(tasks))),
-        ("Documents", count(sum(number or 0 for number in docs))),
-        ("Tokens", count(m.get("cost/tokens"))),
-        ("Time", seconds(m.get("cost/wall_s"))),
+        (TASK_DOCS.label, count(sum(number or 0 for number in docs))),
+        (TASK_TOKENS.label, count(m.get(COST_TOKENS.key))),
+        (COST_WALL_S.label, seconds(m.get(COST_WALL_S.key))),
     ]
     return [(name, text) for name, text in pairs if text not in ("—", "0")]
 
 
-def _cell(run: Run, key: str, text: str | None = None) -> Cell:
+def _row(run: Run, entry: Metric) -> Row:
+    cell = _cell(run, entry.key, entry.unit)
+    if not cell.note and (extra := _beside(run, entry)):
+        cell = Cell(f"{cell.text} {extra}")
+    return Row(entry.label, entry.key, cell, _chance(run, entry), entry.sentence)
+
+
+def _beside(run: Run, entry: Metric) -> str:
+    """What stands behind the value: its interval, its test, what it is a part of."""
+    m = run.metrics
+    if entry == Q_EXCESS and finite(m.get(Q_Z.key)) is not None:
+        return f"(z = {figure(m.get(Q_Z.key))}, {p_value(m.get(Q_P.key))})"
+    if entry == SI_SIGNIFICANT_FRAC:
+        return f"(FDR {percent(run.si_fdr)})"
+    if entry == FEATURES_SUPPORTED:
+        return f"of {count(m.get(FEATURES_NUM_LATENTS.key))}"
+    ci = interval(m.get(entry.low), m.get(entry.high)) if entry.low and entry.high else ""
+    return f"(95 % CI {ci})" if ci else ""
+
+
+def _chance(run: Run, entry: Metric) -> str:
+    if entry.null is None:
+        return entry.chance
+    text = _text(run.metrics.get(entry.null), entry.unit)
+    sd = run.metrics.get(entry.sd) if entry.sd else None
+    return text if finite(sd) is None else f"{text} ± {figure(sd)}"
+
+
+def _cell(run: Run, key: str, unit: str = "") -> Cell:
     if run.metrics.get(key) is None:
         return Cell("—", run.notes.get(key, "no reason recorded"))
-    return Cell(figure(run.metrics[key]) if text is None else text)
+    return Cell(_text(run.metrics[key], unit))
+
+
+def _text(value: object, unit: str) -> str:
+    return {"count": count, "share": percent}.get(unit, figure)(value)
 
 
 def _exact(value: float | int | None) -> str:

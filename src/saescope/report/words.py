@@ -4,6 +4,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from saescope.metrics import (
+    CATALOGUE,
+    FEATURES_DEAD_FRAC,
+    FEATURES_NUM_LATENTS,
+    FEATURES_SUPPORTED,
+    LM_CE_SCORE,
+    Q_AMI_TASK,
+    Q_MODULARITY,
+    Q_N_COMMUNITIES,
+    Q_N_EDGES,
+    Q_NULL_EDGES,
+    Q_NULL_MEAN,
+    Q_P,
+    Q_WITHIN_TASK,
+    Q_Z,
+    SAE_EXPLAINED_VARIANCE,
+    SAE_FVU,
+    SI_CI_HIGH,
+    SI_CI_LOW,
+    SI_MEAN,
+    SI_NULL_MEAN,
+    SI_SIGNIFICANT_FRAC,
+)
 from saescope.report.numbers import count, figure, interval, p_value, percent
 from saescope.runfolder.values import finite
 
@@ -39,14 +62,12 @@ def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -
 
 
 def _warnings(m: Metrics, status: Metrics) -> Iterator[str]:
-    if status.get("state", "ok") not in (
-        "ok",
-        "running",
-    ):  # running: the report is written before the last word
+    # running: the report is written before the last word
+    if status.get("state", "ok") not in ("ok", "running"):
         error = " ".join(str(status.get("error") or "no reason recorded").split())
         yield f"The run did not finish ({status['state']}): {error.rstrip('.')}."
-    ev, ce = finite(m.get("sae/explained_variance")), finite(m.get("lm/ce_score"))
-    fvu = finite(m.get("sae/fvu"))
+    ev, ce = finite(m.get(SAE_EXPLAINED_VARIANCE.key)), finite(m.get(LM_CE_SCORE.key))
+    fvu = finite(m.get(SAE_FVU.key))
     if fvu is not None and fvu > 1:
         yield (
             f"FVU is {figure(fvu)}: the SAE reconstructs worse than the mean activation does. "
@@ -62,13 +83,13 @@ def _warnings(m: Metrics, status: Metrics) -> Iterator[str]:
             f"The CE score is {figure(ce)} (below {CE_FLOOR}): with the SAE spliced in, the model loses much "
             "of what this hookpoint does. SI and Q are uninterpretable."
         )
-    supported, latents = finite(m.get("features/supported")), finite(m.get("features/num_latents"))
+    supported, latents = finite(m.get(FEATURES_SUPPORTED.key)), finite(m.get(FEATURES_NUM_LATENTS.key))
     if supported and latents and supported < 0.1 * latents:
         yield (
             f"Only {count(supported)} of {count(latents)} latents have enough support: "
             "SI and Q describe a small part of this SAE. More probe text helps."
         )
-    edges, null_edges = finite(m.get("q/n_edges")), finite(m.get("q/null_edges"))
+    edges, null_edges = finite(m.get(Q_N_EDGES.key)), finite(m.get(Q_NULL_EDGES.key))
     if edges and null_edges and null_edges > 0.05 * edges:
         yield (
             f"Randomised firing still yields {count(null_edges)} validated edges (real: {count(edges)}): "
@@ -78,7 +99,7 @@ def _warnings(m: Metrics, status: Metrics) -> Iterator[str]:
 
 
 def _quality(m: Metrics) -> Iterator[str]:
-    ev, fvu, ce = m.get("sae/explained_variance"), m.get("sae/fvu"), m.get("lm/ce_score")
+    ev, fvu, ce = m.get(SAE_EXPLAINED_VARIANCE.key), m.get(SAE_FVU.key), m.get(LM_CE_SCORE.key)
     if finite(ev) is not None:
         text = f"The SAE explains {percent(ev)} of the activation variance (FVU {figure(fvu)})"
         if (finite(ev) or 0) < 0:
@@ -89,30 +110,30 @@ def _quality(m: Metrics) -> Iterator[str]:
                 "(1 = no loss, 0 = zero ablation)"
             )
         yield text + "."
-    latents, supported = m.get("features/num_latents"), m.get("features/supported")
+    latents, supported = m.get(FEATURES_NUM_LATENTS.key), m.get(FEATURES_SUPPORTED.key)
     if finite(latents) is not None:
         yield (
             f"{count(supported)} of {count(latents)} latents fired often enough to be measured; "
-            f"{percent(m.get('features/dead_frac'))} never fired."
+            f"{percent(m.get(FEATURES_DEAD_FRAC.key))} never fired."
         )
 
 
 def _specialisation(m: Metrics, fdr: float) -> Iterator[str]:
-    supported = finite(m.get("features/supported"))
+    supported = finite(m.get(FEATURES_SUPPORTED.key))
     if not supported:
         yield "No latent fired often enough to be measured, so there is no SI and no Q to report."
         return
-    share, latents = finite(m.get("si/significant_frac")), f"{count(supported)} supported latents"
+    share, latents = finite(m.get(SI_SIGNIFICANT_FRAC.key)), f"{count(supported)} supported latents"
     test = f"(document-permutation null, FDR {percent(fdr)})"
     if share == 0:
         yield f"None of the {latents} is more task-specific than chance allows {test}."
     elif share is not None:
         yield f"{percent(share)} of the {latents} prefer one task more than chance allows {test}."
-    mean, null = finite(m.get("si/mean")), finite(m.get("si/null_mean"))
+    mean, null = finite(m.get(SI_MEAN.key)), finite(m.get(SI_NULL_MEAN.key))
     if mean is None:
         return
-    low = finite(m.get("si/ci_low"))
-    ci = interval(m.get("si/ci_low"), m.get("si/ci_high"))
+    low = finite(m.get(SI_CI_LOW.key))
+    ci = interval(m.get(SI_CI_LOW.key), m.get(SI_CI_HIGH.key))
     text = f"Their mean SI is {figure(mean)}" + (f" (95 % CI {ci})" if ci else "")
     if null is None:
         yield text + "; no null was computed, so it cannot be told from chance."
@@ -123,24 +144,24 @@ def _specialisation(m: Metrics, fdr: float) -> Iterator[str]:
 
 
 def _modularity(m: Metrics, status: Metrics) -> Iterator[str]:
-    if not finite(m.get("features/supported")):
+    if not finite(m.get(FEATURES_SUPPORTED.key)):
         return
-    edges, q = finite(m.get("q/n_edges")), finite(m.get("q/modularity"))
+    edges, q = finite(m.get(Q_N_EDGES.key)), finite(m.get(Q_MODULARITY.key))
     if not edges:
         yield "The co-activation graph has no validated edge, so there is no modularity to report."
         return
-    some = "edge" if edges == 1 else "edges"
-    graph = f"The co-activation graph has {count(edges)} validated {some} ({_survivors(m)})"
+    noun = "edge" if edges == 1 else "edges"
+    graph = f"The co-activation graph has {count(edges)} validated {noun} ({_survivors(m)})"
     if q is None:
-        why = (status.get("notes") or {}).get("q/modularity", "no reason recorded")
+        why = (status.get("notes") or {}).get(Q_MODULARITY.key, "no reason recorded")
         yield f"{graph}, but no modularity: {str(why).rstrip('.')}."
         return
     graph += f" and modularity Q = {figure(q)}"
-    null, p = finite(m.get("q/null_mean")), finite(m.get("q/p"))
+    null, p = finite(m.get(Q_NULL_MEAN.key)), finite(m.get(Q_P.key))
     if null is None:
         yield f"{graph}; no null was computed, so it cannot be told from chance."
     else:
-        z = finite(m.get("q/z"))
+        z = finite(m.get(Q_Z.key))
         chance = f"{figure(null)} for graphs with the same degrees"
         beside = f"({'' if z is None else f'z = {figure(z)}, '}{p_value(p)})"
         if q <= null or (p is not None and p > 0.05):
@@ -151,23 +172,23 @@ def _modularity(m: Metrics, status: Metrics) -> Iterator[str]:
 
 
 def _survivors(m: Metrics) -> str:
-    null_edges = finite(m.get("q/null_edges"))
+    null_edges = finite(m.get(Q_NULL_EDGES.key))
     if null_edges is None:
         return "not checked against randomised firing"
     return f"{count(null_edges)} {'survives' if null_edges == 1 else 'survive'} randomised firing"
 
 
 def _task_mix(m: Metrics, q: float) -> Iterator[str]:
-    within = finite(m.get("q/within_task"))
+    within = finite(m.get(Q_WITHIN_TASK.key))
     if within is not None and q > 0:
-        kept = within / q
-        if kept >= 0.75:
+        remaining = within / q
+        if remaining >= 0.75:
             yield f"Within tasks Q is still {figure(within)}, so most of it is not the task mix."
-        elif kept >= 0.25:
+        elif remaining >= 0.25:
             yield f"Within tasks Q falls to {figure(within)}, so part of it is the task mix."
         else:
             yield f"Within tasks Q falls to {figure(within)}: nearly all of it is the task mix."
-    ami, communities = finite(m.get("q/ami_task")), finite(m.get("q/n_communities"))
+    ami, communities = finite(m.get(Q_AMI_TASK.key)), finite(m.get(Q_N_COMMUNITIES.key))
     if ami is not None and communities:
         degree = next(word for bound, word in _AGREEMENT if ami < bound)
         noun = "community" if communities == 1 else "communities"
@@ -182,9 +203,9 @@ _AGREEMENT = ((0.05, "hardly"), (0.25, "weakly"), (0.6, "partly"), (float("inf")
 
 def _naive(m: Metrics) -> list[Sentence]:
     parts = [
-        f"naive {name} {figure(m.get(key))}"
-        for name, key in (("SI", "si/naive_mean"), ("Q", "q/naive"))
-        if finite(m.get(key)) is not None
+        f"{metric.short} {figure(m.get(metric.key))}"
+        for metric in CATALOGUE
+        if metric.naive and finite(m.get(metric.key)) is not None
     ]
     if not parts:
         return []

@@ -35,10 +35,10 @@ def mode_of(cfg: TrackingConfig) -> str:
         del os.environ["WANDB_MODE"]
     if cfg.mode != "wandb":
         return cfg.mode
-    asked = os.environ.get("WANDB_MODE")
-    if asked in ("offline", "dryrun"):
+    wanted_mode = os.environ.get("WANDB_MODE")
+    if wanted_mode in ("offline", "dryrun"):
         return "offline"
-    if asked == "disabled":
+    if wanted_mode == "disabled":
         return "disabled"
     import wandb
 

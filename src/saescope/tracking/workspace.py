@@ -9,6 +9,41 @@ from pathlib import Path
 from typing import Any
 
 from saescope.files import write_json
+from saescope.metrics import (
+    COST_PEAK_MEM_MB,
+    COST_TOKENS_PER_S,
+    COST_WALL_S,
+    DYNK_K_AT_PPL_1PCT,
+    DYNK_K_AT_PPL_5PCT,
+    FEATURES_ALIVE_FRAC,
+    FEATURES_DEAD_FRAC,
+    FEATURES_DENSITY_GT_1PCT_FRAC,
+    FEATURES_DENSITY_GT_10PCT_FRAC,
+    FEATURES_SUPPORTED,
+    LM_CE,
+    LM_CE_MEAN,
+    LM_CE_SCORE,
+    LM_CE_SPLICED,
+    LM_CE_ZERO,
+    LM_KL_SCORE,
+    Q_AMI_TASK,
+    Q_AMI_TASK_WITHIN,
+    Q_EXCESS,
+    Q_MODULARITY,
+    Q_N_EDGES,
+    Q_SEED_ARI,
+    Q_TASK_PARTITION,
+    Q_WITHIN_TASK,
+    SAE_FVU,
+    SAE_L0,
+    SI_CI_HIGH,
+    SI_CI_LOW,
+    SI_EXCESS,
+    SI_MEAN,
+    SI_SIGNIFICANT_FRAC,
+    Metric,
+    shown,
+)
 from saescope.runfolder.names import WORKSPACE
 
 log = logging.getLogger(__name__)
@@ -52,14 +87,18 @@ def build(entity: str, project: str, group: str) -> Any:
     def summary(key: str) -> Any:
         return wr.SummaryMetric(key)
 
-    def bars(*keys: str) -> Any:
-        return wr.BarPlot(title=", ".join(keys), metrics=[wr.Metric(key) for key in keys])
+    def bars(*metrics: Metric, chance: bool = False) -> Any:
+        nulls = [entry.null for entry in metrics if chance and entry.null]
+        title = " · ".join([entry.label for entry in metrics] + ["by chance" for _ in nulls])
+        return wr.BarPlot(
+            title=title, metrics=[wr.Metric(key) for key in [*(entry.key for entry in metrics), *nulls]]
+        )
 
-    def against(x: str, y: str, log_x: bool = True) -> Any:
-        where = config(x) if x in AXES else summary(x)
-        return wr.ScatterPlot(title=f"{y} by {x}", x=where, y=summary(y), log_x=log_x or None)
+    def against(x: Metric | str, y: Metric, log_x: bool = True) -> Any:
+        where, name = (config(x), x) if isinstance(x, str) else (summary(x.key), x.short)
+        return wr.ScatterPlot(title=f"{y.short} by {name}", x=where, y=summary(y.key), log_x=log_x or None)
 
-    def by_axes(y: str) -> list[Any]:
+    def by_axes(y: Metric) -> list[Any]:
         return [against(axis, y, log_x=axis != "depth") for axis in AXES]
 
     def curves(*keys: str) -> list[Any]:
@@ -71,7 +110,7 @@ def build(entity: str, project: str, group: str) -> Any:
     def media(*keys: str) -> Any:
         return wr.MediaBrowser(title=", ".join(keys), media_keys=list(keys), num_columns=1)
 
-    outcomes = ("sae/fvu", "sae/l0", "lm/ce_score", "si/excess", "q/excess")
+    outcomes = [entry.key for entry in shown("sweep") if not entry.between_jobs]
     columns = [config(axis) for axis in AXES] + [summary(key) for key in outcomes]
     sections = {
         "Overview": [
@@ -79,53 +118,53 @@ def build(entity: str, project: str, group: str) -> Any:
                 title="axes and outcomes",
                 columns=[wr.ParallelCoordinatesPlotColumn(metric=column) for column in columns],
             ),
-            against("sae/l0", "sae/fvu"),
-            against("sae/l0", "lm/ce_score"),
-            against("si/excess", "q/excess", log_x=False),
+            against(SAE_L0, SAE_FVU),
+            against(SAE_L0, LM_CE_SCORE),
+            against(SI_EXCESS, Q_EXCESS, log_x=False),
             media("pages/sweep_report"),
             wr.WeavePanelSummaryTable(table_name="tables/sweep"),
             wr.RunComparer(diff_only="split"),
         ],
         "SI": [
-            bars("si/mean", "si/null_mean"),
-            bars("si/ci_low", "si/mean", "si/ci_high"),
-            bars("si/significant_frac"),
-            *by_axes("si/excess"),
-            against("features/supported", "si/excess"),
+            bars(SI_MEAN, chance=True),
+            bars(SI_CI_LOW, SI_MEAN, SI_CI_HIGH),
+            bars(SI_SIGNIFICANT_FRAC),
+            *by_axes(SI_EXCESS),
+            against(FEATURES_SUPPORTED, SI_EXCESS),
             media("hist/si", "hist/si_null_draws"),
         ],
         "Q": [
-            bars("q/modularity", "q/null_mean"),
-            bars("q/modularity", "q/within_task", "q/task_partition"),
-            bars("q/n_edges", "q/null_edges"),
-            bars("q/ami_task", "q/ami_task_within", "q/seed_ari"),
-            *by_axes("q/excess"),
-            against("features/supported", "q/excess"),
+            bars(Q_MODULARITY, chance=True),
+            bars(Q_MODULARITY, Q_WITHIN_TASK, Q_TASK_PARTITION),
+            bars(Q_N_EDGES, chance=True),
+            bars(Q_AMI_TASK, Q_AMI_TASK_WITHIN, Q_SEED_ARI),
+            *by_axes(Q_EXCESS),
+            against(FEATURES_SUPPORTED, Q_EXCESS),
         ],
         "Reconstruction": [
-            bars("sae/fvu"),
-            bars("lm/ce", "lm/ce_spliced", "lm/ce_mean", "lm/ce_zero"),
-            bars("lm/ce_score", "lm/kl_score"),
-            *by_axes("sae/fvu"),
-            against("sae/l0", "lm/kl_score"),
+            bars(SAE_FVU),
+            bars(LM_CE, LM_CE_SPLICED, LM_CE_MEAN, LM_CE_ZERO),
+            bars(LM_CE_SCORE, LM_KL_SCORE),
+            *by_axes(SAE_FVU),
+            against(SAE_L0, LM_KL_SCORE),
             *curves("train/fvu", "train/loss", "train/l0", "train/dead_frac"),
         ],
         "Dynamic-k": [
-            bars("dynk/k_at_ppl_1pct", "dynk/k_at_ppl_5pct"),
-            against("dynk/k_at_ppl_1pct", "si/excess"),
-            against("dynk/k_at_ppl_1pct", "q/excess"),
+            bars(DYNK_K_AT_PPL_1PCT, DYNK_K_AT_PPL_5PCT),
+            against(DYNK_K_AT_PPL_1PCT, SI_EXCESS),
+            against(DYNK_K_AT_PPL_1PCT, Q_EXCESS),
         ],
         "Features": [
-            bars("features/alive_frac", "features/dead_frac"),
-            bars("features/supported"),
-            bars("features/density_gt_1pct_frac", "features/density_gt_10pct_frac"),
+            bars(FEATURES_ALIVE_FRAC, FEATURES_DEAD_FRAC),
+            bars(FEATURES_SUPPORTED),
+            bars(FEATURES_DENSITY_GT_1PCT_FRAC, FEATURES_DENSITY_GT_10PCT_FRAC),
             media("hist/log10_density", "hist/log10_max_act"),
             wr.WeavePanelSummaryTable(table_name="tables/features_top"),
         ],
         "System": [
-            bars("cost/wall_s"),
-            bars("cost/tokens_per_s"),
-            bars("cost/peak_mem_mb"),
+            bars(COST_WALL_S),
+            bars(COST_TOKENS_PER_S),
+            bars(COST_PEAK_MEM_MB),
             *machine("cpu", "proc.memory.rssMB", "gpu.0.gpu", "gpu.0.memoryAllocated"),
         ],
     }

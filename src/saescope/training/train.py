@@ -22,6 +22,7 @@ from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
 from saescope.files import whole
+from saescope.metrics import SAE_FVU
 from saescope.model.load import check_context
 from saescope.runfolder.names import HISTORY, SAE
 from saescope.runtime.hardware import Hardware
@@ -208,7 +209,7 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
             codes = sae.encode(x_ND)
             text_N = torch.zeros(len(x_ND), dtype=torch.int64)  # one text, so one task
             sums.update(x_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
-    return reconstruction_metrics(sums.compute())["sae/fvu"]
+    return reconstruction_metrics(sums.compute())[SAE_FVU.key]
 
 
 def _encoder_dtype(cfg: TrainSae, machine: Hardware) -> torch.dtype | None:

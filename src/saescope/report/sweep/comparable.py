@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saescope.metrics import TASK_DOCS, TASK_TOKENS
 from saescope.runfolder.run import Run
 
 _SHOWN_ONLY = {"example_latents", "example_contexts"}
@@ -27,10 +28,10 @@ def groups(jobs: Sequence[Run]) -> list[Group]:
     by_basis: dict[tuple[tuple[str, str], ...], list[int]] = {}
     bases: list[dict[str, Any]] = []
     for at, job in enumerate(jobs):
-        found = basis(job) if job.ok else {}
-        bases.append(found)
+        own_basis = basis(job) if job.ok else {}
+        bases.append(own_basis)
         if job.ok:
-            by_basis.setdefault(tuple((key, str(value)) for key, value in found.items()), []).append(at)
+            by_basis.setdefault(tuple((key, str(value)) for key, value in own_basis.items()), []).append(at)
     ordered = sorted(by_basis.values(), key=len, reverse=True)
     return [
         Group(_letter(n), tuple(members), tuple(_differences(bases[ordered[0][0]], bases[members[0]])))
@@ -43,8 +44,8 @@ def basis(job: Run) -> dict[str, Any]:
     probes, origins = job.section("probes"), job.resolved("probes").get("origins")
     found: dict[str, Any] = {
         "tasks": ", ".join(sorted(job.tasks)),
-        **{f"{task} tokens": job.metrics.get(f"task/{task}/tokens") for task in sorted(job.tasks)},
-        **{f"{task} documents": job.metrics.get(f"task/{task}/docs") for task in sorted(job.tasks)},
+        **{f"{task} tokens": job.metrics.get(TASK_TOKENS.of(task)) for task in sorted(job.tasks)},
+        **{f"{task} documents": job.metrics.get(TASK_DOCS.of(task)) for task in sorted(job.tasks)},
         **{f"probes.{key}": probes[key] for key in sorted(probes)},
         **{f"metrics.{key}": value for key, value in sorted(job.section("metrics").items())},
         "schema": job.status.get("schema"),
@@ -59,13 +60,13 @@ def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     if first.get("tasks") != other.get("tasks"):  # their counts differ as a matter of course
         keys = {key: None for key in keys if not key.endswith((" tokens", " documents"))}
     return [
-        f"{key} {_said(other.get(key))} instead of {_said(first.get(key))}"
+        f"{key} {_shown(other.get(key))} instead of {_shown(first.get(key))}"
         for key in keys
         if str(first.get(key)) != str(other.get(key))
     ]
 
 
-def _said(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}"
     return "null" if value is None else str(value)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from saescope.metrics import Metric
 from saescope.report.sweep.lines import MEASURES, Line, Point
 from saescope.report.sweep.settings import Value
 
@@ -12,7 +13,7 @@ from saescope.report.sweep.settings import Value
 class Difference:
     """What one step along an axis does to a measure."""
 
-    measure: str
+    measure: Metric
     axis: str
     group: str
     at: tuple[tuple[str, Value], ...]
@@ -45,27 +46,23 @@ class Difference:
 
 def differences(lines: Sequence[Line]) -> list[Difference]:
     """Every step of every line; along an axis of names each is compared with the first."""
-    found = []
+    compared = []
     for line in lines:
         pairs = list(zip(line.points, line.points[1:], strict=False))
         if not line.ordered:
             pairs = [(line.points[0], point) for point in line.points[1:]]
         for before, after in pairs:
-            found += _steps(line, before, after)
-    return found
+            compared += _steps(line, before, after)
+    return compared
 
 
-def within_noise(found: Sequence[Difference], job: int) -> str:
+def within_noise(compared: Sequence[Difference], job: int) -> str:
     """The steps that end at a job and are within noise: `SI along sae.k from 16; Q along …`."""
-    told = [
-        f"{NAMES[step.measure]} along {step.axis} from {step.before}"
-        for step in found
+    return "; ".join(
+        f"{step.measure.short} along {step.axis} from {step.before}"
+        for step in compared
         if job in step.jobs and step.within_noise
-    ]
-    return "; ".join(told)
-
-
-NAMES = {"si/mean": "SI", "matched_si": "matched SI", "q/modularity": "Q", "matched_q": "matched Q"}
+    )
 
 
 def _steps(line: Line, before: Point, after: Point) -> list[Difference]:
@@ -78,10 +75,10 @@ def _steps(line: Line, before: Point, after: Point) -> list[Difference]:
             before.x,
             after.x,
             after.jobs,
-            before.readings[measure].value,
-            after.readings[measure].value,
-            math.hypot(before.readings[measure].noise, after.readings[measure].noise),
+            before.readings[measure.key].value,
+            after.readings[measure.key].value,
+            math.hypot(before.readings[measure.key].noise, after.readings[measure.key].noise),
         )
         for measure in MEASURES
-        if measure in before.readings and measure in after.readings
+        if measure.key in before.readings and measure.key in after.readings
     ]

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from saescope.metrics import LM_CE_SCORE, SAE_FVU, SAE_L0
 from saescope.report.sweep.comparable import Group
 from saescope.runfolder.values import finite
 
-QUALITIES = {"sae/fvu": -1, "lm/ce_score": 1}
-"""Measures against L0; -1: smaller is better."""
+QUALITIES = (SAE_FVU, LM_CE_SCORE)
+"""What is held against L0."""
 
 
 def pareto(cost: Sequence[float], gain: Sequence[float]) -> list[int]:
@@ -25,20 +26,21 @@ def fronts(rows: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> list[d
 
     FVU and CE of other hookpoints are other questions, so each has a front of its own; one job is no front.
     """
-    found = []
-    for quality, sign in QUALITIES.items():
+    drawn = []
+    for quality in QUALITIES:
+        sign = 1 if quality.direction == "higher" else -1
         for group in groups:
             places: dict[tuple[str, str], list[int]] = {}
             for at in group.members:
-                if finite(rows[at].get("sae/l0")) is not None and finite(rows[at].get(quality)) is not None:
+                if all(finite(rows[at].get(metric.key)) is not None for metric in (SAE_L0, quality)):
                     weights = " (random weights)" if rows[at].get("model.random_init") else ""
                     key = (f"{rows[at].get('model.name')}{weights}", str(rows[at].get("hookpoint.name")))
                     places.setdefault(key, []).append(at)
             for (model, hookpoint), members in places.items():
                 front = pareto(
-                    [rows[at]["sae/l0"] for at in members], [sign * rows[at][quality] for at in members]
+                    [rows[at][SAE_L0.key] for at in members], [sign * rows[at][quality.key] for at in members]
                 )
                 if len(members) > 1:
                     name = f"{model} {hookpoint}" + (f" ({group.name})" if len(groups) > 1 else "")
-                    found.append({"y": quality, "name": name, "jobs": [members[at] for at in front]})
-    return found
+                    drawn.append({"y": quality.key, "name": name, "jobs": [members[at] for at in front]})
+    return drawn

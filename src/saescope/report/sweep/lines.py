@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from saescope.metrics import Metric, shown
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.settings import Value, confounded, steps
 from saescope.runfolder.values import finite
 
 Row = Mapping[str, Any]
 
-MEASURES = ("si/mean", "matched_si", "q/modularity", "matched_q")
+MEASURES = shown("axes")
 """What is followed along the axes."""
 
 
@@ -34,6 +35,7 @@ class Point:
     x: Value
     jobs: tuple[int, ...]
     readings: Mapping[str, Reading]
+    """By the key of the measure."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def lines(
     rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str], spread: Mapping[str, float]
 ) -> list[Line]:
     """Every line along every axis, within the groups of comparable jobs; `spread` is `seed_spread`."""
-    found = []
+    drawn = []
     # over all groups, as the warning about it says: what a line carries along is what the page names
     measured = [dict(rows[at]) for group in groups for at in group.members]
     for axis in axes:
@@ -69,19 +71,19 @@ def lines(
                 ordered = all(finite(x) is not None for x in by_x)
                 xs = sorted(by_x, key=lambda x: finite(x) or 0.0) if ordered else list(by_x)
                 points = tuple(_point(rows, x, by_x[x], spread) for x in xs)
-                found.append(Line(axis, group.name, rest, ordered, points))
-    return found
+                drawn.append(Line(axis, group.name, rest, ordered, points))
+    return drawn
 
 
 def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str]) -> dict[str, float]:
-    """Pooled standard deviation of each measure over repetitions; a measure never repeated is left out."""
+    """Pooled standard deviation over repetitions, by key; a measure never repeated is left out."""
     out: dict[str, float] = {}
     for measure in MEASURES:
         squares, freedom = 0.0, 0
         for group in groups:
             cells: dict[tuple[Value, ...], list[float]] = {}
             for at in _distinct(rows, group.members):
-                value = finite(rows[at].get(measure))
+                value = finite(rows[at].get(measure.key))
                 if value is not None:
                     cells.setdefault(tuple(rows[at].get(axis) for axis in axes), []).append(value)
             for values in cells.values():
@@ -89,35 +91,35 @@ def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str
                     squares += stdev(values) ** 2 * (len(values) - 1)
                     freedom += len(values) - 1
         if freedom:
-            out[measure] = float((squares / freedom) ** 0.5)
+            out[measure.key] = float((squares / freedom) ** 0.5)
     return out
 
 
-def interval_of(row: Row, measure: str) -> float | None:
+def interval_of(row: Row, measure: Metric) -> float | None:
     """Half-width of what the job itself says about the measure's uncertainty; None when it says nothing.
 
-    SI: half its 95 % interval (matched SI: the same documents, so the same). Q: 1.96 standard deviations of
-    the null's Q; matched Q: 1.96 standard deviations over its draws.
+    Half its 95 % interval (matched SI: that of SI, the same documents). Without one 1.96 standard deviations:
+    for Q of the null's Q, for matched Q over its draws.
     """
-    if measure in ("si/mean", "matched_si"):
-        low, high = finite(row.get("si/ci_low")), finite(row.get("si/ci_high"))
+    if measure.low and measure.high:
+        low, high = finite(row.get(measure.low)), finite(row.get(measure.high))
         return None if low is None or high is None else (high - low) / 2
-    sd = finite(row.get("q/null_sd" if measure == "q/modularity" else "matched_q_sd"))
+    sd = finite(row.get(measure.sd)) if measure.sd else None
     return None if sd is None else 1.96 * sd
 
 
 def _point(rows: Sequence[Row], x: Value, jobs: list[int], spread: Mapping[str, float]) -> Point:
     readings = {}
     for measure in MEASURES:
-        values = [value for at in jobs if (value := finite(rows[at].get(measure))) is not None]
+        values = [value for at in jobs if (value := finite(rows[at].get(measure.key))) is not None]
         if not values:
             continue
         own = [half for at in jobs if (half := interval_of(rows[at], measure)) is not None]
         # The spread over seeds is that of the sweep: two or three seeds here say little about it.
-        noise = max(mean(own) if own else 0.0, 1.96 * spread.get(measure, 0.0))
-        key = {"si/mean": "si/null_mean", "q/modularity": "q/null_mean"}.get(measure)
+        noise = max(mean(own) if own else 0.0, 1.96 * spread.get(measure.key, 0.0))
+        key = measure.null
         null = [value for at in jobs if key and (value := finite(rows[at].get(key))) is not None]
-        readings[measure] = Reading(mean(values), noise, mean(null) if null else None, len(values))
+        readings[measure.key] = Reading(mean(values), noise, mean(null) if null else None, len(values))
     return Point(x, tuple(jobs), readings)
 
 

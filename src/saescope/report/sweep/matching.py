@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from saescope.files import read_json, write_json
+from saescope.metrics import TASK_TOKENS, keys
 from saescope.report.sweep.comparable import Group
 from saescope.runfolder.names import MATCHED
 from saescope.runfolder.run import Run
@@ -21,7 +22,7 @@ MOST_LATENTS = 1000
 """Matched graphs are never larger: Leiden on whole graphs of a million edges takes minutes a job."""
 _VERSION = 1
 
-COLUMNS = ("matched_si", "matched_si_count", "matched_q", "matched_q_sd", "matched_q_latents")
+COLUMNS = keys("matched")
 Values = dict[str, float | int | None]
 
 
@@ -83,7 +84,7 @@ def _si(job: Run, firings: int) -> Values:
 
     tasks = job.tasks
     columns = job.columns("features", ["supported", *(f"rate_{task}" for task in tasks)])
-    tokens_K = np.array([job.metrics[f"task/{task}/tokens"] for task in tasks], dtype=np.int64)
+    tokens_K = np.array([job.metrics[TASK_TOKENS.of(task)] for task in tasks], dtype=np.int64)
     rate_FK = np.stack([columns[f"rate_{task}"] for task in tasks], axis=1)
     counts_FK = np.rint(rate_FK * tokens_K).astype(np.int64)[columns["supported"].astype(bool)]
     if len(tasks) < 2:
@@ -99,7 +100,7 @@ def _q(job: Run, latents: int) -> Values:
     if not latents:
         return none
     edges = job.columns("edges", ["source", "target", "pmi"])
-    found = matched_modularity(
+    q = matched_modularity(
         edges["source"],
         edges["target"],
         edges["pmi"],
@@ -107,9 +108,9 @@ def _q(job: Run, latents: int) -> Values:
         draws=Q_DRAWS,
         resolution=finite(job.section("metrics").get("resolution")) or 1.0,
     )
-    if found is None:
+    if q is None:
         return none
-    return {"matched_q": found.mean, "matched_q_sd": found.sd, "matched_q_latents": found.latents}
+    return {"matched_q": q.mean, "matched_q_sd": q.sd, "matched_q_latents": q.latents}
 
 
 def _connected(job: Run) -> int:

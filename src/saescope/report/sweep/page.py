@@ -5,22 +5,27 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from saescope.metrics import COST_TOKENS, FEATURES_NUM_LATENTS, shown
 from saescope.report.numbers import DASH, count, figure
-from saescope.report.sweep.differences import NAMES, Difference
+from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.extras import dynamic_k_curves, overlap_tables
 from saescope.report.sweep.front import fronts
 from saescope.report.sweep.gather import Sweep
-from saescope.report.sweep.payload import heatmaps, histograms, job_values, line_values, script_json
+from saescope.report.sweep.payload import (
+    heatmaps,
+    histograms,
+    job_values,
+    line_values,
+    metric_names,
+    script_json,
+)
 from saescope.report.sweep.scaling import scaling_series, scaling_words
 from saescope.report.sweep.words import Findings, headline
 from saescope.report.templating import TEMPLATES, environment
 from saescope.runfolder.names import REPORT
 from saescope.runfolder.values import finite
 
-KEY_COLUMNS = (
-    "sae/fvu", "lm/ce_score", "sae/l0", "features/supported", "si/mean", "si/null_mean", "matched_si",
-    "q/modularity", "q/null_mean", "matched_q",
-)  # fmt: skip
+KEY_COLUMNS = tuple(metric.key for metric in shown("sweep"))
 """Columns of the table before `all columns` is ticked, beside the swept settings."""
 
 
@@ -41,6 +46,7 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
     labels = _labels(sweep)
     values = job_values(sweep.rows, sweep.axes)
     payload = {
+        "metrics": metric_names(),
         "labels": labels,
         "groups": [str(row["group"]) for row in sweep.rows],
         "axes": list(sweep.axes),
@@ -62,8 +68,8 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
             payload=Markup(script_json(payload)),
             title=" + ".join(dict.fromkeys(folder.resolve().name for folder in sweep.dirs[:3])),
             facts=_facts(sweep),
-            warnings=[one.text for one in sentences if one.kind == "warning"],
-            findings=[one.text for one in sentences if one.kind != "warning"],
+            warnings=[sentence.text for sentence in sentences if sentence.kind == "warning"],
+            findings=[sentence.text for sentence in sentences if sentence.kind != "warning"],
             sections={key: bool(payload[key]) for key in payload},
             differences=[_step(step) for step in sweep.steps],
             many_groups=len(sweep.groups) > 1,
@@ -73,7 +79,7 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
             table=[_row(sweep, at, labels[at]) for at in range(len(sweep.rows))],
         )
     )
-    return page, [one.text for one in sentences]
+    return page, [sentence.text for sentence in sentences]
 
 
 def _labels(sweep: Sweep) -> list[str]:
@@ -81,28 +87,30 @@ def _labels(sweep: Sweep) -> list[str]:
     paths = [job.path.as_posix() for job in sweep.jobs]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = [os.path.relpath(path, shared) for path in paths]
-    told = [
+    swept = [
         ", ".join(
             f"{axis.rpartition('.')[2]} {row[axis]}" for axis in sweep.axes if row.get(axis) is not None
         )
         for row in sweep.rows
     ]
-    return [name + (f" ({text})" if text else "") for name, text in zip(names, told, strict=True)]
+    return [name + (f" ({text})" if text else "") for name, text in zip(names, swept, strict=True)]
 
 
 def _facts(sweep: Sweep) -> list[tuple[str, str]]:
     done = [row for row in sweep.rows if row["state"] == "ok"]
 
     def span(key: str) -> str:
-        found = sorted({value for row in done if (value := finite(row.get(key))) is not None})
-        return DASH if not found else count(found[0]) + (f" – {count(found[-1])}" if len(found) > 1 else "")
+        values = sorted({value for row in done if (value := finite(row.get(key))) is not None})
+        return (
+            DASH if not values else count(values[0]) + (f" – {count(values[-1])}" if len(values) > 1 else "")
+        )
 
     pairs = [
         ("Jobs", str(len(sweep.rows))),
         ("Finished", str(len(done))),
         ("Models", str(len({row.get("model.name") for row in done})) if done else DASH),
-        ("Latents", span("features/num_latents")),
-        ("Probe tokens", span("cost/tokens")),
+        ("Latents", span(FEATURES_NUM_LATENTS.key)),
+        ("Probe tokens", span(COST_TOKENS.key)),
         ("Comparable groups", str(len(sweep.groups))),
     ]
     return [(name, text) for name, text in pairs if text != DASH]
@@ -148,7 +156,7 @@ def _step(step: Difference) -> dict[str, str]:
         "step": f"{step.before} → {step.after}",
         "at": ", ".join(f"{axis}={value}" for axis, value in step.at) or DASH,
         "group": step.group,
-        "measure": NAMES[step.measure],
+        "measure": step.measure.short,
         "values": f"{figure(step.low)} → {figure(step.high)}",
         "change": f"{sign}{figure(step.change)}",
         "noise": f"± {figure(step.noise)}",

@@ -5,8 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from saescope.metrics import CATALOGUE, SAE_L0, SI_MEAN, shown
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.lines import Line, interval_of
+from saescope.report.sweep.front import QUALITIES
+from saescope.report.sweep.lines import MEASURES, Line, interval_of
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
@@ -27,12 +29,12 @@ def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[s
     numeric, named = [], []
     for key in rows[0] if rows else ():
         values = [rows[at].get(key) for at in done]
-        known = [value for value in values if value is not None and value != ""]
-        if key in _PLAIN or not known:
+        present = [value for value in values if value is not None and value != ""]
+        if key in _PLAIN or not present:
             continue
-        if all(finite(value) is not None for value in known):
+        if all(finite(value) is not None for value in present):
             numeric.append(key)
-        elif len(set(map(str, known))) > 1:
+        elif len(set(map(str, present))) > 1:
             named.append(key)
             values = [None if value is None else str(value) for value in values]
         else:
@@ -44,10 +46,22 @@ def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[s
         "columns": columns,
         "numeric": swept_first(swept, numeric),
         "named": swept_first(swept, named),
-        "noise": {
-            key: [interval_of(rows[at], key) for at in done]
-            for key in ("si/mean", "matched_si", "q/modularity", "matched_q")
-        },
+        "noise": {measure.key: [interval_of(rows[at], measure) for at in done] for measure in MEASURES},
+    }
+
+
+def metric_names() -> dict[str, Any]:
+    """What the scripts must know of metrics: labels and nulls by key, and which are drawn where."""
+    return {
+        "labels": {metric.key: metric.label for metric in CATALOGUE},
+        "short": {metric.key: metric.short for metric in CATALOGUE},
+        "nulls": {metric.key: metric.null for metric in CATALOGUE if metric.null},
+        "table": [metric.key for metric in shown("sweep")],
+        "along": [measure.key for measure in MEASURES if not measure.between_jobs],
+        "along_matched": [measure.key for measure in MEASURES if measure.between_jobs],
+        "qualities": [[metric.key, f"{metric.short} ({metric.direction} is better)"] for metric in QUALITIES],
+        "sparsity": SAE_L0.key,
+        "main": SI_MEAN.key,
     }
 
 
@@ -58,11 +72,11 @@ def swept_first(swept: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]]:
     """Lines with their points as plain lists."""
-    found = []
+    drawn = []
     for line in lines:
         at = [f"{axis.rpartition('.')[2]} {value}" for axis, value in line.at]
         name = ", ".join(at + ([f"group {line.group}"] if many_groups else [])) or "all"
-        found.append(
+        drawn.append(
             {
                 "axis": line.axis,
                 "name": name,
@@ -76,7 +90,7 @@ def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]
                 },
             }
         )
-    return found
+    return drawn
 
 
 def heatmaps(
@@ -86,7 +100,7 @@ def heatmaps(
 
     Left out when fewer than two values lie on either axis. Repetitions are averaged on the page.
     """
-    found: list[dict[str, Any]] = []
+    maps: list[dict[str, Any]] = []
     for first in range(len(axes)):
         for second in range(first + 1, len(axes)):
             x, y = axes[first], axes[second]
@@ -100,8 +114,8 @@ def heatmaps(
                 for where_, members in cells.items():
                     distinct = [len({str(rows[at].get(axis)) for at in members}) for axis in (x, y)]
                     if min(distinct) > 1:
-                        found.append({"x": x, "y": y, "at": where_, "jobs": members})
-    return found
+                        maps.append({"x": x, "y": y, "at": where_, "jobs": members})
+    return maps
 
 
 def histograms(jobs: Sequence[Run]) -> dict[str, Any]:
@@ -136,7 +150,7 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [_finite(item) for item in value]
     return value

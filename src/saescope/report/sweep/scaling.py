@@ -14,12 +14,7 @@ _TAKEN = {"model.name", "model.num_parameters", "model.random_init", "hookpoint.
 
 _DUST = 1e-12
 """Slopes smaller than this are rounding."""
-_SAID = {
-    "si/mean": "SI",
-    "matched_si": "SI at matched firing counts",
-    "q/modularity": "Q",
-    "matched_q": "Q at matched latents",
-}
+_NAMES = {measure.key: measure.label if measure.between_jobs else measure.short for measure in MEASURES}
 
 
 def scaling_series(
@@ -29,7 +24,7 @@ def scaling_series(
 
     Conditions are the other axes of the sweep, unless the model fixes them (a pre-trained SAE's width).
     """
-    found = []
+    series = []
     size = "model.num_parameters"
     others = [axis for axis in axes if axis not in _TAKEN]
     fixed = set(confounded([dict(rows[at]) for group in groups for at in group.members], size, others))
@@ -42,31 +37,31 @@ def scaling_series(
                 cells.setdefault((bool(rows[at].get("model.random_init")), rest), []).append(at)
         for (control, rest), members in cells.items():
             for measure in MEASURES:
-                used = [at for at in members if finite(rows[at].get(measure)) is not None]
+                used = [at for at in members if finite(rows[at].get(measure.key)) is not None]
                 fit = log_slope(
                     [float(rows[at][size]) for at in used],
                     [rows[at].get("hookpoint.depth") for at in used],
-                    [float(rows[at][measure]) for at in used],
+                    [float(rows[at][measure.key]) for at in used],
                 )
                 if fit is not None:
-                    found.append(_series(fit, measure, control, rest, used, group.name))
-    return found
+                    series.append(_series(fit, measure.key, control, rest, used, group.name))
+    return series
 
 
 def scaling_words(series: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence a fit."""
-    said = []
-    for one in series:
-        who = "with random weights (control)" if one["control"] else "of the trained models"
-        at = f", {one['at']}" if one["at"] else ""
-        text = f"{_SAID[one['measure']]} {who}{at}: {_signed(one['slope'])} per tenfold parameters"
-        if one["low"] is None:
-            said.append(f"{text}; one layer and one seed a size, so no interval and no claim.")
+    sentences = []
+    for fit in series:
+        who = "with random weights (control)" if fit["control"] else "of the trained models"
+        at = f", {fit['at']}" if fit["at"] else ""
+        text = f"{_NAMES[fit['measure']]} {who}{at}: {_signed(fit['slope'])} per tenfold parameters"
+        if fit["low"] is None:
+            sentences.append(f"{text}; one layer and one seed a size, so no interval and no claim.")
             continue
-        text += f" (95 % CI {figure(one['low'])} to {figure(one['high'])})"
-        flat = one["low"] - _DUST <= 0 <= one["high"] + _DUST
-        said.append(f"{text}, {'no trend beyond chance' if flat else 'a trend'}.")
-    return said
+        text += f" (95 % CI {figure(fit['low'])} to {figure(fit['high'])})"
+        flat = fit["low"] - _DUST <= 0 <= fit["high"] + _DUST
+        sentences.append(f"{text}, {'no trend beyond chance' if flat else 'a trend'}.")
+    return sentences
 
 
 def _series(

@@ -79,24 +79,24 @@ def axes(rows: list[dict[str, Value]], depth_asked: bool) -> dict[str, list[str]
     keys = list(dict.fromkeys(key for row in rows for key in row))
     varying = [key for key in keys if varies(rows, key) and _is_condition(key)]
     place = [key for key in varying if key in _PLACE]
-    chosen = "hookpoint.depth" if depth_asked else "hookpoint.layer"
-    keep = {key for key in ("hookpoint.kind", chosen) if key in place} or set(place[:1])
-    varying = [key for key in varying if key not in _PLACE or key in keep]
+    place_axis = "hookpoint.depth" if depth_asked else "hookpoint.layer"
+    place_axes = {key for key in ("hookpoint.kind", place_axis) if key in place} or set(place[:1])
+    varying = [key for key in varying if key not in _PLACE or key in place_axes]
     if "sae.expansion_factor" in varying or "model.num_parameters" in varying:
         varying = [key for key in varying if key != "sae.num_latents"]
     if "model.num_parameters" in varying:
         # size orders the models; the name is the axis where it does not tell them apart
         sizes = {(row.get("model.name"), row.get("model.num_parameters")) for row in rows}
-        told_apart = len({size for _, size in sizes}) == len(sizes) and None not in {s for _, s in sizes}
-        varying.remove("model.name" if told_apart and "model.name" in varying else "model.num_parameters")
-    found: dict[str, list[str]] = {}
+        by_size = len({size for _, size in sizes}) == len(sizes) and None not in {s for _, s in sizes}
+        varying.remove("model.name" if by_size and "model.name" in varying else "model.num_parameters")
+    twins: dict[str, list[str]] = {}
     for key in sorted(varying, key=_CONTROL.__contains__):
-        twin = next((other for other in found if _same_partition(rows, key, other)), None)
-        if twin is None:
-            found[key] = []
+        partner = next((other for other in twins if _same_partition(rows, key, other)), None)
+        if partner is None:
+            twins[key] = []
         else:
-            found[twin].append(key)
-    return found
+            twins[partner].append(key)
+    return twins
 
 
 def varies(rows: Sequence[Mapping[str, Value]], key: str) -> bool:

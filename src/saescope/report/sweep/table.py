@@ -49,11 +49,11 @@ def rows(
     ]
 
 
-def frame(found: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+def frame(job_rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     """The rows with one type a column, as parquet wants it."""
     import pandas as pd
 
-    table = pd.DataFrame(list(found))
+    table = pd.DataFrame(list(job_rows))
     for name in table.columns:
         kinds = {type(value) for value in table[name] if value is not None and value == value}
         if kinds <= {int} and kinds:

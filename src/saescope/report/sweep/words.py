@@ -4,9 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from saescope.metrics import (
+    LM_CE_SCORE,
+    MATCHED_Q,
+    MATCHED_Q_LATENTS,
+    MATCHED_SI,
+    MATCHED_SI_COUNT,
+    SAE_EXPLAINED_VARIANCE,
+    Metric,
+)
 from saescope.report.numbers import count, figure
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.differences import NAMES, Difference
+from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.lines import MEASURES
 from saescope.report.sweep.settings import SEEDS, confounded
 from saescope.report.words import CE_FLOOR, EV_FLOOR, Sentence
@@ -33,33 +42,34 @@ class Findings:
     """Files that should have been there, one line each."""
 
 
-def headline(found: Findings) -> list[Sentence]:
+def headline(findings: Findings) -> list[Sentence]:
     """Warnings first, then what changes along each axis."""
-    return [Sentence("warning", text) for text in _warnings(found)] + [
-        Sentence("finding", text) for text in (*_overview(found), *_along(found), *_seeds(found))
+    return [Sentence("warning", text) for text in _warnings(findings)] + [
+        Sentence("finding", text) for text in (*_overview(findings), *_along(findings), *_seeds(findings))
     ]
 
 
-def _warnings(found: Findings) -> Iterator[str]:
-    rows = found.rows
-    lost = [row for row in rows if row["state"] != "ok"]
-    if lost:
-        names = ", ".join(f"{row['job']} ({row['state']})" for row in lost[:8])
-        more = f" and {len(lost) - 8} more" if len(lost) > 8 else ""
-        yield f"{len(lost)} of {_jobs(len(rows))} did not finish: {names}{more}. The table has the errors."
-    if len(found.groups) > 1:
+def _warnings(findings: Findings) -> Iterator[str]:
+    rows = findings.rows
+    unfinished = [row for row in rows if row["state"] != "ok"]
+    if unfinished:
+        names = ", ".join(f"{row['job']} ({row['state']})" for row in unfinished[:8])
+        more = f" and {len(unfinished) - 8} more" if len(unfinished) > 8 else ""
+        number = f"{len(unfinished)} of {_jobs(len(rows))}"
+        yield f"{number} did not finish: {names}{more}. The table has the errors."
+    if len(findings.groups) > 1:
         yield (
-            f"The finished jobs fall into {len(found.groups)} groups that cannot be compared: "
+            f"The finished jobs fall into {len(findings.groups)} groups that cannot be compared: "
             "they differ in texts, token counts or definitions. No line is drawn from one group to another."
         )
-        for group in found.groups[1:]:
-            told = "; ".join(group.differs[:6]) + ("; …" if len(group.differs) > 6 else "")
-            yield f"Group {group.name} ({_jobs(len(group.members))}) has {told}."
+        for group in findings.groups[1:]:
+            differences = "; ".join(group.differs[:6]) + ("; …" if len(group.differs) > 6 else "")
+            yield f"Group {group.name} ({_jobs(len(group.members))}) has {differences}."
     poor = [
         row
         for row in rows
-        if (ev := finite(row.get("sae/explained_variance"))) is not None
-        and (ev < EV_FLOOR or (finite(row.get("lm/ce_score")) or 1.0) < CE_FLOOR)
+        if (ev := finite(row.get(SAE_EXPLAINED_VARIANCE.key))) is not None
+        and (ev < EV_FLOOR or (finite(row.get(LM_CE_SCORE.key)) or 1.0) < CE_FLOOR)
     ]
     if poor:
         names = ", ".join(str(row["job"]) for row in poor[:8]) + (", …" if len(poor) > 8 else "")
@@ -67,22 +77,22 @@ def _warnings(found: Findings) -> Iterator[str]:
             f"In {len(poor)} of {_jobs(len(rows))} the SAE reconstructs badly (less than half of the "
             f"variance, or a CE score below {CE_FLOOR}): their SI and Q are uninterpretable ({names})."
         )
-    for axis in found.axes:
+    for axis in findings.axes:
         inside = [dict(row) for row in rows if row["state"] == "ok"]
-        tied = [*found.twins.get(axis, ()), *confounded(inside, axis, list(found.axes))]
+        tied = [*findings.twins.get(axis, ()), *confounded(inside, axis, list(findings.axes))]
         if tied:
             change = "changes" if len(tied) == 1 else "change"
             yield f"Along {axis} also {_and(tied)} {change}: the sweep cannot tell their effects apart."
-    if found.unread:
-        yield f"Left out: {'; '.join(found.unread[:4])}{'; …' if len(found.unread) > 4 else ''}."
+    if findings.unread:
+        yield f"Left out: {'; '.join(findings.unread[:4])}{'; …' if len(findings.unread) > 4 else ''}."
 
 
-def _overview(found: Findings) -> Iterator[str]:
-    done = [row for row in found.rows if row["state"] == "ok"]
+def _overview(findings: Findings) -> Iterator[str]:
+    done = [row for row in findings.rows if row["state"] == "ok"]
     if not done:
         yield "No job has finished, so there is nothing to compare."
         return
-    swept = [f"{axis} ({_values([row.get(axis) for row in done])})" for axis in found.axes]
+    swept = [f"{axis} ({_values([row.get(axis) for row in done])})" for axis in findings.axes]
     seeds = any(len({row.get(key) for row in done}) > 1 for key in SEEDS)
     about = "differ in their seeds only" if seeds else "have the same settings"
     if swept:
@@ -91,18 +101,18 @@ def _overview(found: Findings) -> Iterator[str]:
         yield "One job has finished; a sweep needs two to compare."
         return
     text = f"{_jobs(len(done))} {about}."
-    if len(found.groups) == 1:
+    if len(findings.groups) == 1:
         text += " All have the same texts, tokens and definitions, so they can be compared."
     yield text
 
 
-def _along(found: Findings) -> Iterator[str]:
-    for axis in found.axes:
+def _along(findings: Findings) -> Iterator[str]:
+    for axis in findings.axes:
         for measure in MEASURES:
-            steps = [step for step in found.steps if (step.axis, step.measure) == (axis, measure)]
+            steps = [step for step in findings.steps if (step.axis, step.measure) == (axis, measure)]
             steps = [step for step in steps if not set(step.at) & _CONTROLS] or steps
             if steps:
-                yield _trend(_subject(measure, found.rows), axis, steps)
+                yield _trend(_subject(measure, findings.rows), axis, steps)
 
 
 def _trend(name: str, axis: str, steps: Sequence[Difference]) -> str:
@@ -128,22 +138,26 @@ def _trend(name: str, axis: str, steps: Sequence[Difference]) -> str:
     return f"{name} along {axis}: of {_steps(len(steps))}, {_and(parts)} {span}."
 
 
-def _subject(measure: str, rows: Sequence[Row]) -> str:
-    if measure == "matched_si":
-        firings = {row.get("matched_si_count") for row in rows} - {None}
+def _subject(measure: Metric, rows: Sequence[Row]) -> str:
+    if measure == MATCHED_SI:
+        firings = {row.get(MATCHED_SI_COUNT.key) for row in rows} - {None}
         return f"At matched firing counts ({_values(list(firings))} a latent) SI"
-    if measure == "matched_q":
-        latents = {row.get("matched_q_latents") for row in rows} - {None}
+    if measure == MATCHED_Q:
+        latents = {row.get(MATCHED_Q_LATENTS.key) for row in rows} - {None}
         return f"At matched latents (graphs of {_values(list(latents))}) Q"
-    return NAMES[measure]
+    return measure.short
 
 
-def _seeds(found: Findings) -> Iterator[str]:
-    if not found.steps:
+def _seeds(findings: Findings) -> Iterator[str]:
+    if not findings.steps:
         return
-    told = [f"{NAMES[key]} {figure(value)}" for key, value in found.spread.items()]
-    if told:
-        yield f"Standard deviation over seeds: {', '.join(told)}."
+    spreads = [
+        f"{measure.short} {figure(findings.spread[measure.key])}"
+        for measure in MEASURES
+        if measure.key in findings.spread
+    ]
+    if spreads:
+        yield f"Standard deviation over seeds: {', '.join(spreads)}."
     else:
         yield (
             "Every setting has one seed, so the spread over seeds is not known: noise is the 95 % interval "
@@ -156,11 +170,13 @@ def _signed(value: float) -> str:
 
 
 def _values(values: Sequence[Any]) -> str:
-    known = [value for value in dict.fromkeys(values) if value is not None]
-    if known and all(finite(value) is not None for value in known):
-        known.sort()
-    shown = [str(value) if not isinstance(value, int) or value < 10_000 else count(value) for value in known]
-    return ", ".join(shown[:8]) + (f", … ({len(shown)} values)" if len(shown) > 8 else "")
+    distinct = [value for value in dict.fromkeys(values) if value is not None]
+    if distinct and all(finite(value) is not None for value in distinct):
+        distinct.sort()
+    texts = [
+        str(value) if not isinstance(value, int) or value < 10_000 else count(value) for value in distinct
+    ]
+    return ", ".join(texts[:8]) + (f", … ({len(texts)} values)" if len(texts) > 8 else "")
 
 
 def _and(parts: Sequence[str]) -> str:

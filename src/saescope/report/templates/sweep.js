@@ -1,15 +1,12 @@
 "use strict";
 const data = JSON.parse(document.getElementById("payload").textContent);
-const {values, labels, groups} = data;
+const {values, labels, groups, metrics} = data;
 const manyGroups = new Set(groups.filter(Boolean)).size > 1;
 // Okabe and Ito's colours, apart for every colour vision; the two blues and greys differ between light and dark.
 const HUES = ["#0a72b1", "#d8730f", "#0f8f6f", "#b5478f", "#7a66c9", "#a08a00", "#3fa3d8", "#c2452d"];
 const DARK = ["#4aa8e0", "#ee9640", "#33b892", "#e07fbd", "#a795f0", "#d2bd3a", "#86cdf2", "#f07a63"];
 const MARKS = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
 const SCALE = [[0, "#3b528b"], [0.35, "#21918c"], [0.7, "#5ec962"], [1, "#fde725"]];
-const NAMES = {"si/mean": "SI, mean", "q/modularity": "Q", "matched_si": "SI at matched firings",
-  "matched_q": "Q at matched latents"};
-const NULLS = {"si/mean": "si/null_mean", "q/modularity": "q/null_mean"};
 // Plotly reads a few HTML tags in text: names from files must not become any.
 const safe = value => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const clip = name => name.length > 56 ? name.slice(0, 26) + "…" + name.slice(-29) : name;
@@ -17,7 +14,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const hue = at => (dark.matches ? DARK : HUES)[at % HUES.length];
 const el = id => document.getElementById(id);
-const title = key => safe(NAMES[key] || key);
+const title = key => safe(metrics.labels[key] || key);
 const known = value => value !== null && value !== undefined;
 
 function axis(key, xs) {
@@ -82,7 +79,7 @@ function coloured(key) {
 }
 
 function drawAlong() {
-  const wanted = el("matched").checked ? ["matched_si", "matched_q"] : ["si/mean", "q/modularity"];
+  const wanted = el("matched").checked ? metrics.along_matched : metrics.along;
   for (const name of data.axes) for (const [side, measure] of wanted.entries()) {
     const mine = data.lines.filter(line => line.axis === name && line.readings[measure]);
     const id = "along-" + data.axes.indexOf(name) + "-" + side;
@@ -134,7 +131,7 @@ function drawPicker() {
           colorbar: {title: {text: title(by), side: "right"}, thickness: 12, outlinewidth: 0}} : {})},
       hovertemplate: "%{text}<br>%{x}, %{y:.4g}<extra></extra>"});
   });
-  const key = NULLS[y], nulls = key && values.columns[key];
+  const key = metrics.nulls[y], nulls = key && values.columns[key];
   if (nulls) traces.push({type: "scatter", mode: "markers", x: xs, y: nulls, name: "by chance",
     marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
     hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
@@ -143,16 +140,16 @@ function drawPicker() {
 }
 
 function drawFront() {
-  const y = el("front-y").value, traces = [];
+  const y = el("front-y").value, x = metrics.sparsity, traces = [];
   const names = [...new Set(values.index.map(job => of("hookpoint.name", job) ?? "all"))];
-  traces.push({type: "scatter", mode: "markers", name: "jobs", x: values.columns["sae/l0"], y: values.columns[y],
+  traces.push({type: "scatter", mode: "markers", name: "jobs", x: values.columns[x], y: values.columns[y],
     text: values.index.map(job => safe(labels[job])), showlegend: false,
     marker: {size: 9, color: css("grey"), symbol: "circle-open", line: {width: 1.6}}, hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"});
   data.fronts.filter(front => front.y === y).forEach((front, at) => traces.push({type: "scatter", mode: "lines+markers",
-    name: safe(clip(front.name)), x: front.jobs.map(job => of("sae/l0", job)), y: front.jobs.map(job => of(y, job)),
+    name: safe(clip(front.name)), x: front.jobs.map(job => of(x, job)), y: front.jobs.map(job => of(y, job)),
     line: {color: hue(at), width: 2, shape: "linear"}, marker: {size: 9}, text: front.jobs.map(job => safe(labels[job])),
     hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"}));
-  draw("front-plot", traces, {xaxis: axis("sae/l0", values.columns["sae/l0"]), yaxis: axis(y), showlegend: true});
+  draw("front-plot", traces, {xaxis: axis(x, values.columns[x]), yaxis: axis(y), showlegend: true});
 }
 
 function drawHeat() {
@@ -218,10 +215,10 @@ function blend(value, low, high) {
 }
 
 function drawParallel() {
-  const keys = [...new Set([...data.axes, "sae/fvu", "sae/l0", "lm/ce_score", "features/alive_frac", "si/mean", "matched_si", "q/modularity", "matched_q"])]
+  const keys = [...new Set([...data.axes, ...metrics.table])]
     .filter(key => values.columns[key] && new Set(values.columns[key]).size > 1);
   const dimensions = keys.map(key => {
-    const all = values.columns[key], label = safe(NAMES[key] || key.replace(/^(model|sae|hookpoint)\./, ""));
+    const all = values.columns[key], label = safe(metrics.short[key] || key.replace(/^(model|sae|hookpoint)\./, ""));
     const distinct = [...new Set(all.map(x => x ?? "null"))];
     if (values.numeric.includes(key) && !all.includes(null)) {
       return distinct.length > 6 || !data.axes.includes(key) ? {label, values: all} : {label, values: all, tickvals: distinct, ticktext: distinct.map(short)};
@@ -229,10 +226,10 @@ function drawParallel() {
     return {label, values: all.map(x => distinct.indexOf(x ?? "null")), tickvals: distinct.map((_, at) => at),
       ticktext: distinct.map(x => String(x).length > 18 ? "…" + String(x).slice(-17) : String(x))};
   });
-  const si = values.columns["si/mean"];
+  const main = values.columns[metrics.main];
   draw("parallel-plot", [{type: "parcoords", dimensions, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
-    rangefont: {color: css("muted"), size: 10}, line: si && !si.includes(null) ? {color: si, colorscale: SCALE, showscale: true,
-      colorbar: {thickness: 12, outlinewidth: 0, title: {text: "SI, mean", side: "right"}}} : {color: hue(0)}}],
+    rangefont: {color: css("muted"), size: 10}, line: main && !main.includes(null) ? {color: main, colorscale: SCALE, showscale: true,
+      colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(metrics.main), side: "right"}}} : {color: hue(0)}}],
     {margin: {l: 70, r: 70, t: 60, b: 30}});
 }
 
@@ -260,13 +257,13 @@ if (values.index.length) {
   const has = key => values.columns[key] ? key : null;
   const x = data.axes.find(key => values.numeric.includes(key)) || first[0];
   options("pick-x", first, x, drawPicker);
-  options("pick-y", first, has("si/mean") || first[0], drawPicker);
+  options("pick-y", first, has(metrics.main) || first[0], drawPicker);
   options("pick-colour", ["none", ...first], data.axes.find(key => key !== x && first.includes(key)) || "none", drawPicker);
   figures.push(drawPicker);
-  if (el("front-plot")) { el("front-y").addEventListener("change", drawFront); figures.push(drawFront); }
+  if (el("front-plot")) { options("front-y", metrics.qualities, null, drawFront); figures.push(drawFront); }
   if (el("heat-plot")) {
     options("heat-pair", data.heatmaps.map((one, at) => [String(at), `${one.x} × ${one.y}${one.at ? " at " + one.at : ""}`]), "0", drawHeat);
-    options("heat-z", ["si/mean", "matched_si", "q/modularity", "matched_q", "sae/fvu", "lm/ce_score", "features/alive_frac"].filter(has), null, drawHeat);
+    options("heat-z", metrics.table.filter(has), has(metrics.main), drawHeat);
     figures.push(drawHeat);
   }
   if (el("scaling-plots")) {

@@ -1,0 +1,803 @@
+"""The catalogue of metrics: every key of `metrics.json`, what it is called and what it means.
+
+Console, pages, the W&B workspace and docs/definitions.md are made from it. A constant is called like its key:
+`SI_MEAN.key` is `si/mean`, `TASK_FVU.of("code")` is `task/code/fvu`. Where a metric is shown, what chance
+gives and which interval it has are attributes: a table asks for `shown("sweep")` and lists no keys. A new
+metric is one entry here, in the place where it is to be read.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Direction = Literal["higher", "lower", "none"]
+Place = Literal["terminal", "page", "sweep", "axes"]
+"""`terminal`: the table at the end of a run. `page`: the headline table of its page. `sweep`: the columns of
+a sweep's tables. `axes`: what is followed along the axes of a sweep."""
+
+_TASK = "<task>"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric; `<task>` in its key stands for the name of a task."""
+
+    key: str
+    label: str
+    """A row of a table, understood without the sentence."""
+    sentence: str
+    """What it is, in one sentence; plain text."""
+    group: str
+    """The first part of the key, after a dot a part of that group; `matched`: between the jobs of a sweep."""
+    short: str = ""
+    """For sentences and narrow places; the label where not given."""
+    unit: str = ""
+    """`count`, `share` (0 to 1), `nats`, `s`, …; empty for a number without one."""
+    direction: Direction = "none"
+    """Which way is better; `none` for what is measured and not judged."""
+    null: str | None = None
+    """Key of what chance gives."""
+    sd: str | None = None
+    """Key of the standard deviation over the draws behind the null, or behind the metric itself."""
+    chance: str = ""
+    """What chance gives, in words, where no key has it."""
+    low: str | None = None
+    """Key of the lower end of its 95 % interval."""
+    high: str | None = None
+    """Key of the upper end."""
+    shown: tuple[Place, ...] = ()
+    naive: bool = False
+    """What the usual recipe prints; given for comparison only."""
+    losses: bool = False
+    """From the language model's losses: null with `metrics.lm_tokens=0`."""
+
+    def __post_init__(self) -> None:
+        """The label stands in for a short one that is not given."""
+        if not self.short:
+            object.__setattr__(self, "short", self.label)
+
+    @property
+    def per_task(self) -> bool:
+        """One for each task."""
+        return _TASK in self.key
+
+    @property
+    def between_jobs(self) -> bool:
+        """A column of a sweep's table and no key of `metrics.json`."""
+        return self.group == "matched"
+
+    def of(self, task: str) -> str:
+        """The key for one task."""
+        return self.key.replace(_TASK, task)
+
+
+# The SAE's reconstruction: x activation, x̂ reconstruction, e = x − x̂, over all counted tokens
+
+SAE_FVU = Metric(
+    "sae/fvu",
+    "Variance unexplained (FVU)",
+    "E‖e‖² / (E‖x‖² − ‖E x‖²); 1 is what the mean activation does.",
+    "sae",
+    short="FVU",
+    direction="lower",
+    chance="1",
+    shown=("terminal", "sweep"),
+)
+SAE_EXPLAINED_VARIANCE = Metric(
+    "sae/explained_variance",
+    "Explained variance",
+    "1 − FVU, all probe tokens.",
+    "sae",
+    direction="higher",
+    chance="0",
+    shown=("page",),
+)
+SAE_MSE = Metric(
+    "sae/mse",
+    "Squared error",
+    "E‖e‖² per token, summed over dimensions.",
+    "sae",
+    direction="lower",
+)
+SAE_COSINE = Metric("sae/cosine", "Cosine", "Mean cos(x, x̂).", "sae", direction="higher")
+SAE_L0 = Metric(
+    "sae/l0",
+    "L0, active latents a token",
+    "Mean number of latents with an activation above 0.",
+    "sae",
+    short="L0",
+    shown=("terminal", "page", "sweep"),
+)
+SAE_L2_RATIO = Metric("sae/l2_ratio", "Norm ratio", "Mean ‖x̂‖/‖x‖; 1: nothing shrinks.", "sae")
+SAE_RECONSTRUCTION_BIAS = Metric(
+    "sae/reconstruction_bias",
+    "Reconstruction bias",
+    "E‖x̂‖²/E[x·x̂]; 1 is unbiased (Rajamanoharan et al. 2024, arXiv 2404.16014, eq. 10).",
+    "sae",
+)
+
+# The language model's losses, over about metrics.lm_tokens tokens spread over tasks
+
+LM_CE = Metric(
+    "lm/ce",
+    "CE",
+    "Next-token loss of the untouched model at counted positions.",
+    "lm",
+    unit="nats",
+    losses=True,
+)
+LM_CE_SPLICED = Metric(
+    "lm/ce_spliced",
+    "CE, SAE spliced in",
+    "The loss with x̂ in place of x.",
+    "lm",
+    unit="nats",
+    direction="lower",
+    losses=True,
+)
+LM_CE_ZERO = Metric(
+    "lm/ce_zero", "CE, zero ablation", "The loss with zeros in place of x.", "lm", unit="nats", losses=True
+)
+LM_CE_MEAN = Metric(
+    "lm/ce_mean",
+    "CE, mean ablation",
+    "The loss with the mean activation in place of x.",
+    "lm",
+    unit="nats",
+    losses=True,
+)
+LM_CE_SCORE = Metric(
+    "lm/ce_score",
+    "CE score (1 = no loss)",
+    "With the SAE spliced in, (CE_zero − CE_spliced) / (CE_zero − CE); 0: as bad as zero ablation.",
+    "lm",
+    short="CE score",
+    direction="higher",
+    chance="0",
+    shown=("terminal", "page", "sweep"),
+    losses=True,
+)
+LM_CE_DELTA = Metric(
+    "lm/ce_delta",
+    "CE increase",
+    "Nats a token lost by splicing the SAE in.",
+    "lm",
+    unit="nats",
+    direction="lower",
+    shown=("page",),
+    losses=True,
+)
+LM_KL = Metric(
+    "lm/kl",
+    "KL divergence",
+    "KL(clean ‖ spliced) of the next token's distribution.",
+    "lm",
+    unit="nats",
+    direction="lower",
+    losses=True,
+)
+LM_KL_SCORE = Metric(
+    "lm/kl_score",
+    "KL score",
+    "(KL_zero − KL) / KL_zero; 0: as bad as zero ablation, 1: no divergence.",
+    "lm",
+    direction="higher",
+    chance="0",
+    losses=True,
+)
+
+# Each task's own tokens
+
+TASK_TOKENS = Metric("task/<task>/tokens", "Tokens", "Counted tokens of the task.", "task", unit="count")
+TASK_DOCS = Metric("task/<task>/docs", "Documents", "Documents of the task.", "task", unit="count")
+TASK_FVU = Metric(
+    "task/<task>/fvu", "FVU", "FVU against the task's own variance.", "task", direction="lower", chance="1"
+)
+TASK_CE = Metric(
+    "task/<task>/ce",
+    "CE",
+    "Next-token loss of the untouched model on the task.",
+    "task",
+    unit="nats",
+    losses=True,
+)
+TASK_CE_DELTA = Metric(
+    "task/<task>/ce_delta",
+    "CE increase",
+    "Nats a token lost on the task by splicing the SAE in.",
+    "task",
+    unit="nats",
+    direction="lower",
+    losses=True,
+)
+
+# How often latents fire
+
+FEATURES_NUM_LATENTS = Metric(
+    "features/num_latents", "Latents", "Latents of the SAE.", "features", unit="count"
+)
+FEATURES_ALIVE_FRAC = Metric(
+    "features/alive_frac",
+    "Latents alive",
+    "Share that fired on the probes.",
+    "features",
+    unit="share",
+    direction="higher",
+    shown=("terminal",),
+)
+FEATURES_DEAD_FRAC = Metric(
+    "features/dead_frac",
+    "Dead latents",
+    "Share that never fired on the probes; they count nowhere.",
+    "features",
+    unit="share",
+    direction="lower",
+    shown=("page",),
+)
+FEATURES_SUPPORTED = Metric(
+    "features/supported",
+    "Supported latents",
+    "Latents that fired often enough, in enough documents, to have an SI.",
+    "features",
+    short="supported latents",
+    unit="count",
+    direction="higher",
+    shown=("terminal", "page", "sweep"),
+)
+FEATURES_LOG10_DENSITY_MEAN = Metric(
+    "features/log10_density_mean",
+    "Mean log10 density",
+    "Mean over live latents of log10 of the share of tokens they fire on.",
+    "features",
+)
+FEATURES_DENSITY_GT_1PCT_FRAC = Metric(
+    "features/density_gt_1pct_frac",
+    "Latents denser than 1 %",
+    "Share of latents that fire on more than 1 % of tokens.",
+    "features",
+    unit="share",
+)
+FEATURES_DENSITY_GT_10PCT_FRAC = Metric(
+    "features/density_gt_10pct_frac",
+    "Latents denser than 10 %",
+    "Share of latents that fire on more than 10 % of tokens.",
+    "features",
+    unit="share",
+)
+
+# Specialisation
+
+SI_MEAN = Metric(
+    "si/mean",
+    "SI, mean",
+    "Mean over supported latents; 0: fires at the same rate on every task, 1: on one task only.",
+    "si",
+    short="SI",
+    null="si/null_mean",
+    low="si/ci_low",
+    high="si/ci_high",
+    shown=("terminal", "page", "sweep", "axes"),
+)
+SI_NULL_MEAN = Metric(
+    "si/null_mean",
+    "SI by chance",
+    "Mean SI when task labels are permuted over documents (metrics.permutations).",
+    "si",
+)
+SI_EXCESS = Metric(
+    "si/excess",
+    "SI excess",
+    "Mean SI above each latent's own permutation null.",
+    "si",
+    chance="0",
+    shown=("page", "sweep"),
+)
+SI_CI_LOW = Metric(
+    "si/ci_low",
+    "SI, lower end",
+    "Lower end of the 95 % interval of si/mean: bootstrap over documents within tasks (metrics.bootstraps).",
+    "si",
+)
+SI_CI_HIGH = Metric(
+    "si/ci_high", "SI, upper end", "Upper end of the 95 % interval of si/mean, by the same bootstrap.", "si"
+)
+SI_SIGNIFICANT_FRAC = Metric(
+    "si/significant_frac",
+    "Significant latents",
+    "Share of supported latents whose SI beats the document permutation at the FDR metrics.si_fdr.",
+    "si",
+    unit="share",
+    chance="about 0 %",
+    shown=("terminal", "page"),
+)
+SI_MEDIAN = Metric("si/median", "SI, median", "Median over supported latents.", "si")
+SI_WEIGHTED = Metric(
+    "si/weighted",
+    "SI, firing-weighted",
+    "Mean over supported latents, each counted by its firings.",
+    "si",
+    shown=("page",),
+)
+SI_NAIVE_MEAN = Metric(
+    "si/naive_mean",
+    "SI, naive (do not report)",
+    "Plug-in entropy of raw counts over all latents that fired; for comparison only.",
+    "si",
+    short="naive SI",
+    shown=("terminal",),
+    naive=True,
+)
+
+# matched_*: between the jobs of a sweep, columns of sweep.csv, no keys of metrics.json
+MATCHED_SI = Metric(
+    "matched_si",
+    "SI at matched firing counts",
+    "Mean SI over supported latents when each is thinned to metrics.min_count of its firings.",
+    "matched",
+    short="matched SI",
+    low="si/ci_low",
+    high="si/ci_high",
+    shown=("sweep", "axes"),
+)
+MATCHED_SI_COUNT = Metric(
+    "matched_si_count", "Matched firings", "The firings each latent is thinned to.", "matched", unit="count"
+)
+# Modularity
+
+Q_MODULARITY = Metric(
+    "q/modularity",
+    "Modularity Q",
+    "Weighted Newman modularity of the best Leiden partition; null: graphs of the same degrees.",
+    "q",
+    short="Q",
+    null="q/null_mean",
+    sd="q/null_sd",
+    shown=("terminal", "page", "sweep", "axes"),
+)
+Q_NULL_MEAN = Metric(
+    "q/null_mean",
+    "Q by chance",
+    "Mean Q of degree-preserving rewirings of the graph with shuffled weights.",
+    "q",
+)
+Q_NULL_SD = Metric("q/null_sd", "Q by chance, spread", "Standard deviation of Q over the rewirings.", "q")
+Q_EXCESS = Metric(
+    "q/excess", "Q excess", "Q above the mean of its rewirings.", "q", chance="0", shown=("page", "sweep")
+)
+Q_Z = Metric("q/z", "Q, z", "Q excess in standard deviations of the null.", "q")
+Q_P = Metric("q/p", "Q, p", "(1 + rewirings whose Q is at least as large) / (rewirings + 1).", "q")
+Q_N_EDGES = Metric(
+    "q/n_edges",
+    "Validated edges",
+    "Pairs that fire together more than chance; null: the same test on randomised firing.",
+    "q",
+    unit="count",
+    null="q/null_edges",
+    shown=("terminal", "page"),
+)
+Q_NULL_EDGES = Metric(
+    "q/null_edges",
+    "Edges by chance",
+    "Edges the same rule still finds in randomised firing, the larger of two ways; expected: 0.",
+    "q",
+    unit="count",
+    direction="lower",
+)
+Q_N_COMMUNITIES = Metric(
+    "q/n_communities",
+    "Communities",
+    "Communities of five or more latents.",
+    "q",
+    unit="count",
+    shown=("terminal",),
+)
+Q_COVERAGE = Metric(
+    "q/coverage", "Latents with an edge", "Share of supported latents that have an edge.", "q", unit="share"
+)
+Q_WITHIN_TASK = Metric(
+    "q/within_task",
+    "Q within tasks",
+    "Q of the graph whose expected joint counts are taken task by task: what the task mix does not explain.",
+    "q",
+    shown=("terminal", "page"),
+)
+Q_TASK_PARTITION = Metric(
+    "q/task_partition",
+    "Q of the task grouping",
+    "Q with latents grouped by the task they prefer.",
+    "q",
+    chance="about 0",
+    shown=("page",),
+)
+Q_AMI_TASK = Metric(
+    "q/ami_task",
+    "AMI with top task",
+    "Adjusted mutual information of communities and preferred tasks; 1: the same.",
+    "q",
+    chance="0",
+    shown=("page",),
+)
+Q_AMI_TASK_WITHIN = Metric(
+    "q/ami_task_within",
+    "AMI with top task, within tasks",
+    "Adjusted mutual information of the communities within tasks and preferred tasks.",
+    "q",
+    chance="0",
+)
+Q_SEED_ARI = Metric(
+    "q/seed_ari",
+    "Agreement over seeds",
+    "ARI between Leiden runs: says the search is stable, not that modules are real.",
+    "q",
+    chance="high on noise too",
+    shown=("page",),
+)
+Q_NAIVE = Metric(
+    "q/naive",
+    "Q, naive (do not report)",
+    "Greedy modularity of the 200 largest entries of the dense PMI matrix; for comparison only.",
+    "q",
+    short="naive Q",
+    shown=("terminal",),
+    naive=True,
+)
+
+MATCHED_Q = Metric(
+    "matched_q",
+    "Q at matched latents",
+    "Mean Leiden Q of the validated graph restricted to as many random connected latents "
+    "as the smallest comparable job has.",
+    "matched",
+    short="matched Q",
+    sd="matched_q_sd",
+    shown=("sweep", "axes"),
+)
+MATCHED_Q_SD = Metric(
+    "matched_q_sd", "Q at matched latents, spread", "Standard deviation of matched_q over 5 draws.", "matched"
+)
+MATCHED_Q_LATENTS = Metric(
+    "matched_q_latents",
+    "Matched latents",
+    "The latents each graph is restricted to.",
+    "matched",
+    unit="count",
+)
+
+# Dynamic k on MLPs; CE increases are over the untouched model
+
+DYNK_K_AT_PPL_1PCT = Metric(
+    "dynk/k_at_ppl_1pct",
+    "k within 1 %",
+    "Smallest k of the grid that keeps the perplexity within 1 % of the untouched model's, "
+    "and every larger k too.",
+    "dynk.mlp",
+    unit="share",
+    direction="lower",
+)
+DYNK_K_AT_PPL_5PCT = Metric(
+    "dynk/k_at_ppl_5pct",
+    "k within 5 %",
+    "Smallest k of the grid that keeps the perplexity within 5 % of the untouched model's, "
+    "and every larger k too.",
+    "dynk.mlp",
+    unit="share",
+    direction="lower",
+)
+DYNK_K = Metric(
+    "dynk/k",
+    "Middle k",
+    "Middle k below 1 of the grid, where the single numbers are read.",
+    "dynk.mlp",
+    unit="share",
+)
+DYNK_CE_DELTA = Metric(
+    "dynk/ce_delta",
+    "CE increase at the middle k",
+    "CE above the untouched model's at dynk/k, for the first selector, score and granularity of the config.",
+    "dynk.mlp",
+    unit="nats",
+    direction="lower",
+    null="dynk/random_ce_delta",
+)
+DYNK_KL = Metric(
+    "dynk/kl",
+    "KL divergence at the middle k",
+    "KL(clean ‖ sparse) of the next token's distribution, where dynk/ce_delta is read.",
+    "dynk.mlp",
+    unit="nats",
+    direction="lower",
+)
+DYNK_RANDOM_CE_DELTA = Metric(
+    "dynk/random_ce_delta",
+    "CE increase, random masks",
+    "CE increase of a random mask per token at dynk/k.",
+    "dynk.mlp",
+    unit="nats",
+)
+DYNK_STATIC_CE_DELTA = Metric(
+    "dynk/static_ce_delta",
+    "CE increase, one static mask",
+    "CE increase of one mask for all tokens at dynk/k.",
+    "dynk.mlp",
+    unit="nats",
+    direction="lower",
+)
+DYNK_TASK_CE_DELTA = Metric(
+    "dynk/task_ce_delta",
+    "CE increase, one mask a task",
+    "CE increase of one mask per task at dynk/k.",
+    "dynk.mlp",
+    unit="nats",
+    direction="lower",
+)
+DYNK_FLOPS_SAVED_AT_PPL_1PCT = Metric(
+    "dynk/flops_saved_at_ppl_1pct",
+    "FLOPs saved within 1 %",
+    "1 − realised total_flops_frac at dynk/k_at_ppl_1pct.",
+    "dynk.mlp",
+    unit="share",
+    direction="higher",
+)
+DYNK_SPEEDUP_AT_PPL_1PCT = Metric(
+    "dynk/speedup_at_ppl_1pct",
+    "Speed-up within 1 %",
+    "Largest measured decoding speed-up at batch 1 among timed masks within 1 %; "
+    "1 where it is no larger than what the dense control differs by.",
+    "dynk.mlp",
+    direction="higher",
+    chance="1",
+)
+
+# Dynamic k on the SAE
+
+DYNK_SAE_K = Metric(
+    "dynk/sae_k",
+    "k of the SAE",
+    "k of the SAE, its mean L0 where that varies; fractions are of it.",
+    "dynk.sae",
+)
+DYNK_SAE_FVU = Metric(
+    "dynk/sae_fvu", "FVU, full read", "FVU of the SAE read in full.", "dynk.sae", direction="lower"
+)
+DYNK_SAE_CE_DELTA = Metric(
+    "dynk/sae_ce_delta",
+    "CE increase, full read",
+    "CE increase with the SAE read in full.",
+    "dynk.sae",
+    unit="nats",
+    direction="lower",
+)
+DYNK_SAE_KL = Metric(
+    "dynk/sae_kl",
+    "KL divergence, full read",
+    "KL(clean ‖ spliced) with the SAE read in full.",
+    "dynk.sae",
+    unit="nats",
+    direction="lower",
+)
+DYNK_SAE_K_AT_PPL_1PCT = Metric(
+    "dynk/sae_k_at_ppl_1pct",
+    "Share of k within 1 %",
+    "Smallest fraction of k that keeps the perplexity within 1 % of the full read's.",
+    "dynk.sae",
+    unit="share",
+    direction="lower",
+)
+DYNK_SAE_K_AT_PPL_5PCT = Metric(
+    "dynk/sae_k_at_ppl_5pct",
+    "Share of k within 5 %",
+    "Smallest fraction of k that keeps the perplexity within 5 % of the full read's.",
+    "dynk.sae",
+    unit="share",
+    direction="lower",
+)
+DYNK_SAE_THRESHOLD_GAIN = Metric(
+    "dynk/sae_threshold_gain",
+    "Gain of a threshold",
+    "CE of topk − CE of threshold at the middle k; the cut gives topk's mean L0 on calibration documents.",
+    "dynk.sae",
+    unit="nats",
+    direction="higher",
+    chance="0",
+)
+DYNK_SAE_TOP_P_GAIN = Metric(
+    "dynk/sae_top_p_gain",
+    "Gain of top-p",
+    "CE of topk − CE of top_p (by activation²) at the middle k and the same mean L0.",
+    "dynk.sae",
+    unit="nats",
+    direction="higher",
+    chance="0",
+)
+DYNK_SAE_REL_MAX_GAIN = Metric(
+    "dynk/sae_rel_max_gain",
+    "Gain of a share of the maximum",
+    "CE of topk − CE of rel_max at the middle k and the same mean L0.",
+    "dynk.sae",
+    unit="nats",
+    direction="higher",
+    chance="0",
+)
+
+# What structure saves, on MLP neurons: masks of tasks, blocks of communities, unions over tokens
+
+DYNK_TRANSFER_GAIN = Metric(
+    "dynk/transfer_gain",
+    "Worth of the own task's mask",
+    "CE under the mean of the other tasks' masks − under the own task's, at the middle k.",
+    "dynk.structure.transfer",
+    unit="nats",
+    chance="0",
+    low="dynk/transfer_gain_lo",
+    high="dynk/transfer_gain_hi",
+)
+DYNK_TRANSFER_GAIN_LO = Metric(
+    "dynk/transfer_gain_lo",
+    "Worth of the own task's mask, lower end",
+    "Lower end of the 95 % interval of dynk/transfer_gain: bootstrap over documents.",
+    "dynk.structure.transfer",
+    unit="nats",
+)
+DYNK_TRANSFER_GAIN_HI = Metric(
+    "dynk/transfer_gain_hi",
+    "Worth of the own task's mask, upper end",
+    "Upper end of the 95 % interval of dynk/transfer_gain: bootstrap over documents.",
+    "dynk.structure.transfer",
+    unit="nats",
+)
+DYNK_TRANSFER_P = Metric(
+    "dynk/transfer_p",
+    "Worth of the own task's mask, p",
+    "The gain over one other task per document, against 19 permutations of the calibration documents' "
+    "task labels; p = (1 + reached)/20.",
+    "dynk.structure.transfer",
+)
+DYNK_TRANSFER_NULL_MEAN = Metric(
+    "dynk/transfer_null_mean",
+    "Worth of a mask by chance",
+    "Mean gain over those permutations.",
+    "dynk.structure.transfer",
+    unit="nats",
+)
+DYNK_TRANSFER_OVER_GENERIC = Metric(
+    "dynk/transfer_over_generic",
+    "Worth over a generic mask",
+    "CE under the mask of the mean over tasks − under the own task's.",
+    "dynk.structure.transfer",
+    unit="nats",
+    chance="0",
+)
+DYNK_TRANSFER_SI_GAIN = Metric(
+    "dynk/transfer_si_gain",
+    "Worth of a mask by SI",
+    "As dynk/transfer_gain, neurons ranked by rate on the task × SI.",
+    "dynk.structure.transfer",
+    unit="nats",
+    chance="0",
+)
+DYNK_ETA = Metric(
+    "dynk/eta",
+    "Gain of community blocks",
+    "(random − blocks)/(random − neurons), of CE increases at the middle k; 0: chance, 1: the bound.",
+    "dynk.structure.blocks.eta",
+    direction="higher",
+    chance="0",
+    low="dynk/eta_lo",
+    high="dynk/eta_hi",
+)
+DYNK_ETA_LO = Metric(
+    "dynk/eta_lo",
+    "Gain of community blocks, lower end",
+    "Lower end of the 95 % interval of dynk/eta: bootstrap over documents.",
+    "dynk.structure.blocks.eta",
+)
+DYNK_ETA_HI = Metric(
+    "dynk/eta_hi",
+    "Gain of community blocks, upper end",
+    "Upper end of the 95 % interval of dynk/eta: bootstrap over documents.",
+    "dynk.structure.blocks.eta",
+)
+DYNK_ETA_P = Metric(
+    "dynk/eta_p",
+    "Gain of community blocks, p",
+    "(1 + random partitions at least as good)/20, among 19 with blocks of the same sizes.",
+    "dynk.structure.blocks.eta",
+)
+DYNK_ETA_KMEANS = Metric(
+    "dynk/eta_kmeans",
+    "Gain of k-means blocks",
+    "As dynk/eta, with blocks of the same sizes by k-means on rows of W_up.",
+    "dynk.structure.blocks.eta",
+    direction="higher",
+    chance="0",
+)
+DYNK_NEURON_MODULARITY = Metric(
+    "dynk/neuron_modularity",
+    "Q of neurons",
+    "Q of the communities of neurons, mean over MLPs.",
+    "dynk.structure.blocks",
+)
+DYNK_UNIONS = tuple(
+    Metric(
+        f"dynk/union_{kind}_{size}",
+        f"Union of {size} tokens, {label}",
+        f"Share of d_ff that {size} {sentence}",
+        "dynk.structure.unions",
+        unit="share",
+        direction="lower",
+        null=None if kind == "independent" else f"dynk/union_independent_{size}",
+    )
+    for size in (8, 64)
+    for kind, label, sentence in (
+        (
+            "same_task",
+            "one task",
+            "tokens of one task need together, each its top at the smallest k of the grid.",
+        ),
+        ("same_community", "one community", "tokens of one community need together."),
+        ("mixed", "mixed", "tokens of any kind need together."),
+        (
+            "independent",
+            "independent",
+            "independent tokens would need: mean over neurons of 1 − (1 − rate)^B.",
+        ),
+    )
+)
+
+# What the job took
+
+COST_WALL_S = Metric("cost/wall_s", "Time", "Wall time of the job after its checks.", "cost", unit="s")
+COST_TOKENS = Metric(
+    "cost/tokens", "Counted tokens", "Tokens that count, over all tasks.", "cost", unit="count"
+)
+COST_TOKENS_PER_S = Metric(
+    "cost/tokens_per_s",
+    "Tokens/s",
+    "Counted tokens per second of extraction.",
+    "cost",
+    unit="tokens/s",
+    direction="higher",
+    shown=("terminal",),
+)
+COST_PEAK_MEM_MB = Metric(
+    "cost/peak_mem_mb", "Peak memory", "Largest memory of the device, or of the process on a CPU.", "cost",
+    unit="MB", direction="lower",
+)  # fmt: skip
+
+
+def _defined(values: object) -> Iterator[Metric]:
+    if isinstance(values, Metric):
+        yield values
+    elif isinstance(values, tuple):
+        for value in values:
+            yield from _defined(value)
+
+
+CATALOGUE: tuple[Metric, ...] = tuple(
+    metric for value in tuple(globals().values()) for metric in _defined(value)
+)
+"""Every metric, in the order above."""
+_BY_KEY = {metric.key: metric for metric in CATALOGUE}
+
+
+def metric(key: str) -> Metric | None:
+    """The metric of a key, also of one task's; None for a key that is not ours."""
+    group, _, rest = key.partition("/")
+    if group == "task" and "/" in rest:
+        key = f"task/{_TASK}/{rest.rpartition('/')[2]}"
+    return _BY_KEY.get(key)
+
+
+def in_group(group: str) -> tuple[Metric, ...]:
+    """The metrics of a group and of its parts: `dynk` has those of `dynk.sae` too."""
+    return tuple(entry for entry in CATALOGUE if f"{entry.group}.".startswith(f"{group}."))
+
+
+def keys(group: str) -> tuple[str, ...]:
+    """Their keys."""
+    return tuple(entry.key for entry in in_group(group))
+
+
+def shown(place: Place) -> tuple[Metric, ...]:
+    """The metrics that belong to a place, in the order of the catalogue."""
+    return tuple(entry for entry in CATALOGUE if place in entry.shown)

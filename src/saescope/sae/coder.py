@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saescope.sae.base import Sae, SparseCodes, compress, weighted_rows
-from saescope.sae.selection import select
+from saescope.sae.cpu_topk import select
 
 if not torch.cuda.is_available():
     # sparsify chooses its Triton decoder at import, also for CPU tensors.

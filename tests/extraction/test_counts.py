@@ -14,7 +14,7 @@ from saescope.stats import document_product as products
 from saescope.stats import permutation_null, summarise_modularity, summarise_specialization
 from saescope.stats.synthetic import documents, planted
 
-from .test_measure import make_engine
+from .test_engine import make_engine
 
 LATENTS, LAYER = 4096, 2
 

@@ -1,14 +1,25 @@
 """The known rows as the Hub has them now, and what differs."""
 
 import dataclasses
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from saescope.catalogue.hub import Listing, list_repositories, read_configs
 from saescope.catalogue.known import Known
 from saescope.catalogue.plan import Wanted
+from saescope.errors import HubError, NoRepositoryError
+
+if TYPE_CHECKING:
+    from saescope.hub import Listing
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+WORKERS = 8
+"""Questions to the Hub at a time."""
 
 RECORDED, NEW, MOVED, CHANGED = "unchanged", "new", "moved", "changed"
 VANISHED, ABSENT, UNREACHED = "vanished", "not there", "no answer"
@@ -35,7 +46,8 @@ def refresh(rows: Sequence[Known]) -> tuple[list[Known], list[Finding]]:
     that cannot be reached keeps its rows, marked.
     """
     repos = list(dict.fromkeys(r.repo for r in rows))
-    answers = list_repositories([repo for repo in repos if "/" in repo and "*" not in repo])
+    real = [repo for repo in repos if "/" in repo and "*" not in repo]
+    answers = dict(zip(real, _parallel(_listing, real), strict=True))
     now: list[Known] = []
     findings: list[Finding] = []
     for repo in repos:
@@ -43,10 +55,11 @@ def refresh(rows: Sequence[Known]) -> tuple[list[Known], list[Finding]]:
         if repo not in answers:
             now += mine
             continue
-        fresh, said = _compare(mine, answers[repo])
+        answer = answers[repo]
+        fresh, differences = _compare(mine, answer)
         now += fresh
-        changed = f"last commit {answers[repo].changed}" if answers[repo].changed else ""
-        findings += said or [Finding(repo, RECORDED, changed)]
+        changed = "" if isinstance(answer, HubError) else answer.changed
+        findings += differences or [Finding(repo, RECORDED, f"last commit {changed}" if changed else "")]
     return now, findings
 
 
@@ -64,7 +77,7 @@ def reread(wanted: Sequence[Wanted]) -> tuple[list[Wanted], list[Finding]]:
     """`num_latents` and `k` of the chosen SAEs from their own `cfg.json`, a file of about 100 bytes each."""
     chosen = [w for w in wanted if w.known and w.live not in (None, UNREACHED)]
     files = [(w.known.repo, f"{w.folder}/cfg.json") for w in chosen if w.known]
-    read = {id(w): cfg for w, cfg in zip(chosen, read_configs(files), strict=True) if cfg}
+    read = {id(w): cfg for w, cfg in zip(chosen, _parallel(_config, files), strict=True) if cfg}
     now, findings = [], []
     for w in wanted:
         if w.known is None or id(w) not in read:
@@ -86,13 +99,38 @@ def reread(wanted: Sequence[Wanted]) -> tuple[list[Wanted], list[Finding]]:
     return now, findings
 
 
-def _compare(mine: list[Known], answer: Listing) -> tuple[list[Known], list[Finding]]:
+def _listing(repo: str) -> "Listing | HubError":
+    from saescope import hub
+
+    try:
+        return hub.list_files(repo)
+    except HubError as error:
+        return error
+
+
+def _config(file: tuple[str, str]) -> dict[str, Any] | None:
+    """The JSON object in (repository, path); None where it cannot be had."""
+    from saescope import hub
+
+    try:
+        value = json.loads(hub.download(*file).read_text(encoding="utf-8"))
+    except (HubError, OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _parallel(call: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(call, items))
+
+
+def _compare(mine: list[Known], answer: "Listing | HubError") -> tuple[list[Known], list[Finding]]:
     """Rows of one repository after the Hub's answer, and what differs."""
     repo, named_only = mine[0].repo, not any(r.exists for r in mine)
-    if answer.error is not None:
+    if isinstance(answer, HubError) and not isinstance(answer, NoRepositoryError):
         rows = [dataclasses.replace(r, live=UNREACHED) for r in mine]
-        return rows, [Finding(repo, UNREACHED, answer.error)]
-    if answer.files is None:
+        return rows, [Finding(repo, UNREACHED, answer.reason)]
+    if isinstance(answer, HubError):
         if named_only:
             return mine, [Finding(repo, RECORDED, "no such repository")]
         certain = any(r.seen and "folders" not in r.unverified for r in mine)
@@ -122,7 +160,7 @@ def _compare(mine: list[Known], answer: Listing) -> tuple[list[Known], list[Find
     return now, findings
 
 
-def _kind(row: Known, kind: str, files: tuple[str, ...], there: Folders) -> tuple[list[Known], list[Finding]]:
+def _kind(row: Known, kind: str, files: Iterable[str], there: Folders) -> tuple[list[Known], list[Finding]]:
     """Rows of one kind of hookpoint of `row`: those recorded, those new; and what differs."""
     pattern = row.folders[kind]
     if row.format == "sparsify":
@@ -156,7 +194,7 @@ def _kind(row: Known, kind: str, files: tuple[str, ...], there: Folders) -> tupl
     return fresh_rows, findings
 
 
-def _sparsify_folders(files: tuple[str, ...]) -> Folders:
+def _sparsify_folders(files: Iterable[str]) -> Folders:
     """The folders that hold both files of an SAE, by kind and pattern."""
     names = set(files)
     found: Folders = {}

@@ -9,7 +9,7 @@ import torch
 
 from saescope import catalogue
 from saescope.config import SaeConfig
-from saescope.errors import SaeError, choices
+from saescope.errors import NoRepositoryError, SaeError, choices
 from saescope.model.hookpoints import Hookpoint
 from saescope.sae.base import Sae
 
@@ -123,8 +123,6 @@ def _repository(cfg: SaeConfig, model_sae_repo: str | None, model_name: str) -> 
 @contextmanager
 def _naming_known(model_sae_repo: str | None, model_name: str) -> Iterator[None]:
     """Say which repositories are known for the model when the asked one does not exist."""
-    from saescope.sae.hub import NoRepositoryError
-
     try:
         yield
     except NoRepositoryError as error:

@@ -102,7 +102,8 @@ def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
     """The SAE of `hookpoint`; only lists files.
 
     `repo` is a folder, a Hub id `owner/name`, or a folder inside a Hub repository, `owner/name/folder`.
-    Raises SaeError when the repository, the folder, the revision or the hookpoint is not there.
+    Raises SaeError when the folder or the hookpoint is not there, HubError when the repository or revision is
+    not.
     """
     _check_path(hookpoint, "hookpoint.name")
     path = EMBEDDED if repo == "embedded" else Path(repo).expanduser()
@@ -113,7 +114,7 @@ def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
             f"sae.repo={repo}: no such folder, and no Hub id of the form owner/name or owner/name/folder"
         )
     _check_path(repo, "sae.repo")
-    from saescope.sae.hub import open_repository
+    from saescope.hub import open_repository
 
     owner, name, *inside = repo.split("/")
     return _choose(open_repository(f"{owner}/{name}", revision), "/".join(inside), hookpoint, repo)

@@ -28,7 +28,8 @@ def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]
 def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:
     """Find the SAE and read its config, before a model is loaded; weights stay where they are.
 
-    Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`.
+    Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`, HubError when its
+    repository cannot be read.
     """
     if cfg.source == "hub":
         from saescope.sae.folder import find_sparsify
@@ -59,7 +60,7 @@ def load(
     """Load or make the SAE that `cfg` asks for, for a hookpoint of width `d_in`.
 
     `at` and the causal LM `model` are for SAEs that name their own hookpoint (`saelens`).
-    Raises SaeError when it is not there, cannot be read, or does not fit.
+    Raises SaeError when it is not there, cannot be read, or does not fit, HubError for its repository.
     """
     if cfg.k is not None and cfg.source == "neurons" and cfg.k > d_in:
         raise SaeError(

@@ -4,9 +4,8 @@
 
 A step is what both trainers do per batch of activations: unit-norm decoder, forward, backward, parallel
 gradients removed, optimiser, dead-latent counts.
-`product` is the encoder product alone: of plain products no step can be faster. `plain` is our step without
-Strassen's algorithm (saescope/sae/strassen.py), whose rounding error is printed at the end. All sides keep
-freed memory (saescope.runtime.allocator).
+`product` is the encoder product alone: no step can be faster. All sides keep freed memory
+(saescope.runtime.allocator).
 """
 
 import argparse
@@ -16,16 +15,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 from schedulefree import ScheduleFreeWrapper
 from sparsify.sign_sgd import SignSGD
 
 from saescope.runtime.allocator import keep_freed_memory
-from saescope.sae.selection import COLUMNS, select
-from saescope.sae.strassen import Halves, Strassen
-from saescope.training import Recipe, SaeTraining, new_coder, objective
+from saescope.training import Recipe, SaeTraining, new_coder
 from saescope.training.recipe import learning_rate
 
 D, K, N = 512, 32, 8192
@@ -47,16 +43,6 @@ def ours(latents: int, x: torch.Tensor) -> Callable[[], float]:
         return module.last_metrics["fvu"]
 
     return step
-
-
-def plain(latents: int, x: torch.Tensor) -> Callable[[], float]:
-    step = ours(latents, x)
-
-    def without() -> float:
-        with patch.object(objective, "select", lambda *args, strassen, **rest: select(*args, **rest)):
-            return step()
-
-    return without
 
 
 def sparsify(latents: int, x: torch.Tensor) -> Callable[[], float]:
@@ -90,17 +76,7 @@ def product(latents: int, x: torch.Tensor) -> Callable[[], float]:
     return lambda: float(torch.mm(x, weight.T, out=out)[0, 0])
 
 
-def rounding(d_in: int) -> float:
-    """Root mean square error of Strassen's algorithm on normal numbers, over that of a plain product."""
-    x, weight = torch.randn(N, d_in), torch.randn(2 * COLUMNS, d_in)
-    left, right = (x.new_empty(N, COLUMNS) for _ in range(2))
-    Halves(x).product(Strassen(weight, torch.zeros(len(weight)), COLUMNS), 0, left, right)
-    exact = x.double() @ weight.double().T
-    off, of_plain = torch.cat([left, right], 1) - exact, x @ weight.T - exact
-    return float((off.pow(2).mean() / of_plain.pow(2).mean()).sqrt())
-
-
-SIDES = {"saescope": ours, "plain": plain, "sparsify": sparsify, "product": product}
+SIDES = {"saescope": ours, "sparsify": sparsify, "product": product}
 
 
 def timed(step: Callable[[], float]) -> float:
@@ -153,16 +129,12 @@ def main() -> None:
         print(
             f"F={latents} ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f}–{ratios[-1]:.2f}), "
             f"of the fastest rounds {best['sparsify'] / best['saescope']:.2f}; "
-            f"share of the product alone {best['product'] / best['saescope']:.2f}; "
-            f"plain / saescope {middle['plain'] / middle['saescope']:.3f}, "
-            f"of the fastest rounds {best['plain'] / best['saescope']:.3f}"
+            f"share of the product alone {best['product'] / best['saescope']:.2f}"
         )
         del steps
         print(
             f"F={latents} peak MiB: " + ", ".join(f"{s} {peak(s, latents)}" for s in ("saescope", "sparsify"))
         )
-    errors = ", ".join(f"{d_in}: {rounding(d_in):.1f}" for d_in in (384, 512, 1024, 2048))
-    print(f"rounding error of Strassen's algorithm over a plain product's, by d_in: {errors}")
 
 
 if __name__ == "__main__":

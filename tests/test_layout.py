@@ -34,6 +34,16 @@ COMPUTES_METRICS = re.compile(
 GROUP = re.compile(r"(sae|lm|task|features|si|q|dynk|cost)/")
 KEY = re.compile(GROUP.pattern + r"[a-z_0-9]+")
 
+COMPAT = {"saescope.compat", "saescope.stats.compat"}
+"""Where private parts of other libraries may be used; tests/test_compat.py has a test for each."""
+INTERNAL = (
+    "sknetwork.clustering.louvain_core", "sparsify.utils", "sparsify.muon", "sae_lens.loading",
+    "sae_lens.registry", "huggingface_hub.file_download", "wandb.sdk", "wandb_workspaces.workspaces.internal",
+)  # fmt: skip
+"""Modules that their libraries neither export nor document."""
+DOCUMENTED = {"_replace", "_asdict", "_fields"}
+"""Of named tuples and of `ast`, in Python's own documentation."""
+
 
 @pytest.mark.parametrize("name", MODULES)
 def test_who_may_import_what(name):
@@ -106,8 +116,8 @@ FILES = {
     value for key, value in vars(names).items() if key.isupper() and isinstance(value, str) and "." in value
 }
 """Of run folders and sweep folders; folders without a dot are everyday words."""
-NOT_OURS = {("saescope.config.location", "config.yaml")}
-"""Hydra's main config has the name of a run folder's too."""
+NOT_OURS = {("saescope.config.location", "config.yaml"), ("saescope.activations.cached", ".lock")}
+"""Hydra's main config and the lock of a folder in the cache have names of a run folder too."""
 
 
 def named_files(tree):
@@ -137,3 +147,38 @@ b = "see sweep.csv", "my_sweep.csv", f"{key}.lock"
 def test_only_runfolder_names_its_files(name):
     files = set(named_files(ast.parse(MODULES[name].read_text(encoding="utf-8"))))
     assert not {file for file in files if (name, file) not in NOT_OURS}
+
+
+def names_of_ours() -> set[str]:
+    """Every name with an underscore that the package itself gives to something."""
+    names = set()
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                    names.add(name)
+                case ast.Name(id=name, ctx=ast.Store()):
+                    names.add(name)
+                case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+                    names.add(name)
+    return names
+
+
+def test_private_parts_of_other_libraries_are_used_in_compat_only():
+    """An attribute `x._name` has to be one that we define somewhere; nothing internal is imported."""
+    ours, strange = names_of_ours() | DOCUMENTED, []
+    for module in sorted(MODULES.keys() - COMPAT):
+        path = MODULES[module]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            private = isinstance(node, ast.Attribute) and node.attr[0] == "_" and node.attr[:2] != "__"
+            if private and node.attr not in ours:
+                strange.append(f"{module}:{node.lineno} {ast.unparse(node)}")
+            bases = isinstance(node, ast.Attribute) and node.attr in ("__bases__", "__mro__", "__globals__")
+            if bases:
+                strange.append(f"{module}:{node.lineno} {ast.unparse(node)}")
+        for target in imported(path):
+            foreign = not target.startswith(("saescope", "__future__"))
+            internal = target.startswith(INTERNAL) or any(part[0] == "_" for part in target.split("."))
+            if foreign and internal:
+                strange.append(f"{module} imports {target}")
+    assert strange == []

@@ -37,12 +37,29 @@ class SaeError(SaescopeError):
     """The sparse autoencoder cannot be loaded, or does not fit the hookpoint."""
 
 
+class HubError(SaescopeError):
+    """A repository on the Hugging Face Hub cannot be read."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        """`reason` is what went wrong in a few words, where the repository is named already."""
+        super().__init__(message)
+        self.reason = line(reason)
+
+
+class NoRepositoryError(HubError):
+    """There is no such repository on the Hub, or it is hidden from this user."""
+
+
 class ProbeError(SaescopeError):
     """The probe texts cannot be read or are too few."""
 
 
 class CorpusError(SaescopeError):
     """The training text cannot be read, or is too little."""
+
+
+class CacheError(SaescopeError):
+    """The activation cache cannot be used as configured."""
 
 
 class ReportError(SaescopeError):

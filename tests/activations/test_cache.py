@@ -1,4 +1,4 @@
-import json
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from saescope.activations import ActivationCache, CacheError, LiveActivations, open_cache
-from saescope.activations.shards import Shard
+from saescope.activations.shards import DamagedShardError, OpenShard
 from tests.activations.world import (
     CTX,
     ROW_BYTES,
@@ -36,7 +37,7 @@ def fill(root: Path) -> Path:
     """A complete key; its folder."""
     with cached(root, CountingCapture(), token_table()) as source:
         source.build()
-        return source._entry
+        return source.folder
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -106,7 +107,7 @@ def test_concurrent_jobs_on_a_cold_cache_finish_with_one_set_of_shards(tmp_path:
     assert found[0][2] == found[1][2]
     entries = list((tmp_path / "activations").iterdir())
     assert len(entries) == 1
-    assert len(list(entries[0].glob("shard-*.bin"))) == 12
+    assert len(list(entries[0].glob("shard-*.safetensors"))) == 12
     assert not list(entries[0].glob(".*"))
     assert not list((entries[0] / "users").iterdir())
 
@@ -117,7 +118,7 @@ def cut(path: Path) -> None:
 
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[ROW_BYTES + 7] ^= 4
+    data[-ROW_BYTES - 7] ^= 4
     path.write_bytes(data)
 
 
@@ -125,52 +126,65 @@ def half_written(path: Path) -> None:
     """As a writer leaves it that was killed before the rename."""
     (path.parent / f".{path.name}.abc{path.suffix}").write_bytes(path.read_bytes()[:50])
     path.unlink()
-    path.with_suffix(".json").unlink()
 
 
-def without_index(path: Path) -> None:
-    path.with_suffix(".json").unlink()
+def broken_header(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[8] = ord("[")
+    path.write_bytes(data)
 
 
-def broken_index(path: Path) -> None:
-    path.with_suffix(".json").write_text('{"crc": [1, 2')
+def other_dtype(path: Path) -> None:
+    """As many bytes and the same checksum, but other numbers."""
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"I32"'))
 
 
-def short_index(path: Path) -> None:
-    index = json.loads(path.with_suffix(".json").read_text())
-    path.with_suffix(".json").write_text(json.dumps({**index, "crc": index["crc"][:-1]}))
+def other_checksum(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"crc32": "', b'"crc32": "1', 1).replace(b" {", b"{", 1))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
 
 
 @pytest.mark.parametrize(
-    "damage", [cut, flip, half_written, without_index, broken_index, short_index, Path.unlink]
+    "damage", [cut, flip, half_written, broken_header, other_dtype, other_checksum, empty, Path.unlink]
 )
 def test_a_damaged_shard_is_built_again(tmp_path: Path, damage):
     entry = fill(tmp_path)
-    damage(entry / "shard-00001.bin")
+    damage(entry / "shard-00001.safetensors")
     capture = CountingCapture()
     with cached(tmp_path, capture, token_table()) as source:
         assert torch.equal(source.read(ORDER), live_values(token_table()))
         assert source.built == 1
     assert capture.rows == 5
     assert not list(entry.glob(".*"))
-    assert len(list(entry.glob("shard-*.bin"))) == 5
+    assert len(list(entry.glob("shard-*.safetensors"))) == 5
 
 
 def test_a_shard_of_another_size_is_not_whole(tmp_path: Path):
     with cached(tmp_path, CountingCapture(), token_table()) as source:
         source.build()
-        shard = Shard(source._entry, 1, source.layout)
-    assert shard.index() is not None
-    cut(shard.path)
-    assert shard.index() is None
+    path = source.folder / "shard-00001.safetensors"
+    OpenShard(path, source.layout, 1).close()
+    cut(path)
+    with pytest.raises(DamagedShardError, match="bytes"):
+        OpenShard(path, source.layout, 1)
 
 
-@pytest.mark.parametrize("damage", [cut, flip])
-def test_damage_under_an_open_reader(tmp_path: Path, damage):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_shard_is_a_safetensors_file(tmp_path: Path, dtype: str):
+    with cached(tmp_path, CountingCapture(), token_table(), dtype=dtype) as source:
+        source.build()
+        stored = [load_file(path)["activations"] for path in sorted(source.folder.glob("*.safetensors"))]
+        assert torch.equal(torch.cat(stored), source.read(np.arange(23)))
+
+
+def test_a_file_cut_short_under_an_open_reader(tmp_path: Path):
     entry = fill(tmp_path)
     with cached(tmp_path, CountingCapture(), token_table()) as source:
-        source.read(np.array([5]))  # opens the shard; rows 6 and 9 have not been looked at
-        damage(entry / "shard-00001.bin")
+        source.read(np.array([5]))  # opens and verifies the shard
+        cut(entry / "shard-00001.safetensors")
         wanted = LiveActivations(CountingCapture(), token_table(), 5, "cpu").read(np.array([6, 9]))
         assert torch.equal(source.read(np.array([6, 9])), wanted)
         assert source.built == 1
@@ -237,24 +251,36 @@ def full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_is_one_line_or_falls_back(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    sources = [
-        cached(tmp_path, CountingCapture(), token_table(), fall_back=fall_back) for fall_back in (False, True)
-    ]
-    with full_disk():
-        try:
-            sources[0].read(ORDER)
-            message = ""
-        except CacheError as error:
-            message = str(error)
-        values = sources[1].read(ORDER)
-    assert re.fullmatch(r"cannot write activations to .*runtime\.cache=off", message)
-    assert torch.equal(values, live_values(token_table()))
-    assert "the rest is computed on the fly" in caplog.text
-    for source in sources:
-        source.close()
-    assert not list(sources[0]._entry.glob("shard-*.bin"))
-    assert not list(sources[0]._entry.glob(".shard*"))
+def test_on_a_full_disk_the_language_model_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with cached(tmp_path, CountingCapture(), token_table()) as source:
+        with full_disk():
+            values = source.read(ORDER)
+        assert torch.equal(values, live_values(token_table()))
+    assert re.search("cannot write activations to .* on the fly", caplog.text)
+    assert not list(source.folder.glob("shard-*.safetensors"))
+    assert not list(source.folder.glob(".shard*"))
+
+
+def test_a_disk_that_does_not_keep_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(os, "fsync", lambda file: flip(Path(os.readlink(f"/proc/self/fd/{file}"))))
+    with cached(tmp_path, CountingCapture(), token_table()) as source:
+        assert torch.equal(source.read(ORDER), live_values(token_table()))
+    assert "does not keep what is written to it; the rest is computed on the fly" in caplog.text
+
+
+def test_entries_of_another_layout_are_not_read_and_are_evicted(tmp_path: Path):
+    key = make_key(token_table())
+    old = tmp_path / "activations" / dataclasses.replace(key, format=2).digest
+    old.mkdir(parents=True)
+    for number in range(5):
+        (old / f"shard-{number:05d}.bin").write_bytes(bytes(5 * ROW_BYTES))
+        (old / f"shard-{number:05d}.json").write_text('{"crc": [0, 0, 0, 0, 0], "build_s": 0.1}')
+    with cached(tmp_path, CountingCapture(), token_table(), cap_gb=3000 / 1e9) as source:
+        assert torch.equal(source.read(ORDER), live_values(token_table()))
+        assert source.built == 5
+    assert not old.exists()
 
 
 def test_open_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

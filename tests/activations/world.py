@@ -49,12 +49,11 @@ def cached(
     capture: CountingCapture,
     rows: np.ndarray,
     cap_gb: float = 1.0,
-    fall_back: bool = False,
     **key: Any,
 ) -> CachedActivations:
     live = LiveActivations(capture, rows, batch_rows=5, device="cpu")
     cache = ActivationCache(root, cap_gb)
-    return CachedActivations(cache, make_key(rows, **key), live, fall_back=fall_back, shard_bytes=SHARD_BYTES)
+    return CachedActivations(cache, make_key(rows, **key), live, shard_bytes=SHARD_BYTES)
 
 
 def build_in_process(root: str, ready: Any, start: Any, results: Any) -> None:

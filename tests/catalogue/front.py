@@ -1,4 +1,4 @@
-"""A server in front of another one that fails for some paths, as the Hub does on a bad day."""
+"""A server in front of another one that is busy for some paths, as the Hub is on a bad day."""
 
 import threading
 from contextlib import contextmanager
@@ -8,8 +8,9 @@ from urllib.request import Request, urlopen
 
 
 @contextmanager
-def in_front(endpoint: str, failing: dict[str, int]):
-    """Yields an endpoint that answers paths containing a key of `failing` with its status."""
+def in_front(endpoint: str, part: str, times: int):
+    """Yields an endpoint that answers the first `times` requests of a path with `part` in it with 503."""
+    refused = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -18,9 +19,9 @@ def in_front(endpoint: str, failing: dict[str, int]):
             pass
 
         def do_GET(self):
-            status = next((code for part, code in failing.items() if part in self.path), None)
-            if status:
-                return self.answer(status, {}, b"{}")
+            if part in self.path and len(refused) < times:
+                refused.append(self.path)
+                return self.answer(503, {"Retry-After": "0"}, b"{}")
             try:
                 with urlopen(Request(endpoint + self.path, method=self.command)) as reply:
                     return self.answer(reply.status, reply.headers, reply.read())

@@ -141,13 +141,23 @@ def test_an_sae_of_another_width_is_reported(tmp_path):
 
 
 def test_a_repository_that_gives_no_answer_keeps_its_rows(whole, tmp_path):
-    with serve({SAE_70M: whole}) as (behind, _), in_front(behind, {SAE_70M: 503}) as endpoint:
+    with serve({SAE_70M: whole}) as (behind, _), in_front(behind, SAE_70M, 99) as endpoint:
         done = coverage(endpoint, tmp_path / "hf", "models=pythia-70m", "live=true")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr.count("the Hub answers 503; trying again in 0 s") == done.stderr.count("\n") == 4
     (line,) = findings(done, SAE_70M)
-    assert line == f"{SAE_70M}: no answer: Server error '503 Service Unavailable'"
+    assert line == f"{SAE_70M}: no answer: the Hub answers 503"
     rows = written()
     assert {(row["live"], row["repo"]) for row in rows.values()} == {("no answer", SAE_70M)}
+
+
+@pytest.mark.parametrize("part", [f"/api/models/{SAE_70M}", "/resolve/main/layers.3/cfg.json"])
+def test_a_busy_hub_is_asked_again(whole, tmp_path, part):
+    with serve({SAE_70M: whole}) as (behind, _), in_front(behind, part, 2) as endpoint:
+        done = coverage(endpoint, tmp_path / "hf", "models=pythia-70m", "layers=3", "live=true")
+    assert done.returncode == 0
+    row = written()["pythia-70m", "layers.3"]
+    assert (row["live"], row["k"]) == ("unchanged", "16")
 
 
 def test_a_cfg_that_cannot_be_read_leaves_the_recorded_sizes(whole, tmp_path):

@@ -97,9 +97,9 @@ def test_extraction_multiplies_by_the_encoder_once_a_token(model_folder, wide, p
 
 
 def test_extraction_never_holds_tokens_by_latents(model_folder, wide, probes, monkeypatch):
-    from saescope.sae import selection
+    from saescope.sae import cpu_topk
 
-    monkeypatch.setitem(selection.BLOCK_BYTES, "cpu", 4 * LATENTS * 64)
+    monkeypatch.setitem(cpu_topk.BLOCK_BYTES, "cpu", 4 * LATENTS * 64)
     engine = make_engine(model_folder, wide, probes, batch_tokens=4000)
     with LargestTensor() as largest:
         codes, _ = engine.extract()

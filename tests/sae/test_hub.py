@@ -19,7 +19,7 @@ SCRIPT = """
 import json, logging, sys, torch
 logging.basicConfig(level="INFO", format="%(levelname)s %(name)s %(message)s")
 from saescope.config import HubSae
-from saescope.errors import SaeError
+from saescope.errors import SaescopeError
 from saescope.sae import load
 out = []
 for repo, hookpoint, revision in json.loads(sys.argv[1]):
@@ -29,7 +29,7 @@ for repo, hookpoint, revision in json.loads(sys.argv[1]):
                    dtype=torch.float32)
         weights = float(sae.coder.encoder.weight.double().sum())
         out.append({"weights": weights, "k": sae.k, "warnings": sae.warnings, **sae.provenance()})
-    except SaeError as error:
+    except SaescopeError as error:
         out.append(str(error))
 print(json.dumps(out))
 """

@@ -87,7 +87,7 @@ def test_sparse_assignment_is_the_dense_one(rows: int, columns: int) -> None:
         assert np.unique(found.partner_A).size == rows
         assert own.mean() <= best + 1e-6
         assert best <= found.bound + 1e-6
-    assert many.cosine_A.mean() == pytest.approx(best, abs=2e-5)
+    assert many.cosine_A.mean() == pytest.approx(best, abs=1e-7)
     assert few.cosine_A.mean() == pytest.approx(best, abs=5e-3)
     dense = match(a, b)
     high = dense.cosine_A > 0.7

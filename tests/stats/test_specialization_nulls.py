@@ -28,7 +28,7 @@ def test_benjamini_hochberg_by_hand() -> None:
     assert benjamini_hochberg(np.zeros(0)).size == 0
     with pytest.raises(ValueError, match="num_tests"):
         benjamini_hochberg(p, 3)
-    with pytest.raises(ValueError, match="p-values"):
+    with pytest.raises(ValueError, match="between 0 and 1"):
         benjamini_hochberg(np.array([0.5, np.nan]))
 
 

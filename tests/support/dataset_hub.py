@@ -18,6 +18,8 @@ class DatasetHub:
     repos: dict[str, Path]
     endpoint: str = ""
     version: str = "first"
+    busy: int = 0
+    """Questions about datasets that are still answered with 503."""
     seen: list[tuple[str, str]] = field(default_factory=list)
     """(method, path) of every request."""
 
@@ -67,6 +69,9 @@ def serve_datasets(repos: dict[str, Path]) -> Iterator[DatasetHub]:
             hub.seen.append((self.command, path))
             parts = path.strip("/").split("/")
             api = parts[0] == "api"
+            if parts[:2] == ["api", "datasets"] and hub.busy:
+                hub.busy -= 1
+                return self.reply(503, b"{}", Retry_After="0")
             repo, rest = "/".join(parts[api + 1 : api + 3]), parts[api + 3 :]
             if parts[api] != "datasets" or repo not in repos:
                 return self.refuse("RepoNotFound")

@@ -122,7 +122,7 @@ def test_a_known_commit_is_found_again_offline(tmp_path: Path, monkeypatch: pyte
     from saescope.text import corpus_hub
 
     class Info:
-        sha = "c0ffee"
+        sha, siblings, last_modified = "c0ffee", None, None
 
     cfg = CorpusConfig(source="hf", name="some/data")
     assert corpus_hub.find_commit(cfg, tmp_path) is None

@@ -123,6 +123,20 @@ def read_all(endpoint: str, home: Path, offline: bool = False) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def test_the_commit_is_asked_for_again_while_the_hub_is_busy(tmp_path):
+    script = (
+        "from saescope.text.hub_dataset import HubDataset, find_commit\n"
+        "print(find_commit(HubDataset('me/data', None, 'test'), None))"
+    )
+    (tmp_path / "data").mkdir()
+    with serve_datasets({"me/data": tmp_path / "data"}) as hub:
+        hub.busy = 2
+        env = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)
+        assert (done.stdout.strip(), hub.busy) == (hub.commit, 0), done.stderr
+    assert done.stderr.count("list of files of me/data: the Hub answers 503; trying again in 0 s") == 2
+
+
 @pytest.mark.timeout(600)
 def test_the_six_are_read_cached_and_versioned(tmp_path):
     repos = build(tmp_path / "hub")

@@ -2,10 +2,10 @@
 
 from saescope.activations.cache import ActivationCache, open_cache
 from saescope.activations.cached import CachedActivations
-from saescope.activations.errors import CacheError
 from saescope.activations.key import ActivationKey, activation_key, model_digest
 from saescope.activations.source import ActivationSource, LiveActivations, LiveWindows, row_order
 from saescope.activations.store import ActivationStore
+from saescope.errors import CacheError
 
 __all__ = [
     "ActivationCache",

@@ -2,7 +2,8 @@
 
 <root>/cache.lock              short lock for registration and eviction
 <root>/tokens/<key>/           packed rows (`saescope.text.token_rows`)
-<root>/activations/<key>/      key.json, used (touched on use), users/<id>.lock, shard-00000.{bin,json,lock}
+<root>/activations/<key>/      key.json, used (touched on use), users/<id>.lock,
+                               shard-00000.safetensors, shard-00000.lock
 """
 
 import contextlib
@@ -16,13 +17,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from saescope.activations.errors import CacheError
 from saescope.activations.key import ActivationKey
+from saescope.errors import CacheError
 from saescope.files import write_json
 
 log = logging.getLogger(__name__)
 
-TOKENS_KEPT_S = 86_400.0
+TOKENS_STAY_S = 86_400.0
 """Token rows carry no user locks; those used within a day stay."""
 
 
@@ -37,8 +38,8 @@ def open_cache(setting: str, cap_gb: float) -> "ActivationCache | None":
     if setting == "auto":
         import platformdirs
 
-        named = os.environ.get("SAESCOPE_CACHE")
-        root = Path(named).expanduser() if named else platformdirs.user_cache_path("saescope")
+        variable = os.environ.get("SAESCOPE_CACHE")
+        root = Path(variable).expanduser() if variable else platformdirs.user_cache_path("saescope")
     else:
         root = Path(setting).expanduser()
     return ActivationCache(root.resolve(), cap_gb)
@@ -51,26 +52,22 @@ class ActivationCache:
         """Raises CacheError when the folder cannot be made or written."""
         self.root = root
         self.cap_bytes = int(cap_gb * 1e9)
-        self._users: dict[str, tuple[FileLock, int]] = {}
+        self.tokens_folder = root / "tokens"
+        """Where `token_rows` keeps its rows."""
+        self._entries_folder = root / "activations"
         try:
             self.tokens_folder.mkdir(parents=True, exist_ok=True)
             self._entries_folder.mkdir(exist_ok=True)
             with self.locked():
                 pass
         except OSError as error:
-            raise CacheError(
-                f"cannot write to the cache folder {root}: {error.strerror or error}; "
-                "set runtime.cache=FOLDER, or runtime.cache=off"
-            ) from error
+            raise self._not_writable(error) from error
 
-    @property
-    def tokens_folder(self) -> Path:
-        """Where `token_rows` keeps its rows."""
-        return self.root / "tokens"
-
-    @property
-    def _entries_folder(self) -> Path:
-        return self.root / "activations"
+    def _not_writable(self, error: OSError) -> CacheError:
+        return CacheError(
+            f"cannot write to the cache folder {self.root}: {error.strerror or error}; "
+            "set runtime.cache=FOLDER, or runtime.cache=off"
+        )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -78,62 +75,50 @@ class ActivationCache:
         with FileLock(self.root / "cache.lock"):
             yield
 
-    def enter(self, key: ActivationKey) -> Path:
-        """Register as a user of `key`; its folder. Until `leave` nobody evicts it."""
-        entry = self._entries_folder / key.digest
-        with self.locked():
-            if key.digest in self._users:
-                lock, count = self._users[key.digest]
-                self._users[key.digest] = (lock, count + 1)
-            else:
-                (entry / "users").mkdir(parents=True, exist_ok=True)
-                if not (entry / "key.json").is_file():
-                    write_json(entry / "key.json", key.as_dict())
-                # the lock goes with the process, however that ends
-                lock = FileLock(entry / "users" / f"{uuid.uuid4().hex}.lock", thread_local=False)
+    @contextlib.contextmanager
+    def entry(self, key: ActivationKey) -> Iterator[Path]:
+        """The folder of `key`; nobody evicts it until the block ends or the process does.
+
+        Raises CacheError when it cannot be made.
+        """
+        folder = self._entries_folder / key.digest
+        lock = FileLock(folder / "users" / f"{uuid.uuid4().hex}.lock", thread_local=False)
+        try:
+            with self.locked():
+                (folder / "users").mkdir(parents=True, exist_ok=True)
+                if not (folder / "key.json").is_file():
+                    write_json(folder / "key.json", key.as_dict())
                 lock.acquire()
-                self._users[key.digest] = (lock, 1)
-            self.touch(entry)
-        return entry
-
-    def leave(self, key: ActivationKey) -> None:
-        """Undo one `enter`."""
-        lock, count = self._users[key.digest]
-        if count > 1:
-            self._users[key.digest] = (lock, count - 1)
-            return
-        del self._users[key.digest]
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-
-    def touch(self, entry: Path) -> None:
-        """Note the time of use."""
-        with contextlib.suppress(OSError):
-            (entry / "used").touch()
+                _touch(folder)
+        except OSError as error:
+            raise self._not_writable(error) from error
+        try:
+            yield folder
+        finally:
+            _touch(folder)
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
 
     def size(self) -> int:
         """Bytes of all files."""
         return _size(self.root)
 
-    def make_room(self, wanted: int) -> bool:
-        """Evict the entries used longest ago until `wanted` bytes fit under the cap; whether they do.
+    def make_room(self, num_bytes: int) -> bool:
+        """Evict the entries used longest ago until `num_bytes` fit under the cap; whether they do.
 
         Entries in use by a living process stay. Call with `locked`.
         """
-        free = self.cap_bytes - self.size() - wanted
+        free = self.cap_bytes - self.size() - num_bytes
         if free >= 0:
             return True
         candidates = [(_used(e), e) for e in self._entries_folder.iterdir() if e.is_dir()]
-        old = time.time() - TOKENS_KEPT_S
+        old = time.time() - TOKENS_STAY_S
         candidates += [(t, e) for e in self.tokens_folder.iterdir() if e.is_dir() and (t := _used(e)) < old]
-        idle = [e for _, e in sorted(candidates) if e.name not in self._users and not _has_users(e)]
+        idle = [e for _, e in sorted(candidates) if not _has_users(e)]
         sizes = [_size(entry) for entry in idle]
         if free + sum(sizes) < 0:  # in vain
             return False
         for entry, size in zip(idle, sizes, strict=True):
-            # the index files first: an entry half deleted must not look whole
-            for index in entry.glob("*.json"):
-                index.unlink(missing_ok=True)
             shutil.rmtree(entry, ignore_errors=True)
             log.info("cache: %.2f GB of %s evicted, used longest ago", size / 1e9, entry.name)
             free += size
@@ -152,6 +137,12 @@ def _has_users(entry: Path) -> bool:
             return True
         path.unlink(missing_ok=True)  # its process died without saying goodbye
     return False
+
+
+def _touch(entry: Path) -> None:
+    """Note the time of use."""
+    with contextlib.suppress(OSError):
+        (entry / "used").touch()
 
 
 def _used(entry: Path) -> float:

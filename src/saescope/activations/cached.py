@@ -1,39 +1,43 @@
 """Activations from disk; shards that are missing or damaged are built through the language model."""
 
 import logging
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from saescope.activations.builder import ShardBuilder
 from saescope.activations.cache import ActivationCache
-from saescope.activations.errors import CacheError
 from saescope.activations.key import ActivationKey
-from saescope.activations.shards import SHARD_BYTES, DamagedShardError, Layout, OpenShard, Shard
+from saescope.activations.shards import SHARD_BYTES, DamagedShardError, Layout, OpenShard, write_shard
 from saescope.activations.source import ActivationSource, Indices
+from saescope.files import whole
 
 log = logging.getLogger(__name__)
 
 OPEN_SHARDS = 256
 """Shards open at a time: each holds a file descriptor."""
 
-TOUCH_S = 60.0
 ATTEMPTS = 3
+
+
+class _NoRoomError(Exception):
+    """The cap leaves no room, and nothing can be evicted."""
 
 
 class CachedActivations:
     """`live` with a memory on disk, shared with every process that reads the same key.
 
     Two processes on a cold cache share the work: one writer for each shard, the other takes the next one.
-    Rows that do not fit under the cap come from `live` every time. Raises CacheError when the disk is full;
-    with `fall_back` that is a warning, and what is not on disk comes from `live`.
+    Rows that do not fit under the cap or on the disk come from `live` every time, with a warning.
     """
 
     def __init__(
@@ -42,95 +46,79 @@ class CachedActivations:
         key: ActivationKey,
         live: ActivationSource,
         *,
-        fall_back: bool = False,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
-        self.cache = cache
-        self.key = key
-        self.live = live
-        self.fall_back = fall_back
-        self.shard_bytes = shard_bytes
+        self.cache, self.key, self.live, self.shard_bytes = cache, key, live, shard_bytes
         self.layout = Layout(key, live.sizes_R, shard_bytes)
-        self.saved_s = 0.0
-        """Seconds of language model that the shards found on disk have cost their writers."""
-        self._touched = time.monotonic()
+        self.sizes_R, self.d_in = live.sizes_R, key.d_in
+        self.storing = True
+        """False once the cap or the disk is full: from then on the rest is computed on the fly."""
+        self._written: list[tuple[int, float]] = []
+        """Bytes and seconds of language model of each shard this object has written."""
+        self._num_logged = 0
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
-        self._entry = cache.enter(key)
-        self._shards = [Shard(self._entry, n, self.layout) for n in range(self.layout.num_shards)]
-        self.builder = ShardBuilder(cache, self._entry, self.layout, live, fall_back)
+        self._verified: set[int] = set()
+        self._exit = ExitStack()
+        self.folder = self._exit.enter_context(cache.entry(key))
         self._log_state()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Locks and open files stay behind: another process opens the same key for itself."""
-        return _reopened, (self.cache.root, self.cache.cap_bytes, self.key, self.live, self.fall_back,
-                           self.shard_bytes)  # fmt: skip
-
-    @property
-    def sizes_R(self) -> Indices:
-        """Counted tokens of each row."""
-        return self.layout.sizes_R
-
-    @property
-    def d_in(self) -> int:
-        """Width of the hookpoint."""
-        return self.key.d_in
+        return _reopened, (self.cache.root, self.cache.cap_bytes, self.key, self.live, self.shard_bytes)
 
     @property
     def built(self) -> int:
         """Shards this object has written."""
-        return self.builder.built
+        return len(self._written)
 
     def read(self, rows: Indices) -> Tensor:
-        """Activations [N, d_in] of the rows' tokens on the CPU, in the key's dtype; every row checked.
+        """Activations [N, d_in] of the rows' tokens on the CPU, in the key's dtype.
 
-        Raises IndexError for a row that is not there, CacheError when the disk is full or does not keep data.
+        Raises IndexError for a row that is not there.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and not (rows.min() >= 0 and rows.max() < self.key.num_rows):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.key.num_rows}")
-        if time.monotonic() - self._touched > TOUCH_S:
-            self._touched = time.monotonic()
-            self.cache.touch(self._entry)
         sizes = self.sizes_R[rows]
         starts = np.cumsum(sizes) - sizes
         out = torch.empty((int(sizes.sum()), self.d_in), dtype=self.key.torch_dtype)
         shard_of = self.layout.shard_of_R[rows]
-        touched = [int(n) for n in np.unique(shard_of)]
-        self._ensure(touched)
+        numbers = np.unique(shard_of).tolist()
+        self._ensure(numbers)
         absent = []
-        for number in touched:
-            mine = np.flatnonzero(shard_of == number)
-            if not self._copy(number, rows[mine], starts[mine], out):
-                absent.append(mine)
+        for number in numbers:
+            at = np.flatnonzero(shard_of == number)
+            if not self._copy(number, rows[at], starts[at], out):
+                absent.append(at)
         if absent:  # in one call: the language model likes large batches
-            mine = np.concatenate(absent)
-            at = np.concatenate([np.arange(starts[n], starts[n] + sizes[n]) for n in mine])
-            out[torch.from_numpy(at)] = self.live.read(rows[mine]).to("cpu", self.key.torch_dtype)
+            at = np.concatenate(absent)
+            tokens = np.concatenate([np.arange(starts[n], starts[n] + sizes[n]) for n in at])
+            out[torch.from_numpy(tokens)] = self.live.read(rows[at]).to("cpu", self.key.torch_dtype)
         return out
 
     @property
     def missing_tokens(self) -> int:
         """Tokens in shards that are not on disk yet."""
-        gone = [shard.rows for shard in self._shards if shard.index() is None]
-        return int(sum(self.sizes_R[rows.start : rows.stop].sum() for rows in gone))
+        missing = [n for n in range(self.layout.num_shards) if self._opened(n) is None]
+        return sum(map(self.layout.tokens, missing))
 
     def build(self, progress: Callable[[int], None] | None = None) -> None:
-        """Write all missing shards now, in order; `progress` is told the tokens of each when it is there."""
-        for shard in self._shards:
-            if self._opened(shard.number) is not None or not self.builder.storing:
+        """Write all missing shards now, in order; `progress` is called with the tokens of each."""
+        for number in range(self.layout.num_shards):
+            if self._opened(number) is not None or not self.storing:
                 continue
-            self._ensure([shard.number], wait=False)
+            self._ensure([number], wait=False)
             if progress is not None:
-                progress(int(self.sizes_R[shard.rows.start : shard.rows.stop].sum()))
-        self._ensure(range(len(self._shards)))
-        self.builder.log_built()
+                progress(self.layout.tokens(number))
+        self._ensure(range(self.layout.num_shards))
+        self._log_built()
 
     def close(self) -> None:
         """Let others evict this key."""
-        self.builder.log_built()
+        self._log_built()
         while self._open:
             self._open.popitem()[1].close()
-        self.cache.leave(self.key)
+        self._exit.close()
 
     def __enter__(self) -> "CachedActivations":
         return self
@@ -140,76 +128,141 @@ class CachedActivations:
     ) -> None:
         self.close()
 
+    def _path(self, number: int) -> Path:
+        return self.folder / f"shard-{number:05d}.safetensors"
+
     def _copy(self, number: int, rows: Indices, starts: Indices, out: Tensor) -> bool:
         """Read rows of one shard into `out` from `starts` on; False when it cannot be had from disk."""
         for _ in range(ATTEMPTS):
-            opened = self._opened(number)
-            if opened is None:
-                if not self.builder.storing:
-                    return False
-                self.builder.build(self._shards[number], wait=True)
-                continue
-            try:
-                opened.take(rows, out, starts)
-                return True
-            except DamagedShardError as error:
-                log.warning("activation cache: shard %d is damaged (%s); it is built again", number, error)
-                self._open.pop(number).close()
-                self.builder.build(self._shards[number], wait=True, suspect=True)
-        if self.fall_back or not self.builder.storing:
-            return False
-        raise CacheError(
-            f"shard {number} in {self._entry} does not keep what is written to it; the disk may be failing: "
-            "set runtime.cache=FOLDER on another one, or runtime.cache=off"
-        )
+            shard = self._opened(number)
+            if shard is not None:
+                try:
+                    if number not in self._verified:
+                        shard.verify()
+                        self._verified.add(number)
+                    shard.take(rows, out, starts)
+                    return True
+                except DamagedShardError as error:
+                    log.warning(
+                        "activation cache: shard %d is damaged (%s); it is built again", number, error
+                    )
+                    self._open.pop(number).close()
+                    self._verified.discard(number)
+            if not self.storing:
+                return False
+            self._build(number, wait=True)
+        self._stop(f"shard {number} in {self.folder} does not keep what is written to it")
+        return False
 
     def _ensure(self, numbers: Iterable[int], wait: bool = True) -> None:
         """Build those shards that are missing; ones another process is writing come last."""
         busy = []
         for number in numbers:
-            if self.builder.storing and self._opened(number) is None:
-                shard = self._shards[number]
-                if not self.builder.build(shard, wait=False) and wait:
-                    busy.append(shard)
-        for shard in busy:
-            self.builder.build(shard, wait=True)
+            if self.storing and self._opened(number) is None and not self._build(number, wait=False) and wait:
+                busy.append(number)
+        for number in busy:
+            self._build(number, wait=True)
 
     def _opened(self, number: int) -> OpenShard | None:
-        """The shard, open; None when it is not there or not whole."""
-        opened = self._open.get(number)
-        if opened is not None:
+        """The shard, open and not verified; None when it is not there or not whole."""
+        shard = self._open.get(number)
+        if shard is not None:
             self._open.move_to_end(number)
-            return opened
-        shard = self._shards[number]
-        index = shard.index()
-        if index is None:
-            return None
+            return shard
         try:
-            opened = OpenShard(shard, index)
-        except OSError:  # removed between the two looks
+            shard = OpenShard(self._path(number), self.layout, number)
+        except (OSError, DamagedShardError):
             return None
-        self._open[number] = opened
+        self._open[number] = shard
         if len(self._open) > OPEN_SHARDS:
             self._open.popitem(last=False)[1].close()
-        return opened
+        return shard
+
+    def _build(self, number: int, *, wait: bool) -> bool:
+        """Write a shard unless it is there; False when another process is writing it and `wait` is false."""
+        path = self._path(number)
+        try:
+            with FileLock(path.with_suffix(".lock"), timeout=-1 if wait else 0):
+                if not self._is_sound(number):
+                    for leftover in (path, *self.folder.glob(f".{path.name}.*")):  # of a writer that died
+                        leftover.unlink(missing_ok=True)
+                    self._write(number)
+        except Timeout:
+            return False
+        except _NoRoomError:
+            self._stop(
+                f"{self.layout.total_bytes / 1e9:.2f} GB of activations do not fit under "
+                f"runtime.cache_gb={self.cache.cap_bytes / 1e9:g}"
+            )
+        except OSError as error:
+            self._stop(f"cannot write activations to {self.folder}: {error.strerror or error}")
+        return True
+
+    def _is_sound(self, number: int) -> bool:
+        """Whether the shard is there, by its checksum: another process may have built it meanwhile."""
+        try:
+            shard = OpenShard(self._path(number), self.layout, number)
+        except (OSError, DamagedShardError):
+            return False
+        try:
+            shard.verify()
+        except DamagedShardError:
+            return False
+        finally:
+            shard.close()
+        return True
+
+    def _write(self, number: int) -> None:
+        """Compute and store a shard; call with its lock."""
+        num_bytes = self.layout.num_bytes(number)
+        with whole(self._path(number)) as temporary:
+            with self.cache.locked():
+                if not self.cache.make_room(num_bytes):
+                    raise _NoRoomError
+                # the space is taken before the work, so that concurrent writers count it
+                os.truncate(temporary, num_bytes)
+            started = time.perf_counter()
+            rows = np.array(self.layout.rows(number), dtype=np.int64)
+            values = self.live.read(rows).to("cpu", self.key.torch_dtype)
+            build_s = time.perf_counter() - started
+            with temporary.open("r+b") as file:
+                write_shard(file, values, build_s)
+        self._written.append((num_bytes, build_s))
+        log.debug("activation cache: shard %d written", number)
+
+    def _stop(self, reason: str) -> None:
+        if self.storing:
+            log.warning("activation cache: %s; the rest is computed on the fly", reason)
+        self.storing = False
 
     def _log_state(self) -> None:
-        indices = [index for shard in self._shards if (index := shard.index()) is not None]
-        self.saved_s = float(sum(index.get("build_s", 0.0) for index in indices))
+        shards = [shard for n in range(self.layout.num_shards) if (shard := self._opened(n)) is not None]
+        self.saved_s = sum(shard.build_s for shard in shards)
+        """Seconds of language model that the shards on disk have cost their writers."""
         log.info(
             "activation cache: %s, %d of %d shards (%.2f GB in all) of %s in %s%s",
-            "hit" if len(indices) == len(self._shards) else "partial hit" if indices else "miss",
-            len(indices),
-            len(self._shards),
+            "hit" if len(shards) == self.layout.num_shards else "partial hit" if shards else "miss",
+            len(shards),
+            self.layout.num_shards,
             self.layout.total_bytes / 1e9,
             self.key.hookpoint,
-            self._entry,
-            f"; saves {self.saved_s:.1f} s of language model" if indices else "",
+            self.folder,
+            f"; saves {self.saved_s:.1f} s of language model" if shards else "",
         )
+
+    def _log_built(self) -> None:
+        """Log what has been written, unless that was logged before."""
+        if self.built > self._num_logged:
+            self._num_logged = self.built
+            log.info(
+                "activation cache: %d shards written (%.2f GB, %.1f s of language model)",
+                self.built,
+                sum(num_bytes for num_bytes, _ in self._written) / 1e9,
+                sum(build_s for _, build_s in self._written),
+            )
 
 
 def _reopened(
-    root: Path, cap_bytes: int, key: ActivationKey, live: ActivationSource, fall_back: bool, shard_bytes: int
+    root: Path, cap_bytes: int, key: ActivationKey, live: ActivationSource, shard_bytes: int
 ) -> CachedActivations:
-    cache = ActivationCache(root, cap_bytes / 1e9)
-    return CachedActivations(cache, key, live, fall_back=fall_back, shard_bytes=shard_bytes)
+    return CachedActivations(ActivationCache(root, cap_bytes / 1e9), key, live, shard_bytes=shard_bytes)

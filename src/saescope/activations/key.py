@@ -15,7 +15,7 @@ from saescope.text.packing import Ids
 from saescope.text.token_rows import rows_digest
 from saescope.text.windows import Windows
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the layout of the shards or the meaning of their values changes."""
 
 VOLATILE = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype", "_commit_hash")

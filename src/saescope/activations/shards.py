@@ -1,31 +1,30 @@
-"""Shards: runs of rows in one file each, with a checksum for every row.
+"""Shards: runs of rows in one safetensors file each, with one checksum in its header.
 
-A shard is a data file and an index beside it. The index is written last and the checksums are looked at
-before a row is handed out, so a missing, truncated, half-written or altered shard is noticed and never read.
+A file takes its name when it is complete. Header and size are looked at before a shard counts as there, the
+checksum before the first row is read from it (`OpenShard.verify`): a missing, truncated, half-written or
+altered shard is noticed and never read.
 """
 
 import contextlib
-import threading
+import json
+import os
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from saescope.activations.key import ActivationKey
 from saescope.activations.source import Indices
-from saescope.files import read_json, write_json
 
 SHARD_BYTES = 64 * 2**20
+CHUNK_BYTES = 4 * 2**20
+"""Read at a time to verify a checksum."""
 
-# numpy has no bfloat16: its bits travel as int16
-STORAGE: dict[torch.dtype, Any] = {
-    torch.float32: np.float32, torch.float16: np.float16, torch.bfloat16: np.int16
-}  # fmt: skip
+TENSOR = "activations"
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 class DamagedShardError(Exception):
@@ -42,8 +41,8 @@ class Layout:
         self.bytes_R = sizes_R * (key.d_in * key.torch_dtype.itemsize)
         self.end_R = np.cumsum(self.bytes_R)
         # a shard takes the rows that begin in its span, so it may end one row later
-        begun = (self.end_R - self.bytes_R) // shard_bytes
-        first, self.shard_of_R = np.unique(begun, return_inverse=True, return_index=True)[1:]
+        span_R = (self.end_R - self.bytes_R) // shard_bytes
+        first, self.shard_of_R = np.unique(span_R, return_inverse=True, return_index=True)[1:]
         self._bounds = [*first.tolist(), len(sizes_R)]
 
     @property
@@ -60,131 +59,109 @@ class Layout:
         """Row numbers of a shard."""
         return range(self._bounds[shard], self._bounds[shard + 1])
 
+    def tokens(self, shard: int) -> int:
+        """Tokens of a shard's rows."""
+        rows = self.rows(shard)
+        return int(self.sizes_R[rows.start : rows.stop].sum())
+
+    def num_bytes(self, shard: int) -> int:
+        """Bytes of a shard's activations."""
+        rows = self.rows(shard)
+        return int(self.bytes_R[rows.start : rows.stop].sum())
+
     def offset(self, row: int) -> int:
-        """Byte in its shard's file where a row begins."""
+        """Bytes of activations before a row in its shard."""
         first = self._bounds[self.shard_of_R[row]]
         return int(self.end_R[row] - self.bytes_R[row] - self.end_R[first] + self.bytes_R[first])
 
 
-class Shard:
-    """One shard's files."""
+def write_shard(file: BinaryIO, values_ND: Tensor, build_s: float) -> None:
+    """Write activations as a safetensors file; `build_s` is what a later job saves.
 
-    def __init__(self, folder: Path, number: int, layout: Layout) -> None:
-        self.number = number
-        self.layout = layout
-        self.rows = layout.rows(number)
-        self.path = folder / f"shard-{number:05d}.bin"
-        self.index_path = folder / f"shard-{number:05d}.json"
-        self.lock_path = folder / f"shard-{number:05d}.lock"
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the data file."""
-        return int(self.layout.bytes_R[self.rows.start : self.rows.stop].sum())
-
-    def index(self) -> dict[str, Any] | None:
-        """`{"crc": [one per row], "build_s": seconds}`; None when the shard is missing or not whole."""
-        index = read_json(self.index_path)
-        try:
-            size = self.path.stat().st_size
-        except OSError:
-            return None
-        if not isinstance(index, dict) or size != self.num_bytes:
-            return None
-        crc = index.get("crc")
-        return index if isinstance(crc, list) and len(crc) == len(self.rows) else None
-
-    def is_sound(self) -> bool:
-        """Whether every row has its checksum: reads the whole file."""
-        index = self.index()
-        if index is None:
-            return False
-        try:
-            with contextlib.closing(OpenShard(self, index)) as opened:
-                opened.verify()
-        except (OSError, DamagedShardError):
-            return False
-        return True
-
-    def write_data(self, file: BinaryIO, values: Tensor) -> list[int]:
-        """Write `values` [N, d_in], the tokens of all its rows; the checksum of each row."""
-        storage = _as_storage(values.contiguous())
-        ends = np.cumsum(self.layout.sizes_R[self.rows.start : self.rows.stop])
-        crc = []
-        for row in np.split(storage, ends[:-1]):
-            data = row.data.cast("B") if row.size else b""
-            file.write(data)
-            crc.append(zlib.crc32(data))
-        return crc
-
-    def write_index(self, crc: Sequence[int], build_s: float) -> None:
-        """Declare the data file complete; `build_s` is what a later job saves."""
-        write_json(self.index_path, {"crc": list(crc), "build_s": build_s})
-
-    def remove_remains(self) -> None:
-        """Delete index, data and the temporary files of a writer that died; only the lock's holder may."""
-        self.index_path.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
-        for pattern in (f".{self.path.name}.*", f".{self.index_path.name}.*"):
-            for leftover in self.path.parent.glob(pattern):
-                leftover.unlink(missing_ok=True)
+    By hand, because safetensors' own `save` copies the values twice.
+    """
+    data = as_bytes(values_ND.contiguous())
+    entry = {
+        "dtype": DTYPES[values_ND.dtype],
+        "shape": list(values_ND.shape),
+        "data_offsets": [0, len(data)],
+    }
+    metadata = {"crc32": str(zlib.crc32(data)), "build_s": str(build_s)}
+    header = json.dumps({"__metadata__": metadata, TENSOR: entry}).encode()
+    header += b" " * (-len(header) % 8)  # aligned, as safetensors asks
+    file.write(len(header).to_bytes(8, "little") + header)
+    file.write(data)
 
 
 class OpenShard:
-    """A complete shard, open for reading. A row's checksum is looked at once, when it is first read.
+    """A shard that is whole by its header and size, open for reading.
 
     Read, not memory-mapped: a file cut short under a mapping kills the process (SIGBUS), while a short
     read is noticed; and it is one copy, straight into the batch.
     """
 
-    def __init__(self, shard: Shard, index: dict[str, Any]) -> None:
-        self.shard = shard
-        self.crc: list[int] = index["crc"]
-        self.verified = [False] * len(self.crc)
-        self.file = shard.path.open("rb", buffering=0)
-        self.lock = threading.Lock()  # seek and read belong together
+    def __init__(self, path: Path, layout: Layout, number: int) -> None:
+        """Raises OSError for a missing file, DamagedShardError for one of another size or contents."""
+        self.layout = layout
+        self.num_bytes = layout.num_bytes(number)
+        with contextlib.ExitStack() as on_error:
+            self.file = on_error.enter_context(path.open("rb", buffering=0))
+            size = os.fstat(self.file.fileno()).st_size
+            length = int.from_bytes(self.file.read(8), "little")
+            self.start = 8 + length
+            if size != self.start + self.num_bytes:
+                raise DamagedShardError(f"it has {size} bytes")
+            try:
+                header = json.loads(self.file.read(length))
+                stored = header[TENSOR]["dtype"], header[TENSOR]["shape"]
+                self.crc = int(header["__metadata__"]["crc32"])
+                self.build_s = float(header["__metadata__"]["build_s"])
+                """Seconds of language model that writing it took."""
+            except (ValueError, LookupError, TypeError) as error:
+                raise DamagedShardError("its header cannot be read") from error
+            if stored != (DTYPES[layout.key.torch_dtype], [layout.tokens(number), layout.key.d_in]):
+                raise DamagedShardError(f"it holds {stored}")
+            on_error.pop_all()
 
     def close(self) -> None:
         """Close the file."""
         self.file.close()
 
-    def take(self, rows: Indices, out: Tensor, starts: Indices) -> None:
-        """Read `rows` into `out` [N, d_in], each from the token in `starts` on.
-
-        Raises DamagedShardError for a row that is not what was written; its part of `out` is undefined then.
-        """
-        target = _as_storage(out)
-        for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
-            part = target[start : start + self.shard.layout.sizes_R[row]]
-            self._read(row, part.data.cast("B") if part.size else memoryview(b""))
-
     def verify(self) -> None:
-        """Read and check every row. Raises DamagedShardError."""
-        sizes = self.shard.layout.bytes_R
-        for row in self.shard.rows:
-            self._read(row, memoryview(bytearray(int(sizes[row]))))
+        """Read all of it. Raises DamagedShardError for another checksum."""
+        buffer = memoryview(bytearray(min(CHUNK_BYTES, self.num_bytes)))
+        crc = 0
+        for offset in range(0, self.num_bytes, CHUNK_BYTES):
+            part = buffer[: self.num_bytes - offset]
+            self._read(offset, part)
+            crc = zlib.crc32(part, crc)
+        if crc != self.crc:
+            raise DamagedShardError("it has another checksum")
 
-    def _read(self, row: int, target: memoryview) -> None:
-        name, local = f"row {row}", row - self.shard.rows.start
+    def take(self, rows: Indices, out_ND: Tensor, starts: Indices) -> None:
+        """Read `rows` into `out_ND`, each from the token in `starts` on.
+
+        Raises DamagedShardError for a row that cannot be read; its part of `out_ND` is undefined then.
+        """
+        target = as_bytes(out_ND)
+        token_bytes = out_ND.shape[1] * out_ND.element_size()
+        for row, start in zip(rows.tolist(), starts.tolist(), strict=True):
+            first = start * token_bytes
+            self._read(self.layout.offset(row), target[first : first + int(self.layout.bytes_R[row])])
+
+    def _read(self, offset: int, target: memoryview) -> None:
+        read = 0
         try:
-            with self.lock:
-                self.file.seek(self.shard.layout.offset(row))
-                read = 0
-                while read < len(target) and (more := self.file.readinto(target[read:])):
-                    read += more
+            while read < len(target):
+                more = os.preadv(self.file.fileno(), [target[read:]], self.start + offset + read)
+                if not more:
+                    raise DamagedShardError("it is cut short")
+                read += more
         except OSError as error:
-            raise DamagedShardError(f"{name}: {error.strerror or error}") from error
-        if read < len(target):
-            raise DamagedShardError(f"{name} is cut short")
-        if not self.verified[local]:
-            if zlib.crc32(target) != self.crc[local]:
-                raise DamagedShardError(f"{name} has another checksum")
-            self.verified[local] = True
+            raise DamagedShardError(str(error.strerror or error)) from error
 
 
-def _as_storage(values: Tensor) -> npt.NDArray[Any]:
-    """The same memory as numpy sees it."""
-    if values.dtype is torch.bfloat16:
-        values = values.view(torch.int16)
-    array: npt.NDArray[Any] = values.numpy()
-    return array
+def as_bytes(values: Tensor) -> memoryview:
+    """The memory of a contiguous tensor."""
+    data: memoryview = values.view(torch.uint8).numpy().reshape(-1).data
+    return data

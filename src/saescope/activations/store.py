@@ -49,7 +49,7 @@ class ActivationStore:
             yield live
             return
         key = activation_key(self.model, hookpoint, rows, live.d_in, self._dtype)
-        with CachedActivations(self.cache, key, live, fall_back=True) as source:
+        with CachedActivations(self.cache, key, live) as source:
             if fill and (tokens := source.missing_tokens):
                 with Meter(missing, tokens, "tokens") as meter:
                     source.build(meter.advance)

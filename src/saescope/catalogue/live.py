@@ -1,14 +1,25 @@
 """The rows of the catalogue compared with the Hub: the rows as they are now, and what differs."""
 
 import dataclasses
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from saescope.catalogue.hub import Listing, list_repositories, read_configs
 from saescope.catalogue.plan import HookpointPlan
 from saescope.catalogue.repositories import CatalogueRow
+from saescope.errors import HubError, NoRepositoryError
+
+if TYPE_CHECKING:
+    from saescope.hub import Listing
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+WORKERS = 8
+"""Questions to the Hub at a time."""
 
 RECORDED, NEW, MOVED, CHANGED = "unchanged", "new", "moved", "changed"
 VANISHED, ABSENT, UNREACHED = "vanished", "not there", "no answer"
@@ -35,7 +46,8 @@ def refresh(rows: Sequence[CatalogueRow]) -> tuple[list[CatalogueRow], list[Find
     that cannot be reached keeps its rows, marked.
     """
     repos = list(dict.fromkeys(r.repo for r in rows))
-    answers = list_repositories([repo for repo in repos if "/" in repo and "*" not in repo])
+    real = [repo for repo in repos if "/" in repo and "*" not in repo]
+    answers = dict(zip(real, _parallel(_listing, real), strict=True))
     current: list[CatalogueRow] = []
     findings: list[Finding] = []
     for repo in repos:
@@ -43,10 +55,11 @@ def refresh(rows: Sequence[CatalogueRow]) -> tuple[list[CatalogueRow], list[Find
         if repo not in answers:
             current += recorded
             continue
-        updated, differences = _compare(recorded, answers[repo])
+        answer = answers[repo]
+        updated, differences = _compare(recorded, answer)
         current += updated
-        changed = f"last commit {answers[repo].changed}" if answers[repo].changed else ""
-        findings += differences or [Finding(repo, RECORDED, changed)]
+        changed = "" if isinstance(answer, HubError) else answer.changed
+        findings += differences or [Finding(repo, RECORDED, f"last commit {changed}" if changed else "")]
     return current, findings
 
 
@@ -64,7 +77,7 @@ def reread(plans: Sequence[HookpointPlan]) -> tuple[list[HookpointPlan], list[Fi
     """`num_latents` and `k` of the chosen SAEs from their own `cfg.json`, a file of about 100 bytes each."""
     chosen = [plan for plan in plans if plan.row and plan.live not in (None, UNREACHED)]
     files = [(plan.row.repo, f"{plan.folder}/cfg.json") for plan in chosen if plan.row]
-    cfg_of = {id(plan): cfg for plan, cfg in zip(chosen, read_configs(files), strict=True) if cfg}
+    cfg_of = {id(plan): cfg for plan, cfg in zip(chosen, _parallel(_config, files), strict=True) if cfg}
     updated, findings = [], []
     for plan in plans:
         if plan.row is None or id(plan) not in cfg_of:
@@ -88,13 +101,40 @@ def reread(plans: Sequence[HookpointPlan]) -> tuple[list[HookpointPlan], list[Fi
     return updated, findings
 
 
-def _compare(rows: list[CatalogueRow], answer: Listing) -> tuple[list[CatalogueRow], list[Finding]]:
+def _listing(repo: str) -> "Listing | HubError":
+    from saescope import hub
+
+    try:
+        return hub.list_files(repo)
+    except HubError as error:
+        return error
+
+
+def _config(file: tuple[str, str]) -> dict[str, Any] | None:
+    """The JSON object in (repository, path); None where it cannot be had."""
+    from saescope import hub
+
+    try:
+        value = json.loads(hub.download(*file).read_text(encoding="utf-8"))
+    except (HubError, OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _parallel(call: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(pool.map(call, items))
+
+
+def _compare(
+    rows: list[CatalogueRow], answer: "Listing | HubError"
+) -> tuple[list[CatalogueRow], list[Finding]]:
     """Rows of one repository after the Hub's answer, and what differs."""
     repo, named_only = rows[0].repo, not any(r.exists for r in rows)
-    if answer.error is not None:
+    if isinstance(answer, HubError) and not isinstance(answer, NoRepositoryError):
         unreached = [dataclasses.replace(r, live=UNREACHED) for r in rows]
-        return unreached, [Finding(repo, UNREACHED, answer.error)]
-    if answer.files is None:
+        return unreached, [Finding(repo, UNREACHED, answer.reason)]
+    if isinstance(answer, HubError):
         if named_only:
             return rows, [Finding(repo, RECORDED, "no such repository")]
         certain = any(r.seen and "folders" not in r.unverified for r in rows)
@@ -125,7 +165,7 @@ def _compare(rows: list[CatalogueRow], answer: Listing) -> tuple[list[CatalogueR
 
 
 def _compare_kind(
-    row: CatalogueRow, kind: str, files: tuple[str, ...], folders: Folders
+    row: CatalogueRow, kind: str, files: Iterable[str], folders: Folders
 ) -> tuple[list[CatalogueRow], list[Finding]]:
     """Rows of one kind of hookpoint of `row`: those recorded, those new; and what differs."""
     pattern = row.folders[kind]
@@ -160,7 +200,7 @@ def _compare_kind(
     return rows, findings
 
 
-def _sparsify_folders(files: tuple[str, ...]) -> Folders:
+def _sparsify_folders(files: Iterable[str]) -> Folders:
     """The folders that hold both files of an SAE, by kind and pattern."""
     names = set(files)
     layers_of: Folders = {}

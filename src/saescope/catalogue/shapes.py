@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from saescope.errors import ConfigError, ModelError, choices, nearest
+from saescope.errors import ConfigError, HubError, ModelError, NoRepositoryError, choices, nearest
 
 DEDUPED = "-deduped"
 
@@ -99,26 +99,22 @@ def _table() -> dict[str, dict[str, Any]]:
 
 def _from_hub(model: str) -> Path:
     """`config.json` from the client's cache or the Hub."""
-    from huggingface_hub import try_to_load_from_cache
+    from saescope import hub
 
-    from saescope.catalogue.hub import fetch, list_repositories
-
-    cached = try_to_load_from_cache(model, "config.json")
-    if isinstance(cached, str):
-        return Path(cached)
-    # The list of files first: it is one request, where a failing download is tried again for half a minute.
-    answer = list_repositories([model])[model]
-    if answer.files is None and answer.error is None:
-        raise ModelError(f"no Hub model {model} (or it is private: log in with `hf auth login`)")
-    if answer.files is not None and "config.json" not in answer.files:
-        raise ModelError(f"Hub repository {model} has no config.json; it is no language model's")
-    path = None if answer.error else fetch(model, "config.json")
-    if path is None:
+    cached = hub.cached_file(model, "config.json")
+    if cached is not None:
+        return cached
+    try:
+        if "config.json" not in hub.list_files(model).files:
+            raise ModelError(f"Hub repository {model} has no config.json; it is no language model's")
+        return hub.download(model, "config.json")
+    except NoRepositoryError as error:
+        raise ModelError(f"no Hub model {model} (or it is private: log in with `hf auth login`)") from error
+    except HubError as error:
         raise ModelError(
-            f"the Hub gives no config.json of {model} ({answer.error or 'the download failed'}); "
+            f"the Hub gives no config.json of {model} ({error.reason}); "
             f"give a local folder, or one of {choices(_table())}"
-        )
-    return path
+        ) from error
 
 
 def _described(model: str, path: Path) -> Shape:

@@ -84,7 +84,7 @@ class LossSums(Metric):
 
     def compute(self) -> dict[str, npt.NDArray[np.float64]]:
         """Sums [K] under `ce_clean`, `kl_spliced`, `tokens_zero` …"""
-        return {name: getattr(self, name).cpu().numpy() for name in self._defaults}
+        return {name: getattr(self, name).cpu().numpy() for name in self.metric_state}
 
 
 class RowList(Metric):

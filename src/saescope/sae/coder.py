@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saescope.compat import sparsify_decoder
 from saescope.sae.base import Sae, SparseCodes, compress, weighted_rows
-from saescope.sae.selection import select
+from saescope.sae.cpu_topk import select
 
 if not torch.cuda.is_available():
     # sparsify chooses its Triton decoder at import, also for CPU tensors.
@@ -17,7 +18,8 @@ if not torch.cuda.is_available():
 
 with contextlib.redirect_stdout(io.StringIO()):  # it prints which decoder it chose
     from sparsify import SparseCoder, SparseCoderConfig
-    from sparsify.utils import decoder_impl
+
+    decoder_impl = sparsify_decoder()
 
 __all__ = ["CoderSae", "SparseCoder", "SparseCoderConfig", "decoder_impl", "untrained"]
 

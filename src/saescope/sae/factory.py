@@ -9,7 +9,7 @@ import torch
 
 from saescope import catalogue
 from saescope.config import HubSae, NeuronSae, PythonSae, RandomSae, SaeConfig, SaeLensSae
-from saescope.errors import SaeError, choices
+from saescope.errors import NoRepositoryError, SaeError, choices
 from saescope.model.hookpoints import Hookpoint
 from saescope.sae.base import Sae
 
@@ -28,7 +28,8 @@ def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]
 def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:
     """Find the SAE and read its config, before a model is loaded; weights stay where they are.
 
-    Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`.
+    Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`, HubError when its
+    repository cannot be read.
     """
     match cfg:
         case HubSae():
@@ -64,7 +65,7 @@ def load(
     """Load or make the SAE that `cfg` asks for, for a hookpoint of width `d_in`.
 
     `at` and the causal LM `model` are for SAEs that name their own hookpoint (`saelens`).
-    Raises SaeError when it is not there, cannot be read, or does not fit.
+    Raises SaeError when it is not there, cannot be read, or does not fit, HubError for its repository.
     """
     match cfg:
         case HubSae():
@@ -132,8 +133,6 @@ def _repository(cfg: HubSae, model_sae_repo: str | None, model_name: str) -> str
 @contextmanager
 def _naming_known(model_sae_repo: str | None, model_name: str) -> Iterator[None]:
     """Say which repositories are known for the model when the asked one does not exist."""
-    from saescope.sae.hub import NoRepositoryError
-
     try:
         yield
     except NoRepositoryError as error:

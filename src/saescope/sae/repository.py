@@ -1,8 +1,8 @@
 """Which folder holds the SAE of a hookpoint: in a local folder or a Hub repository, in any known layout.
 
 sparsify's own loaders fetch whole repositories, want the folder's name exactly as stored, and answer a
-missing hookpoint with a bare FileNotFoundError; here the files are listed first, only those of the asked
-hookpoint are fetched, and a miss names what is there. Layouts: docs/saes.md.
+missing hookpoint with a bare FileNotFoundError; here the files are listed first, only those of the hookpoint
+are fetched, and a miss names what is there. Layouts: docs/saes.md.
 """
 
 import os
@@ -72,7 +72,7 @@ class LocalFolder:
 
 @dataclass(frozen=True)
 class SaeFolder:
-    """One SAE, found but not yet read."""
+    """Where the files of one SAE are."""
 
     place: Place
     folder: str
@@ -102,7 +102,8 @@ def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
     """The SAE of `hookpoint`; only lists files.
 
     `repo` is a folder, a Hub id `owner/name`, or a folder inside a Hub repository, `owner/name/folder`.
-    Raises SaeError when the repository, the folder, the revision or the hookpoint is not there.
+    Raises SaeError when the folder or the hookpoint is not there, HubError when the repository or revision is
+    not.
     """
     _check_path(hookpoint, "hookpoint.name")
     path = EMBEDDED if repo == "embedded" else Path(repo).expanduser()
@@ -113,7 +114,7 @@ def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
             f"sae.repo={repo}: no such folder, and no Hub id of the form owner/name or owner/name/folder"
         )
     _check_path(repo, "sae.repo")
-    from saescope.sae.hub import open_repository
+    from saescope.hub import open_repository
 
     owner, name, *inside = repo.split("/")
     return _choose(open_repository(f"{owner}/{name}", revision), "/".join(inside), hookpoint, repo)
@@ -130,19 +131,19 @@ def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:
     below = [f for f in safe if not top or f.startswith(f"{top}/")]
     names = sorted((n for n in map(_folder, below) if _join(n, WEIGHTS) in below), key=natural)
     names = [n for n in dict.fromkeys(names) if _join(n, CFG) in below]
-    found = [n for n in names if n != top and holds(n, hookpoint)]
+    matches = [n for n in names if n != top and holds(n, hookpoint)]
     level = top.count("/") + 1 if top else 0
-    found = [n for n in found if n.count("/") == level] or found
-    found = [n for n in found if hookpoint_part(n) == hookpoint] or found
-    if len(found) == 1:
-        return SaeFolder(place, found[0])
-    if found:
+    matches = [n for n in matches if n.count("/") == level] or matches
+    matches = [n for n in matches if hookpoint_part(n) == hookpoint] or matches
+    if len(matches) == 1:
+        return SaeFolder(place, matches[0])
+    if matches:
         # the folder around the copies serves a sweep over layers; where there is none, the copy itself
-        around = found[0].rpartition("/")[0] if holds(found[0].split("/")[-1], hookpoint) else ""
+        around = matches[0].rpartition("/")[0] if holds(matches[0].split("/")[-1], hookpoint) else ""
         base = repo.removesuffix(f"/{top}") if top else repo
         raise SaeError(
-            f"{place.name} has several SAEs for {hookpoint}: {choices(found)}; "
-            f"choose one with sae.repo={base}/{around if around not in ('', top) else found[0]}"
+            f"{place.name} has several SAEs for {hookpoint}: {choices(matches)}; "
+            f"choose one with sae.repo={base}/{around if around not in ('', top) else matches[0]}"
         )
     if top in names:
         return SaeFolder(place, top)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from saescope.stats.arrays import FloatArray, IntArray
 from saescope.stats.cosine_search import Float32Array, Nearest, nearest_rows
@@ -13,8 +15,6 @@ DENSE = 8192
 """Up to this many latents (geometric mean of the two) the assignment is dense and exact: 0.5 GB, O(F^3)."""
 CANDIDATES = 64
 """Nearest neighbours kept per latent above it."""
-EPSILON = 1e-5
-"""Largest loss of cosine per latent that the auction allows."""
 CHUNK = 2048
 """Rows completed at a time."""
 
@@ -45,12 +45,13 @@ def match(
 ) -> Matching:
     """Match unit rows so that the sum of signed cosines is largest; all of the narrower side are matched.
 
-    While A * B <= dense^2 by ``linear_sum_assignment``. Above it by an auction (Bertsekas 1988, doi
-    10.1007/BF02186476) among the ``candidates`` nearest columns of every row of the narrower side, where a
-    row may also stay unassigned for its cutoff, the largest cosine it has with any dropped column. No dropped
-    partner can give it more, so the auction's value bounds that of the dense assignment from above, and where
-    no row stays unassigned both are the same up to EPSILON per latent. Rows that do are ``unsettled``; they
-    get the free columns afterwards. ``progress`` is told the rows of the narrower side that are searched.
+    While A * B <= dense^2 by `linear_sum_assignment`. Above it by `min_weight_full_bipartite_matching`
+    (Jonker & Volgenant 1987, doi 10.1007/BF02278710) among the `candidates` nearest columns of every row of
+    the narrower side, where a row may also stay unassigned for its cutoff, the largest cosine it has with any
+    dropped column. No dropped partner can give it more, so the value bounds that of the dense assignment from
+    above, and where no row stays unassigned both are the same, to the rounding of float32 cosines. Rows that
+    do are `unsettled`; they get the free columns afterwards. The value is unique, the matching is not where
+    several give it (equal rows). `progress` is called with the rows of the narrower side that are searched.
     """
     if len(unit_Ad) > len(unit_Bd):
         return _turned(
@@ -65,7 +66,7 @@ def match(
             progress(len(unit_Ad))
         return Matching(partner.astype(np.int64), own, best_A, best_B, 0, float(own.mean()))
     near = nearest_rows(unit_Ad, unit_Bd, candidates, progress)
-    partner = _auction(near, len(unit_Bd))
+    partner = _sparse_assignment(near, len(unit_Bd))
     left = np.flatnonzero(partner < 0)
     value = _cosines(unit_Ad, unit_Bd, partner)
     total = float(np.nansum(value)) + float(near.cutoff_A[left].sum(dtype=np.float64))
@@ -76,46 +77,26 @@ def match(
         near.cosine_Am[:, 0].astype(np.float64),
         near.best_B.astype(np.float64),
         left.size,
-        total / len(unit_Ad) + EPSILON,
+        total / len(unit_Ad),
     )
 
 
-def _auction(near: Nearest, num_b: int) -> IntArray:
-    """Column of every row, or -1 for a row that does no better than its cutoff.
-
-    All rows without a column bid at once; each column goes to the highest bidder, at its bid. A bid is the
-    price at which the column would be worth EPSILON less than the row's second choice, its cutoff included.
-    """
-    value_Am, index_Am = near.cosine_Am.astype(np.float64), near.index_Am
-    cutoff_A = near.cutoff_A.astype(np.float64)
-    price_B, owner_B = np.zeros(num_b), np.full(num_b, -1, dtype=np.int64)
-    partner_A = np.full(len(value_Am), -1, dtype=np.int64)
-    bidders = np.arange(len(value_Am))
-    while bidders.size:
-        net = value_Am[bidders] - price_B[index_Am[bidders]]
-        at, first = np.arange(bidders.size), net.argmax(axis=1)
-        top = net[at, first]
-        net[at, first] = -np.inf
-        second = np.maximum(net.max(axis=1), cutoff_A[bidders])
-        on = top > cutoff_A[bidders]  # the others stay unassigned: prices only rise
-        row = bidders[on]
-        column = index_Am[row, first[on]]
-        bid = price_B[column] + (top - second)[on] + EPSILON
-        by_bid = np.argsort(-bid, kind="stable")
-        won, first_of = np.unique(column[by_bid], return_index=True)
-        winner = by_bid[first_of]
-        outbid = owner_B[won]
-        outbid = outbid[outbid >= 0]
-        partner_A[outbid] = -1
-        owner_B[won], price_B[won], partner_A[row[winner]] = row[winner], bid[winner], won
-        lost = np.ones(row.size, dtype=np.bool_)
-        lost[winner] = False
-        bidders = np.concatenate([row[lost], outbid])
-    return partner_A
+def _sparse_assignment(near: Nearest, num_b: int) -> IntArray:
+    """Column of every row, or -1 for a row that does no better than its cutoff."""
+    num_a, m = near.index_Am.shape
+    # beside its m candidates every row has a column of its own, which is worth its cutoff
+    own_A1 = num_b + np.arange(num_a)[:, None]
+    column = np.hstack([near.index_Am, own_A1])
+    value = np.hstack([near.cosine_Am, near.cutoff_A[:, None]]).astype(np.float64)
+    first = np.arange(num_a + 1) * (m + 1)
+    # 0 would be no edge: cosines from -1 (a cutoff from -2) to 1 become costs from 5 to 2
+    cost = csr_array((3.0 - value.ravel(), column.ravel(), first), shape=(num_a, num_b + num_a))
+    partner_A = min_weight_full_bipartite_matching(cost)[1].astype(np.int64)
+    return np.where(partner_A < num_b, partner_A, -1)
 
 
 def _complete(unit_Ad: Float32Array, unit_Bd: Float32Array, partner_A: IntArray, left: IntArray) -> None:
-    """Give the rows ``left`` free columns, the best among a few thousand at a time."""
+    """Give the rows `left` free columns, the best among a few thousand at a time."""
     taken = np.zeros(len(unit_Bd), dtype=np.bool_)
     taken[partner_A[partner_A >= 0]] = True
     for start in range(0, left.size, CHUNK):
@@ -135,10 +116,12 @@ def _cosines(unit_Ad: Float32Array, unit_Bd: Float32Array, partner_A: IntArray) 
     return cosine_A
 
 
-def _turned(found: Matching, num_latents: int) -> Matching:
-    """The same matching seen from the wider side, of ``num_latents``."""
+def _turned(matching: Matching, num_latents: int) -> Matching:
+    """The same matching seen from the wider side, of `num_latents`."""
     partner = np.full(num_latents, -1, dtype=np.int64)
     cosine = np.full(num_latents, np.nan)
-    partner[found.partner_A] = np.arange(found.partner_A.size)
-    cosine[found.partner_A] = found.cosine_A
-    return replace(found, partner_A=partner, cosine_A=cosine, best_A=found.best_B, best_B=found.best_A)
+    partner[matching.partner_A] = np.arange(matching.partner_A.size)
+    cosine[matching.partner_A] = matching.cosine_A
+    return replace(
+        matching, partner_A=partner, cosine_A=cosine, best_A=matching.best_B, best_B=matching.best_A
+    )

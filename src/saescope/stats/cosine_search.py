@@ -16,7 +16,7 @@ BLOCK_ROWS, BLOCK_COLUMNS = 512, 4096
 
 @dataclass(frozen=True)
 class Nearest:
-    """For every row a the ``m`` columns of largest cosine, and what was dropped at most."""
+    """For every row a the `m` columns of largest cosine, and what was dropped at most."""
 
     index_Am: IntArray
     """Columns, nearest first."""
@@ -40,41 +40,41 @@ def unit_rows(rows_Fd: npt.NDArray[np.floating]) -> Float32Array:
 def nearest_rows(
     unit_Ad: Float32Array, unit_Bd: Float32Array, m: int, progress: Callable[[int], None] | None = None
 ) -> Nearest:
-    """The ``m`` nearest unit rows of B for each of A, and for B the largest cosine only.
+    """The `m` nearest unit rows of B for each of A, and for B the largest cosine only.
 
-    ``progress`` is told how many rows of A are done. Memory: 8 bytes for each of A * m, and 20 MB.
+    `progress` is called with the rows of A that are done. Memory: 8 bytes for each of A * m, and 20 MB.
     """
     num_a, num_b = len(unit_Ad), len(unit_Bd)
-    kept = min(m, num_b)
+    m = min(m, num_b)
     # indices fit 32 bits; the largest dropped cosine is kept as one entry more
-    index = np.empty((num_a, kept), dtype=np.int32)
-    cosine = np.empty((num_a, kept), dtype=np.float32)
+    index = np.empty((num_a, m), dtype=np.int32)
+    cosine = np.empty((num_a, m), dtype=np.float32)
     cutoff = np.full(num_a, -2.0, dtype=np.float32)
     best_B = np.full(num_b, -2.0, dtype=np.float32)
     for top in range(0, num_a, BLOCK_ROWS):
         rows = slice(top, min(num_a, top + BLOCK_ROWS))
         block = unit_Ad[rows]
-        found_i = np.zeros((len(block), 0), dtype=np.int32)
-        found_c = np.zeros((len(block), 0), dtype=np.float32)
+        top_index = np.zeros((len(block), 0), dtype=np.int32)
+        top_cosine = np.zeros((len(block), 0), dtype=np.float32)
         for left in range(0, num_b, BLOCK_COLUMNS):
             tile = block @ unit_Bd[left : left + BLOCK_COLUMNS].T
             part = best_B[left : left + BLOCK_COLUMNS]
             np.maximum(part, tile.max(axis=0), out=part)
             if left == 0:
                 columns = np.broadcast_to(np.arange(tile.shape[1], dtype=np.int32), tile.shape)
-                found_i, found_c = _largest(columns, tile, kept + 1)
+                top_index, top_cosine = _largest(columns, tile, m + 1)
             else:
-                floor = found_c.min(axis=1) if found_c.shape[1] > kept else np.full(len(block), -2.0)
+                floor = top_cosine.min(axis=1) if top_cosine.shape[1] > m else np.full(len(block), -2.0)
                 new_i, new_c = _above(tile, floor.astype(np.float32), left)
-                found_i, found_c = _largest(
-                    np.hstack([found_i, new_i]), np.hstack([found_c, new_c]), kept + 1
+                top_index, top_cosine = _largest(
+                    np.hstack([top_index, new_i]), np.hstack([top_cosine, new_c]), m + 1
                 )
-        order = np.argsort(-found_c, axis=1, kind="stable")
-        found_i = np.take_along_axis(found_i, order, axis=1)
-        found_c = np.take_along_axis(found_c, order, axis=1)
-        index[rows], cosine[rows] = found_i[:, :kept], found_c[:, :kept]
-        if num_b > kept:
-            cutoff[rows] = found_c[:, kept]
+        order = np.argsort(-top_cosine, axis=1, kind="stable")
+        top_index = np.take_along_axis(top_index, order, axis=1)
+        top_cosine = np.take_along_axis(top_cosine, order, axis=1)
+        index[rows], cosine[rows] = top_index[:, :m], top_cosine[:, :m]
+        if num_b > m:
+            cutoff[rows] = top_cosine[:, m]
         if progress is not None:
             progress(len(block))
     return Nearest(index.astype(np.int64), cosine, cutoff, best_B)
@@ -83,7 +83,7 @@ def nearest_rows(
 def _largest(
     index: npt.NDArray[np.int32], value: Float32Array, m: int
 ) -> tuple[npt.NDArray[np.int32], Float32Array]:
-    """The ``m`` largest of every row, in no order."""
+    """The `m` largest of every row, in no order."""
     if value.shape[1] <= m:
         return index, value
     chosen = np.argpartition(value, value.shape[1] - m, axis=1)[:, -m:]

@@ -19,12 +19,12 @@ Nearly all pairs lie there; their tails are not computed where they cannot matte
 def hypergeometric_tail(
     c: IntArray, a: IntArray, b: IntArray, num_units: int, *, ceiling: float = 1.0
 ) -> FloatArray:
-    """P(X >= c) for X ~ Hypergeometric(num_units, a, b): b draws, a marked; 0 above ``min(a, b)``.
+    """P(X >= c) for X ~ Hypergeometric(num_units, a, b): b draws, a marked; 0 above `min(a, b)`.
 
     The first term is exact by log-gamma, the others follow by their ratio
-    (a-j)(b-j) / ((j+1)(N-a-b+j+1)). scipy's ``hypergeom.sf`` takes 0.2 ms a pair, this 1 us. Counts at or
-    below the mean are summed from the other side. A pair whose tail is certain to exceed ``ceiling`` may
-    stop early and is returned as 1.
+    (a-j)(b-j) / ((j+1)(N-a-b+j+1)). scipy 1.17's `hypergeom.sf` takes 307 us a pair at N = 50,000, and
+    4.1 us at N = 1,000,000, where this takes 5.5. Counts at or below the mean are summed from the other side.
+    A pair whose tail is certain to exceed `ceiling` may stop early and is returned as 1.
     """
     c, a, b = (np.asarray(x, dtype=np.int64) for x in np.broadcast_arrays(c, a, b))
     lowest, highest = np.maximum(0, a + b - num_units), np.minimum(a, b)
@@ -58,9 +58,8 @@ def _series(c: IntArray, a: IntArray, b: IntArray, num_units: int, ceiling: floa
         - (gammaln(n + 1) - gammaln(b + 1) - gammaln(n - b + 1))
     )
     first = np.exp(np.minimum(log_first, 0.0))
-    total = np.ones(
-        c.size
-    )  # relative to the first term, so that tails below 1e-308 lose nothing before the end
+    # relative to the first term, so that tails below 1e-308 lose nothing before the end
+    total = np.ones(c.size)
     result = np.full(c.size, -1.0)
     live = np.arange(c.size)
     term, j = np.ones(c.size), c.astype(np.float64)
@@ -96,7 +95,7 @@ def stratified_tail(
     Strata of very different rates have a heavier far tail than that: p then comes out up to 2-3 times too
     small near 1e-7, correct near 1e-3. Where c comes near n' the binomial has no room left: there, and where
     V reaches E, the Poisson(E) tail is taken, never below the truth for c > E + 1 (Hoeffding 1956).
-    A pair whose tail is certain to exceed ``ceiling`` is returned as 1.
+    A pair whose tail is certain to exceed `ceiling` is returned as 1.
     """
     if ceiling <= NEAR_TAIL:
         far = c > expected + NEAR_SD * np.sqrt(np.maximum(variance, 0.0))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
-from sknetwork.clustering.louvain_core import optimize_core
 
 from saescope.stats.arrays import Csr, FloatArray, IntArray
+from saescope.stats.compat import louvain_moves
 from saescope.stats.threads import in_threads
 
 TOLERANCE = 1e-4
@@ -143,24 +143,8 @@ def _iterate(graph: Csr, labels: IntArray, resolution: float) -> IntArray:
 def _local_moves(graph: Csr, strength: FloatArray, labels: IntArray, resolution: float) -> IntArray:
     """Nodes move to the neighbouring community of the largest gain until a pass gains nothing."""
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
-    weights = strength.astype(np.float32)
-    # a cluster array as long as the node array: the compiled loop indexes both by label
-    inside = np.bincount(labels, weights=strength, minlength=labels.size).astype(np.float32)
-    result, _ = optimize_core(
-        labels,
-        graph.indices.astype(np.int64),
-        graph.indptr.astype(np.int64),
-        graph.data.astype(np.float32),
-        weights,
-        weights,
-        inside,
-        inside.copy(),
-        np.zeros_like(inside),
-        graph.diagonal().astype(np.float32),
-        resolution,
-        TOLERANCE,
-    )
-    return np.unique(np.asarray(result), return_inverse=True)[1].astype(np.int64)
+    moved = louvain_moves(graph, strength, labels, resolution, TOLERANCE)
+    return np.unique(moved, return_inverse=True)[1].astype(np.int64)
 
 
 def _inside(graph: Csr, labels: IntArray) -> Csr:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from saescope.errors import HubError
 from saescope.files import read_json, write_json
 
 DATA_ENDINGS = (".parquet", ".jsonl", ".json", ".csv", ".arrow", ".txt", ".gz", ".zst")
@@ -60,13 +61,13 @@ def find_commit(dataset: HubDataset, memory: Path | None) -> str | None:
     """
     if dataset.folder is not None or dataset.is_path:
         return None
-    from huggingface_hub import HfApi
+    from saescope import hub
 
-    key = hashlib.sha256(f"{dataset.name} {dataset.revision}".encode()).hexdigest()[:16]
-    note = memory / f"hub-{key}.json" if memory else None
+    name_hash = hashlib.sha256(f"{dataset.name} {dataset.revision}".encode()).hexdigest()[:16]
+    note = memory / f"hub-{name_hash}.json" if memory else None
     try:
-        commit = HfApi().dataset_info(dataset.name, revision=dataset.revision, timeout=10).sha
-    except Exception:  # offline, private or gone: reading the dataset will say what is wrong
+        commit = hub.list_files(dataset.name, dataset.revision, repo_type="dataset").commit
+    except HubError:  # offline, private or gone: reading the dataset will say what is wrong
         noted = read_json(note) if note else None
         return str(noted["commit"]) if isinstance(noted, dict) and "commit" in noted else None
     if note is not None:

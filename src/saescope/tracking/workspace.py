@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from saescope.compat import number_panels, workspace_view
 from saescope.files import write_json
 from saescope.metrics import (
     COST_PEAK_MEM_MB,
@@ -71,8 +72,7 @@ def write_workspace(folder: Path, *, entity: str, project: str, group: str, onli
 
 def dump(view: Any) -> dict[str, Any]:
     """The view as W&B stores it, without login; `Workspace._from_model` reads it back."""
-    model: dict[str, Any] = view._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
-    return model
+    return workspace_view(view)
 
 
 def build(entity: str, project: str, group: str) -> Any:
@@ -169,8 +169,7 @@ def build(entity: str, project: str, group: str) -> Any:
         ],
     }
     # W&B draws random ids; ours make the same sweep the same file
-    for number, panel in enumerate(panel for panels in sections.values() for panel in panels):
-        panel._id = f"saescope{number:03d}"
+    number_panels([panel for panels in sections.values() for panel in panels])
     return ws.Workspace(
         entity=entity,
         project=project,

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
+from saescope.compat import sample_weight_gradients
 from saescope.sae.coder import decoder_impl
 
 # said once by the first sparse tensor, to users who have made none
@@ -45,21 +46,16 @@ class Slots:
 
     def row_products(self, rows_FD: Tensor, tokens_ND: Tensor) -> Tensor:
         """For every slot the product of its latent's row with its token's row [N, k]."""
-        latents = self.latents_NK.flatten()
-        k, tokens = self.latents_NK.shape[1], len(tokens_ND)
-        offsets = torch.arange(0, len(latents) + 1, k, device=latents.device)
-        if latents.device.type == "cpu":
+        if self.latents_NK.device.type == "cpu":
+            latents = self.latents_NK.flatten()
+            k, tokens = self.latents_NK.shape[1], len(tokens_ND)
+            offsets = torch.arange(0, len(latents) + 1, k)
             zeros = tokens_ND.new_zeros(len(latents))
             size = (tokens, len(rows_FD))
             pattern = torch.sparse_csr_tensor(offsets, latents, zeros, size, check_invariants=False)
             sampled: Tensor = torch.sparse.sampled_addmm(pattern, tokens_ND, rows_FD.mT, beta=0.0)
             return sampled.values().view(tokens, k)
-        bag = torch.arange(tokens, device=latents.device).repeat_interleave(k)
-        # what embedding_bag's backward computes for its sample weights, without a second forward pass
-        products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            tokens_ND, rows_FD, latents, offsets[:-1], bag, 0
-        )
-        return cast(Tensor, products).view_as(self.latents_NK)
+        return sample_weight_gradients(tokens_ND, rows_FD, self.latents_NK)
 
     def tokens_sum(self, values_NK: Tensor, rows_ND: Tensor) -> Tensor:
         """Aᵀ X: for every latent the sum of its tokens' rows, weighted [F, d]."""

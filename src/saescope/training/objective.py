@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from saescope.sae.coder import SparseCoder
-from saescope.sae.selection import Chosen, select
+from saescope.sae.cpu_topk import Chosen, select
 from saescope.training.gradients import Slots, encode_at, squared_error
 
 
@@ -53,7 +53,6 @@ def loss_terms(
         dead_latents=dead,
         k_aux=min(k_aux, len(dead)) if dead is not None else 0,
         multi_k=4 * cfg.k if cfg.multi_topk else 0,
-        strassen=True,
     )
 
     slots = Slots(chosen.main.latents_NK, coder.num_latents)

@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from sparsify.muon import Muon
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_linear_schedule_with_warmup
 
+from saescope.compat import sparsify_muon
 from saescope.config import Recipe
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
 from saescope.training.signum import ScheduleFreeSignum
@@ -53,6 +53,6 @@ def build_optimizers(
     if recipe.optimizer == "adam":
         adam = torch.optim.Adam(params, lr=lr)
         return [adam], [warmup(adam, recipe.lr_warmup_steps, steps)]
-    muon = Muon([p for p in params if p.ndim >= 2], lr=lr)
+    muon = sparsify_muon()([p for p in params if p.ndim >= 2], lr=lr)
     adam = torch.optim.Adam([p for p in params if p.ndim < 2], lr=lr)
     return [muon, adam], [warmup(muon, 0, steps), warmup(adam, recipe.lr_warmup_steps, steps)]

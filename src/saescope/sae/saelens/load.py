@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from saescope import compat
 from saescope.config import HookpointConfig, SaeLensSae
 from saescope.errors import HookpointError, SaeError, choices
 from saescope.model.hookpoints import Hookpoint, resolve
@@ -91,8 +92,6 @@ def _find(cfg: SaeLensSae) -> Release | Folder | Dictionary:
 
 def _described(stated: dict[str, Any], sae_name: str) -> dict[str, Any]:
     """The config in sae_lens' present form. Raises SaeError where that would change what the SAE computes."""
-    from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
-
     _check_architecture(str(stated.get("architecture", "standard")), sae_name)
     # configs before version 6; sae_lens reads every activation it no longer has as ReLU
     activation = stated.get("activation_fn", stated.get("activation_fn_str")) or "relu"
@@ -103,7 +102,7 @@ def _described(stated: dict[str, Any], sae_name: str) -> dict[str, Any]:
             f"{stated.get('activation_fn_kwargs')}), which sae_lens would read as ReLU; not supported"
         )
     try:
-        described = dict(handle_config_defaulting(dict(stated)))
+        described = compat.sae_lens_defaults(stated)
     except Exception as error:  # whatever a file may hold
         raise SaeError(
             f"the config of {sae_name} is not one sae_lens understands: {error_summary(error)}"
@@ -118,13 +117,11 @@ def _described(stated: dict[str, Any], sae_name: str) -> dict[str, Any]:
 def _check_architecture(architecture: str, sae_name: str) -> None:
     if architecture in ARCHITECTURES:
         return
-    from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY
-
     if "transcoder" in architecture:
         why = "it predicts another activation than the one it reads"
     elif architecture == "temporal":
         why = "it codes a token from those before it"
-    elif architecture in SAE_TRAINING_CLASS_REGISTRY:
+    elif compat.sae_lens_trains(architecture):
         why = "that is a training state; save it with save_inference_model, which makes a jumprelu SAE of it"
     else:
         why = "no such architecture is known"

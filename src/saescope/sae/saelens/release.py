@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+from saescope import compat
 from saescope.errors import SaeError, choices
 from saescope.sae.saelens.folder import error_summary
 
@@ -32,17 +33,8 @@ class Release:
 
     def config(self) -> dict[str, Any]:
         """Config as the repository states it; no weights are fetched. Raises SaeError."""
-        from sae_lens.loading.pretrained_sae_loaders import NAMED_PRETRAINED_SAE_CONFIG_GETTERS
-        from sae_lens.loading.pretrained_saes_directory import (
-            get_config_overrides,
-            get_repo_id_and_folder_name,
-        )
-
-        repo, folder = get_repo_id_and_folder_name(self.name, self.id)
-        getter = NAMED_PRETRAINED_SAE_CONFIG_GETTERS[self.converter]
         with _fetching(self):
-            overrides = get_config_overrides(self.name, self.id)
-            return dict(getter(repo, folder, "cpu", False, overrides))
+            return compat.sae_lens_config(self.name, self.id, self.converter)
 
     def load(self) -> Any:
         """The SAE in float32. Raises SaeError."""
@@ -54,11 +46,9 @@ class Release:
 
 def find_release(name: str, sae_id: str | None) -> Release:
     """Look it up without network. Raises SaeError with the nearest valid names first."""
-    from sae_lens.loading import pretrained_saes_directory as registry
-
-    releases = registry.get_pretrained_saes_directory()
+    releases = compat.sae_lens_releases()
     if name not in releases:
-        registered = registry.get_releases_for_repo_id(name)
+        registered = compat.sae_lens_releases_of(name)
         if registered:
             near = ", ".join(_nearest_first(name, registered)[:8])
             raise SaeError(

@@ -24,7 +24,7 @@ def saescope(model_folder, probes, monkeypatch, capfd):
         common = [
             "model=local", f"model.name={model_folder}", "probes=folder", f"probes.path={probes}",
             "probes.ctx_len=64", "metrics=quick", "metrics.lm_tokens=100000", "tracking=disabled",
-            "hydra.run.dir=run", "runtime.cache=cache", "sae.repo=saes",
+            "hydra.run.dir=run", "runtime.cache=cache", "runtime.dtype=float32", "sae.repo=saes",
         ]  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["saescope", *common, *args])
         logging.getLogger().handlers.clear()

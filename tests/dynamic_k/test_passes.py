@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
-from saescope.activations import LiveWindows
+from saescope.activations import ActivationStore, LiveWindows
 from saescope.analysis.reconstruction import loss_metrics
 from saescope.dynamic_k.passes import Passes, split
 from saescope.errors import ProbeError
 from saescope.extraction.engine import Engine, splice_windows
+from saescope.extraction.setup import Setup
 from saescope.model.capture import Capture
 from saescope.model.losses import edit_at
 from tests.conftest import write_probes
@@ -36,8 +38,9 @@ def test_losses_are_those_of_the_splicing_pass(model_folder, probes):
     model, windows, sae, hardware = given.lm.model, given.windows, given.sae, given.hardware
     capture = Capture(model, given.hookpoint)
     source = LiveWindows(capture, windows, hardware.batch_tokens, "cpu", 32)
-    engine = Engine(model, given.hookpoint, sae, windows, hardware, cfg.runtime, source)
-    lm = loss_metrics(sums := engine.splice(600, np.zeros(32)))
+    store = ActivationStore("off", 0.0, model, torch.float32)
+    setup = Setup(given.lm, given.hookpoint, windows, hardware, store, cfg.runtime)
+    lm = loss_metrics(sums := Engine(setup, sae, source).splice(600, np.zeros(32)))
 
     passes = Passes(model, windows, splice_windows(windows, 600), hardware.batch_tokens, "cpu")
 

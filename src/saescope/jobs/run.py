@@ -26,7 +26,7 @@ def run(*overrides: str, folder: str | Path | None = None) -> Run:
     Example:
         >>> job = saescope.run("sae=random", "metrics=quick", "tracking=disabled")
         >>> job.ok, job.metrics["features/num_latents"]
-        (True, 1152)
+        (True, 1024)
     """
     cfg = compose(*overrides)
     run_dir = (

@@ -27,6 +27,11 @@ def compose(*overrides: str) -> AppConfig:
     """The configuration that `saescope OVERRIDES…` would run with: `compose("sae=train", "sae.k=16")`.
 
     Raises ConfigError, in one line, for an unknown key or option and for a value that is not valid.
+
+    Example:
+        >>> cfg = saescope.compose("sae=train", "sae.k=16")
+        >>> cfg.sae.source, cfg.sae.k, cfg.sae.optimizer
+        ('train', 16, 'signum')
     """
     for override in overrides:
         key, _, preset = override.partition("=")

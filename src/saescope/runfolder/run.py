@@ -226,9 +226,12 @@ def open_run(path: Path | str) -> Run:
     Raises ReportError, one line with the mend, when it is no run folder, holds no metrics, was written by a
     newer version, or a file cannot be read (a table: when it is first used).
 
-        >>> run = open_run("outputs/2026-01-31/12-00-00-000000")
-        >>> run.metrics["q/modularity"], run.notes.get("q/z")
-        >>> run.features[run.features.supported].si.describe()
+    Example, with `folder` such as `outputs/2026-01-31/12-00-00-000000`:
+        >>> run = saescope.open_run(folder)
+        >>> run.metrics["features/num_latents"], run.notes.get("q/z")
+        (1024, None)
+        >>> int(run.features.supported.sum()) == run.metrics["features/supported"]
+        True
     """
     folder = Path(path)
     if not folder.is_dir():

@@ -98,9 +98,12 @@ def open_sweep(paths: Path | str | Sequence[Path | str]) -> Sweep:
 
     Raises ReportError for a folder that is not there, or when there is no run in any of them.
 
-        >>> sweep = open_sweep("multirun/2026-01-31/12-00-00")
+    Example, with `folder` such as `multirun/2026-01-31/12-00-00`:
+        >>> sweep = saescope.open_sweep(folder)
         >>> [run.error for run in sweep.runs if not run.ok]
-        >>> sweep.metrics.plot.scatter("sae/l0", "si/mean")
+        []
+        >>> sweep.metrics[["features/num_latents", "sae/l0"]].values.tolist()
+        [[1024.0, 16.0]]
     """
     folders = tuple(map(Path, [paths] if isinstance(paths, Path | str) else paths))
     runs = tuple(map(read_run, find_runs(folders)))

@@ -12,7 +12,7 @@ from saescope.files import read_json, write_json
 from saescope.runfolder.names import STATUS
 
 SCHEMA = 1
-"""Of all result files of a run folder; goes up when a reader of the last version would read them wrong."""
+"""Version of the result files of a run folder; goes up when older readers would misread them."""
 
 
 def write_status(run_dir: Path, state: str, **more: Any) -> None:

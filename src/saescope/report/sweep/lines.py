@@ -13,7 +13,7 @@ from saescope.runfolder.values import finite
 Row = Mapping[str, Any]
 
 MEASURES = shown("axes")
-"""What is followed along the axes."""
+"""The metrics that are followed along the axes."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def lines(
 ) -> list[Line]:
     """Every line along every axis, within the groups of comparable jobs; `spread` is `seed_spread`."""
     drawn = []
-    # over all groups, as the warning about it says: what a line carries along is what the page names
+    # over all groups, so that these are the settings which the warning on the page names
     measured = [dict(rows[at]) for group in groups for at in group.members]
     for axis in axes:
         fixed = set(confounded(measured, axis, list(axes)))
@@ -77,7 +77,7 @@ def lines(
 
 def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str]) -> dict[str, float]:
     """Pooled standard deviation over repetitions, by key; a measure never repeated is left out."""
-    out: dict[str, float] = {}
+    spread: dict[str, float] = {}
     for measure in MEASURES:
         squares, freedom = 0.0, 0
         for group in groups:
@@ -91,8 +91,8 @@ def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str
                     squares += stdev(values) ** 2 * (len(values) - 1)
                     freedom += len(values) - 1
         if freedom:
-            out[measure.key] = float((squares / freedom) ** 0.5)
-    return out
+            spread[measure.key] = float((squares / freedom) ** 0.5)
+    return spread
 
 
 def interval_of(row: Row, measure: Metric) -> float | None:

@@ -8,7 +8,7 @@ from saescope.report.sweep.comparable import Group
 from saescope.runfolder.values import finite
 
 QUALITIES = (SAE_FVU, LM_CE_SCORE)
-"""What is held against L0."""
+"""Measures of reconstruction that are set against L0."""
 
 
 def pareto(cost: Sequence[float], gain: Sequence[float]) -> list[int]:
@@ -24,7 +24,7 @@ def pareto(cost: Sequence[float], gain: Sequence[float]) -> list[int]:
 def fronts(rows: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> list[dict[str, Any]]:
     """For each quality, group, model and hookpoint: `{y, name, jobs}`, the jobs on the front in order of L0.
 
-    FVU and CE of other hookpoints are other questions, so each has a front of its own; one job is no front.
+    FVU and CE of two hookpoints cannot be compared, so each has a front of its own; one job alone has none.
     """
     drawn = []
     for quality in QUALITIES:

@@ -23,7 +23,7 @@ from saescope.runtime.gpus import own_gpu
 _failures: list[str] = []
 """One line per failed job of this command."""
 
-# Libraries whose chatter would bury ours; their warnings and errors still come through.
+# Libraries whose log lines would hide ours; their warnings and errors are still shown.
 QUIET = (
     "lightning.pytorch", "lightning.fabric", "httpx", "huggingface_hub", "matplotlib", "fsspec", "datasets",
 )  # fmt: skip

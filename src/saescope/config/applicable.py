@@ -14,7 +14,7 @@ def applicable(config: Mapping[str, Any]) -> dict[str, Any]:
     """The nested values `config` without those that other values in it make meaningless.
 
     Works on the `config.yaml` of older versions too, where every SAE had the keys of all sources, and on
-    Hydra's record of a failed job; a group that is missing or damaged is left as it is.
+    Hydra's record of a failed job; a group that is missing or damaged is not changed.
     """
     values = {key: dict(group) if isinstance(group, Mapping) else group for key, group in config.items()}
     sae, hookpoint, model, dynamic_k = (

@@ -121,8 +121,8 @@ def _by_frequency(comparisons: Sequence[Comparison]) -> Table:
     columns = ["firing frequency", "pairs", "latents", "shared", "largest decoder cosine", "random"]
     rows: list[list[Cell]] = []
     for stratum, name in enumerate(STRATUM_NAMES):
-        here = [(it, it.strata[stratum]) for it in comparisons if stratum in it.strata]
-        total = sum(part.latents for _, part in here)
+        parts = [(it, it.strata[stratum]) for it in comparisons if stratum in it.strata]
+        total = sum(part.latents for _, part in parts)
         if not total:
             continue
 
@@ -132,12 +132,12 @@ def _by_frequency(comparisons: Sequence[Comparison]) -> Table:
         rows.append(
             [
                 name,
-                len(here),
+                len(parts),
                 total,
-                _rounded(sum(part.shared for _, part in here) / total),
-                _rounded(weighted([(part, part.best) for _, part in here])),
+                _rounded(sum(part.shared for _, part in parts) / total),
+                _rounded(weighted([(part, part.best) for _, part in parts])),
                 _rounded(
-                    weighted([(part, (it.chance.mmcs_ab + it.chance.mmcs_ba) / 2) for it, part in here])
+                    weighted([(part, (it.chance.mmcs_ab + it.chance.mmcs_ba) / 2) for it, part in parts])
                 ),
             ]
         )

@@ -58,10 +58,10 @@ def to_svg(figure: "Figure", name: str) -> str:
     """The figure as SVG: real text, no date, the same bytes for the same data, ids that start with `name`."""
     import matplotlib
 
-    out = io.StringIO()
+    buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(out, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
-    text = re.sub(r'\bid="', f'id="{name}-', out.getvalue())
+        figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
+    text = re.sub(r'\bid="', f'id="{name}-', buffer.getvalue())
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
 
 

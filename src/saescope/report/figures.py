@@ -53,13 +53,13 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
         "tasks": reconstruction,
         "savings": losses,
     }
-    drawn = {}
+    drawings = {}
     for name, paint in painters.items():
         sketch = paint(run)
         if sketch is not None:
             figure, alt, caption = sketch
-            drawn[name] = Drawing(name, to_svg(figure, name), alt, caption)
-    return drawn
+            drawings[name] = Drawing(name, to_svg(figure, name), alt, caption)
+    return drawings
 
 
 def specialisation(run: Run) -> Sketch | None:

@@ -46,7 +46,7 @@ class SavingRow:
 
     k: str
     token: tuple[str, ...]
-    """CE increase, FLOPs left if the mask were known beforehand, FLOPs left as gathered, decoding speed."""
+    """CE increase, FLOPs left with the mask given in advance, FLOPs left as gathered, decoding speed."""
     static: tuple[str, ...]
     """CE increase, FLOPs left as sliced, decoding speed."""
 

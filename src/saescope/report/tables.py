@@ -81,7 +81,7 @@ class MetricRow:
     key: str
     value: Cell
     meaning: str
-    """Empty for a key that is not ours."""
+    """Empty for a key that is not in the catalogue."""
 
 
 def metric_rows(run: Run) -> list[MetricRow]:

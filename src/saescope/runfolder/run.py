@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 Columns = Mapping[str, NDArray[Any]]
 
 _PAGE_FILES = (STATUS, CONFIG, TRACKING, HISTOGRAMS, FEATURES, EXAMPLES)
-"""What a run page shows beside the metrics, where it is there."""
+"""Files that a run page reads beside the metrics, each where it exists."""
 _WRITTEN_BY = {
     "history": "only sae=train writes it",
     "dynamic_k": "only dynamic_k=mlp or dynamic_k=sae writes it",
 }
-"""Why a table may be missing; the others belong to every finished run."""
+"""Why a table may be missing; every finished run has the other tables."""
 _ALWAYS_WRITTEN = "every finished run has it: measure again with force=true"
 
 
@@ -57,7 +57,7 @@ class Run:
     """`metrics.json`: key → number, None where it does not apply (see `notes`). Those of a run that is not
     `ok` may be of an earlier one in the same folder, or empty."""
     status: Mapping[str, Any] = field(repr=False)
-    """`status.json` as it is."""
+    """The content of `status.json`."""
     overrides: tuple[str, ...] = field(repr=False)
     """What the job was given on the command line, such as `sae.k=16`."""
     config: Mapping[str, Any] = field(repr=False)
@@ -93,7 +93,7 @@ class Run:
 
     @property
     def reused_from(self) -> Path | None:
-        """The run folder that this result was taken from; None where it was measured here."""
+        """The run folder whose result this folder links to or copies; None where it was measured here."""
         folder = self.status.get("reused_from")
         return Path(folder) if isinstance(folder, str) else None
 
@@ -115,12 +115,12 @@ class Run:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of the files a run page shows that are not there."""
+        """Names of the files that a run page reads and this folder lacks."""
         return tuple(name for name in _PAGE_FILES if not (self.path / name).is_file())
 
     @cached_property
     def features(self) -> "pd.DataFrame":
-        """One row a latent, dead ones too: firing statistics, SI, null, p, q, `rate_<task>`, community.
+        """One row a latent, dead latents too: firing statistics, SI, null, p, q, `rate_<task>`, community.
 
         Raises ReportError when `features.parquet` is missing or unreadable.
         """

@@ -23,7 +23,7 @@ def write_status(run_dir: Path, state: str, **more: Any) -> None:
 def unreadable(status: Mapping[str, Any]) -> str | None:
     """Why a run folder with this status must not be read by this version; None where it can be.
 
-    Folders without a schema, such as ones that hold a `metrics.json` alone, are read as version 1.
+    Folders without a schema, such as those with a `metrics.json` alone, are read as version 1.
     """
     schema = status.get("schema", SCHEMA)
     if isinstance(schema, int) and not isinstance(schema, bool) and 1 <= schema <= SCHEMA:

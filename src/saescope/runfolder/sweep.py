@@ -94,7 +94,7 @@ class Sweep:
 
 
 def open_sweep(paths: Path | str | Sequence[Path | str]) -> Sweep:
-    """Read the runs in and below a folder or several, damaged and unfinished ones too.
+    """Read the runs in and below a folder or several, damaged and unfinished runs too.
 
     Raises ReportError for a folder that is not there, or when there is no run in any of them.
 

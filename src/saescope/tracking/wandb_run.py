@@ -65,7 +65,7 @@ class Tracker:
                 self.run.name = name
             self.run.tags = tuple(dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags if t))))
             self.run.config.update({"resolved": resolved, **facts(resolved)})
-            # last: an update of the config takes the pins away
+            # last: an update of the config removes the pins
             self.run.pin_config_keys(PINNED)
 
         self.attempt("run description", send)
@@ -186,7 +186,7 @@ def run_name(cfg: AppConfig, model: str, hookpoint: str, num_latents: int, d_in:
 
 
 def facts(resolved: dict[str, Any]) -> dict[str, Any]:
-    """Flat config keys of a job from its provenance: model, place and SAE as they came to be."""
+    """Flat config keys of a job from its provenance: model, hookpoint and SAE as resolved."""
     model, hookpoint, sae = resolved["model"], resolved["hookpoint"], resolved["sae"]
     return {
         "model_name": model["name"],

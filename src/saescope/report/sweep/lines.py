@@ -1,4 +1,4 @@
-"""Points and the lines that may be drawn through them: one setting changes, the rest and the text stay."""
+"""Points, and the lines through them: along a line one setting changes, other settings and texts do not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def lines(
     rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str], spread: Mapping[str, float]
 ) -> list[Line]:
     """Every line along every axis, within the groups of comparable jobs; `spread` is `seed_spread`."""
-    drawn = []
+    all_lines = []
     # over all groups, so that these are the settings which the warning on the page names
     measured = [dict(rows[at]) for group in groups for at in group.members]
     for axis in axes:
@@ -71,8 +71,8 @@ def lines(
                 ordered = all(finite(x) is not None for x in by_x)
                 xs = sorted(by_x, key=lambda x: finite(x) or 0.0) if ordered else list(by_x)
                 points = tuple(_point(rows, x, by_x[x], spread) for x in xs)
-                drawn.append(Line(axis, group.name, rest, ordered, points))
-    return drawn
+                all_lines.append(Line(axis, group.name, rest, ordered, points))
+    return all_lines
 
 
 def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str]) -> dict[str, float]:
@@ -96,7 +96,7 @@ def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str
 
 
 def interval_of(row: Row, measure: Metric) -> float | None:
-    """Half-width of what the job itself says about the measure's uncertainty; None when it says nothing.
+    """Half-width of the measure's uncertainty within the job; None when the job has none.
 
     Half its 95 % interval (matched SI: that of SI, the same documents). Without one 1.96 standard deviations:
     for Q of the null's Q, for matched Q over its draws.

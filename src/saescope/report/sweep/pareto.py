@@ -26,7 +26,7 @@ def fronts(rows: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> list[d
 
     FVU and CE of two hookpoints cannot be compared, so each has a front of its own; one job alone has none.
     """
-    drawn = []
+    pareto_fronts = []
     for quality in QUALITIES:
         sign = 1 if quality.direction == "higher" else -1
         for group in groups:
@@ -42,5 +42,7 @@ def fronts(rows: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> list[d
                 )
                 if len(members) > 1:
                     name = f"{model} {hookpoint}" + (f" ({group.name})" if len(groups) > 1 else "")
-                    drawn.append({"y": quality.key, "name": name, "jobs": [members[at] for at in front]})
-    return drawn
+                    pareto_fronts.append(
+                        {"y": quality.key, "name": name, "jobs": [members[at] for at in front]}
+                    )
+    return pareto_fronts

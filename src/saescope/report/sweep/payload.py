@@ -24,11 +24,11 @@ def script_json(value: Any) -> str:
 
 def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[str, Any]:
     """Columns of the finished jobs that can be an axis, `numeric` or `named`, and their values."""
-    done = [at for at, row in enumerate(rows) if row["state"] == "ok"]
+    finished = [at for at, row in enumerate(rows) if row["state"] == "ok"]
     columns: dict[str, list[Any]] = {}
     numeric, named = [], []
     for key in rows[0] if rows else ():
-        values = [rows[at].get(key) for at in done]
+        values = [rows[at].get(key) for at in finished]
         present = [value for value in values if value is not None and value != ""]
         if key in _NO_AXES or not present:
             continue
@@ -42,11 +42,11 @@ def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[s
         columns[key] = values
     swept = [key for key in axes if key in columns]
     return {
-        "index": done,
+        "index": finished,
         "columns": columns,
         "numeric": swept_first(swept, numeric),
         "named": swept_first(swept, named),
-        "noise": {measure.key: [interval_of(rows[at], measure) for at in done] for measure in MEASURES},
+        "noise": {measure.key: [interval_of(rows[at], measure) for at in finished] for measure in MEASURES},
     }
 
 
@@ -72,11 +72,11 @@ def swept_first(swept: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]]:
     """Lines with their points as plain lists."""
-    drawn = []
+    plain_lines = []
     for line in lines:
         at = [f"{axis.rpartition('.')[2]} {value}" for axis, value in line.at]
         name = ", ".join(at + ([f"group {line.group}"] if many_groups else [])) or "all"
-        drawn.append(
+        plain_lines.append(
             {
                 "axis": line.axis,
                 "name": name,
@@ -90,7 +90,7 @@ def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]
                 },
             }
         )
-    return drawn
+    return plain_lines
 
 
 def heatmaps(
@@ -98,7 +98,7 @@ def heatmaps(
 ) -> list[dict[str, Any]]:
     """Every pair of axes, for each group and each value of the remaining axes: `{x, y, at, cells}`.
 
-    Left out when fewer than two values lie on either axis. Repetitions are averaged on the page.
+    Left out when either axis has fewer than two values. Repetitions are averaged on the page.
     """
     maps: list[dict[str, Any]] = []
     for first in range(len(axes)):

@@ -51,7 +51,7 @@ Value = str | float | int | bool | None
 
 
 def settings(job: Run) -> dict[str, Value]:
-    """Every setting of a job, dotted, the `MAIN` ones always there."""
+    """Every setting of a job, dotted key → value; all keys of `MAIN` are there."""
     requested = {key: _plain(value) for key, value in _leaves(applicable(job.config))}
     model, hookpoint, sae = job.resolved("model"), job.resolved("hookpoint"), job.resolved("sae")
     values: dict[str, Value] = {key: requested.get(key) for key in MAIN} | requested
@@ -77,7 +77,7 @@ def settings(job: Run) -> dict[str, Value]:
 
 
 def axes(rows: list[dict[str, Value]], placed_by_depth: bool) -> dict[str, list[str]]:
-    """The settings that differ between the jobs and make another condition, main ones first.
+    """The settings that differ between the jobs and make another condition, those of `MAIN` first.
 
     Each with the settings that always change together with it, which are therefore no axes of their own.
 

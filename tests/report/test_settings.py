@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from saescope.runfolder.job import Job
-
 from saescope.config import NeuronSae, RandomSae, TrainSae
 from saescope.config.compose import compose
 from saescope.report.sweep.settings import axes, settings, varies
+from saescope.runfolder.run import Run
 
 
 def row(config: dict[str, Any], source: str, **sae: Any) -> dict[str, Any]:
@@ -16,7 +15,7 @@ def row(config: dict[str, Any], source: str, **sae: Any) -> dict[str, Any]:
         "hookpoint": {"name": "layers.3", "kind": "resid", "layer": 3},
         "sae": {"source": source, "k": 32, "expansion_factor": 8.0, "num_latents": 64, **sae},
     }
-    return settings(Job(Path("0"), "ok", "", {}, (), config, provenance, {}, {}))
+    return settings(Run(Path("0"), "ok", "", {}, {}, (), config, provenance, {}, {}))
 
 
 def test_controls_beside_a_training_have_no_training_settings():

@@ -1,6 +1,6 @@
-"""User errors: one line that says what is wrong, what was valid, and how to mend it.
+"""User errors: one line that says what is wrong, what was valid, and how to fix it.
 
-Anything that is not a `SaescopeError` is a defect of ours and keeps its traceback.
+Anything that is not a `SaescopeError` is a defect of saescope and keeps its traceback.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ LONGEST = 2000
 
 
 class SaescopeError(ValueError):
-    """Base of all errors a user can mend."""
+    """Base of all errors that a user can fix."""
 
     def __init__(self, message: str) -> None:
         super().__init__(line(message))
@@ -22,7 +22,7 @@ class ConfigError(SaescopeError):
 
 
 class BusyError(SaescopeError):
-    """Another process works in the run folder, which is left to it."""
+    """Another process works in the run folder."""
 
 
 class ModelError(SaescopeError):
@@ -41,7 +41,7 @@ class HubError(SaescopeError):
     """A repository on the Hugging Face Hub cannot be read."""
 
     def __init__(self, message: str, reason: str) -> None:
-        """`reason` is what went wrong in a few words, where the repository is named already."""
+        """`reason`: what is wrong in a few words, for sentences that name the repository already."""
         super().__init__(message)
         self.reason = line(reason)
 
@@ -67,7 +67,7 @@ class ReportError(SaescopeError):
 
 
 def line(message: str) -> str:
-    """One line fit for any terminal and any file, whatever a path or a value quoted in it holds."""
+    """`message` as one printable line of at most `LONGEST` characters, whatever path or value it quotes."""
     text = " ".join(message.split())
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Reading and writing files; each is written completely or not at all."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes the final name only when the block succeeds."""
+    """Yields a temporary path beside `path`, which is renamed to `path` only when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
@@ -27,13 +27,13 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8 text."""
+    """Write UTF-8 text."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON without NaN or infinity. Raises ValueError when `value` holds one."""
+    """Write indented JSON. Raises ValueError when `value` contains NaN or infinity."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 

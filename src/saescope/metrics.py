@@ -1,9 +1,9 @@
 """The catalogue of metrics: every key of `metrics.json`, what it is called and what it means.
 
-Console, pages, the W&B workspace and docs/definitions.md are made from it. A constant is called like its key:
-`SI_MEAN.key` is `si/mean`, `TASK_FVU.of("code")` is `task/code/fvu`. Where a metric is shown, what chance
-gives and which interval it has are attributes: a table asks for `shown("sweep")` and lists no keys. A new
-metric is one entry here, in the place where it is to be read.
+Console, pages, the W&B workspace and docs/definitions.md are made from it. Constants are named after their
+keys: `SI_MEAN.key` is `si/mean`, `TASK_FVU.of("code")` is `task/code/fvu`. Where a metric is shown, what
+chance gives and which interval it has are attributes: a table takes `shown("sweep")` and lists no keys. A new
+metric is one entry here; its position here is that in every table.
 """
 
 from collections.abc import Iterator
@@ -26,11 +26,11 @@ class Metric:
     label: str
     """A row of a table, understood without the sentence."""
     sentence: str
-    """What it is, in one sentence; plain text."""
+    """What the metric is, in one sentence; plain text."""
     group: str
     """The first part of the key, after a dot a part of that group; `matched`: between the jobs of a sweep."""
     short: str = ""
-    """For sentences and narrow places; the label where not given."""
+    """Short label, for sentences and narrow places; `label` where not given."""
     unit: str = ""
     """`count`, `share` (0 to 1), `nats`, `s`, …; empty for a number without one."""
     direction: Direction = "none"
@@ -47,12 +47,12 @@ class Metric:
     """Key of the upper end."""
     shown: tuple[Place, ...] = ()
     naive: bool = False
-    """What the usual recipe prints; given for comparison only."""
+    """A number that the usual recipe reports; for comparison only."""
     losses: bool = False
     """From the language model's losses: null with `metrics.lm_tokens=0`."""
 
     def __post_init__(self) -> None:
-        """The label stands in for a short one that is not given."""
+        """Without a short label, the label is used."""
         if not self.short:
             object.__setattr__(self, "short", self.label)
 
@@ -744,7 +744,7 @@ DYNK_UNIONS = tuple(
     )
 )
 
-# What the job took
+# What the job cost
 
 COST_WALL_S = Metric("cost/wall_s", "Time", "Wall time of the job after its checks.", "cost", unit="s")
 COST_TOKENS = Metric(
@@ -781,7 +781,7 @@ _BY_KEY = {metric.key: metric for metric in CATALOGUE}
 
 
 def metric(key: str) -> Metric | None:
-    """The metric of a key, also of one task's; None for a key that is not ours."""
+    """The metric of a key (`task/code/fvu` too); None for a key that is not in the catalogue."""
     group, _, rest = key.partition("/")
     if group == "task" and "/" in rest:
         key = f"task/{_TASK}/{rest.rpartition('/')[2]}"
@@ -794,10 +794,10 @@ def in_group(group: str) -> tuple[Metric, ...]:
 
 
 def keys(group: str) -> tuple[str, ...]:
-    """Their keys."""
+    """The keys of the metrics of a group."""
     return tuple(entry.key for entry in in_group(group))
 
 
 def shown(place: Place) -> tuple[Metric, ...]:
-    """The metrics that belong to a place, in the order of the catalogue."""
+    """The metrics shown in a place, in the order of the catalogue."""
     return tuple(entry for entry in CATALOGUE if place in entry.shown)

@@ -38,15 +38,15 @@ def test_controls_beside_a_training_have_no_training_settings():
     for kind in kinds:
         config = {**base, "sae": vars(kind)}
         rows.append(row(config, kind.source))
-    assert axes(rows, depth_asked=True) == {"sae.source": []}
+    assert axes(rows, placed_by_depth=True) == {"sae.source": []}
     assert not any(varies(rows, key) for key in ("sae.tokens", "sae.lr", "corpus.ctx_len", "sae.init_seed"))
 
 
 def test_a_value_that_some_trainings_leave_open_is_an_axis():
     rows = [row(compose("sae=train", f"sae.lr={lr}").as_dict(), "train") for lr in ("null", "0.1")]
-    assert axes(rows, depth_asked=True) == {"sae.lr": []}
+    assert axes(rows, placed_by_depth=True) == {"sae.lr": []}
     rows.append(row(compose("sae=neurons").as_dict(), "neurons"))
-    assert list(axes(rows, depth_asked=True)) == ["sae.source", "sae.lr"]
+    assert list(axes(rows, placed_by_depth=True)) == ["sae.source", "sae.lr"]
 
 
 def test_a_folder_of_an_older_version_beside_a_new_one_makes_no_axis():
@@ -60,4 +60,4 @@ def test_a_folder_of_an_older_version_beside_a_new_one_makes_no_axis():
     assert rows[0] == rows[1]
     assert rows[1]["hookpoint.depth"] == 0.5  # of the layer: 3 of 6
     assert rows[1]["sae.tokens"] is None
-    assert axes(rows, depth_asked=False) == {}
+    assert axes(rows, placed_by_depth=False) == {}

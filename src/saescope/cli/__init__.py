@@ -1,1 +1,1 @@
-"""The commands. With `config/compose.py` the only place that knows Hydra."""
+"""The commands. Only they and `config/compose.py` import Hydra."""

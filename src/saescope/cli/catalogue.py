@@ -21,7 +21,7 @@ def main() -> int:
     try:
         values = composed("coverage", [override(arg) for arg in sys.argv[1:]], CoverageConfig)
         cfg = from_mapping(CoverageConfig, listed(plain(values, CoverageConfig)))
-        # Imported here: rich and the tables are not needed to answer a mistake.
+        # Imported here: rich and the tables are not needed to report a mistake.
         from saescope.catalogue.terminal import run
 
         run(cfg)

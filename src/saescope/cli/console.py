@@ -1,4 +1,4 @@
-"""What a person sees at the end: the headline, a table, and where the files are."""
+"""The end of a command on the terminal: the headline, a table, and where the files are."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,14 +41,14 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
 
 
 def print_sweep(sweep_dir: Path, summary: "SweepSummary | None" = None) -> list[str]:
-    """One row per job folder, what the sweep says, paths; returns one line per job that did not finish."""
+    """A row per job folder, the headline of the sweep, paths; returns a line per job that did not finish."""
     terminal = Console(highlight=False)
     console = Console(highlight=False, soft_wrap=True, width=terminal.width if terminal.is_terminal else 180)
     jobs = list(map(read_run, find_runs([sweep_dir])))
     table = Table(
         "job", "overrides", "state", *SWEEP_COLUMNS, title=f"{len(jobs)} jobs", title_justify="left"
     )
-    wrong: list[str] = []
+    messages: list[str] = []
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         name = job_name(job.path, sweep_dir)
@@ -56,19 +56,19 @@ def print_sweep(sweep_dir: Path, summary: "SweepSummary | None" = None) -> list[
         overrides = " ".join(override for override in job.overrides if override not in shared)
         table.add_row(name, overrides, job.state, *(number(metrics.get(k)) for k in SWEEP_COLUMNS))
         if not job.ok:
-            wrong.append(f"job {name} ({overrides}): {job.error}")
+            messages.append(f"job {name} ({overrides}): {job.error}")
     console.print(table)
     for sentence in summary.sentences if summary else ():
         console.print(f"• {sentence}")
-    for line in wrong:
-        console.print(f"failed: {line}")
+    for message in messages:
+        console.print(f"failed: {message}")
     script = sweep_dir / SYNC
     if script.is_file():
         console.print(f"W&B:     offline; upload with: sh '{script}'")
     console.print(f"sweep:   {sweep_dir}")
     if summary:
         console.print(f"report:  {summary.paths[-1]}")
-    return wrong
+    return messages
 
 
 def number(value: float | int | None) -> str:

@@ -23,7 +23,7 @@ from saescope.runtime.gpus import own_gpu
 _failures: list[str] = []
 """One line per failed job of this command."""
 
-# Libraries whose chatter would bury ours; their warnings and errors still come through.
+# Libraries whose log lines would hide ours; their warnings and errors are still shown.
 QUIET = (
     "lightning.pytorch", "lightning.fabric", "httpx", "huggingface_hub", "matplotlib", "fsspec", "datasets",
 )  # fmt: skip
@@ -39,7 +39,7 @@ def main() -> int:
             print(_help(), end="")
             return 0
         _job()
-    except HYDRA_ERRORS as error:  # jobs catch their own
+    except HYDRA_ERRORS as error:  # of composing; a job catches its own errors
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
         _failures.append(line(in_one_line(error)))
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _help() -> str:
-    """What Hydra prints for a bare --help in twice the time: it reads all configuration for every group."""
+    """What Hydra prints for a bare --help, in half the time: Hydra composes everything for every group."""
     with initialize_config_dir(config_dir(), version_base="1.3"):
         composed = compose("config", return_hydra_config=True)
     folders = sorted(path for path in Path(config_dir()).iterdir() if path.is_dir() and path.name != "hydra")
@@ -96,7 +96,7 @@ class SweepEnd(Callback):
 
 
 def _group(sweep_dir: Path, preset: str) -> str:
-    """What the runs of a sweep share, in W&B too."""
+    """Name of the group of a sweep's runs, in W&B too."""
     return f"{preset if preset != 'none' else 'sweep'}-{'-'.join(sweep_dir.parts[-2:])}"
 
 

@@ -23,13 +23,13 @@ def main() -> int:
     parser.add_argument(
         "--overlap", action="store_true", help="compare the SAEs too (overlap.csv); large ones take minutes"
     )
-    asked = parser.parse_args()
-    out = asked.out or (asked.dirs[0] if len(asked.dirs) == 1 else Path("sweep-report"))
+    args = parser.parse_args()
+    out = args.out or (args.dirs[0] if len(args.dirs) == 1 else Path("sweep-report"))
     try:
         # Imported here: pandas and the page are not needed to answer --help.
         from saescope.jobs.sweep import rebuild
 
-        summary = rebuild(asked.dirs, out, overlap=asked.overlap)
+        summary = rebuild(args.dirs, out, overlap=args.overlap)
     except (SaescopeError, OSError) as error:
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
@@ -40,7 +40,7 @@ def main() -> int:
         return 130
     for sentence in summary.sentences:
         print(f"• {sentence}")
-    for lost in summary.failed:
-        print(f"failed: {lost}")
+    for message in summary.failed:
+        print(f"failed: {message}")
     print(f"report:  {summary.paths[-1]}")
     return 0

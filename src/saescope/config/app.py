@@ -38,7 +38,7 @@ class AppConfig:
     """Permutations, bootstraps, graph nulls, Leiden, random-init weights."""
 
     force: bool = False
-    """Measure again although a finished result of this very config exists."""
+    """Measure again although a finished result of the same config exists."""
 
     def __post_init__(self) -> None:
         is_seed("seed", self.seed)
@@ -62,7 +62,7 @@ class AppConfig:
         return values
 
     def inputs(self) -> dict[str, str]:
-        """Names of the files, folders and Hub repositories that the job reads beside its probe texts."""
+        """Names of the files, folders and Hub repositories that the job reads, probe texts left out."""
         names: dict[str, str | None] = {"model": self.model.name}
         match self.sae:
             case HubSae(repo=repo):

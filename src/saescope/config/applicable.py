@@ -11,10 +11,10 @@ _, _SOURCES = members(SaeConfig)
 
 
 def applicable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested values `config` without those that its other values make meaningless.
+    """The nested values `config` without those that other values in it make meaningless.
 
-    Also for the `config.yaml` of a folder that an older version wrote, where every SAE had the keys of all
-    sources, and for Hydra's record of a job that failed; a group that is missing or damaged is left as it is.
+    Works on the `config.yaml` of older versions too, where every SAE had the keys of all sources, and on
+    Hydra's record of a failed job; a group that is missing or damaged is not changed.
     """
     values = {key: dict(group) if isinstance(group, Mapping) else group for key, group in config.items()}
     sae, hookpoint, model, dynamic_k = (
@@ -27,9 +27,9 @@ def applicable(config: Mapping[str, Any]) -> dict[str, Any]:
         elsewhere = {field.name for other in _SOURCES.values() for field in dataclasses.fields(other)} - own
         sae = {"source": source} | {key: value for key, value in sae.items() if key not in elsewhere}
         if source == "train":
-            sae.setdefault("normalize_decoder", True)  # before it was a key, it was always so
-        makes_its_width = source in ("train", "random") and "expansion_factor" in sae
-        if makes_its_width and (sae.get("finetune") or sae.get("num_latents") is not None):
+            sae.setdefault("normalize_decoder", True)  # older versions had no key and always did it
+        sets_width = source in ("train", "random") and "expansion_factor" in sae
+        if sets_width and (sae.get("finetune") or sae.get("num_latents") is not None):
             sae["expansion_factor"] = None
         values["sae"] = sae
     if source is not None and source != "train":

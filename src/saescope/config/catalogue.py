@@ -15,7 +15,7 @@ LISTS = ("models", "kind", "layers", "depth")
 
 @dataclass(frozen=True)
 class CoverageConfig:
-    """Which hookpoints are wanted, and where the answer goes."""
+    """Which hookpoints to look up, and where to write the table."""
 
     models: tuple[str, ...]
     """Names (`pythia-70m`, `pythia-70m-deduped`), Hub ids, folders."""
@@ -42,7 +42,7 @@ class CoverageConfig:
     """File for the table as Markdown."""
 
     live: bool = False
-    """Ask the Hub what the repositories hold now."""
+    """Ask the Hub for the current contents of the repositories."""
 
     def __post_init__(self) -> None:
         for kind in self.kind:
@@ -60,7 +60,7 @@ class CoverageConfig:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds asked for, `all` written out."""
+        """The requested kinds, `all` replaced by all kinds."""
         return KINDS if "all" in self.kind else tuple(dict.fromkeys(self.kind))
 
 
@@ -84,7 +84,7 @@ def override(arg: str) -> str:
 
 
 def listed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values; a single one where a list is meant becomes a list of one (`models=gpt2`)."""
+    """The same values; a single value of a list key becomes a list (`models=gpt2`)."""
     return {
         key: [value] if key in LISTS and not isinstance(value, list | None) else value
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""conf/ composed by Hydra, and Hydra's errors in one line of our own words, with the valid names."""
+"""Composes conf/ with Hydra, and rewrites Hydra's errors as one line with the valid names."""
 
 import dataclasses
 import re
@@ -42,7 +42,7 @@ def compose(*overrides: str) -> AppConfig:
 
 def composed(name: str, overrides: Sequence[str], root: type = AppConfig) -> DictConfig:
     """`conf/<name>.yaml` with overrides; errors name the keys of the dataclass `root`. Raises ConfigError."""
-    callers = GlobalHydra.instance().hydra  # of a Hydra application that calls us
+    outer = GlobalHydra.instance().hydra  # state of a Hydra application that calls this function
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir(), version_base="1.3"):
@@ -50,16 +50,16 @@ def composed(name: str, overrides: Sequence[str], root: type = AppConfig) -> Dic
     except HYDRA_ERRORS as error:
         raise ConfigError(in_one_line(error, root)) from error
     finally:
-        GlobalHydra.instance().hydra = callers
+        GlobalHydra.instance().hydra = outer
 
 
 def to_config(values: DictConfig) -> AppConfig:
-    """What Hydra composed as our own configuration. Raises ConfigError."""
+    """The values that Hydra composed, as `AppConfig`. Raises ConfigError."""
     return from_mapping(AppConfig, plain(values))
 
 
 def plain(values: DictConfig, root: type = AppConfig) -> dict[str, Any]:
-    """Interpolations resolved, containers of plain Python. Raises ConfigError."""
+    """The values as plain dictionaries and lists, interpolations resolved. Raises ConfigError."""
     try:
         return cast(dict[str, Any], OmegaConf.to_container(values, resolve=True))
     except HYDRA_ERRORS as error:
@@ -81,7 +81,7 @@ def in_one_line(error: Exception, root: type = AppConfig) -> str:
         key = match[1].split("@")[0]
         parent, _, last = key.rpartition(".")
         hints = config_keys(root)
-        if message := _of_another_member(key, hints, error):
+        if message := _union_key_error(key, hints, error):
             return message
         if typing.get_origin(hints.get(parent)) is Mapping:
             return f"{parent} has no {last} yet; put a + before it: +{key}=VALUE"
@@ -99,19 +99,19 @@ def in_one_line(error: Exception, root: type = AppConfig) -> str:
 
 def config_keys(kind: type, prefix: str = "") -> dict[str, Any]:
     """Dotted names of all fields and groups, with their types; a union has the fields of all members."""
-    out: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         hint = hints[field.name]
-        out[prefix + field.name] = hint
+        keys[prefix + field.name] = hint
         for inner in typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,):
             if dataclasses.is_dataclass(inner):
-                out |= config_keys(cast(type, inner), f"{prefix}{field.name}.")
-    return out
+                keys |= config_keys(cast(type, inner), f"{prefix}{field.name}.")
+    return keys
 
 
-def _of_another_member(key: str, hints: Mapping[str, Any], error: Exception) -> str | None:
-    """What `from_mapping` says of a key under a union of dataclasses: whose it is, or what is valid."""
+def _union_key_error(key: str, hints: Mapping[str, Any], error: Exception) -> str | None:
+    """The error of `from_mapping` for a key under a union of dataclasses; None for a valid key."""
     group, _, name = key.partition(".")
     union = hints.get(group)
     if not (name and isinstance(union, types.UnionType)):
@@ -122,6 +122,6 @@ def _of_another_member(key: str, hints: Mapping[str, Any], error: Exception) -> 
         return None
     try:
         from_mapping(union, {tag: node[tag], name.partition(".")[0]: None}, f"{group}.")
-    except ConfigError as unfit:
-        return str(unfit)
+    except ConfigError as mismatch:
+        return str(mismatch)
     return None

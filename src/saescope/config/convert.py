@@ -26,13 +26,13 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> 
 @overload
 def from_mapping(kind: types.UnionType, values: Mapping[str, Any], prefix: str = "") -> Any: ...
 def from_mapping(kind: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
-    """Build the dataclass `kind`, or the one of a union that the values name, from `values`.
+    """Build the dataclass `kind`, or the member of a union that `values` names, from `values`.
 
-    The dataclasses of a union share a field whose type in each is a `Literal` of its own (`source` of SAEs).
+    The members of a union are told apart by a field that each types as another `Literal` (`source` of SAEs).
 
     Raises ConfigError for unknown or missing keys (with the nearest valid name, or the member of the union
-    that has such a key) and for values of the wrong type. Numbers are not guessed: "8" is no integer, 8.5 no
-    integer, true no number. One value where a list belongs is a list of one.
+    that has such a key) and for values of the wrong type. Numbers are not guessed: "8" and 8.5 are
+    no integers, true is no number. A single value for a list becomes a list of that value.
     """
     if isinstance(kind, types.UnionType):
         kind = _member(kind, values, prefix)
@@ -68,20 +68,20 @@ def members(union: types.UnionType) -> tuple[str, dict[str, type]]:
 
 
 def _member(union: types.UnionType, values: Mapping[str, Any], prefix: str) -> type:
-    """The class that `values` name. Raises ConfigError also for a key that another of them has."""
+    """The class that `values` name. Raises ConfigError for a key of another member too."""
     group = prefix.rstrip(".")
     tag, by_value = members(union)
     if tag not in values:
         raise ConfigError(f"'{prefix}{tag}' is missing; choose {group}={' or '.join(by_value)}")
     value = _value(str, values[tag], prefix + tag)
     one_of(prefix + tag, value, list(by_value))
-    takes = {name: [field.name for field in dataclasses.fields(kind)] for name, kind in by_value.items()}
+    keys_of = {name: [field.name for field in dataclasses.fields(kind)] for name, kind in by_value.items()}
     for key in values:
-        owners = [name for name, keys in takes.items() if key in keys]
+        owners = [name for name, keys in keys_of.items() if key in keys]
         if owners and value not in owners:
             raise ConfigError(
                 f"{prefix}{key} is for {group}={' or '.join(owners)}, not for {group}={value}, "
-                f"which takes {choices(name for name in takes[value] if name != tag)}"
+                f"which takes {choices(name for name in keys_of[value] if name != tag)}"
             )
     return by_value[value]
 
@@ -132,7 +132,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
 
 
 def _plain(value: Any, key: str) -> Any:
-    """Names and values of any shape, as JSON and YAML can hold them."""
+    """Nested names and values that JSON and YAML can represent."""
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
@@ -156,7 +156,7 @@ def _in_range(value: int | float, key: str, *, whole: bool) -> None:
 
 
 def _text(value: str, key: str) -> str:
-    """Text that can be written to a file and asked for as a path."""
+    """Text that can be written to a file and used as a path."""
     try:
         size = len(value.encode("utf-8"))
     except UnicodeEncodeError:

@@ -26,7 +26,7 @@ class CorpusConfig:
     """`hf`: split of the dataset."""
 
     text_key: str = "text"
-    """`hf`, JSONL and parquet: field that holds the text."""
+    """`hf`, JSONL and parquet: field with the text."""
 
     path: str | None = None
     """`local`: a .txt, .jsonl or .parquet file, or a folder of them. `memmap`: a file of uint16
@@ -39,7 +39,7 @@ class CorpusConfig:
     """Tokens per training row."""
 
     holdout_tokens: int = 16_384
-    """Tokens kept for validation, from documents that training never sees; 0: none."""
+    """Tokens set aside for validation, from documents that training never reads; 0: none."""
 
     def __post_init__(self) -> None:
         one_of("corpus.source", self.source, SOURCES)

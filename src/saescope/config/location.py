@@ -1,10 +1,10 @@
-"""Where conf/ lies: beside the package in a wheel, at the top of a checkout."""
+"""Where conf/ is: beside the package in a wheel, at the top of a checkout."""
 
 from pathlib import Path
 
 
 def config_dir() -> str:
-    """Absolute path of conf/, found next to this package (conventions: a relative path breaks in a wheel)."""
+    """Absolute path of conf/; a relative path would not work in a wheel."""
     package = Path(__file__).resolve().parents[1]
     for conf in (package / "conf", package.parents[1] / "conf"):
         if (conf / "config.yaml").is_file():

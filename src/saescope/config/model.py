@@ -7,7 +7,7 @@ from saescope.errors import ConfigError
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which language model."""
+    """Which language model to load."""
 
     name: str
     """Hub id, a folder, or `embedded` (the small GPT-NeoX inside the package)."""
@@ -33,6 +33,6 @@ class ModelConfig:
 
     @property
     def repo(self) -> str:
-        """Name or folder to load, with the -deduped suffix where asked."""
+        """Name or folder to load, with the suffix `-deduped` where `deduped` is set."""
         suffix = "-deduped" if self.deduped and not self.name.endswith("-deduped") else ""
         return self.name + suffix

@@ -10,10 +10,10 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class RuntimeConfig:
-    """How the job runs; never changes which numbers are asked for."""
+    """How the job runs; nothing here changes what is measured."""
 
     device: str = "auto"
-    """`auto` takes the fastest found."""
+    """`auto`: the fastest device of the machine."""
 
     dtype: str = "auto"
     """LM forward and encoder product; `auto`: bfloat16 where the hardware multiplies it natively."""

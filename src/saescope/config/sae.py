@@ -80,7 +80,7 @@ class TrainSae(Recipe):
     """num_latents / d_in."""
 
     num_latents: int | None = None
-    """Number of latents; goes before `expansion_factor`."""
+    """Number of latents; overrides `expansion_factor`."""
 
     finetune: str | None = None
     """Hub id or folder of an SAE to start from, which decides the number of latents."""
@@ -145,7 +145,7 @@ class RandomSae:
     """num_latents / d_in."""
 
     num_latents: int | None = None
-    """Number of latents; goes before `expansion_factor`."""
+    """Number of latents; overrides `expansion_factor`."""
 
     init_seed: int = 0
     """Seed of the untrained weights."""
@@ -158,7 +158,7 @@ class RandomSae:
 
 @dataclass(frozen=True, kw_only=True)
 class PythonSae:
-    """`sae=python`: an object that the user's own Python code makes."""
+    """`sae=python`: an object that the user's own Python code creates."""
 
     source: Literal["python"] = "python"
     """Names this class."""

@@ -1,4 +1,4 @@
-"""`module:attribute`, a place in the user's own Python code: its file, and what stands there."""
+"""`module:attribute` in the user's own Python code: the file of the module, and the imported attribute."""
 
 import importlib
 import importlib.util
@@ -11,21 +11,21 @@ from typing import Any
 from saescope.errors import SaeError, choices, nearest
 
 _imported: dict[str, bytes] = {}
-"""Contents of the modules as they were run."""
+"""Module name → content of its file when it was imported."""
 
 
 def file_of(target: str) -> str | None:
-    """The file of the module, or None where there is none; the module itself is not run, its packages are."""
+    """The module's file, or None without one; imports the packages above the module, but not the module."""
     _look_here()
     try:
         spec = importlib.util.find_spec(target.partition(":")[0])
-    except Exception:  # a package above it fails; `imported` says so when it comes to that
+    except Exception:  # a package above it cannot be imported; `imported` reports it
         return None
     return spec.origin if spec and spec.has_location else None
 
 
 def imported(target: str) -> Any:
-    """What stands at `target`. Raises SaeError where the module cannot be imported or has no such name."""
+    """The attribute named by `target`. Raises SaeError when it or its module cannot be imported."""
     _look_here()
     module_name, _, name = target.partition(":")
     try:

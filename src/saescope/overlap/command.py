@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
     """Compare the SAEs of finished jobs pair by pair; write `out/overlap.json` and `out/overlap.csv`.
 
-    Compared are different SAEs of the same model, revision and hookpoint, at most MAX_PAIRS pairs. The JSON
-    is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair. Returns the
-    sentences, also those on what could not be compared.
+    A pair is two different SAEs of the same model, revision and hookpoint; at most `MAX_PAIRS` are compared.
+    The JSON is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair.
+    Returns the sentences, those on SAEs that could not be compared too.
     """
     plan = plan_pairs(job_dirs, out)
     comparisons: list[Comparison] = []
@@ -33,15 +33,15 @@ def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
             except ValueError as error:
                 plan.remarks.append(f"Left out of the overlap: {a.name} with {b.name}; {error}.")
             meter.advance(1)
-    found = sentences_of(plan, comparisons)
-    for sentence in found:
+    sentences = sentences_of(plan, comparisons)
+    for sentence in sentences:
         log.info("%s", sentence)
-    rows = [row_of(it) for it in comparisons]
+    rows = [row_of(comparison) for comparison in comparisons]
     text = io.StringIO(newline="")
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     write_text(out / OVERLAP_CSV, text.getvalue())
-    write_json(out / OVERLAP_JSON, tables(comparisons, found) if comparisons else [])
-    return found
+    write_json(out / OVERLAP_JSON, tables(comparisons, sentences) if comparisons else [])
+    return sentences

@@ -1,4 +1,4 @@
-"""Two SAEs: what they share, how often the shared latents fire, and their part in SI and Q."""
+"""Two SAEs: which latents they share, how often these fire, and their part in SI and Q."""
 
 from dataclasses import dataclass, field
 
@@ -48,11 +48,11 @@ class Groups:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that is known of one pair."""
+    """All results on one pair."""
 
     a: Member
     b: Member
-    found: Overlap
+    overlap: Overlap
     chance: RandomOverlap
     strata: dict[int, Stratum] = field(default_factory=dict)
     groups: Groups = field(default_factory=Groups)
@@ -60,19 +60,19 @@ class Comparison:
 
 def compare(a: Member, b: Member) -> Comparison:
     """Match the two SAEs and describe both groups. Raises ValueError when weights cannot be read."""
-    encoder, decoder, d = _matched(a, b)
-    found = overlap(encoder, decoder, d)
-    chance = random_overlap(found.latents, d)
+    encoder, decoder, d = _match(a, b)
+    measured = overlap(encoder, decoder, d)
+    chance = random_overlap(measured.latents, d)
     features = [
-        _Features.read(member, latents) for member, latents in zip((a, b), found.latents, strict=True)
+        _Features.read(member, latents) for member, latents in zip((a, b), measured.latents, strict=True)
     ]
     if features[0] is None or features[1] is None:
-        return Comparison(a, b, found, chance)
+        return Comparison(a, b, measured, chance)
     first, second = features[0], features[1]
     density = np.concatenate([first.density, second.density])
     shared, best = (
-        np.concatenate([found.shared_A, found.shared_B]),
-        np.concatenate([found.best_A, found.best_B]),
+        np.concatenate([measured.shared_A, measured.shared_B]),
+        np.concatenate([measured.best_A, measured.best_B]),
     )
     stratum = strata(density)
     by_frequency = {
@@ -80,21 +80,21 @@ def compare(a: Member, b: Member) -> Comparison:
         for s in np.unique(stratum)
         if (here := stratum == s).any()
     }
-    return Comparison(a, b, found, chance, by_frequency, _groups(first, second, shared, decoder.partner_A))
+    return Comparison(a, b, measured, chance, by_frequency, _groups(first, second, shared, decoder.partner_A))
 
 
-def _matched(a: Member, b: Member) -> tuple[Matching, Matching, int]:
+def _match(a: Member, b: Member) -> tuple[Matching, Matching, int]:
     """Encoder and decoder matched one after the other: two matrices in memory, not four."""
-    found, d = [], 0
+    matchings, d = [], 0
     for name in (ENCODER, DECODER):
         rows_a, rows_b = (unit_rows(read_rows(member.weights, name)) for member in (a, b))
         if rows_a.shape[1] != rows_b.shape[1]:
             raise ValueError(f"{a.name} and {b.name} have rows of different length in {name}")
         side, total = "encoder" if name == ENCODER else "decoder", min(len(rows_a), len(rows_b))
         with Meter(f"overlap of {a.name} and {b.name}, {side}", total, "latents") as meter:
-            found.append(match(rows_a, rows_b, progress=meter.advance))
+            matchings.append(match(rows_a, rows_b, progress=meter.advance))
         d = rows_a.shape[1]
-    return found[0], found[1], d
+    return matchings[0], matchings[1], d
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,15 @@ class Member:
     place: str
     """Model, revision and hookpoint, readable; SAEs of different places are not compared."""
     recipe: str
-    """How it was made, seeds left out."""
+    """Its training settings, seeds left out; equal for replicas."""
     seed: str
+    """`init_seed/data_seed` of a trained SAE, else empty."""
     k: int | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to compare, and what not and why."""
+    """Which pairs to compare, and why some jobs take no part."""
 
     pairs: list[tuple[Member, Member]]
     left_out: int
@@ -50,7 +51,7 @@ def replicas(a: Member, b: Member) -> bool:
 
 
 def plan_pairs(job_dirs: Sequence[Path], top: Path) -> Plan:
-    """Read the jobs; one without a finished result is passed over. Names are seen from `top`."""
+    """Read the jobs; a job without a finished result is skipped. Names are relative to `top`."""
     by_weights: dict[tuple[str, str], Member] = {}
     reasons: dict[str, list[str]] = {}
     for run in map(read_run, job_dirs):
@@ -64,9 +65,9 @@ def plan_pairs(job_dirs: Sequence[Path], top: Path) -> Plan:
         member = _member(run, name, weights)
         with weights.open("rb") as file:
             key = (member.place, hashlib.file_digest(file, "sha256").hexdigest())
-        known = by_weights.get(key)
+        other = by_weights.get(key)
         # the same weights read at several k are one SAE; the largest k is nearest to its training
-        if known is None or (member.k or 0) > (known.k or 0):
+        if other is None or (member.k or 0) > (other.k or 0):
             by_weights[key] = member
     members = list(by_weights.values())
     pairs = [(a, b) for a, b in combinations(members, 2) if a.place == b.place]

@@ -34,8 +34,8 @@ def _cached(repo: str, folder: str, sae: Mapping[str, Any]) -> Path:
 
     name = "/".join(repo.split("/")[:2])
     file = WEIGHTS if folder == "." else f"{folder}/{WEIGHTS}"
-    found = try_to_load_from_cache(name, file, revision=sae.get("commit") or sae.get("revision"))
-    return Path(found) if isinstance(found, str) else Path(name) / file
+    cached = try_to_load_from_cache(name, file, revision=sae.get("commit") or sae.get("revision"))
+    return Path(cached) if isinstance(cached, str) else Path(name) / file
 
 
 def read_rows(path: Path, name: str) -> npt.NDArray[np.floating[Any]]:

@@ -14,32 +14,33 @@ Table = dict[str, Any]
 PAIR = {"job_a": "SAE A", "job_b": "SAE B"}
 
 
-def row_of(it: Comparison) -> dict[str, Cell]:
-    """One row of `overlap.csv`; shares are of all latents of that SAE, None where there is no number."""
-    found, chance, groups = it.found, it.chance, it.groups
+def row_of(comparison: Comparison) -> dict[str, Cell]:
+    """One row of `overlap.csv`; shares are of all latents of that SAE, None where nothing was measured."""
+    a, b = comparison.a, comparison.b
+    overlap, chance, groups = comparison.overlap, comparison.chance, comparison.groups
     row: dict[str, Cell] = {
-        "job_a": it.a.name,
-        "job_b": it.b.name,
-        "place": it.a.place,
-        "replicas": int(replicas(it.a, it.b)),
-        "latents_a": found.latents[0],
-        "latents_b": found.latents[1],
-        "k_a": it.a.k,
-        "k_b": it.b.k,
-        "shared_a": float(found.shared_A.mean()),
-        "shared_b": float(found.shared_B.mean()),
+        "job_a": a.name,
+        "job_b": b.name,
+        "place": a.place,
+        "replicas": int(replicas(a, b)),
+        "latents_a": overlap.latents[0],
+        "latents_b": overlap.latents[1],
+        "k_a": a.k,
+        "k_b": b.k,
+        "shared_a": float(overlap.shared_A.mean()),
+        "shared_b": float(overlap.shared_B.mean()),
         "shared_random": chance.shared,
-        "same_partner": found.same_partner,
-        "pw_mcc": found.pw_mcc,
-        "pw_mcc_bound": found.pw_mcc_bound,
+        "same_partner": overlap.same_partner,
+        "pw_mcc": overlap.pw_mcc,
+        "pw_mcc_bound": overlap.pw_mcc_bound,
         "pw_mcc_random": chance.pw_mcc,
-        "mmcs_ab": found.mmcs_ab,
-        "mmcs_ba": found.mmcs_ba,
+        "mmcs_ab": overlap.mmcs_ab,
+        "mmcs_ba": overlap.mmcs_ba,
         "mmcs_random": chance.mmcs_ab,
         "mmcs_ba_random": chance.mmcs_ba,
-        "unsettled": found.unsettled,
+        "unsettled": overlap.unsettled,
     }
-    row |= {f"shared_at_{t:g}": found.shared_at(t) for t in THRESHOLDS}
+    row |= {f"shared_at_{t:g}": overlap.shared_at(t) for t in THRESHOLDS}
     row |= {"shared_supported": groups.nodes[0], "orphan_supported": groups.nodes[1]}
     row |= {"si_shared": groups.si[0], "si_orphan": groups.si[1]}
     for name, interval in (
@@ -58,22 +59,22 @@ def row_of(it: Comparison) -> dict[str, Cell]:
 
 def tables(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> list[Table]:
     """Pairs, thresholds, firing frequency, and SI and Q of both groups."""
-    rows = [row_of(it) for it in comparisons]
-    what = (
+    rows = [row_of(comparison) for comparison in comparisons]
+    definitions = (
         "Shared: the same one-to-one partner on encoder and decoder, both cosines above 0.7. PW-MCC: mean "
         "cosine of matched decoder rows. MMCS: mean largest decoder cosine, from the first SAE to the second "
         "and back. Random: what dictionaries of random directions of these sizes give."
     )
-    loose = [it for it in comparisons if it.found.unsettled]
-    exact = [
-        f"Above 8,192 latents the matching is sparse: {it.a.name}–{it.b.name} has {it.found.unsettled:,} "
-        f"partners not proven optimal, and a PW-MCC of at most {it.found.pw_mcc_bound:.4f}."
-        for it in loose
+    sparse = [it for it in comparisons if it.overlap.unsettled]
+    bounds = [
+        f"Above 8,192 latents the matching is sparse: {it.a.name}–{it.b.name} has {it.overlap.unsettled:,} "
+        f"partners not proven optimal, and a PW-MCC of at most {it.overlap.pw_mcc_bound:.4f}."
+        for it in sparse
     ]
     return [
         _table(
             "Overlap of SAEs",
-            [*sentences, what, *exact],
+            [*sentences, definitions, *bounds],
             rows,
             {
                 **PAIR, "latents_a": "latents A", "latents_b": "latents B",
@@ -120,8 +121,8 @@ def _by_frequency(comparisons: Sequence[Comparison]) -> Table:
     columns = ["firing frequency", "pairs", "latents", "shared", "largest decoder cosine", "random"]
     rows: list[list[Cell]] = []
     for stratum, name in enumerate(STRATUM_NAMES):
-        here = [(it, it.strata[stratum]) for it in comparisons if stratum in it.strata]
-        total = sum(part.latents for _, part in here)
+        parts = [(it, it.strata[stratum]) for it in comparisons if stratum in it.strata]
+        total = sum(part.latents for _, part in parts)
         if not total:
             continue
 
@@ -131,12 +132,12 @@ def _by_frequency(comparisons: Sequence[Comparison]) -> Table:
         rows.append(
             [
                 name,
-                len(here),
+                len(parts),
                 total,
-                _rounded(sum(part.shared for _, part in here) / total),
-                _rounded(weighted([(part, part.best) for _, part in here])),
+                _rounded(sum(part.shared for _, part in parts) / total),
+                _rounded(weighted([(part, part.best) for _, part in parts])),
                 _rounded(
-                    weighted([(part, (it.chance.mmcs_ab + it.chance.mmcs_ba) / 2) for it, part in here])
+                    weighted([(part, (it.chance.mmcs_ab + it.chance.mmcs_ba) / 2) for it, part in parts])
                 ),
             ]
         )

@@ -14,38 +14,44 @@ HALF = 0.5
 
 
 def sentences_of(plan: Plan, comparisons: Sequence[Comparison]) -> list[str]:
-    """The answer for each place and recipe with more than one seed, then what was left out."""
-    found: list[str] = []
+    """The answer for each place and recipe with more than one seed, then the jobs and pairs left out."""
+    sentences: list[str] = []
     groups: dict[str, list[Comparison]] = {}
     for it in comparisons:
         if replicas(it.a, it.b):
             groups.setdefault(it.a.recipe, []).append(it)
     for group in groups.values():
-        found += _answer(group, several=len(groups) > 1)
+        sentences += _answer(group, several=len(groups) > 1)
     others = [it for it in comparisons if not replicas(it.a, it.b)]
     if others:
-        shares = [float(share.mean()) for it in others for share in (it.found.shared_A, it.found.shared_B)]
-        found.append(
+        shares = [
+            float(share.mean()) for it in others for share in (it.overlap.shared_A, it.overlap.shared_B)
+        ]
+        sentences.append(
             f"SAEs that differ in more than their seed ({_count(len(others), 'pair')}) share "
             f"{_range(shares)} of their latents."
         )
     if not groups and others:
-        found.append("No two SAEs differ in their seed only, so stability across seeds is not known.")
+        sentences.append("No two SAEs differ in their seed only, so stability across seeds is not known.")
     if not comparisons:
-        found.append(
+        sentences.append(
             "No two different SAEs of the same model and hookpoint are at hand, so there is no overlap."
         )
     if plan.left_out:
-        found.append(f"{_count(plan.left_out, 'further pair')} not compared: {len(plan.pairs)} is the limit.")
-    return found + plan.remarks
+        sentences.append(
+            f"{_count(plan.left_out, 'further pair')} not compared: {len(plan.pairs)} is the limit."
+        )
+    return sentences + plan.remarks
 
 
 def _answer(group: Sequence[Comparison], several: bool) -> Iterator[str]:
     members = {it.name: it for pair in group for it in (pair.a, pair.b)}
     where = (
-        f" at {group[0].a.place}, {group[0].found.latents[0]:,} latents, k {group[0].a.k}" if several else ""
+        f" at {group[0].a.place}, {group[0].overlap.latents[0]:,} latents, k {group[0].a.k}"
+        if several
+        else ""
     )
-    shared = [float(it.found.shared_A.mean()) for it in group]
+    shared = [float(it.overlap.shared_A.mean()) for it in group]
     mean = statistics.fmean(shared)
     chance = max(it.chance.shared for it in group)
     verdict = (
@@ -59,9 +65,9 @@ def _answer(group: Sequence[Comparison], several: bool) -> Iterator[str]:
         f"(random directions: {'below 0.1 %' if chance < 0.001 else 'up to ' + percent(chance)}): {verdict}."
     )
     yield (
-        f"Their PW-MCC is {_mean(it.found.pw_mcc for it in group)} "
+        f"Their PW-MCC is {_mean(it.overlap.pw_mcc for it in group)} "
         f"({_mean(it.chance.pw_mcc for it in group)} for random directions), their MMCS "
-        f"{_mean(value for it in group for value in (it.found.mmcs_ab, it.found.mmcs_ba))} "
+        f"{_mean(value for it in group for value in (it.overlap.mmcs_ab, it.overlap.mmcs_ba))} "
         f"({_mean(it.chance.mmcs_ab for it in group)})."
     )
     correlation = [c for it in group if (c := it.groups.partner_si_correlation) is not None]
@@ -88,8 +94,8 @@ def _spread(members: Sequence[Member]) -> Iterator[str]:
 
 
 def _difference(group: Sequence[Comparison]) -> Iterator[str]:
-    known = [(it, it.groups.si_difference) for it in group]
-    clear = [(it, interval) for it, interval in known if interval is not None]
+    differences = [(it, it.groups.si_difference) for it in group]
+    clear = [(it, interval) for it, interval in differences if interval is not None]
     if not clear:
         yield "There are too few shared latents or too few orphans to compare their SI."
         return
@@ -101,8 +107,8 @@ def _difference(group: Sequence[Comparison]) -> Iterator[str]:
         yield text + "not told apart in every pair (95 % intervals)."
         return
     matched = [interval for it, _ in clear if (interval := it.groups.si_difference_matched) is not None]
-    kept = bool(matched) and all(_same_sign(interval, up > 0) for interval in matched)
-    frequency = "also" if kept else "but not"
+    also_matched = bool(matched) and all(_same_sign(interval, up > 0) for interval in matched)
+    frequency = "also" if also_matched else "but not"
     yield f"{text}{'higher' if up else 'lower'} in every pair, {frequency} at equal firing frequency."
 
 

@@ -1,4 +1,4 @@
-"""The sheet every figure is drawn on: one style, one palette, SVG text out.
+"""Axes that every figure is drawn on: one style, one palette, SVG text out.
 
 Colours come from a small theme. A figure on disk keeps them as they are; inside the page they become CSS
 variables, so the same figure follows the reader's light or dark setting.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAPER, INK, MUTED, GRID = "#fffffe", "#1f2429", "#5c6671", "#dde2e8"
-BLUE, ORANGE, GREY = "#0a72b1", "#d8730f", "#8a929c"  # blue and orange stay apart for every colour vision
+BLUE, ORANGE, GREY = "#0a72b1", "#d8730f", "#8a929c"  # blue and orange differ for every colour vision
 _THEME = {
     PAPER: "paper",
     INK: "ink",
@@ -45,7 +45,7 @@ def sheet(width: float = 5.6, height: float = 3.3, columns: int = 1) -> "tuple[F
 
 
 def plain(text: str) -> str:
-    """A label taken letter by letter: dollars in a task name are no formula."""
+    """A label printed as it is: a dollar sign in a task name starts no formula."""
     return text.replace("$", r"\$")
 
 
@@ -58,10 +58,10 @@ def to_svg(figure: "Figure", name: str) -> str:
     """The figure as SVG: real text, no date, the same bytes for the same data, ids that start with `name`."""
     import matplotlib
 
-    out = io.StringIO()
+    buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(out, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
-    text = re.sub(r'\bid="', f'id="{name}-', out.getvalue())
+        figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})
+    text = re.sub(r'\bid="', f'id="{name}-', buffer.getvalue())
     return re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", text)
 
 

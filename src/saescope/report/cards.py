@@ -1,4 +1,4 @@
-"""Cards of the most specialised latents: how often each task fires them, and the text that does."""
+"""Cards of the most specialised latents: how often each task activates them, and on which text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ CONTEXTS = 5
 _FEATURES = ("latent", "docs", "density", "max_act", "si", "si_q", "top_task", "community")
 _EXAMPLES = ("latent", "rank", "task", "activation", "token", "context_before", "context_after")
 _BEFORE, _AFTER = 140, 70
+"""Characters of text shown before and after the token."""
 _CONTROL = {code: chr(0x2400 + code) for code in range(0x20)} | {0x7F: "␡", 0x0A: "↵", 0x09: "⇥"}
 
 
 @dataclass(frozen=True)
 class Context:
-    """One token that fires the latent, between the text before and after it."""
+    """One token on which the latent is active, with the text before and after it."""
 
     task: str
     before: str
@@ -41,7 +42,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Card:
-    """One latent."""
+    """What the page shows of one latent."""
 
     latent: int
     si: str
@@ -56,8 +57,8 @@ def card_groups(run: Run) -> list[tuple[str, list[Card]]]:
         return []
     features = run.columns("features", [*_FEATURES, *(f"rate_{task}" for task in run.tasks)])
     examples = run.columns("examples", _EXAMPLES)
-    place = {int(latent): at for at, latent in enumerate(features["latent"])}
-    shown = [place[int(latent)] for latent in np.unique(examples["latent"]) if int(latent) in place]
+    row_of = {int(latent): at for at, latent in enumerate(features["latent"])}
+    shown = [row_of[int(latent)] for latent in np.unique(examples["latent"]) if int(latent) in row_of]
     si = np.nan_to_num(features["si"].astype(float), nan=-1.0)
     groups: dict[str, list[Card]] = {task: [] for task in run.tasks}
     for at in sorted(shown, key=lambda at: (-si[at], at)):

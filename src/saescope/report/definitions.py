@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Definition:
-    """A term, its formula, and the sentence that goes with it."""
+    """A term, its formula, and a sentence of explanation."""
 
     term: str
     formula: str

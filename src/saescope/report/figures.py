@@ -1,4 +1,4 @@
-"""The figures of the run page. Each is drawn from files and skipped when its data is not there."""
+"""The figures of the run page. Each is drawn from the run's files and left out when its data is missing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ class Drawing:
 
 
 Sketch = tuple["Figure", str, str]
+"""Figure, words for those who cannot see it, caption."""
 
 
 def draw_figures(run: Run) -> dict[str, Drawing]:
@@ -52,17 +53,17 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
         "tasks": reconstruction,
         "savings": losses,
     }
-    drawn = {}
+    drawings = {}
     for name, paint in painters.items():
         sketch = paint(run)
         if sketch is not None:
             figure, alt, caption = sketch
-            drawn[name] = Drawing(name, to_svg(figure, name), alt, caption)
-    return drawn
+            drawings[name] = Drawing(name, to_svg(figure, name), alt, caption)
+    return drawings
 
 
 def specialisation(run: Run) -> Sketch | None:
-    """SI of the supported latents over the SI that shuffled documents give."""
+    """SI of the supported latents, and the SI of the same latents with task labels shuffled."""
     real, null = _histogram(run, "si"), _histogram(run, "si_null_draws")
     if real is None:
         return None
@@ -165,13 +166,13 @@ def specialisation_by_density(run: Run) -> Sketch | None:
     if not chosen.any():
         return None
     with np.errstate(invalid="ignore"):
-        sure = features["si_q"].astype(float) <= run.si_fdr
+        significant = features["si_q"].astype(float) <= run.si_fdr
     figure, (ax,) = sheet()
     dots: dict[str, Any] = {"s": float(np.clip(9000 / chosen.sum(), 1.5, 14)), "alpha": 0.55, "linewidths": 0}
     level = percent(run.si_fdr)
     for picked, colour, label in (
-        (chosen & ~sure, ORANGE, "not significant"),
-        (chosen & sure, BLUE, f"significant at FDR {level}"),
+        (chosen & ~significant, ORANGE, "not significant"),
+        (chosen & significant, BLUE, f"significant at FDR {level}"),
     ):
         if picked.any():
             ax.scatter(rate[picked], si[picked], color=colour, rasterized=True, **dots)

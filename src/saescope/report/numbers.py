@@ -24,7 +24,7 @@ def figure(value: object, digits: int = 3) -> str:
 
 
 def percent(value: object) -> str:
-    """A share as `83 %`; never `0 %` or `100 %` for a share that is not quite that."""
+    """A share as `83 %`; `0 %` and `100 %` are exact."""
     share = finite(value)
     if share is None:
         return DASH

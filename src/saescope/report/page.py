@@ -1,6 +1,6 @@
 """The page of one run: `write_report(folder)` draws the figures and writes `report.html`.
 
-Everything is built in memory first and then put in place file by file, so a page is whole or not there.
+Everything is built in memory and then written file by file, so a page is complete or missing.
 """
 
 from pathlib import Path
@@ -81,7 +81,7 @@ def _render(run: Run, drawings: dict[str, Any]) -> str:
 
 
 def title(run: Run) -> list[str]:
-    """Model, hookpoint and SAE as people call them, from what was resolved, else from what was asked."""
+    """Readable names of model, hookpoint and SAE: as the job resolved them, else as requested."""
     provenance, config = run.provenance, run.config
 
     def setting(group: str, *keys: str) -> str:
@@ -111,7 +111,7 @@ def title(run: Run) -> list[str]:
 
 
 def _tracking(run: Run) -> dict[str, str]:
-    """What the tracking line says; only a web address becomes a link."""
+    """The parts of the tracking line; only a web address becomes a link."""
 
     def first(*keys: str) -> str:
         return next((str(run.tracking[key]) for key in keys if run.tracking.get(key)), "")

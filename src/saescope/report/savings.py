@@ -1,4 +1,4 @@
-"""Dynamic k on the run page: loss over k by way of choosing, and what each k saves, realised or not."""
+"""Dynamic k on the run page: loss over k by selector, and the compute that each k saves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class SavingRow:
 
     k: str
     token: tuple[str, ...]
-    """CE increase, FLOPs left if the mask were known beforehand, FLOPs left as gathered, decoding speed."""
+    """CE increase, FLOPs left with the mask given in advance, FLOPs left as gathered, decoding speed."""
     static: tuple[str, ...]
     """CE increase, FLOPs left as sliced, decoding speed."""
 
@@ -57,13 +57,12 @@ class Savings:
 
     sentences: tuple[str, ...]
     rows: tuple[SavingRow, ...]
-
     clock: str = ""
-    """What the speeds are, and how far the dense model is from itself."""
+    """How the speeds were measured, and the ratio of two timings of the dense model (the clock's noise)."""
 
 
 def savings(run: Run) -> Savings | None:
-    """None where the run has no `dynamic_k.csv`."""
+    """The section on dynamic k; None where the run has no `dynamic_k.csv`."""
     rows = read(run)
     if not rows:
         return None
@@ -74,7 +73,7 @@ def savings(run: Run) -> Savings | None:
 
 
 def read(run: Run) -> Rows:
-    """Rows of `dynamic_k.csv` as text; none where there is no such file."""
+    """Rows of `dynamic_k.csv` as text; empty without that file."""
     return run.rows("dynamic_k") if "dynamic_k" in run.tables else []
 
 
@@ -82,30 +81,30 @@ def losses(run: Run) -> "tuple[Figure, str, str] | None":
     """CE increase over the kept fraction, one line per way of choosing."""
     curves: dict[tuple[str, str, str], dict[float, float]] = {}
     for row in read(run):
-        way = (row["selector"], row["score"], row["granularity"])
-        if way in LINES and row["ce_delta"] and row["task"] == "all":
-            curves.setdefault(way, {})[float(row["k"])] = float(row["ce_delta"])
+        rule = (row["selector"], row["score"], row["granularity"])
+        if rule in LINES and row["ce_delta"] and row["task"] == "all":
+            curves.setdefault(rule, {})[float(row["k"])] = float(row["ce_delta"])
     if not curves:
         return None
-    shown, (ax,) = sheet(5.6, 3.9)
-    for way, (label, colour, dashes) in LINES.items():
-        if way in curves:
-            ks = sorted(curves[way])
+    drawing, (ax,) = sheet(5.6, 3.9)
+    for rule, (label, colour, dashes) in LINES.items():
+        if rule in curves:
+            ks = sorted(curves[rule])
             ax.plot(
-                ks, [curves[way][k] for k in ks], dashes, color=colour, lw=1.8, marker="o", ms=3, label=label
+                ks, [curves[rule][k] for k in ks], dashes, color=colour, lw=1.8, marker="o", ms=3, label=label
             )
     ax.set_yscale("symlog", linthresh=0.01)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    sae = any(way[1] == "act" for way in curves)
+    sae = any(rule[1] == "act" for rule in curves)
     ax.set(
         xlabel="kept share of the SAE's k" if sae else "kept share of neurons, k", ylabel="CE increase (nats)"
     )
     legend(ax, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.2)
     alt = f"Curves of the cross-entropy increase over the kept share, for {len(curves)} ways of choosing."
     caption = "CE increase over the untouched model; linear below 0.01 nats, logarithmic above."
-    if any(way[2] == "sequence" for way in curves):
+    if any(rule[2] == "sequence" for rule in curves):
         caption += " Per sequence: second halves of windows only, after a dense first half."
-    return shown, alt, caption
+    return drawing, alt, caption
 
 
 def _mlp_sentences(run: Run) -> tuple[str, ...]:

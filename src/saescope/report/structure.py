@@ -1,4 +1,4 @@
-"""The tables of `dynamic_k_structure.json`: what task masks, blocks and shared sets are worth."""
+"""The tables of `dynamic_k_structure.json`: losses under task masks, community blocks and shared sets."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class StructureTable:
 
 
 def structure(run: Run) -> tuple[StructureTable, ...]:
-    """None of them where the run has no such file. Raises ReportError for one that cannot be read."""
+    """The tables as text; empty without that file. Raises ReportError when it cannot be read."""
     try:
         return tuple(
             StructureTable(

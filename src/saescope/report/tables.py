@@ -1,4 +1,4 @@
-"""The tables of the page: headline numbers beside what chance gives, tasks, configuration, every metric."""
+"""The tables of the run page: headline numbers and their chance levels, tasks, configuration, all metrics."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from saescope.runfolder.values import finite
 
 @dataclass(frozen=True)
 class Cell:
-    """A printed value and, when it is a dash, why."""
+    """A printed value; `note` is the reason when it is a dash."""
 
     text: str
     note: str = ""
@@ -81,7 +81,7 @@ class MetricRow:
     key: str
     value: Cell
     meaning: str
-    """Empty for a key that is not ours."""
+    """Empty for a key that is not in the catalogue."""
 
 
 def metric_rows(run: Run) -> list[MetricRow]:
@@ -115,7 +115,7 @@ def config_rows(content: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, s
 
 
 def facts(run: Run) -> list[tuple[str, str]]:
-    """The line under the title: what was measured on how much text."""
+    """The line under the title: what was measured, and on how much text."""
     m, tasks = run.metrics, task_rows(run)
     docs = [finite(m.get(TASK_DOCS.of(row.task))) for row in tasks]
     pairs = [
@@ -130,13 +130,13 @@ def facts(run: Run) -> list[tuple[str, str]]:
 
 def _row(run: Run, entry: Metric) -> Row:
     cell = _cell(run, entry.key, entry.unit)
-    if not cell.note and (extra := _beside(run, entry)):
-        cell = Cell(f"{cell.text} {extra}")
+    if not cell.note and (detail := _beside(run, entry)):
+        cell = Cell(f"{cell.text} {detail}")
     return Row(entry.label, entry.key, cell, _chance(run, entry), entry.sentence)
 
 
 def _beside(run: Run, entry: Metric) -> str:
-    """What stands behind the value: its interval, its test, what it is a part of."""
+    """What is printed after the value: its interval, its test, or the total it is a part of."""
     m = run.metrics
     if entry == Q_EXCESS and finite(m.get(Q_Z.key)) is not None:
         return f"(z = {figure(m.get(Q_Z.key))}, {p_value(m.get(Q_P.key))})"

@@ -1,4 +1,4 @@
-"""The templates every page is made from; what comes from files is escaped."""
+"""Jinja templates of all pages; values from files are escaped."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def environment() -> "Environment":
-    """Jinja with autoescape, where an unknown name is an error."""
+    """Jinja with autoescape; an unknown name in a template is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

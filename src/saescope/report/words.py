@@ -40,7 +40,7 @@ Metrics = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Sentence:
-    """One plain sentence and how loudly to say it."""
+    """One plain sentence, and whether it is a warning."""
 
     kind: Literal["finding", "warning", "comparison"]
     text: str
@@ -50,9 +50,9 @@ class Sentence:
 
 
 def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -> list[Sentence]:
-    """What the run found: warnings first, then SI, Q, how good the SAE is, and the naive numbers last.
+    """The result as sentences: warnings first, then SI, Q, quality of the SAE, and the naive numbers last.
 
-    `config` (the resolved run config) only supplies the FDR level named in the SI sentence.
+    `config` (the resolved run config) is read for the FDR level in the SI sentence only.
     """
     settings = (config or {}).get("metrics") or {}
     fdr = finite(settings.get("si_fdr")) or 0.05
@@ -62,7 +62,7 @@ def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -
 
 
 def _warnings(m: Metrics, status: Metrics) -> Iterator[str]:
-    # running: the report is written before the last word
+    # running: the report is written before the final status
     if status.get("state", "ok") not in ("ok", "running"):
         error = " ".join(str(status.get("error") or "no reason recorded").split())
         yield f"The run did not finish ({status['state']}): {error.rstrip('.')}."
@@ -199,6 +199,7 @@ def _task_mix(m: Metrics, q: float) -> Iterator[str]:
 
 
 _AGREEMENT = ((0.05, "hardly"), (0.25, "weakly"), (0.6, "partly"), (float("inf"), "closely"))
+"""Upper bound of AMI (adjusted mutual information) → adverb."""
 
 
 def _naive(m: Metrics) -> list[Sentence]:

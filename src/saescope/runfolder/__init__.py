@@ -1,1 +1,1 @@
-"""The one owner of run folders and sweep folders: names of files, write, read, status, identity."""
+"""Run folders and sweep folders: names of files, writing, reading, status, identity."""

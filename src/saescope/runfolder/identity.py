@@ -1,4 +1,4 @@
-"""Which run is this? A hash of everything that decides its numbers, and the finished results known by it."""
+"""The identity of a run: a hash of everything that decides its numbers, and where to find its results."""
 
 import hashlib
 import json
@@ -18,8 +18,8 @@ from saescope.version import __version__
 log = logging.getLogger(__name__)
 
 INDEX = Path("outputs") / ".finished"
-_OWN = {HYDRA, LOCK, WANDB, STATUS}
-"""What a run folder does not share with another; nor its logs."""
+_NOT_SHARED = {HYDRA, LOCK, WANDB, STATUS}
+"""Files and folders that a linked result does not take over; nor its logs."""
 
 
 def identity(cfg: AppConfig, contents: dict[str, str]) -> str:
@@ -29,7 +29,7 @@ def identity(cfg: AppConfig, contents: dict[str, str]) -> str:
 
 
 def digest(place: Path) -> str:
-    """SHA-256 of a file, or over names and bytes of the files in a folder; hidden ones do not count."""
+    """SHA-256 of a file, or over names and bytes of the files in a folder, hidden ones left out."""
     total = hashlib.sha256()
     for path in [place] if place.is_file() else sorted(place.rglob("*")):
         relative = path.relative_to(place)
@@ -42,10 +42,10 @@ def digest(place: Path) -> str:
 
 def find_finished(run_id: str) -> Path | None:
     """Folder of a finished result with this identity, if it is still there and whole."""
-    known = read_json(INDEX / f"{run_id}.json")
-    if not isinstance(known, dict) or not isinstance(known.get("run_dir"), str):
+    entry = read_json(INDEX / f"{run_id}.json")
+    if not isinstance(entry, dict) or not isinstance(entry.get("run_dir"), str):
         return None
-    folder = Path(known["run_dir"])
+    folder = Path(entry["run_dir"])
     run = read_run(folder)
     if why := unreadable(run.status):
         log.warning("%s is not used again: %s", folder, why)
@@ -54,7 +54,7 @@ def find_finished(run_id: str) -> Path | None:
 
 
 def remember(run_id: str, run_dir: Path) -> None:
-    """Note that `run_dir` holds the finished result of this identity."""
+    """Record `run_dir` as the folder of the finished result with this identity."""
     write_json(INDEX / f"{run_id}.json", {"run_dir": str(run_dir.resolve())})
 
 
@@ -66,7 +66,7 @@ def link_result(finished: Path, run_dir: Path, overrides: Sequence[str]) -> None
     """
     for source in sorted(finished.rglob("*")):
         relative = source.relative_to(finished)
-        if relative.parts[0] in _OWN or source.suffix == ".log" or not source.is_file():
+        if relative.parts[0] in _NOT_SHARED or source.suffix == ".log" or not source.is_file():
             continue
         target = run_dir / relative
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ METRICS = "metrics.json"
 CONFIG = "config.yaml"
 """The resolved configuration."""
 PROVENANCE = "provenance.json"
-"""Model, hookpoint, SAE and texts as they came to be, versions."""
+"""Model, hookpoint, SAE and texts as resolved, versions."""
 TRACKING = "tracking.json"
 HISTOGRAMS = "histograms.json"
 FEATURES = "features.parquet"
@@ -45,7 +45,7 @@ OVERLAP_JSON = "overlap.json"
 """The tables of the overlap with their words, for the sweep page."""
 WORKSPACE = "wandb_workspace.json"
 MATCHED = ".matched.json"
-"""Numbers at matched firing counts and matched latents, kept while their tables are unchanged."""
+"""Numbers at matched firing counts and matched latents, valid while their tables are unchanged."""
 
 TABLES = {
     "features": FEATURES,

@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 Columns = Mapping[str, NDArray[Any]]
 
 _PAGE_FILES = (STATUS, CONFIG, TRACKING, HISTOGRAMS, FEATURES, EXAMPLES)
-"""What a run page shows beside the metrics, where it is there."""
-_MEND = {
+"""Files that a run page reads beside the metrics, each where it exists."""
+_WRITTEN_BY = {
     "history": "only sae=train writes it",
     "dynamic_k": "only dynamic_k=mlp or dynamic_k=sae writes it",
 }
-"""Why a table may be missing; the others belong to every finished run."""
-_AGAIN = "every finished run has it: measure again with force=true"
+"""Why a table may be missing; every finished run has the other tables."""
+_ALWAYS_WRITTEN = "every finished run has it: measure again with force=true"
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a run folder holds. JSON and YAML are read at once, tables when they are first used."""
+    """The contents of a run folder. JSON and YAML are read at once, tables when they are first used."""
 
     path: Path
     state: str
@@ -57,13 +57,13 @@ class Run:
     """`metrics.json`: key → number, None where it does not apply (see `notes`). Those of a run that is not
     `ok` may be of an earlier one in the same folder, or empty."""
     status: Mapping[str, Any] = field(repr=False)
-    """`status.json` as it is."""
+    """The content of `status.json`."""
     overrides: tuple[str, ...] = field(repr=False)
     """What the job was given on the command line, such as `sae.k=16`."""
     config: Mapping[str, Any] = field(repr=False)
     """Resolved configuration, else Hydra's record of it."""
     provenance: Mapping[str, Any] = field(repr=False)
-    """Model, hookpoint, SAE and texts as they came to be, versions."""
+    """Model, hookpoint, SAE and texts as resolved, versions."""
     tracking: Mapping[str, Any] = field(repr=False)
     """W&B's mode, id, group, url or sync command."""
     histograms: Mapping[str, Any] = field(repr=False)
@@ -93,7 +93,7 @@ class Run:
 
     @property
     def reused_from(self) -> Path | None:
-        """The run folder that this result was taken from; None where it was measured here."""
+        """The run folder whose result this folder links to or copies; None where it was measured here."""
         folder = self.status.get("reused_from")
         return Path(folder) if isinstance(folder, str) else None
 
@@ -115,12 +115,12 @@ class Run:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of the files a run page shows that are not there."""
+        """Names of the files that a run page reads and this folder lacks."""
         return tuple(name for name in _PAGE_FILES if not (self.path / name).is_file())
 
     @cached_property
     def features(self) -> "pd.DataFrame":
-        """One row a latent, dead ones too: firing statistics, SI, null, p, q, `rate_<task>`, community.
+        """One row a latent, dead latents too: firing statistics, SI, null, p, q, `rate_<task>`, community.
 
         Raises ReportError when `features.parquet` is missing or unreadable.
         """
@@ -174,14 +174,14 @@ class Run:
         return _mapping(self.provenance.get(name))
 
     def file_of(self, table: str) -> Path:
-        """Where a table lies, there or not. Raises ReportError for a name that is none of a table."""
+        """Path of a table's file, which may be missing. Raises ReportError when no table has that name."""
         if table not in TABLES:
             raise ReportError(f"no table {table!r}; choose one of {', '.join(TABLES)}")
         return self.path / TABLES[table]
 
     def table(self, name: str) -> "pd.DataFrame":
-        """A table, read anew at every call. Raises ReportError when it is missing or unreadable."""
-        path = self._there(name)
+        """A table, read again at every call. Raises ReportError when it is missing or unreadable."""
+        path = self._existing(name)
         import pandas as pd
 
         if path.suffix == ".parquet":
@@ -193,11 +193,11 @@ class Run:
             raise _unreadable(path, error) from error
 
     def columns(self, table: str, names: Sequence[str]) -> Columns:
-        """Columns of a parquet table as arrays [rows]; only they are read, and they are not kept.
+        """Columns of a parquet table as arrays [rows]; no others are read, and nothing is cached.
 
         Raises ReportError when the table is missing, unreadable or lacks a column.
         """
-        path = self._there(table)
+        path = self._existing(table)
         content = _arrow(path, names)
         return {name: np.asarray(content[name].to_numpy()) for name in names}
 
@@ -206,25 +206,25 @@ class Run:
 
         Raises ReportError when the table is missing or unreadable.
         """
-        path = self._there(table)
+        path = self._existing(table)
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 return list(csv.DictReader(file, restval=""))
         except (OSError, ValueError, csv.Error) as error:
             raise _unreadable(path, error) from error
 
-    def _there(self, table: str) -> Path:
+    def _existing(self, table: str) -> Path:
         path = self.file_of(table)
         if not path.is_file():
-            raise ReportError(f"{path} is missing; {_MEND.get(table, _AGAIN)}")
+            raise ReportError(f"{path} is missing; {_WRITTEN_BY.get(table, _ALWAYS_WRITTEN)}")
         return path
 
 
 def open_run(path: Path | str) -> Run:
     """Read the folder of a finished run.
 
-    Raises ReportError, one line with the mend, when it is no run folder, holds no metrics, was written by a
-    newer version, or a file cannot be read (a table: when it is first used).
+    Raises ReportError when it is no run folder, has no metrics, was written by a newer version, or a file
+    cannot be read (a table: when it is first used). The message is one line and says how to fix it.
 
     Example, with `folder` such as `outputs/2026-01-31/12-00-00-000000`:
         >>> run = saescope.open_run(folder)
@@ -244,10 +244,10 @@ def open_run(path: Path | str) -> Run:
             f"{folder / METRICS} is missing; give the folder of a finished run (this one: {run.error})"
         )
     if run.damaged:
-        mend = "measure again with force=true"
+        remedy = "measure again with force=true"
         if not run.damaged[0].startswith(METRICS):
-            mend += ", or delete it to read the run without it"
-        raise ReportError(f"{folder / run.damaged[0]}; {mend}")
+            remedy += ", or delete it to read the run without it"
+        raise ReportError(f"{folder / run.damaged[0]}; {remedy}")
     return run
 
 
@@ -293,21 +293,21 @@ def _outcome(status: dict[str, Any], metrics: dict[str, Any], damaged: dict[str,
         return ("unfinished" if why else "ok"), why
     if state == "failed":
         return "failed", error or "no reason recorded"
-    known = {
+    reasons = {
         "running": "did not finish: still running, or killed",
         "": "status.json is missing or empty",
     }
-    return "unfinished", damaged.get(STATUS) or error or known.get(state, f"state {state}")
+    return "unfinished", damaged.get(STATUS) or error or reasons.get(state, f"state {state}")
 
 
 def _overrides(status: Mapping[str, Any], recorded: list[Any]) -> tuple[str, ...]:
-    """Of the job whose result this is. Hydra's record is of the last command, which may have been refused."""
+    """Those of the job whose result this is. Hydra records the last command, which may have failed early."""
     own = status.get("overrides")
     return tuple(map(str, own if isinstance(own, list) else recorded))
 
 
 def _load(path: Path) -> Any:
-    """The content of a JSON or YAML file, None where there is none. Raises ValueError when it is broken."""
+    """The content of a JSON or YAML file, None without the file. Raises ValueError when it is broken."""
     try:
         if not path.is_file():
             return None
@@ -321,7 +321,7 @@ def _yaml(text: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)  # not libyaml's loader: deep nesting ends the process there
+        return yaml.safe_load(text)  # not libyaml's loader: deep nesting crashes the process there
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 

@@ -12,7 +12,7 @@ from saescope.files import read_json, write_json
 from saescope.runfolder.names import STATUS
 
 SCHEMA = 1
-"""Of all result files of a run folder; goes up when a reader of the last version would read them wrong."""
+"""Version of the result files of a run folder; goes up when older readers would misread them."""
 
 
 def write_status(run_dir: Path, state: str, **more: Any) -> None:
@@ -23,7 +23,7 @@ def write_status(run_dir: Path, state: str, **more: Any) -> None:
 def unreadable(status: Mapping[str, Any]) -> str | None:
     """Why a run folder with this status must not be read by this version; None where it can be.
 
-    Folders without a schema, such as ones that hold a `metrics.json` alone, are read as version 1.
+    Folders without a schema, such as those with a `metrics.json` alone, are read as version 1.
     """
     schema = status.get("schema", SCHEMA)
     if isinstance(schema, int) and not isinstance(schema, bool) and 1 <= schema <= SCHEMA:

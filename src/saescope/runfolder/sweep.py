@@ -1,4 +1,4 @@
-"""A sweep folder, read: every run folder in or below, however deep, and the tables of the whole."""
+"""A sweep folder, read: every run folder in or below, however deep, and the tables of the sweep."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NO_RUNS = {WANDB, ARTIFACTS, SAE, FIGURES}
-"""Folders that hold no run folders; nor do hidden ones."""
-_MARKS = (STATUS, METRICS, OVERRIDES)
-"""Any of these makes a folder a run folder."""
+"""Folders that are not searched for run folders; hidden folders are not either."""
+_RUN_FILES = (STATUS, METRICS, OVERRIDES)
+"""A folder with any of these files is a run folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class Sweep:
 
 
 def open_sweep(paths: Path | str | Sequence[Path | str]) -> Sweep:
-    """Read the runs in and below a folder or several, damaged and unfinished ones too.
+    """Read the runs in and below a folder or several, damaged and unfinished runs too.
 
     Raises ReportError for a folder that is not there, or when there is no run in any of them.
 
@@ -130,7 +130,7 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def job_name(folder: Path, top: Path) -> str:
-    """A run folder as it is called in the sweep at `top`: the way from there, with forward slashes."""
+    """Name of a run folder in the sweep at `top`: its path relative to `top`, with forward slashes."""
     return Path(os.path.relpath(folder, top.resolve())).as_posix()
 
 
@@ -142,8 +142,8 @@ def _run_folders(top: Path) -> Iterator[Path]:
             below.clear()
             continue
         seen.add(path)
-        if any((path / mark).is_file() for mark in _MARKS):
-            below.clear()  # a run folder holds no run folders
+        if any((path / file).is_file() for file in _RUN_FILES):
+            below.clear()  # there are no run folders in a run folder
             yield path
         below[:] = sorted(it for it in below if it not in _NO_RUNS and not it.startswith("."))
 

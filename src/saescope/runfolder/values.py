@@ -1,4 +1,4 @@
-"""Numbers as files hold them."""
+"""Numbers as they are read from files."""
 
 import math
 from numbers import Real

@@ -32,7 +32,7 @@ class Results:
     notes: dict[str, str]
     """Why a metric is null; for `status.json`."""
     warnings: list[str]
-    """What a reader must know and the metrics do not say; for `status.json`."""
+    """What a reader must know beyond the metrics; for `status.json`."""
     features: "pd.DataFrame"
     """One row a latent."""
     edges: "pd.DataFrame"
@@ -53,7 +53,7 @@ def write_results(
 ) -> None:
     """Write all data files, each whole or not at all.
 
-    `status.json` is written last, by the caller, and says that they are complete. Tables that an earlier run
+    `status.json` is written last, by the caller: it states that they are complete. Tables that an earlier run
     left in the folder and this one does not have are removed. Raises ValueError for a NaN or infinity outside
     the tables, OSError when the folder cannot be written.
     """

@@ -1,1 +1,1 @@
-"""The run: files first, Weights & Biases second."""
+"""Weights & Biases: a copy of what the files of a run say."""

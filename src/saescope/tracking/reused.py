@@ -1,4 +1,4 @@
-"""A W&B agent waits for a run with the metric: a finished result that was found again is told to it."""
+"""A reused result as a W&B run: a sweep agent waits for the metric also when nothing was measured again."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from saescope.tracking.wandb_run import tracked
 
 
 def log_reused(cfg: TrackingConfig, run_dir: Path, *, notes: str, config: dict[str, Any]) -> None:
-    """Log the summary of the finished result in `run_dir` as a run; tables and artifacts are the first's."""
+    """Log the summary of the finished result in `run_dir` as a run; it has no tables or artifacts."""
     with tracked(
         cfg,
         run_dir=run_dir,

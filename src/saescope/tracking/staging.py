@@ -13,10 +13,10 @@ VARIABLE = "WANDB_DATA_DIR"
 
 @contextmanager
 def staged_in(folder: Path, *, offline: bool) -> Iterator[None]:
-    """Let W&B stage artifacts under `folder` for the time of one call; online the user's own setting holds.
+    """Let W&B stage artifacts under `folder` for the time of one call; online a setting of the user stays.
 
-    wandb takes no setting for this and reads the variable at every artifact; left behind, it would send the
-    artifacts of the process's next sweep here.
+    wandb has no other setting for this and reads the variable at every artifact; if it stayed set, artifacts
+    of the process's next sweep would land here.
     """
     before = os.environ.get(VARIABLE)
     if before is None or offline:

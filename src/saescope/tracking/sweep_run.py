@@ -20,9 +20,9 @@ MAX_ROWS = 1999
 
 
 def log_sweep(sweep_dir: Path, cfg: TrackingConfig, group: str) -> dict[str, Any]:
-    """Log the finished report in `sweep_dir`; returns what `tracking.json` holds for a job.
+    """Log the finished report in `sweep_dir`; returns what a job writes to `tracking.json`.
 
-    Writes the workspace too. Does nothing with tracking disabled; whatever W&B refuses is a warning.
+    Writes the workspace too. Does nothing with tracking disabled; what W&B refuses becomes a warning.
     """
     with tracked(
         cfg,

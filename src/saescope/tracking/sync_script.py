@@ -1,8 +1,8 @@
 """`sync.sh`: uploads the offline W&B runs of a folder, artifacts included, wherever it was moved.
 
 An offline log names its artifacts by absolute path; where they are gone `wandb sync` uploads the run without
-them, says nothing, and marks it as synced. For a folder that was moved the script therefore puts a link where
-it was, for as long as it runs.
+them, says nothing, and marks it as synced. For a folder that was moved the script therefore links the old
+path to it while it runs.
 """
 
 import shlex
@@ -47,7 +47,7 @@ def write_sync(sweep_dir: Path) -> Path | None:
 
     Call it after the last run of the folder is closed.
     """
-    # logs, not run folders: that of the sweep's own report counts too
+    # searched by logs, not by run folders: the sweep's own report has a log too
     runs = [path.parent for path in sweep_dir.glob(f"**/{WANDB}/offline-run-*/run-*.wandb")]
     if not runs:
         return None

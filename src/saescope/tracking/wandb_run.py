@@ -1,4 +1,4 @@
-"""One job is one W&B run, and we own it: `wandb.init` as a context manager around the whole job.
+"""One job is one W&B run: `tracked` opens it, as a context manager around the whole job, and closes it.
 
 Lightning gets `WandbLogger(experiment=run)` and starts none of its own; a failing job marks its run failed
 (exit code 1) and leaves the next job's run alone. W&B is a copy of the files: whatever goes wrong with it is
@@ -42,9 +42,9 @@ class Tracker:
     data_dir: Path = Path()
     """Where artifacts are staged: the sweep folder, or the run folder of a single job."""
     lost: list[str] = field(default_factory=list)
-    """What could not be handed to W&B, for status.json."""
+    """What W&B did not accept, one line each, for `status.json`."""
     defined: bool = False
-    """The training curves have their x-axis."""
+    """Whether the x-axis of the training curves is defined."""
 
     def logger(self) -> Any:
         """Lightning logger that writes into our run, or None."""
@@ -55,9 +55,9 @@ class Tracker:
         return WandbLogger(experiment=self.run)
 
     def describe(self, name: str, tags: list[str], resolved: dict[str, Any]) -> None:
-        """Name, tags and resolved facts, known once model and SAE are loaded.
+        """Set name, tags and resolved facts, once model and SAE are loaded.
 
-        The facts a sweep is read by (`facts`) become config keys of their own, to group and filter by.
+        The facts that sweeps group and filter by (`facts`) become config keys of their own.
         """
 
         def send() -> None:
@@ -65,7 +65,7 @@ class Tracker:
                 self.run.name = name
             self.run.tags = tuple(dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags if t))))
             self.run.config.update({"resolved": resolved, **facts(resolved)})
-            # last: an update of the config takes the pins away
+            # last: an update of the config removes the pins
             self.run.pin_config_keys(PINNED)
 
         self.attempt("run description", send)
@@ -125,7 +125,7 @@ class Tracker:
         self.attempt("table", send)
 
     def page(self, name: str, path: Path) -> None:
-        """A self-contained HTML page, as it is."""
+        """A self-contained HTML page, unchanged."""
 
         def send() -> None:
             import wandb
@@ -136,7 +136,7 @@ class Tracker:
         self.attempt("page", send)
 
     def artifact(self, name: str, kind: str, files: list[Path], metadata: dict[str, Any]) -> None:
-        """Files as an artifact, read where they lie: no copy in W&B's staging folder or cache."""
+        """Files as an artifact, read in place: no copy in W&B's staging folder or cache."""
 
         def send() -> None:
             import wandb
@@ -165,7 +165,7 @@ class Tracker:
         }
 
     def attempt(self, what: str, send: Callable[[], object]) -> None:
-        """Hand `what` to W&B; a refusal is a warning and noted in `lost`."""
+        """Call `send`; when it fails, a warning with `what` is logged and added to `lost`."""
         if self.run is None:
             return
         try:
@@ -186,7 +186,7 @@ def run_name(cfg: AppConfig, model: str, hookpoint: str, num_latents: int, d_in:
 
 
 def facts(resolved: dict[str, Any]) -> dict[str, Any]:
-    """Flat config keys of a job from its provenance: model, place and SAE as they came to be."""
+    """Flat config keys of a job from its provenance: model, hookpoint and SAE as resolved."""
     model, hookpoint, sae = resolved["model"], resolved["hookpoint"], resolved["sae"]
     return {
         "model_name": model["name"],

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Start:
-    """What is known of a run before it starts."""
+    """Settings of a run before it starts."""
 
     run_dir: Path
     group: str | None
@@ -25,12 +25,12 @@ class Start:
 
 
 def by_agent() -> bool:
-    """A W&B sweep agent runs this job; project, run id, group and name are its own."""
+    """Whether a W&B sweep agent runs this job; it then sets project, run id, group and name."""
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 def mode_of(cfg: TrackingConfig) -> str:
-    """online, offline or disabled. `WANDB_MODE` is respected, an empty one is not passed on."""
+    """`online`, `offline` or `disabled`. `WANDB_MODE` is respected; an empty one is removed."""
     if not os.environ.get("WANDB_MODE", "x"):
         del os.environ["WANDB_MODE"]
     if cfg.mode != "wandb":
@@ -50,7 +50,7 @@ def mode_of(cfg: TrackingConfig) -> str:
     return "online" if logged_in else "offline"
 
 
-def start(cfg: TrackingConfig, mode: str, first: Start) -> Any:
+def start(cfg: TrackingConfig, mode: str, settings: Start) -> Any:
     """The started run, or None after a warning."""
     import wandb
 
@@ -59,13 +59,13 @@ def start(cfg: TrackingConfig, mode: str, first: Start) -> Any:
         return wandb.init(
             project=None if agent else cfg.project,
             entity=None if agent else cfg.entity,
-            group=cfg.group or first.group,
-            job_type=first.job_type,
-            # none rather than empty, so that WANDB_TAGS and WANDB_NOTES keep their say
+            group=cfg.group or settings.group,
+            job_type=settings.job_type,
+            # none rather than empty, so that WANDB_TAGS and WANDB_NOTES still apply
             tags=list(cfg.tags) or None,
-            notes=first.notes or None,
-            config=_beside_swept(first.config) if agent else first.config,
-            dir=str(first.run_dir),
+            notes=settings.notes or None,
+            config=_beside_swept(settings.config) if agent else settings.config,
+            dir=str(settings.run_dir),
             mode="online" if mode == "online" else "offline",
             reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off", init_timeout=60),

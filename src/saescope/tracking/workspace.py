@@ -1,7 +1,7 @@
-"""A W&B workspace as code: the sections a sweep is read by, over the metric keys of `metrics.json`.
+"""A W&B workspace as code: the sections in which a sweep is viewed, over the metric keys of `metrics.json`.
 
-Needs the extra `workspaces` (wandb-workspaces). Offline the view is kept as JSON beside the report; online it
-is saved in the project, one view per sweep, showing the sweep's group only.
+Needs the extra `workspaces` (wandb-workspaces). Offline the view is a JSON file beside the report; online it
+is saved in the project too, one view per sweep, of the sweep's group only.
 """
 
 import logging
@@ -56,7 +56,7 @@ AXES = ("num_parameters", "depth", "expansion_factor", "k")
 def write_workspace(folder: Path, *, entity: str, project: str, group: str, online: bool) -> str | None:
     """Write the view of `group` to `folder`, save it when online; its URL, or None.
 
-    Without the extra one log line says how to get it. Raises what W&B raises when a view cannot be saved.
+    Without the extra one log line says how to install it. Raises W&B's own error when a view cannot be saved.
     """
     try:
         view = build(entity, project, group)
@@ -168,7 +168,7 @@ def build(entity: str, project: str, group: str) -> Any:
             *machine("cpu", "proc.memory.rssMB", "gpu.0.gpu", "gpu.0.memoryAllocated"),
         ],
     }
-    # W&B draws random ids; ours make the same sweep the same file
+    # W&B's ids are random; with ours the same sweep gives the same file
     number_panels([panel for panels in sections.values() for panel in panels])
     return ws.Workspace(
         entity=entity,

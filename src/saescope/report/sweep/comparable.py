@@ -40,9 +40,9 @@ def groups(jobs: Sequence[Run]) -> list[Group]:
 
 
 def basis(job: Run) -> dict[str, Any]:
-    """What must agree between two jobs, by name."""
+    """The values that must be equal in two jobs for a comparison, by name."""
     probes, origins = job.section("probes"), job.resolved("probes").get("origins")
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "tasks": ", ".join(sorted(job.tasks)),
         **{f"{task} tokens": job.metrics.get(TASK_TOKENS.of(task)) for task in sorted(job.tasks)},
         **{f"{task} documents": job.metrics.get(TASK_DOCS.of(task)) for task in sorted(job.tasks)},
@@ -51,13 +51,13 @@ def basis(job: Run) -> dict[str, Any]:
         "schema": job.status.get("schema"),
     }
     if isinstance(origins, Mapping):  # folders and dataset commits
-        found |= {f"origin of {key}": value for key, value in sorted(origins.items())}
-    return {key: value for key, value in found.items() if key.removeprefix("metrics.") not in _SHOWN_ONLY}
+        values |= {f"origin of {key}": value for key, value in sorted(origins.items())}
+    return {key: value for key, value in values.items() if key.removeprefix("metrics.") not in _SHOWN_ONLY}
 
 
 def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     keys = dict.fromkeys([*first, *other])
-    if first.get("tasks") != other.get("tasks"):  # their counts differ as a matter of course
+    if first.get("tasks") != other.get("tasks"):  # then the counts differ too: not worth a phrase
         keys = {key: None for key in keys if not key.endswith((" tokens", " documents"))}
     return [
         f"{key} {_shown(other.get(key))} instead of {_shown(first.get(key))}"

@@ -17,6 +17,7 @@ class Difference:
     axis: str
     group: str
     at: tuple[tuple[str, Value], ...]
+    """The other settings that vary in the sweep, and their values here."""
     before: Value
     after: Value
     jobs: tuple[int, ...]
@@ -45,7 +46,7 @@ class Difference:
 
 
 def differences(lines: Sequence[Line]) -> list[Difference]:
-    """Every step of every line; along an axis of names each is compared with the first."""
+    """Every step of every line; along an axis of names each point is compared with the first."""
     compared = []
     for line in lines:
         pairs = list(zip(line.points, line.points[1:], strict=False))

@@ -1,4 +1,4 @@
-"""Points and the lines that may be drawn through them: one setting changes, the rest and the text stay."""
+"""Points, and the lines through them: along a line one setting changes, other settings and texts do not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from saescope.runfolder.values import finite
 Row = Mapping[str, Any]
 
 MEASURES = shown("axes")
-"""What is followed along the axes."""
+"""The metrics that are followed along the axes."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def lines(
     rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str], spread: Mapping[str, float]
 ) -> list[Line]:
     """Every line along every axis, within the groups of comparable jobs; `spread` is `seed_spread`."""
-    drawn = []
-    # over all groups, as the warning about it says: what a line carries along is what the page names
+    all_lines = []
+    # over all groups, so that these are the settings which the warning on the page names
     measured = [dict(rows[at]) for group in groups for at in group.members]
     for axis in axes:
         fixed = set(confounded(measured, axis, list(axes)))
@@ -71,13 +71,13 @@ def lines(
                 ordered = all(finite(x) is not None for x in by_x)
                 xs = sorted(by_x, key=lambda x: finite(x) or 0.0) if ordered else list(by_x)
                 points = tuple(_point(rows, x, by_x[x], spread) for x in xs)
-                drawn.append(Line(axis, group.name, rest, ordered, points))
-    return drawn
+                all_lines.append(Line(axis, group.name, rest, ordered, points))
+    return all_lines
 
 
 def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str]) -> dict[str, float]:
     """Pooled standard deviation over repetitions, by key; a measure never repeated is left out."""
-    out: dict[str, float] = {}
+    spread: dict[str, float] = {}
     for measure in MEASURES:
         squares, freedom = 0.0, 0
         for group in groups:
@@ -91,12 +91,12 @@ def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str
                     squares += stdev(values) ** 2 * (len(values) - 1)
                     freedom += len(values) - 1
         if freedom:
-            out[measure.key] = float((squares / freedom) ** 0.5)
-    return out
+            spread[measure.key] = float((squares / freedom) ** 0.5)
+    return spread
 
 
 def interval_of(row: Row, measure: Metric) -> float | None:
-    """Half-width of what the job itself says about the measure's uncertainty; None when it says nothing.
+    """Half-width of the measure's uncertainty within the job; None when the job has none.
 
     Half its 95 % interval (matched SI: that of SI, the same documents). Without one 1.96 standard deviations:
     for Q of the null's Q, for matched Q over its draws.

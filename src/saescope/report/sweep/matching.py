@@ -21,60 +21,61 @@ LEAST_LATENTS = 50
 MOST_LATENTS = 1000
 """Matched graphs are never larger: Leiden on whole graphs of a million edges takes minutes a job."""
 _VERSION = 1
+"""Goes up when the same tables would give other numbers."""
 
 COLUMNS = keys("matched")
 Values = dict[str, float | int | None]
 
 
-def matched(jobs: Sequence[Run], groups: Sequence[Group], out: Path) -> tuple[list[Values], list[str]]:
+def matched_values(jobs: Sequence[Run], groups: Sequence[Group], out: Path) -> tuple[list[Values], list[str]]:
     """The `COLUMNS` of every job, and one line for each job whose tables could not be read.
 
     Results are kept in `out/.matched.json` and used again while the tables have not changed.
     """
     cache = read_json(out / MATCHED)
-    old = cache if isinstance(cache, dict) else {}
-    kept: dict[str, Any] = {}
+    earlier = cache if isinstance(cache, dict) else {}
+    stored: dict[str, Any] = {}
     rows: list[Values] = [dict.fromkeys(COLUMNS) for _ in jobs]
-    wrong: list[str] = []
+    messages: list[str] = []
     for group in groups:
-        found: dict[int, int] = {}
+        connected: dict[int, int] = {}
         for at in group.members:
             try:
-                found[at] = _connected(jobs[at])
+                connected[at] = _connected(jobs[at])
             except _UNREADABLE as error:
-                wrong.append(unread(jobs[at], error))
-        enough = [number for number in found.values() if number >= LEAST_LATENTS]
-        latents = min([*enough, MOST_LATENTS]) if enough else 0
-        for at in found:
+                messages.append(unread_message(jobs[at], error))
+        large_enough = [number for number in connected.values() if number >= LEAST_LATENTS]
+        latents = min([*large_enough, MOST_LATENTS]) if large_enough else 0
+        for at in connected:
             try:
                 firings = int(finite(jobs[at].section("metrics").get("min_count")) or 50)
                 key = str(jobs[at].path)
-                question = [_VERSION, firings, latents, SI_DRAWS, Q_DRAWS, *_stamp(jobs[at])]
-                known = old.get(key)
-                if isinstance(known, dict) and known.get("question") == question:
-                    rows[at] = {name: known["values"].get(name) for name in COLUMNS}
+                inputs = [_VERSION, firings, latents, SI_DRAWS, Q_DRAWS, *_stamp(jobs[at])]
+                previous = earlier.get(key)
+                if isinstance(previous, dict) and previous.get("question") == inputs:
+                    rows[at] = {name: previous["values"].get(name) for name in COLUMNS}
                 else:
                     rows[at] |= _si(jobs[at], firings) | _q(jobs[at], latents)
-                kept[key] = {"question": question, "values": rows[at]}
+                stored[key] = {"question": inputs, "values": rows[at]}
             except _UNREADABLE as error:
-                wrong.append(unread(jobs[at], error))
-    if kept and kept != old:
-        write_json(out / MATCHED, kept)
-    return rows, wrong
+                messages.append(unread_message(jobs[at], error))
+    if stored and stored != earlier:
+        write_json(out / MATCHED, stored)
+    return rows, messages
 
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 """A table that is missing, unreadable, lacks a column (ReportError is a ValueError) or is impossible."""
 
 
-def unread(job: Run, error: Exception) -> str:
-    """What is said on the page of a file that could not be read: job, file, reason."""
+def unread_message(job: Run, error: Exception) -> str:
+    """The line of the page on a file that could not be read: job, file, reason."""
     text = " ".join(str(error).split()).replace(f"{job.path}{os.sep}", "")
     return f"{job.path.name}: {text[:200]}"
 
 
 def _stamp(job: Run) -> list[int]:
-    """Size and time of the tables the numbers come from: unchanged files need no new count."""
+    """Size and time of the tables behind the numbers: unchanged files are not counted again."""
     stats = [job.file_of(table).stat() for table in ("features", "edges")]
     return [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
 
@@ -96,9 +97,9 @@ def _si(job: Run, firings: int) -> Values:
 def _q(job: Run, latents: int) -> Values:
     from saescope.stats.matched import matched_modularity
 
-    none: Values = {"matched_q": None, "matched_q_sd": None, "matched_q_latents": None}
+    absent: Values = {"matched_q": None, "matched_q_sd": None, "matched_q_latents": None}
     if not latents:
-        return none
+        return absent
     edges = job.columns("edges", ["source", "target", "pmi"])
     q = matched_modularity(
         edges["source"],
@@ -109,7 +110,7 @@ def _q(job: Run, latents: int) -> Values:
         resolution=finite(job.section("metrics").get("resolution")) or 1.0,
     )
     if q is None:
-        return none
+        return absent
     return {"matched_q": q.mean, "matched_q_sd": q.sd, "matched_q_latents": q.latents}
 
 

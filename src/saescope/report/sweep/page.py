@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from saescope.metrics import COST_TOKENS, FEATURES_NUM_LATENTS, shown
 from saescope.report.numbers import DASH, count, figure
+from saescope.report.sweep.compared import ComparedSweep
 from saescope.report.sweep.differences import Difference
-from saescope.report.sweep.extras import dynamic_k_curves, overlap_tables
-from saescope.report.sweep.front import fronts
-from saescope.report.sweep.gather import Sweep
+from saescope.report.sweep.overlap_and_dynamic_k import dynamic_k_curves, overlap_tables
+from saescope.report.sweep.pareto import fronts
 from saescope.report.sweep.payload import (
     heatmaps,
     histograms,
@@ -19,17 +19,17 @@ from saescope.report.sweep.payload import (
     metric_names,
     script_json,
 )
-from saescope.report.sweep.scaling import scaling_series, scaling_words
+from saescope.report.sweep.scaling import scaling_sentences, scaling_series
 from saescope.report.sweep.words import Findings, headline
 from saescope.report.templating import TEMPLATES, environment
 from saescope.runfolder.names import REPORT
 from saescope.runfolder.values import finite
 
 KEY_COLUMNS = tuple(metric.key for metric in shown("sweep"))
-"""Columns of the table before `all columns` is ticked, beside the swept settings."""
+"""Columns that the table shows, beside the swept settings, until `all columns` is ticked."""
 
 
-def render(sweep: Sweep) -> tuple[str, list[str]]:
+def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
     """The page, and its headline sentences."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -37,8 +37,8 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
     def verbatim(name: str) -> Markup:
         return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
-    curves, broken = dynamic_k_curves(sweep.jobs)
-    unread = [*sweep.unread, *broken]
+    curves, unread_curves = dynamic_k_curves(sweep.jobs)
+    unread = [*sweep.unread, *unread_curves]
     sentences = headline(
         Findings(sweep.rows, sweep.groups, sweep.axes, sweep.twins, sweep.steps, sweep.spread, unread)
     )
@@ -73,7 +73,7 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
             sections={key: bool(payload[key]) for key in payload},
             differences=[_step(step) for step in sweep.steps],
             many_groups=len(sweep.groups) > 1,
-            scaling=scaling_words(series),
+            scaling=scaling_sentences(series),
             overlap=overlap_tables([*sweep.dirs, sweep.out]),
             columns=_columns(sweep),
             table=[_row(sweep, at, labels[at]) for at in range(len(sweep.rows))],
@@ -82,8 +82,8 @@ def render(sweep: Sweep) -> tuple[str, list[str]]:
     return page, [sentence.text for sentence in sentences]
 
 
-def _labels(sweep: Sweep) -> list[str]:
-    """Folder names without what they share, and the swept settings."""
+def _labels(sweep: ComparedSweep) -> list[str]:
+    """Folder names without their common part, and the swept settings."""
     paths = [job.path.as_posix() for job in sweep.jobs]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = [os.path.relpath(path, shared) for path in paths]
@@ -96,19 +96,19 @@ def _labels(sweep: Sweep) -> list[str]:
     return [name + (f" ({text})" if text else "") for name, text in zip(names, swept, strict=True)]
 
 
-def _facts(sweep: Sweep) -> list[tuple[str, str]]:
-    done = [row for row in sweep.rows if row["state"] == "ok"]
+def _facts(sweep: ComparedSweep) -> list[tuple[str, str]]:
+    finished = [row for row in sweep.rows if row["state"] == "ok"]
 
     def span(key: str) -> str:
-        values = sorted({value for row in done if (value := finite(row.get(key))) is not None})
+        values = sorted({value for row in finished if (value := finite(row.get(key))) is not None})
         return (
             DASH if not values else count(values[0]) + (f" – {count(values[-1])}" if len(values) > 1 else "")
         )
 
     pairs = [
         ("Jobs", str(len(sweep.rows))),
-        ("Finished", str(len(done))),
-        ("Models", str(len({row.get("model.name") for row in done})) if done else DASH),
+        ("Finished", str(len(finished))),
+        ("Models", str(len({row.get("model.name") for row in finished})) if finished else DASH),
         ("Latents", span(FEATURES_NUM_LATENTS.key)),
         ("Probe tokens", span(COST_TOKENS.key)),
         ("Comparable groups", str(len(sweep.groups))),
@@ -116,15 +116,15 @@ def _facts(sweep: Sweep) -> list[tuple[str, str]]:
     return [(name, text) for name, text in pairs if text != DASH]
 
 
-def _columns(sweep: Sweep) -> list[dict[str, Any]]:
-    """Table columns after job and state; `key` ones show at once."""
+def _columns(sweep: ComparedSweep) -> list[dict[str, Any]]:
+    """Table columns after job and state; those with `key` are shown at once."""
     keys = [key for key in sweep.rows[0] if key not in ("job", "state", "error", "group")]
     first = [*sweep.axes, *(key for key in KEY_COLUMNS if key in keys), "within_noise"]
     ordered = first + [key for key in keys if key not in first]
     return [{"name": key, "key": key in first} for key in ordered]
 
 
-def _row(sweep: Sweep, at: int, label: str) -> dict[str, Any]:
+def _row(sweep: ComparedSweep, at: int, label: str) -> dict[str, Any]:
     row, job = sweep.rows[at], sweep.jobs[at]
     return {
         "label": label.split(" (")[0],

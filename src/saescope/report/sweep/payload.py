@@ -7,13 +7,13 @@ from typing import Any
 
 from saescope.metrics import CATALOGUE, SAE_L0, SI_MEAN, shown
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.front import QUALITIES
 from saescope.report.sweep.lines import MEASURES, Line, interval_of
+from saescope.report.sweep.pareto import QUALITIES
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 HISTOGRAMS = ("si", "log10_density", "log10_max_act")
-_PLAIN = {"job", "state", "error", "overrides", "identity", "within_noise"}
+_NO_AXES = {"job", "state", "error", "overrides", "identity", "within_noise"}
 
 
 def script_json(value: Any) -> str:
@@ -23,14 +23,14 @@ def script_json(value: Any) -> str:
 
 
 def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[str, Any]:
-    """Columns of the finished jobs: `numeric` and `named` ones that are worth an axis, and their values."""
-    done = [at for at, row in enumerate(rows) if row["state"] == "ok"]
+    """Columns of the finished jobs that can be an axis, `numeric` or `named`, and their values."""
+    finished = [at for at, row in enumerate(rows) if row["state"] == "ok"]
     columns: dict[str, list[Any]] = {}
     numeric, named = [], []
     for key in rows[0] if rows else ():
-        values = [rows[at].get(key) for at in done]
+        values = [rows[at].get(key) for at in finished]
         present = [value for value in values if value is not None and value != ""]
-        if key in _PLAIN or not present:
+        if key in _NO_AXES or not present:
             continue
         if all(finite(value) is not None for value in present):
             numeric.append(key)
@@ -42,16 +42,16 @@ def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[s
         columns[key] = values
     swept = [key for key in axes if key in columns]
     return {
-        "index": done,
+        "index": finished,
         "columns": columns,
         "numeric": swept_first(swept, numeric),
         "named": swept_first(swept, named),
-        "noise": {measure.key: [interval_of(rows[at], measure) for at in done] for measure in MEASURES},
+        "noise": {measure.key: [interval_of(rows[at], measure) for at in finished] for measure in MEASURES},
     }
 
 
 def metric_names() -> dict[str, Any]:
-    """What the scripts must know of metrics: labels and nulls by key, and which are drawn where."""
+    """The metrics for the scripts: labels and nulls by key, and which are drawn where."""
     return {
         "labels": {metric.key: metric.label for metric in CATALOGUE},
         "short": {metric.key: metric.short for metric in CATALOGUE},
@@ -66,17 +66,17 @@ def metric_names() -> dict[str, Any]:
 
 
 def swept_first(swept: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """The swept settings in front."""
+    """`keys` with the swept settings in front."""
     return [key for key in swept if key in keys] + [key for key in keys if key not in swept]
 
 
 def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]]:
     """Lines with their points as plain lists."""
-    drawn = []
+    plain_lines = []
     for line in lines:
         at = [f"{axis.rpartition('.')[2]} {value}" for axis, value in line.at]
         name = ", ".join(at + ([f"group {line.group}"] if many_groups else [])) or "all"
-        drawn.append(
+        plain_lines.append(
             {
                 "axis": line.axis,
                 "name": name,
@@ -90,7 +90,7 @@ def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]
                 },
             }
         )
-    return drawn
+    return plain_lines
 
 
 def heatmaps(
@@ -98,7 +98,7 @@ def heatmaps(
 ) -> list[dict[str, Any]]:
     """Every pair of axes, for each group and each value of the remaining axes: `{x, y, at, cells}`.
 
-    Left out when fewer than two values lie on either axis. Repetitions are averaged on the page.
+    Left out when either axis has fewer than two values. Repetitions are averaged on the page.
     """
     maps: list[dict[str, Any]] = []
     for first in range(len(axes)):
@@ -108,36 +108,36 @@ def heatmaps(
             for group in groups:
                 cells: dict[str, list[int]] = {}
                 for at in group.members:
-                    where = [f"{axis}={rows[at].get(axis)}" for axis in rest]
-                    where += [f"group {group.name}"] if len(groups) > 1 else []
-                    cells.setdefault(", ".join(where), []).append(at)
-                for where_, members in cells.items():
+                    fixed = [f"{axis}={rows[at].get(axis)}" for axis in rest]
+                    fixed += [f"group {group.name}"] if len(groups) > 1 else []
+                    cells.setdefault(", ".join(fixed), []).append(at)
+                for where, members in cells.items():
                     distinct = [len({str(rows[at].get(axis)) for at in members}) for axis in (x, y)]
                     if min(distinct) > 1:
-                        maps.append({"x": x, "y": y, "at": where_, "jobs": members})
+                        maps.append({"x": x, "y": y, "at": where, "jobs": members})
     return maps
 
 
 def histograms(jobs: Sequence[Run]) -> dict[str, Any]:
     """Distributions over bins that are the same in all jobs shown; jobs with other bins are named."""
-    found: dict[str, Any] = {}
-    read = {at: job.histograms for at, job in enumerate(jobs) if job.ok}
+    by_name: dict[str, Any] = {}
+    contents = {at: job.histograms for at, job in enumerate(jobs) if job.ok}
     for name in HISTOGRAMS:
         edges: list[float] | None = None
         curves, other = [], []
-        for at, content in read.items():
-            one = content.get(name)
-            if not isinstance(one, dict) or not isinstance(one.get("edges"), list):
+        for at, content in contents.items():
+            histogram = content.get(name)
+            if not isinstance(histogram, dict) or not isinstance(histogram.get("edges"), list):
                 continue
-            counts = [finite(value) or 0.0 for value in one.get("counts") or ()]
-            edges = edges or one["edges"]
-            if one["edges"] != edges or len(counts) != len(edges) - 1:
+            counts = [finite(value) or 0.0 for value in histogram.get("counts") or ()]
+            edges = edges or histogram["edges"]
+            if histogram["edges"] != edges or len(counts) != len(edges) - 1:
                 other.append(at)
             elif sum(counts) > 0:
                 curves.append({"job": at, "share": [value / sum(counts) for value in counts]})
         if curves:
-            found[name] = {"edges": edges, "curves": curves, "other": other}
-    return found
+            by_name[name] = {"edges": edges, "curves": curves, "other": other}
+    return by_name
 
 
 def _reading(reading: Any) -> dict[str, Any] | None:

@@ -10,10 +10,17 @@ from saescope.report.sweep.settings import Value, confounded
 from saescope.runfolder.values import finite
 from saescope.stats.scaling import Slope, log_slope
 
-_TAKEN = {"model.name", "model.num_parameters", "model.random_init", "hookpoint.depth", "hookpoint.layer"}
+_SIZE_AND_PLACE = {
+    "model.name",
+    "model.num_parameters",
+    "model.random_init",
+    "hookpoint.depth",
+    "hookpoint.layer",
+}
+"""Axes that a fit uses or pools over; all others are conditions."""
 
-_DUST = 1e-12
-"""Slopes smaller than this are rounding."""
+_ROUNDING = 1e-12
+"""Slopes smaller than this are rounding errors."""
 _NAMES = {measure.key: measure.label if measure.between_jobs else measure.short for measure in MEASURES}
 
 
@@ -26,7 +33,7 @@ def scaling_series(
     """
     series = []
     size = "model.num_parameters"
-    others = [axis for axis in axes if axis not in _TAKEN]
+    others = [axis for axis in axes if axis not in _SIZE_AND_PLACE]
     fixed = set(confounded([dict(rows[at]) for group in groups for at in group.members], size, others))
     others = [axis for axis in others if axis not in fixed]
     for group in groups:
@@ -48,7 +55,7 @@ def scaling_series(
     return series
 
 
-def scaling_words(series: Sequence[Mapping[str, Any]]) -> list[str]:
+def scaling_sentences(series: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence a fit."""
     sentences = []
     for fit in series:
@@ -59,7 +66,7 @@ def scaling_words(series: Sequence[Mapping[str, Any]]) -> list[str]:
             sentences.append(f"{text}; one layer and one seed a size, so no interval and no claim.")
             continue
         text += f" (95 % CI {figure(fit['low'])} to {figure(fit['high'])})"
-        flat = fit["low"] - _DUST <= 0 <= fit["high"] + _DUST
+        flat = fit["low"] - _ROUNDING <= 0 <= fit["high"] + _ROUNDING
         sentences.append(f"{text}, {'no trend beyond chance' if flat else 'a trend'}.")
     return sentences
 
@@ -83,7 +90,7 @@ def _series(
 
 
 def _clean(value: float) -> float:
-    return 0.0 if abs(value) < _DUST else value
+    return 0.0 if abs(value) < _ROUNDING else value
 
 
 def _signed(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The settings of a job as columns: what was asked, and where it was left open what was found."""
+"""The settings of a job as columns: as requested, or as the job resolved them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,11 +31,18 @@ MAIN = (
 SEEDS = ("seed", "sae.init_seed", "sae.data_seed")
 """Settings whose change is a repetition, not another condition."""
 
-_NO_CONDITION = ("tracking.", "runtime.", "probes.", "metrics.")
-"""Settings that decide no SAE: where a job ran, and how it was measured (which `comparable` looks after)."""
-_SAVED = {"force", "sae.save_every", "model.sae_repo", "model.trust_remote_code", "sae.micro_acc_steps"}
+_NO_CONDITION_GROUPS = ("tracking.", "runtime.", "probes.", "metrics.")
+"""Settings that decide no SAE: where a job ran, and how it was measured (`comparable` checks the latter)."""
+_NO_CONDITION_KEYS = {
+    "force",
+    "sae.save_every",
+    "model.sae_repo",
+    "model.trust_remote_code",
+    "sae.micro_acc_steps",
+}
+"""Single settings that change no number of the SAE, or that another column states."""
 _CONTROL = ("model.random_init",)
-"""Axes that come last: what they do is a control for the others."""
+"""Axes that come last: they are controls for the others."""
 _CHOSEN_BY = {"sae.": "sae.source", "corpus.": "sae.source", "dynamic_k.": "dynamic_k.target"}
 """Settings that only some choices have, by the start of their name, and what chooses."""
 _PLACE = {"hookpoint.name", "hookpoint.layer", "hookpoint.depth", "hookpoint.kind"}
@@ -44,15 +51,15 @@ Value = str | float | int | bool | None
 
 
 def settings(job: Run) -> dict[str, Value]:
-    """Every setting of a job, dotted, the `MAIN` ones always there."""
-    asked = {key: _plain(value) for key, value in _leaves(applicable(job.config))}
+    """Every setting of a job, dotted key → value; all keys of `MAIN` are there."""
+    requested = {key: _plain(value) for key, value in _leaves(applicable(job.config))}
     model, hookpoint, sae = job.resolved("model"), job.resolved("hookpoint"), job.resolved("sae")
-    values: dict[str, Value] = {key: asked.get(key) for key in MAIN} | asked
+    values: dict[str, Value] = {key: requested.get(key) for key in MAIN} | requested
     # older provenance files call the number `params`
     values["model.num_parameters"] = _first(model, "num_parameters", "params")
     if values.get("model.deduped") and "deduped" not in str(values["model.name"]):
         values["model.name"] = f"{values['model.name']}-deduped"
-    for key, found in (
+    for key, resolved in (
         ("hookpoint.name", _first(hookpoint, "name")),
         ("hookpoint.kind", _first(hookpoint, "kind")),
         ("hookpoint.layer", _first(hookpoint, "layer")),
@@ -61,25 +68,26 @@ def settings(job: Run) -> dict[str, Value]:
         ("sae.num_latents", _first(sae, "num_latents")),
         ("sae.repo", _first(sae, "repo")),
     ):
-        if found is not None:
-            values[key] = found
-    if asked.get("hookpoint.depth") is None:  # placed by layer or by name
+        if resolved is not None:
+            values[key] = resolved
+    if requested.get("hookpoint.depth") is None:  # placed by layer or by name
         layer, layers = finite(values["hookpoint.layer"]), finite(model.get("num_layers"))
         values["hookpoint.depth"] = None if layer is None or not layers else round(layer / layers, 4)
     return values
 
 
-def axes(rows: list[dict[str, Value]], depth_asked: bool) -> dict[str, list[str]]:
-    """The settings that differ between the jobs and make another condition, main ones first.
+def axes(rows: list[dict[str, Value]], placed_by_depth: bool) -> dict[str, list[str]]:
+    """The settings that differ between the jobs and make another condition, those of `MAIN` first.
 
-    Each with the settings that always change with it and so are no axes of their own.
+    Each with the settings that always change together with it, which are therefore no axes of their own.
 
-    `depth_asked`: every job was placed by depth, so that depth is the axis and not the layer it came to.
+    `placed_by_depth`: every job sets `hookpoint.depth`, so depth is the axis, not the layer that
+    results from it.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
     varying = [key for key in keys if varies(rows, key) and _is_condition(key)]
     place = [key for key in varying if key in _PLACE]
-    place_axis = "hookpoint.depth" if depth_asked else "hookpoint.layer"
+    place_axis = "hookpoint.depth" if placed_by_depth else "hookpoint.layer"
     place_axes = {key for key in ("hookpoint.kind", place_axis) if key in place} or set(place[:1])
     varying = [key for key in varying if key not in _PLACE or key in place_axes]
     if "sae.expansion_factor" in varying or "model.num_parameters" in varying:
@@ -102,8 +110,8 @@ def axes(rows: list[dict[str, Value]], depth_asked: bool) -> dict[str, list[str]
 def varies(rows: Sequence[Mapping[str, Value]], key: str) -> bool:
     """Whether a setting differs between the jobs that have it.
 
-    A choice under which it is null in every job has no such setting: the training tokens of one trained SAE
-    do not vary because a control stands beside it.
+    Jobs whose choice leaves it null do not have it: the training tokens of trained SAEs do not vary because
+    the sweep also has an untrained control.
     """
     chooser = next((by for start, by in _CHOSEN_BY.items() if key.startswith(start)), None)
     by_choice: dict[Value, set[Value]] = {}
@@ -114,7 +122,7 @@ def varies(rows: Sequence[Mapping[str, Value]], key: str) -> bool:
 
 
 def confounded(rows: list[dict[str, Value]], axis: str, others: list[str]) -> list[str]:
-    """Those of `others` whose value is fixed by that of `axis`: going along it changes them too."""
+    """Those of `others` whose value the value of `axis` fixes: a step along it changes them too."""
     return [other for other in others if other != axis and _determines(rows, axis, other)]
 
 
@@ -127,7 +135,9 @@ def steps(value: Value) -> Value:
 
 def _is_condition(key: str) -> bool:
     is_setting = "/" not in key and ("." in key)
-    return is_setting and not (key.startswith(_NO_CONDITION) or key in SEEDS or key in _SAVED)
+    return is_setting and not (
+        key.startswith(_NO_CONDITION_GROUPS) or key in SEEDS or key in _NO_CONDITION_KEYS
+    )
 
 
 def _determines(rows: list[dict[str, Value]], a: str, b: str) -> bool:
@@ -144,13 +154,13 @@ def _first(content: Mapping[str, Any], *keys: str) -> Value:
 
 
 def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    out: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for key, value in content.items():
         if isinstance(value, Mapping):
-            out += _leaves(value, f"{prefix}{key}.")
+            leaves += _leaves(value, f"{prefix}{key}.")
         else:
-            out.append((f"{prefix}{key}", value))
-    return out
+            leaves.append((f"{prefix}{key}", value))
+    return leaves
 
 
 def _plain(value: Any) -> Value:

@@ -1,4 +1,4 @@
-"""The rows of a sweep: one a job, failed ones too, and the two files they are written to."""
+"""The rows of a sweep: one a job, failed jobs too, and the two files they are written to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from saescope.files import whole
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.matching import COLUMNS
 from saescope.report.sweep.settings import MAIN, settings, varies
 from saescope.runfolder.names import SWEEP_CSV, SWEEP_PARQUET
 from saescope.runfolder.run import Run
@@ -15,23 +14,25 @@ from saescope.runfolder.sweep import job_name
 if TYPE_CHECKING:
     import pandas as pd
 
-LEAD = ("job", "state", "error", "overrides", "identity", "group")
-"""First columns. `group`: the letter of the comparable jobs it belongs to."""
-TAIL = (*COLUMNS, "within_noise")
 
-
-def rows(
+def job_rows(
     jobs: Sequence[Run], groups: Sequence[Group], matched: Sequence[dict[str, Any]], out: Path
 ) -> list[dict[str, Any]]:
-    """One mapping a job. Names with a slash are metric keys, names with a dot settings, the others ours."""
+    """One mapping a job, column → value.
+
+    Names with a slash are metric keys, names with a dot settings. `group` is the letter of the job's
+    comparable group, empty for a job that did not finish.
+    """
     letter = {at: group.name for group in groups for at in group.members}
     metrics = list(dict.fromkeys(key for job in jobs if job.ok for key in job.metrics))
-    found = [settings(job) for job in jobs]
+    job_settings = [settings(job) for job in jobs]
     main = list(MAIN) + [
-        key for key in dict.fromkeys(key for one in found for key in one) if key not in MAIN and "." in key
+        key
+        for key in dict.fromkeys(key for values in job_settings for key in values)
+        if key not in MAIN and "." in key
     ]
     # a setting that is the same everywhere is in config.yaml; here it would only widen the table
-    shown = [key for key in main if key in MAIN or varies(found, key)]
+    shown = [key for key in main if key in MAIN or varies(job_settings, key)]
     return [
         {
             "job": job_name(job.path, out),
@@ -40,7 +41,7 @@ def rows(
             "overrides": " ".join(job.overrides),
             "identity": job.identity,
             "group": letter.get(at, ""),
-            **{key: found[at].get(key) for key in shown},
+            **{key: job_settings[at].get(key) for key in shown},
             **matched[at],
             "within_noise": "",
             **{key: job.metrics.get(key) if job.ok else None for key in metrics},
@@ -49,11 +50,11 @@ def rows(
     ]
 
 
-def frame(job_rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+def frame(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     """The rows with one type a column, as parquet wants it."""
     import pandas as pd
 
-    table = pd.DataFrame(list(job_rows))
+    table = pd.DataFrame(list(rows))
     for name in table.columns:
         kinds = {type(value) for value in table[name] if value is not None and value == value}
         if kinds <= {int} and kinds:

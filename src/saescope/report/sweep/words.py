@@ -24,7 +24,7 @@ from saescope.runfolder.values import finite
 Row = Mapping[str, Any]
 
 _CONTROLS = {("model.random_init", True), ("sae.source", "random"), ("sae.source", "neurons")}
-"""Conditions that are controls: a trend is told of what they control for."""
+"""Conditions that are controls: a trend is that of the other conditions, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Findings:
     """Settings that always change together with an axis."""
     steps: Sequence[Difference]
     spread: Mapping[str, float]
+    """Standard deviation over seeds, by the key of the measure."""
     unread: Sequence[str]
-    """Files that should have been there, one line each."""
+    """Files that could not be read, one line each."""
 
 
 def headline(findings: Findings) -> list[Sentence]:
@@ -78,8 +79,8 @@ def _warnings(findings: Findings) -> Iterator[str]:
             f"variance, or a CE score below {CE_FLOOR}): their SI and Q are uninterpretable ({names})."
         )
     for axis in findings.axes:
-        inside = [dict(row) for row in rows if row["state"] == "ok"]
-        tied = [*findings.twins.get(axis, ()), *confounded(inside, axis, list(findings.axes))]
+        measured = [dict(row) for row in rows if row["state"] == "ok"]
+        tied = [*findings.twins.get(axis, ()), *confounded(measured, axis, list(findings.axes))]
         if tied:
             change = "changes" if len(tied) == 1 else "change"
             yield f"Along {axis} also {_and(tied)} {change}: the sweep cannot tell their effects apart."
@@ -88,19 +89,19 @@ def _warnings(findings: Findings) -> Iterator[str]:
 
 
 def _overview(findings: Findings) -> Iterator[str]:
-    done = [row for row in findings.rows if row["state"] == "ok"]
-    if not done:
+    finished = [row for row in findings.rows if row["state"] == "ok"]
+    if not finished:
         yield "No job has finished, so there is nothing to compare."
         return
-    swept = [f"{axis} ({_values([row.get(axis) for row in done])})" for axis in findings.axes]
-    seeds = any(len({row.get(key) for row in done}) > 1 for key in SEEDS)
+    swept = [f"{axis} ({_values([row.get(axis) for row in finished])})" for axis in findings.axes]
+    seeds = any(len({row.get(key) for row in finished}) > 1 for key in SEEDS)
     about = "differ in their seeds only" if seeds else "have the same settings"
     if swept:
         about = f"vary {_and(swept)}"
-    if len(done) == 1:
+    if len(finished) == 1:
         yield "One job has finished; a sweep needs two to compare."
         return
-    text = f"{_jobs(len(done))} {about}."
+    text = f"{_jobs(len(finished))} {about}."
     if len(findings.groups) == 1:
         text += " All have the same texts, tokens and definitions, so they can be compared."
     yield text

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saescope.files import write_text
-from saescope.report.sweep.gather import gather
+from saescope.report.sweep.compared import compare_jobs
 from saescope.report.sweep.table import frame, write_table
 from saescope.runfolder.names import SWEEP_HTML
 
@@ -29,22 +29,22 @@ class SweepSummary:
 
 
 def write_sweep(dirs: Sequence[Path], out: Path) -> SweepSummary:
-    """Gather the jobs in and below `dirs` and write table and page into `out`.
+    """Compare the jobs in and below `dirs` and write table and page into `out`.
 
-    Failed, killed and damaged jobs are rows like the others. Raises ReportError when a folder is not there or
-    no job is found, OSError when `out` cannot be written.
+    Failed, killed and damaged jobs are rows like the others. Raises ReportError when a folder is missing or
+    has no job, OSError when `out` cannot be written.
     """
     # Imported here: jinja2 and plotly are not needed to read a sweep.
     from saescope.report.sweep.page import render
 
-    sweep = gather(dirs, out)
+    sweep = compare_jobs(dirs, out)
     table = frame(sweep.rows)
     page, sentences = render(sweep)
     paths = (*write_table(table, out), out / SWEEP_HTML)
     write_text(paths[-1], page)
-    lost = [row for row in sweep.rows if row["state"] != "ok"]
+    unfinished = [row for row in sweep.rows if row["state"] != "ok"]
     failed = tuple(
         f"job {row['job']}" + (f" ({row['overrides']})" if row["overrides"] else "") + f": {row['error']}"
-        for row in lost
+        for row in unfinished
     )
     return SweepSummary(table, failed, paths, tuple(sentences))

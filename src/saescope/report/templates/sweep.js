@@ -15,13 +15,13 @@ const css = name => getComputedStyle(document.documentElement).getPropertyValue(
 const hue = at => (dark.matches ? DARK : HUES)[at % HUES.length];
 const el = id => document.getElementById(id);
 const title = key => safe(metrics.labels[key] || key);
-const known = value => value !== null && value !== undefined;
+const isPresent = value => value !== null && value !== undefined;
 
 function axis(key, xs) {
   const out = {title: {text: title(key), standoff: 12}, gridcolor: css("grid"), zeroline: false,
     linecolor: css("grey"), automargin: true};
   const numbers = (xs || []).filter(x => typeof x === "number");
-  if (xs && numbers.length === xs.filter(known).length && numbers.length) {
+  if (xs && numbers.length === xs.filter(isPresent).length && numbers.length) {
     const distinct = [...new Set(numbers)].sort((a, b) => a - b);
     const log = distinct[0] > 0 && distinct.at(-1) / distinct[0] >= 3.9;
     if (log) out.type = "log";
@@ -54,19 +54,19 @@ function options(id, keys, chosen, redraw) {
     [option.value, option.textContent] = Array.isArray(key) ? key : [key, key];
     select.append(option);
   }
-  if (known(chosen)) select.value = chosen;
+  if (isPresent(chosen)) select.value = chosen;
   select.addEventListener("change", redraw);
 }
 function panel(parent, id, height) {
-  const made = document.createElement("div");
-  made.id = id; made.className = "plot"; made.style.height = height + "px";
-  el(parent).append(made);
+  const div = document.createElement("div");
+  div.id = id; div.className = "plot"; div.style.height = height + "px";
+  el(parent).append(div);
 }
 
 // One place at a time in `values`, or at a job of the table.
 const place = new Map(values.index.map((job, at) => [job, at]));
 const of = (key, job) => values.columns[key] ? values.columns[key][place.get(job)] : null;
-const errors = (array, color) => ({type: "data", array: array.map(x => x || 0), visible: array.some(known),
+const errors = (array, color) => ({type: "data", array: array.map(x => x || 0), visible: array.some(isPresent),
   thickness: 1.3, width: 4, color});
 
 // Colours by another column: a legend for names and few numbers, a scale for many numbers.
@@ -86,25 +86,25 @@ function drawAlong() {
     if (!el(id)) continue;
     const many = mine.length > 8, traces = [], shown = new Set();
     // too many lines for a legend of their own: colour by the other axis with the fewest values
-    const counts = data.axes.filter(one => one !== name)
-      .map(one => [new Set(mine.map(line => line.at[one])).size, one]).filter(pair => pair[0] > 1).sort((a, b) => a[0] - b[0]);
+    const counts = data.axes.filter(other => other !== name)
+      .map(other => [new Set(mine.map(line => line.at[other])).size, other]).filter(pair => pair[0] > 1).sort((a, b) => a[0] - b[0]);
     const by = many && counts.length ? counts[0][1] : null;
     const hues = by ? [...new Set(mine.map(line => line.at[by]))] : [];
     mine.forEach((line, at) => {
-      const control = line.at["model.random_init"] === "True", there = line.readings[measure];
+      const control = line.at["model.random_init"] === "True", readings = line.readings[measure];
       const random = control ? " random weights" : "";
       const legend = by ? by.split(".").pop() + " " + line.at[by] + (by === "model.random_init" ? "" : random) : line.name;
       const color = hue(by ? hues.indexOf(line.at[by]) : at);
       traces.push({type: "scatter", mode: line.ordered ? "lines+markers" : "markers", x: line.x.map(x => typeof x === "string" ? safe(x) : x),
-        y: there.map(one => one && one.v), error_y: errors(there.map(one => one && one.e), color),
+        y: readings.map(reading => reading && reading.v), error_y: errors(readings.map(reading => reading && reading.e), color),
         name: safe(clip(legend)), legendgroup: safe(legend), showlegend: !shown.has(legend) && mine.length > 1,
         line: {color, width: many ? 1.2 : 2, dash: control ? "dash" : "solid"},
         marker: {color, size: many ? 6 : 8, symbol: control ? "circle-open" : "circle"}, opacity: many ? 0.85 : 1,
         text: line.jobs.map(jobs => safe(jobs.map(job => labels[job]).join("; ")) + (line.name === "all" ? "" : "<br>" + safe(line.name))),
         hovertemplate: "%{text}<br>%{x}: %{y:.4g}<extra></extra>"});
       shown.add(legend);
-      if (there.some(one => one && known(one.n))) traces.push({type: "scatter", mode: "markers", x: line.x,
-        y: there.map(one => one && one.n), marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
+      if (readings.some(reading => reading && isPresent(reading.n))) traces.push({type: "scatter", mode: "markers", x: line.x,
+        y: readings.map(reading => reading && reading.n), marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
         name: "by chance", legendgroup: "null", legendrank: 2000, showlegend: at === 0, hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
     });
     const height = Math.ceil((shown.size + 1) / 3) * 20;
@@ -117,7 +117,7 @@ function drawPicker() {
   const x = el("pick-x").value, y = el("pick-y").value, by = el("pick-colour").value, color = coloured(by);
   const xs = values.columns[x], ys = values.columns[y], traces = [];
   const letter = job => groups[job];
-  const sets = color.kind === "legend" ? color.distinct.map(one => [one, (_, at) => color.all[at] === one]) : [[null, () => true]];
+  const sets = color.kind === "legend" ? color.distinct.map(value => [value, (_, at) => color.all[at] === value]) : [[null, () => true]];
   const kinds = [...new Set(values.index.map(letter))];
   sets.forEach(([name, inside], at) => {
     const mine = values.index.map((job, n) => n).filter(n => inside(values.index[n], n));
@@ -153,43 +153,43 @@ function drawFront() {
 }
 
 function drawHeat() {
-  const one = data.heatmaps[+el("heat-pair").value], z = el("heat-z").value;
-  const level = key => [...new Set(one.jobs.map(job => of(key, job) ?? "null"))].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
-  const xs = level(one.x), ys = level(one.y);
+  const heatmap = data.heatmaps[+el("heat-pair").value], z = el("heat-z").value;
+  const level = key => [...new Set(heatmap.jobs.map(job => of(key, job) ?? "null"))].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
+  const xs = level(heatmap.x), ys = level(heatmap.y);
   const cells = ys.map(b => xs.map(a => {
-    const there = one.jobs.filter(job => (of(one.x, job) ?? "null") === a && (of(one.y, job) ?? "null") === b).map(job => of(z, job)).filter(known);
-    return there.length ? there.reduce((sum, v) => sum + v, 0) / there.length : null;
+    const measured = heatmap.jobs.filter(job => (of(heatmap.x, job) ?? "null") === a && (of(heatmap.y, job) ?? "null") === b).map(job => of(z, job)).filter(isPresent);
+    return measured.length ? measured.reduce((sum, v) => sum + v, 0) / measured.length : null;
   }));
   draw("heat-plot", [{type: "heatmap", x: xs.map(shown), y: ys.map(shown), z: cells, colorscale: SCALE,
     texttemplate: "%{z:.3g}", xgap: 2, ygap: 2, colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(z), side: "right"}},
-    hovertemplate: safe(one.x) + " %{x}, " + safe(one.y) + " %{y}: %{z:.4g}<extra></extra>"}],
-    {xaxis: {...axis(one.x), type: "category", showgrid: false}, yaxis: {...axis(one.y), type: "category", showgrid: false}});
+    hovertemplate: safe(heatmap.x) + " %{x}, " + safe(heatmap.y) + " %{y}: %{z:.4g}<extra></extra>"}],
+    {xaxis: {...axis(heatmap.x), type: "category", showgrid: false}, yaxis: {...axis(heatmap.y), type: "category", showgrid: false}});
 }
 
 function drawScaling() {
-  const measures = [...new Set(data.scaling.map(one => one.measure))];
+  const measures = [...new Set(data.scaling.map(fit => fit.measure))];
   measures.forEach((measure, side) => {
-    const traces = [], mine = data.scaling.filter(one => one.measure === measure);
-    mine.forEach((one, at) => {
-      const color = one.control ? css("grey") : hue(at), name = (one.control ? "random weights" : "trained")
-        + (one.at ? ", " + one.at : "") + (manyGroups ? ", group " + one.group : "");
-      const key = "model.num_parameters", ends = [one.sizes[0], one.sizes.at(-1)];
-      traces.push({type: "scatter", mode: "markers", x: one.jobs.map(job => of(key, job)), y: one.jobs.map(job => of(measure, job)),
-        error_y: errors(one.jobs.map(job => values.noise[measure][place.get(job)]), color), legendgroup: name, name: safe(name),
-        marker: {color, size: 7, symbol: one.control ? "circle-open" : "circle"}, text: one.jobs.map(job => safe(labels[job])),
+    const traces = [], mine = data.scaling.filter(fit => fit.measure === measure);
+    mine.forEach((fit, at) => {
+      const color = fit.control ? css("grey") : hue(at), name = (fit.control ? "random weights" : "trained")
+        + (fit.at ? ", " + fit.at : "") + (manyGroups ? ", group " + fit.group : "");
+      const key = "model.num_parameters", ends = [fit.sizes[0], fit.sizes.at(-1)];
+      traces.push({type: "scatter", mode: "markers", x: fit.jobs.map(job => of(key, job)), y: fit.jobs.map(job => of(measure, job)),
+        error_y: errors(fit.jobs.map(job => values.noise[measure][place.get(job)]), color), legendgroup: name, name: safe(name),
+        marker: {color, size: 7, symbol: fit.control ? "circle-open" : "circle"}, text: fit.jobs.map(job => safe(labels[job])),
         hovertemplate: "%{text}<br>%{x:.3s}: %{y:.4g}<extra></extra>"});
-      traces.push({type: "scatter", mode: "lines", x: ends, y: ends.map(x => one.intercept + one.slope * Math.log10(x)),
-        line: {color, width: 2, dash: one.control ? "dash" : "solid"}, legendgroup: name, showlegend: false, hoverinfo: "skip"});
+      traces.push({type: "scatter", mode: "lines", x: ends, y: ends.map(x => fit.intercept + fit.slope * Math.log10(x)),
+        line: {color, width: 2, dash: fit.control ? "dash" : "solid"}, legendgroup: name, showlegend: false, hoverinfo: "skip"});
     });
-    draw("scaling-" + side, traces, {xaxis: axis("model.num_parameters", mine.flatMap(one => one.sizes)), yaxis: {...axis(measure), rangemode: "tozero"},
+    draw("scaling-" + side, traces, {xaxis: axis("model.num_parameters", mine.flatMap(fit => fit.sizes)), yaxis: {...axis(measure), rangemode: "tozero"},
       legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, margin: {l: 60, r: 16, t: 54 + 20 * Math.ceil(mine.length / 2), b: 50}});
   });
 }
 
 function drawHist() {
-  const one = data.histograms[el("hist-of").value], by = el("hist-colour").value, color = coloured(by), seen = new Set(), traces = [];
-  const low = color.kind === "scale" ? Math.min(...color.all.filter(known)) : 0, high = color.kind === "scale" ? Math.max(...color.all.filter(known)) : 1;
-  one.curves.forEach((curve, at) => {
+  const histogram = data.histograms[el("hist-of").value], by = el("hist-colour").value, color = coloured(by), seen = new Set(), traces = [];
+  const low = color.kind === "scale" ? Math.min(...color.all.filter(isPresent)) : 0, high = color.kind === "scale" ? Math.max(...color.all.filter(isPresent)) : 1;
+  histogram.curves.forEach((curve, at) => {
     let name = labels[curve.job], tint = hue(at);
     if (color.kind === "legend") {
       const value = of(by, curve.job);
@@ -197,14 +197,14 @@ function drawHist() {
     } else if (color.kind === "scale") {
       tint = blend(of(by, curve.job), low, high);
     }
-    traces.push({type: "scatter", mode: "lines", x: one.edges, y: [...curve.share, curve.share.at(-1)], line: {shape: "hv", width: 1.6, color: tint},
-      name: safe(clip(name)), legendgroup: safe(name), showlegend: color.kind === "legend" ? !seen.has(name) : color.kind === "one" && one.curves.length <= 16,
-      opacity: one.curves.length > 16 ? 0.7 : 1, text: one.edges.map(() => safe(labels[curve.job])), hovertemplate: "%{text}<br>from %{x:.3g}: %{y:.3g}<extra></extra>"});
+    traces.push({type: "scatter", mode: "lines", x: histogram.edges, y: [...curve.share, curve.share.at(-1)], line: {shape: "hv", width: 1.6, color: tint},
+      name: safe(clip(name)), legendgroup: safe(name), showlegend: color.kind === "legend" ? !seen.has(name) : color.kind === "one" && histogram.curves.length <= 16,
+      opacity: histogram.curves.length > 16 ? 0.7 : 1, text: histogram.edges.map(() => safe(labels[curve.job])), hovertemplate: "%{text}<br>from %{x:.3g}: %{y:.3g}<extra></extra>"});
     seen.add(name);
   });
   const note = el("hist-other");
-  note.hidden = !one.other.length;
-  note.textContent = "Not shown, because their bins differ: " + one.other.map(job => labels[job]).join("; ");
+  note.hidden = !histogram.other.length;
+  note.textContent = "Not shown, because their bins differ: " + histogram.other.map(job => labels[job]).join("; ");
   draw("hist-plot", traces, {xaxis: axis(el("hist-of").value), yaxis: {...axis("share of latents"), rangemode: "tozero"}, showlegend: true});
 }
 function blend(value, low, high) {
@@ -235,12 +235,12 @@ function drawParallel() {
 
 function drawDynamicK() {
   const name = el("dynk-name").value;
-  const mine = data.dynamic_k.filter(one => one.name === name);
-  draw("dynk-plot", mine.map((one, at) => ({type: "scatter", mode: "lines+markers", x: one.k, y: one.ce_delta, name: safe(clip(labels[one.job])),
-    error_y: one.high && one.low ? {type: "data", symmetric: false, array: one.high.map((h, n) => Math.max(0, h - one.ce_delta[n])),
-      arrayminus: one.low.map((l, n) => Math.max(0, one.ce_delta[n] - l)), thickness: 1.2, color: hue(at)} : {visible: false},
-    line: {color: hue(at)}, hovertemplate: "k %{x}: %{y:.4g}<extra>" + safe(labels[one.job]) + "</extra>"})),
-    {xaxis: axis("k", mine.flatMap(one => one.k)), yaxis: {...axis("ce_delta, nats a token"), rangemode: "tozero"}, showlegend: mine.length <= 16});
+  const mine = data.dynamic_k.filter(curve => curve.name === name);
+  draw("dynk-plot", mine.map((curve, at) => ({type: "scatter", mode: "lines+markers", x: curve.k, y: curve.ce_delta, name: safe(clip(labels[curve.job])),
+    error_y: curve.high && curve.low ? {type: "data", symmetric: false, array: curve.high.map((h, n) => Math.max(0, h - curve.ce_delta[n])),
+      arrayminus: curve.low.map((l, n) => Math.max(0, curve.ce_delta[n] - l)), thickness: 1.2, color: hue(at)} : {visible: false},
+    line: {color: hue(at)}, hovertemplate: "k %{x}: %{y:.4g}<extra>" + safe(labels[curve.job]) + "</extra>"})),
+    {xaxis: axis("k", mine.flatMap(curve => curve.k)), yaxis: {...axis("ce_delta, nats a token"), rangemode: "tozero"}, showlegend: mine.length <= 16});
 }
 
 const figures = [];
@@ -262,12 +262,12 @@ if (values.index.length) {
   figures.push(drawPicker);
   if (el("front-plot")) { options("front-y", metrics.qualities, null, drawFront); figures.push(drawFront); }
   if (el("heat-plot")) {
-    options("heat-pair", data.heatmaps.map((one, at) => [String(at), `${one.x} × ${one.y}${one.at ? " at " + one.at : ""}`]), "0", drawHeat);
+    options("heat-pair", data.heatmaps.map((heatmap, at) => [String(at), `${heatmap.x} × ${heatmap.y}${heatmap.at ? " at " + heatmap.at : ""}`]), "0", drawHeat);
     options("heat-z", metrics.table.filter(has), has(metrics.main), drawHeat);
     figures.push(drawHeat);
   }
   if (el("scaling-plots")) {
-    new Set(data.scaling.map(one => one.measure)).forEach(() => panel("scaling-plots", "scaling-" + el("scaling-plots").children.length, 380));
+    new Set(data.scaling.map(fit => fit.measure)).forEach(() => panel("scaling-plots", "scaling-" + el("scaling-plots").children.length, 380));
     figures.push(drawScaling);
   }
   if (el("hist-plot")) {
@@ -276,11 +276,11 @@ if (values.index.length) {
     figures.push(drawHist);
   }
   figures.push(drawParallel);
-  if (el("dynk-plot")) { options("dynk-name", [...new Set(data.dynamic_k.map(one => one.name))], null, drawDynamicK); figures.push(drawDynamicK); }
+  if (el("dynk-plot")) { options("dynk-name", [...new Set(data.dynamic_k.map(curve => curve.name))], null, drawDynamicK); figures.push(drawDynamicK); }
 } else for (const id of ["picker-plot", "parallel-plot"]) { el(id).closest("section").hidden = true; }
-// One figure that cannot be drawn must not take the others with it.
-const drawAll = () => figures.forEach(one => {
-  try { one(); } catch (error) { console.error(error); }
+// One figure that cannot be drawn must not keep the others from being drawn.
+const drawAll = () => figures.forEach(drawFigure => {
+  try { drawFigure(); } catch (error) { console.error(error); }
 });
 drawAll();
 dark.addEventListener("change", drawAll);

@@ -7,7 +7,7 @@
     heading.tabIndex = 0;
     const sort = () => {
       const up = heading.getAttribute("aria-sort") !== "ascending";
-      headings.forEach(one => one.removeAttribute("aria-sort"));
+      headings.forEach(other => other.removeAttribute("aria-sort"));
       heading.setAttribute("aria-sort", up ? "ascending" : "descending");
       const key = row => row.cells[at].dataset.sort;
       const rows = [...body.rows].sort((a, b) => {

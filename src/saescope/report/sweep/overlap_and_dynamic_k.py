@@ -1,4 +1,4 @@
-"""Tables and curves that others leave in the folders: `overlap.json` of a sweep, `dynamic_k.csv` of a job."""
+"""Read for the sweep page: overlap tables (`overlap.json` of a sweep), curves (`dynamic_k.csv` of a job)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ from typing import Any
 from saescope.errors import ReportError
 from saescope.files import read_json
 from saescope.report.numbers import DASH, figure
-from saescope.report.sweep.matching import unread
+from saescope.report.sweep.matching import unread_message
 from saescope.runfolder.names import DYNAMIC_K, OVERLAP_JSON
 from saescope.runfolder.run import Run
 
-_SERIES = ("target", "selector", "score", "granularity", "phase")
+_CURVE_COLUMNS = ("target", "selector", "score", "granularity", "phase")
 """Columns of `dynamic_k.csv` that tell its curves apart."""
-_WHOLE = ("", "all", "nan", "none")
+_ALL_TASKS = ("", "all", "nan", "none")
 """Values of the column `task` that mean all tasks together."""
 
 
@@ -30,24 +30,25 @@ class ExtraTable:
 
 
 def overlap_tables(dirs: Sequence[Path]) -> list[ExtraTable]:
-    """The tables of `overlap.json` in the given folders; what is not of that shape is left out.
+    """The tables of `overlap.json` in the given folders; values of another shape are left out.
 
-    It is a list of `{"title": str, "sentences": [str], "columns": [str], "rows": [[str | number | null]]}`.
+    The file is a list of
+    `{"title": str, "sentences": [str], "columns": [str], "rows": [[str | number | null]]}`.
     """
-    found = []
-    for folder in dict.fromkeys(Path(it).resolve() for it in dirs):
+    tables = []
+    for folder in dict.fromkeys(Path(given).resolve() for given in dirs):
         content = read_json(folder / OVERLAP_JSON)
-        for one in content if isinstance(content, list) else ():
-            if isinstance(one, Mapping) and one.get("title"):
-                found.append(
+        for table in content if isinstance(content, list) else ():
+            if isinstance(table, Mapping) and table.get("title"):
+                tables.append(
                     ExtraTable(
-                        str(one["title"]),
-                        tuple(str(it) for it in _list(one.get("sentences"))),
-                        tuple(str(it) for it in _list(one.get("columns"))),
-                        tuple(tuple(_shown(it) for it in _list(row)) for row in _list(one.get("rows"))),
+                        str(table["title"]),
+                        tuple(map(str, _list(table.get("sentences")))),
+                        tuple(map(str, _list(table.get("columns")))),
+                        tuple(tuple(map(_shown, _list(row))) for row in _list(table.get("rows"))),
                     )
                 )
-    return found
+    return tables
 
 
 def dynamic_k_curves(jobs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -55,7 +56,7 @@ def dynamic_k_curves(jobs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[st
     import pandas as pd
 
     curves: list[dict[str, Any]] = []
-    wrong: list[str] = []
+    messages: list[str] = []
     for at, job in enumerate(jobs):
         if "dynamic_k" not in job.tables:
             continue
@@ -66,11 +67,11 @@ def dynamic_k_curves(jobs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[st
                 raise ReportError(f"{DYNAMIC_K} has no column {', '.join(lacking)}")
             table = table[table["ce_delta"].notna() & pd.to_numeric(table["k"], errors="coerce").notna()]
         except ReportError as error:
-            wrong.append(unread(job, error))
+            messages.append(unread_message(job, error))
             continue
         if "task" in table:
-            table = table[table["task"].map(str).str.lower().isin(_WHOLE)]
-        names = [name for name in _SERIES if name in table]
+            table = table[table["task"].map(str).str.lower().isin(_ALL_TASKS)]
+        names = [name for name in _CURVE_COLUMNS if name in table]
         cells = table[names].to_numpy(dtype=object)
         keys = [" ".join(str(cell) for cell in row if pd.notna(cell)) or "all" for row in cells]
         for name, part in table.groupby(pd.Series(keys, index=table.index, dtype=str), sort=False):
@@ -85,7 +86,7 @@ def dynamic_k_curves(jobs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[st
                     "high": _floats(part["ce_delta_hi"]) if "ce_delta_hi" in part else None,
                 }
             )
-    return curves, wrong
+    return curves, messages
 
 
 def _floats(values: Any) -> list[float | None]:

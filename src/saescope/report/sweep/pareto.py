@@ -8,7 +8,7 @@ from saescope.report.sweep.comparable import Group
 from saescope.runfolder.values import finite
 
 QUALITIES = (SAE_FVU, LM_CE_SCORE)
-"""What is held against L0."""
+"""Measures of reconstruction that are set against L0."""
 
 
 def pareto(cost: Sequence[float], gain: Sequence[float]) -> list[int]:
@@ -24,9 +24,9 @@ def pareto(cost: Sequence[float], gain: Sequence[float]) -> list[int]:
 def fronts(rows: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> list[dict[str, Any]]:
     """For each quality, group, model and hookpoint: `{y, name, jobs}`, the jobs on the front in order of L0.
 
-    FVU and CE of other hookpoints are other questions, so each has a front of its own; one job is no front.
+    FVU and CE of two hookpoints cannot be compared, so each has a front of its own; one job alone has none.
     """
-    drawn = []
+    pareto_fronts = []
     for quality in QUALITIES:
         sign = 1 if quality.direction == "higher" else -1
         for group in groups:
@@ -42,5 +42,7 @@ def fronts(rows: Sequence[Mapping[str, Any]], groups: Sequence[Group]) -> list[d
                 )
                 if len(members) > 1:
                     name = f"{model} {hookpoint}" + (f" ({group.name})" if len(groups) > 1 else "")
-                    drawn.append({"y": quality.key, "name": name, "jobs": [members[at] for at in front]})
-    return drawn
+                    pareto_fronts.append(
+                        {"y": quality.key, "name": name, "jobs": [members[at] for at in front]}
+                    )
+    return pareto_fronts

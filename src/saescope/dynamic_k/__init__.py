@@ -1,7 +1,7 @@
 """Dynamic k: execute only part of the network, and say what quality costs and what compute it really saves.
 
-`run.py` runs the parts that `cfg.dynamic_k` asks for, each
-`(cfg, Setup) -> Part` (`run_sae` also takes the SAE), and puts their rows, scalars and tables together.
+`run.py` runs the parts that `cfg.dynamic_k` selects, each `(cfg, Setup) -> Part` (`run_sae` also takes the
+SAE), and puts their rows, scalars and tables together.
 
     part.py       Part: rows of dynamic_k.csv, dynk/* scalars, tables
     passes.py     calibration and evaluation windows, of different documents; losses per document of the dense

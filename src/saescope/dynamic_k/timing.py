@@ -1,9 +1,9 @@
 """Tokens per second of the implementations that do less work, as rows of `dynamic_k.csv`.
 
 Every round times the dense model, the dense model again (the control, which shows the noise) and every
-implementation once. The order rotates from round to round, so that a busy machine slows all alike. `speedup` is the
-median over rounds of dense time / time; `tokens_per_s` comes from the median time. Decoding uses the KV
-cache of a densely executed prompt.
+implementation once. The order rotates from round to round, so that a busy machine slows all alike.
+`speedup` is the median over rounds of dense time / time; `tokens_per_s` comes from the median time. Decoding
+uses the KV cache of a densely executed prompt.
 """
 
 import time

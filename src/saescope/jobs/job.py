@@ -92,7 +92,7 @@ def failed(error: Exception, context: Context) -> Outcome:
         message = f"{error.strerror}: {where}; make room and start the same command again"
     elif isinstance(error, OSError) and error.filename:  # folder removed, no permission, read-only
         expected = True
-        message = f"{error.strerror}: {error.filename}; mend that and start the same command again"
+        message = f"{error.strerror}: {error.filename}; correct that and start the same command again"
     else:
         first_line = line((str(error).splitlines() or [""])[0][:300])
         message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"

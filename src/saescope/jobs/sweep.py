@@ -49,7 +49,7 @@ def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> Sweep
 def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
     """Table and page of the jobs in and below `dirs`, in `out`; with `overlap` that of the SAEs too.
 
-    Raises ReportError when a folder is not there or holds no job, OSError when `out` cannot be written.
+    Raises ReportError when a folder is missing or has no job, OSError when `out` cannot be written.
     """
     if overlap:
         from saescope.overlap import write_overlap

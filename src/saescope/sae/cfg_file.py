@@ -60,7 +60,7 @@ def describe(path: Path) -> SaeDescription:
     """Read `cfg.json`.
 
     `num_latents` 0 or absent means d_in × expansion_factor; where both are given, num_latents counts. Raises
-    SaeError for a file that is no SAE config, lacks d_in or k, or asks for what sparsify does not compute.
+    SaeError for a file that is no SAE config, lacks d_in or k, or needs what sparsify does not compute.
     """
     cfg = read_object(path)
     for key, meaning in REFUSED.items():
@@ -81,7 +81,7 @@ def describe(path: Path) -> SaeDescription:
         raise SaeError(f"{path} says activation: {activation}; only topk and groupmax are supported")
     if k > latents or (activation == "groupmax" and latents % k):
         raise SaeError(
-            f"{path} says k: {k} with {latents} latents, which {activation} cannot do; mend the file"
+            f"{path} says k: {k} with {latents} latents, which {activation} cannot do; correct the file"
         )
     return SaeDescription(
         d_in=d_in,

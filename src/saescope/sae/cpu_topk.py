@@ -1,6 +1,6 @@
 """Which latents a token activates: encoder product and top-k in blocks of rows, nothing (N × F) kept.
 
-On the CPU the k largest are sought in stages. `torch.topk` over all F latents adds 31 to 40 % to a float32
+On the CPU the k largest are searched in stages. `torch.topk` over all F latents adds 31 to 40 % to a float32
 product (d_in 512, k 32, F 4,096 and 16,384, one core), the stages 4 to 15 %: the maxima of spans are taken
 while a block of the product is in cache, then only the latents of k spans are compared, as integers.
 """
@@ -37,10 +37,10 @@ class Selection(NamedTuple):
     """The k latents of each token (`topk` or `groupmax`)."""
 
     aux: TopLatents | None
-    """The strongest dead latents of each token, when asked for."""
+    """The strongest dead latents of each token; None without `dead_latents`."""
 
     multi: TopLatents | None
-    """The 4k strongest latents, when asked for."""
+    """The `multi_k` strongest latents of each token; None without `multi_k`."""
 
 
 @torch.no_grad()

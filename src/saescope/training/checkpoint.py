@@ -54,7 +54,7 @@ def averaged_coder(state: dict[str, Any]) -> SparseCoder:
     first = state["optimizers"][0]["state"]
     with torch.no_grad():
         for number, parameter in enumerate(coder.parameters()):
-            # only the schedule-free optimiser has z, and it holds all parameters in order
+            # only the schedule-free optimiser has z; its state numbers all parameters in order
             if "z" in first.get(number, {}):
                 parameter.copy_(average(parameter, {"z": first[number]["z"].cpu()}))
     return coder.requires_grad_(False)

@@ -19,7 +19,7 @@ BLOCK = 2**19
 
 
 class ScheduleFreeSignum(torch.optim.Optimizer):
-    """Parameters hold y while training; `average` gives x, which is what to save and to use."""
+    """While training, parameters are y; `average` gives x, the weights to save and to use."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = MOMENTUM) -> None:
         super().__init__(params, {"lr": lr})

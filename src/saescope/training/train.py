@@ -159,7 +159,7 @@ def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
 
 
 def _train(cfg: TrainSae, setup: Setup, plan: _Plan, tracker: Tracker) -> SparseCoder:
-    """The trained SAE; an interrupted training goes on from its checkpoint."""
+    """The trained SAE; an interrupted training continues from its checkpoint."""
     machine = setup.machine
     module = SaeTraining(
         plan.coder,

@@ -44,7 +44,7 @@ from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.windows import Windows, tokenize_probes
 
 ROWS = 8192
-"""Tokens encoded at once."""
+"""Tokens read or encoded at once."""
 
 Texts = Mapping[str, Sequence[str]]
 Labels = Sequence[Any] | npt.NDArray[Any] | Tensor
@@ -74,7 +74,7 @@ def load_model(
         A `LanguageModel`: `.model` (a `transformers.PreTrainedModel`), `.tokenizer`, `.name`.
 
     Raises:
-        ModelError: the model cannot be had. ConfigError: there is no such device.
+        ModelError: the model cannot be loaded. ConfigError: there is no such device.
 
     Example:
         >>> lm = saescope.load_model("embedded", device="cpu")
@@ -82,9 +82,10 @@ def load_model(
         128
     """
     quiet_transformers()
-    option = Path(config_dir()) / "model" / f"{name}.yaml"
-    known = yaml.safe_load(option.read_text(encoding="utf-8")) if "/" not in name and option.is_file() else {}
-    values = {"name": name, **{key: value for key, value in known.items() if value != "???"}}
+    option_file = Path(config_dir()) / "model" / f"{name}.yaml"
+    is_option = "/" not in name and option_file.is_file()
+    option = yaml.safe_load(option_file.read_text(encoding="utf-8")) if is_option else {}
+    values = {"name": name, **{key: value for key, value in option.items() if value != "???"}}
     overrides = {"revision": revision, "random_init": random_init or None}
     values |= {key: value for key, value in overrides.items() if value is not None}
     machine = choose(RuntimeConfig(device=device, dtype=dtype))
@@ -136,11 +137,11 @@ def load_sae(
         cfg = SaeLensSae(release=str(source), id=None if id == "." else id, k=k)
         sae: Sae = load_saelens(cfg, d_in=width, at=place, model=model.model, model_name=model.name)
     else:
-        hub, where = HubSae(repo=str(source), revision=revision, k=k), place.label if place else hookpoint
-        described = find_sparsify(str(source), hub, where)[1]
-        width = described.d_in if model is None or place is None else Capture(model.model, place).width()
+        hub, label = HubSae(repo=str(source), revision=revision, k=k), place.label if place else hookpoint
+        _, description = find_sparsify(str(source), hub, label)
+        width = description.d_in if model is None or place is None else Capture(model.model, place).width()
         dtype = torch.float32 if model is None else model.model.dtype
-        sae = load_sparsify(str(source), hub, d_in=width, hookpoint=where, dtype=dtype)
+        sae = load_sparsify(str(source), hub, d_in=width, hookpoint=label, dtype=dtype)
     return sae if model is None else sae.to(model.model.device)
 
 
@@ -180,7 +181,7 @@ def capture(
     """Activations of labelled texts at one hookpoint; blocks above it are not run.
 
     Args:
-        model: what `load_model` gives.
+        model: from `load_model`.
         texts: task label → documents; or `"embedded"`; or a folder of `<task>.jsonl` and `<task>.txt` files.
         hookpoint: any spelling, such as `layers.3`, `layers.3.mlp`, `blocks.3.hook_resid_post`.
         ctx_len: tokens per context; longer documents become several.
@@ -251,7 +252,7 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
     """Feature statistics, SI with its null and interval, Q with its nulls.
 
     Args:
-        codes: what `extract` gives.
+        codes: from `extract`.
         seed: of permutations, bootstraps, graph nulls and Leiden.
         settings: keys of the config group `metrics`, such as `permutations=200`, `min_count=20`.
 
@@ -272,7 +273,7 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `measure` finds."""
+    """Results of `measure`."""
 
     metrics: Mapping[str, float | None]
     """`sae/*`, `features/*`, `si/*`, `q/*`, `task/*` as in `metrics.json`; None where one does not apply."""
@@ -303,13 +304,13 @@ def measure(
     """Specialisation (SI) and modularity (Q) of any SAE on your own activations.
 
     Args:
-        activations: [N, d_in] floats, one row per token; or what `capture` gives.
+        activations: [N, d_in] floats, one row per token; or from `capture`.
         sae: an object with `encode(x)` → `top_acts, top_indices` [N, k] or a dense code [N, num_latents], and
-            with `decode`; see `saescope.UserSae`. Or what `load_sae` gives.
+            with `decode`; see `saescope.UserSae`. Or one from `load_sae`.
         tasks: [N] label of each token; left out when `activations` come from `capture`.
         documents: [N] document of each token (any ids). Permutations and intervals are over documents, so
             give real ones; a document belongs to one task.
-        target: [N, d_in], for a transcoder: what its reconstruction is held against.
+        target: [N, d_in], for a transcoder: what its reconstruction is compared with.
         seed: of permutations, bootstraps, graph nulls and Leiden.
         settings: keys of the config group `metrics`, such as `permutations=200`.
 
@@ -318,7 +319,7 @@ def measure(
 
     Raises:
         ProbeError: lengths differ, a document has two tasks, or there are fewer than two tasks.
-        SaeError: the SAE gives what cannot be used. ModelError: NaN or infinite activations.
+        SaeError: the SAE returns invalid codes or reconstructions. ModelError: NaN or infinite activations.
         ConfigError: a setting that does not exist.
 
     Example:
@@ -391,14 +392,14 @@ def _encode(
 
 @dataclass(frozen=True)
 class _Labels:
-    """Labels of N tokens, which are laid document after document, task after task."""
+    """Labels of N tokens, and their order by task and document (the order of `Codes`)."""
 
     tasks: tuple[str, ...]
     """Task names, in order of first appearance."""
     task_N: npt.NDArray[np.int64]
-    """Task of each token, as the tokens came."""
+    """Task of each token, in the order of the input."""
     row_N: npt.NDArray[np.int64]
-    """Place of each token in document order."""
+    """Row of each token (input order) in document order."""
     doc_N: npt.NDArray[np.int64]
     """Document of each token, in document order."""
     position_N: npt.NDArray[np.int64]
@@ -408,7 +409,7 @@ class _Labels:
 
     @classmethod
     def of(cls, activations: Any, tasks: Labels | None, documents: Labels | None) -> "_Labels":
-        """Numbers for the labels given, or for those of what `capture` gave."""
+        """Numbers for these labels, or for those of `activations` from `capture`. Raises ProbeError."""
         if isinstance(activations, Activations):
             if tasks is not None or documents is not None:
                 raise ProbeError("these activations have their tasks and documents already; leave both out")
@@ -419,20 +420,20 @@ class _Labels:
                 "measure(activations, sae, tasks, documents)"
             )
         names, task_N = _numbered(tasks, "tasks")
-        documents_named, raw_N = _numbered(documents, "documents")
+        document_labels, raw_N = _numbered(documents, "documents")
         if len(task_N) != len(raw_N):
             raise ProbeError(f"{len(task_N)} task labels, but {len(raw_N)} document labels; one a token each")
         if len(names) < 2:
             raise ProbeError(f"SI compares tasks: two or more are needed, not {len(names)}")
-        task_of_raw = np.full(len(documents_named), -1)
+        task_of_raw = np.full(len(document_labels), -1)
         task_of_raw[raw_N] = task_N
         if (mixed := np.flatnonzero(task_of_raw[raw_N] != task_N)).size:
             raise ProbeError(
-                f"document {documents_named[raw_N[mixed[0]]]} has tokens of two tasks; "
+                f"document {document_labels[raw_N[mixed[0]]]} has tokens of two tasks; "
                 "a document belongs to one"
             )
-        rank = np.empty(len(documents_named), dtype=np.int64)
-        rank[np.argsort(task_of_raw, kind="stable")] = np.arange(len(documents_named))
+        rank = np.empty(len(document_labels), dtype=np.int64)
+        rank[np.argsort(task_of_raw, kind="stable")] = np.arange(len(document_labels))
         number_N = rank[raw_N]
         order = np.argsort(number_N, kind="stable")
         row_N = np.empty(len(order), dtype=np.int64)
@@ -448,7 +449,7 @@ class _Labels:
 
 
 def _numbered(labels: Labels, what: str) -> tuple[list[Any], npt.NDArray[np.int64]]:
-    """The different labels in order of first appearance, and the number of each token's."""
+    """The distinct labels in order of first appearance, and the number of each token's label."""
     flat = np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
     if flat.ndim != 1:
         raise ProbeError(f"{what} has shape {list(flat.shape)}; one label per token, [N], is expected")

@@ -1,8 +1,8 @@
-"""Private parts of other libraries; every use of one stands here, with a test in tests/test_compat.py.
+"""All uses of private parts of other libraries, each with a test in tests/test_compat.py.
 
-A leading underscore, or a module that its library neither exports nor documents. A room that may import
-nothing of ours has a `compat.py` of its own: `stats/compat.py`. Each library is imported inside a function: a
-report must not import torch.
+Private: with a leading underscore, or in a module that its library neither exports nor documents. A room that
+imports no other room has a `compat.py` of its own (`stats/compat.py`). Libraries are imported inside the
+functions: a report must not import torch.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def sae_lens_defaults(stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def sae_lens_trains(architecture: str) -> bool:
-    """Whether that is an architecture which sae_lens only has while it trains."""
+    """Whether sae_lens uses the architecture only in training."""
     from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY
 
     return architecture in SAE_TRAINING_CLASS_REGISTRY
@@ -104,6 +104,6 @@ def workspace_view(workspace: Any) -> dict[str, Any]:
 
 
 def number_panels(panels: Sequence[Any]) -> None:
-    """Give W&B panels ids of their own; it draws random ones."""
+    """Give W&B panels fixed ids in place of random ones."""
     for number, panel in enumerate(panels):
         panel._id = f"saescope{number:03d}"

@@ -1,8 +1,8 @@
-"""The Hugging Face Hub: what a repository holds, one file at a time, every failure in one line.
+"""The Hugging Face Hub: lists repositories, fetches single files, reports each failure in one line.
 
-The only place that asks the Hub through its own client, whose settings hold (`HF_ENDPOINT`, `HF_TOKEN`, …).
+The only module that uses the Hub's own client; the client's settings apply (`HF_ENDPOINT`, `HF_TOKEN`, …).
 The client itself retries HEAD requests and resumes broken downloads (huggingface_hub/file_download.py). It
-does not retry questions about a repository nor a 5xx answer to a download; that is done here.
+does not retry listings, nor a download that is answered with a 5xx status; that is done here.
 
 Importing this imports the client (0.3 s): do it inside a function.
 """
@@ -41,7 +41,7 @@ class Listing:
     """What the Hub says about one revision of a repository."""
 
     files: Mapping[str, int | None]
-    """Size in bytes by path; None where it was not asked for."""
+    """Size in bytes by path; None unless listed with `sizes`."""
 
     commit: str | None
     changed: str
@@ -60,11 +60,11 @@ def list_files(
     Raises NoRepositoryError, or HubError with the reason.
     """
     client = HfApi()
-    question = client.model_info if repo_type == "model" else client.dataset_info
+    info_of = client.model_info if repo_type == "model" else client.dataset_info
     try:
         info = _retrying(
             f"list of files of {repo}",
-            lambda: question(repo, revision=revision, files_metadata=sizes, timeout=TIMEOUT),
+            lambda: info_of(repo, revision=revision, files_metadata=sizes, timeout=TIMEOUT),
         )
         files = {file.rfilename: file.size for file in info.siblings or ()}
     except FAILURES as error:
@@ -81,13 +81,13 @@ def download(repo: str, file: str, revision: str | None = None) -> Path:
 
 
 def cached_file(repo: str, file: str, revision: str | None = None) -> Path | None:
-    """A file in the client's cache; asks nobody."""
+    """A file in the client's cache, None if it is not there; uses no network."""
     path = try_to_load_from_cache(repo, file, revision=revision)
     return Path(path) if isinstance(path, str) else None
 
 
 def cached_snapshot(repo: str, revision: str | None = None) -> Path | None:
-    """Folder of the revision in the client's cache, whole or not, named by its commit; asks nobody."""
+    """Folder of the revision in the client's cache, complete or not, named by its commit; uses no network."""
     if any(part in ("", "..") for part in (revision or "main").split("/")):
         return None
     try:
@@ -99,7 +99,7 @@ def cached_snapshot(repo: str, revision: str | None = None) -> Path | None:
 
 
 class HubRepository:
-    """Files of one revision of a model repository: from the Hub, or where that fails, from the cache."""
+    """Files of one revision of a model repository, from the Hub; where that fails, from the local cache."""
 
     def __init__(self, repo: str, revision: str | None) -> None:
         """List the files. Raises NoRepositoryError or HubError with the reason."""
@@ -111,8 +111,8 @@ class HubRepository:
         try:
             self.files = list_files(repo, revision, sizes=True).files
         except HubError as error:
-            gone = (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.HFValidationError)
-            self._cache = None if isinstance(error.__cause__, gone) else cached_snapshot(repo, revision)
+            no_such = (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.HFValidationError)
+            self._cache = None if isinstance(error.__cause__, no_such) else cached_snapshot(repo, revision)
             if self._cache is None:
                 raise
             log.warning("Hub repository %s is read from the local cache only: %s", repo, error.reason)
@@ -133,8 +133,8 @@ class HubRepository:
         size = self.files.get(file) or 0
         if size > 10**6:
             log.info("%s: %s, %.0f MB", self.name, file, size / 1e6)
-        # by the name of the revision first, so that the cache knows the name; then by the commit, so that
-        # all files are of one version
+        # the first file by the revision's name, so that the cache stores the name; the others by the commit,
+        # so that all are of one version
         path = download(self.repo, file, self.commit or self.revision)
         self.commit = path.parents[file.count("/")].name
         return path
@@ -146,7 +146,8 @@ _opened: dict[tuple[str, str | None], HubRepository] = {}
 def open_repository(repo: str, revision: str | None) -> HubRepository:
     """The repository, listed once: all jobs of this process then read one version of it.
 
-    What was read from the cache is not remembered, the network may come back. Raises as HubRepository does.
+    One read from the local cache is opened again next time, since the network may be back. Raises as
+    `HubRepository`.
     """
     repository = _opened.get((repo, revision))
     if repository is None:
@@ -157,7 +158,7 @@ def open_repository(repo: str, revision: str | None) -> HubRepository:
 
 
 def _retrying(what: str, call: Callable[[], T]) -> T:
-    """`call()`, again after a pause when the Hub is busy or the connection breaks; at most ATTEMPTS times."""
+    """`call()`; up to `ATTEMPTS` times, with pauses, while the Hub is busy or the connection breaks."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()
@@ -178,7 +179,7 @@ def _retrying(what: str, call: Callable[[], T]) -> T:
 
 
 def _pause(error: Exception, attempt: int) -> float | None:
-    """Seconds until another attempt makes sense; None when it makes none."""
+    """Seconds to wait before another attempt; None where another attempt would fail too."""
     backoff = float(2 ** (attempt - 1))
     if isinstance(error, hub.HfHubHTTPError):
         if error.response.status_code not in TEMPORARY:
@@ -190,12 +191,12 @@ def _pause(error: Exception, attempt: int) -> float | None:
             return float(window[1])
         return float(retry_after) if retry_after.isdigit() else backoff
     if isinstance(error, HTTP_ERROR) and not type(error).__name__.startswith("Connect"):
-        return backoff  # cut or timed out; where nobody answers at all, waiting does not help
+        return backoff  # broken or timed out; if no connection can be made at all, waiting does not help
     return None
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong, in a few words."""
+    """The cause of a failure in a few words."""
     if isinstance(error, hub.LocalEntryNotFoundError) and error.__cause__ is not None:
         return _reason(error.__cause__)
     if isinstance(error, hub.OfflineModeIsEnabled):
@@ -209,7 +210,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _explain(error: Exception, repo: str, revision: str | None, file: str | None = None) -> HubError:
-    """The one-line message for a failure that was not overcome."""
+    """The error with a one-line message for a failure that retrying did not cure."""
     name, reason = f"Hub repository {repo}", _reason(error)
     cause = error.__cause__ if isinstance(error, hub.LocalEntryNotFoundError) else error
     match cause:
@@ -249,7 +250,7 @@ def _explain(error: Exception, repo: str, revision: str | None, file: str | None
 
 
 def _refusal(error: hub.HfHubHTTPError) -> str:
-    """An HTTP status in words, with what can be done about it."""
+    """An HTTP status in words, with what the user can do."""
     status = error.response.status_code
     if status == 429:
         wait = _pause(error, 1) or 0
@@ -268,7 +269,7 @@ def _refusal(error: hub.HfHubHTTPError) -> str:
 
 
 def _revisions(repo: str, revision: str | None) -> str:
-    """Which revisions there are instead."""
+    """Part of a message: the revisions there are."""
     try:
         refs = HfApi().list_repo_refs(repo)
     except FAILURES:

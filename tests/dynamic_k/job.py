@@ -1,7 +1,8 @@
-"""A job on a small model: what a part of the dynamic-k stage gets."""
+"""A job on a small model, as the parts of the dynamic-k stage get it."""
 
 import torch
 
+from saescope.activations import ActivationStore
 from saescope.config import (
     AppConfig,
     CorpusConfig,
@@ -14,12 +15,12 @@ from saescope.config import (
     RuntimeConfig,
     TrackingConfig,
 )
-from saescope.dynamic_k.part import Inputs
-from saescope.model.capture import Capture
+from saescope.extraction.setup import Setup
 from saescope.model.hookpoints import resolve
 from saescope.model.load import LanguageModel, load_model
 from saescope.runtime.hardware import Hardware
 from saescope.sae import load
+from saescope.sae.base import Sae
 from saescope.text.windows import Windows, tokenize_probes
 
 
@@ -40,20 +41,25 @@ def config(model, probes, *, sae=None, layer=2, ctx_len=64, seed=0, **dynamic_k)
     )
 
 
-def inputs(cfg: AppConfig, *, lm=None, windows=None, sae=None, batch_tokens=512) -> Inputs:
-    """Load and tokenise; what is given is taken."""
-    lm: LanguageModel = lm or load_model(cfg.model, torch.float32, cfg.seed)
+def setup_of(cfg: AppConfig, *, batch_tokens=512) -> Setup:
+    """Load the model and tokenise the probes."""
+    lm: LanguageModel = load_model(cfg.model, torch.float32, cfg.seed)
     hookpoint = resolve(cfg.hookpoint, lm.model)
-    windows: Windows = windows or tokenize_probes(cfg.probes, lm.tokenizer)
-    width = Capture(lm.model, hookpoint).width()
-    sae = sae or load(
+    windows: Windows = tokenize_probes(cfg.probes, lm.tokenizer)
+    machine = Hardware("cpu", torch.float32, batch_tokens)
+    store = ActivationStore("off", 0, lm.model, torch.float32)
+    return Setup(lm, hookpoint, windows, machine, store, cfg.runtime)
+
+
+def sae_of(cfg: AppConfig, setup: Setup) -> Sae:
+    """The SAE that `cfg.sae` names."""
+    return load(
         cfg.sae,
-        d_in=width,
-        hookpoint=hookpoint.label,
+        d_in=setup.width,
+        hookpoint=setup.hookpoint.label,
         model_sae_repo=None,
-        model_name=lm.name,
+        model_name=setup.lm.name,
         dtype=torch.float32,
-        at=hookpoint,
-        model=lm.model,
+        at=setup.hookpoint,
+        model=setup.lm.model,
     )
-    return Inputs(lm, windows, Hardware("cpu", torch.float32, batch_tokens), hookpoint, sae)

@@ -2,31 +2,28 @@
 
 import numpy as np
 import pytest
-import torch
 
-from saescope.activations import ActivationStore, LiveWindows
+from saescope.activations import LiveWindows
 from saescope.analysis.reconstruction import loss_metrics
 from saescope.dynamic_k.passes import Passes, split
 from saescope.errors import ProbeError
 from saescope.extraction.engine import Engine, splice_windows
-from saescope.extraction.setup import Setup
-from saescope.model.capture import Capture
 from saescope.model.losses import edit_at
 from tests.conftest import write_probes
 
-from .job import config, inputs
+from .job import config, sae_of, setup_of
 
 
 def test_calibration_and_evaluation_share_no_document(model_folder, probes, tmp_path):
     cfg = config(model_folder, probes)
-    windows = inputs(cfg).windows
+    windows = setup_of(cfg).windows
     sides = split(windows, 600, 900)
     calibration, evaluation = (set(windows.doc_W[side]) for side in sides)
     assert not calibration & evaluation
     for side in sides:
         assert {windows.task_D[windows.doc_W[w]] for w in side} == {0, 1, 2}
         assert len(set(side.tolist())) == len(side)
-    lone = inputs(config(model_folder, write_probes(tmp_path / "lone", documents=1))).windows
+    lone = setup_of(config(model_folder, write_probes(tmp_path / "lone", documents=1))).windows
     with pytest.raises(ProbeError, match="two documents of every task"):
         split(lone, 600, 900)
 
@@ -34,15 +31,14 @@ def test_calibration_and_evaluation_share_no_document(model_folder, probes, tmp_
 def test_losses_are_those_of_the_splicing_pass(model_folder, probes):
     """The same windows, an SAE spliced in: `lm/*` summed over tasks, dynamic k's over documents."""
     cfg = config(model_folder, probes)
-    given = inputs(cfg)
-    model, windows, sae, hardware = given.lm.model, given.windows, given.sae, given.hardware
-    capture = Capture(model, given.hookpoint)
-    source = LiveWindows(capture, windows, hardware.batch_tokens, "cpu", 32)
-    store = ActivationStore("off", 0.0, model, torch.float32)
-    setup = Setup(given.lm, given.hookpoint, windows, hardware, store, cfg.runtime)
-    lm = loss_metrics(sums := Engine(setup, sae, source).splice(600, np.zeros(32)))
+    setup = setup_of(cfg)
+    model, windows, machine, capture = setup.lm.model, setup.windows, setup.machine, setup.capture
+    sae = sae_of(cfg, setup)
+    source = LiveWindows(capture, windows, machine.batch_tokens, "cpu", 32)
+    engine = Engine(setup, sae, source)
+    lm = loss_metrics(sums := engine.splice(600, np.zeros(32)))
 
-    passes = Passes(model, windows, splice_windows(windows, 600), hardware.batch_tokens, "cpu")
+    passes = Passes(model, windows, splice_windows(windows, 600), machine.batch_tokens, "cpu")
 
     def spliced(batch):
         return capture.replaced(edit_at(batch.counted_BT, lambda x, _old: sae.reconstruct(x, sae.encode(x))))
@@ -60,10 +56,10 @@ def test_losses_are_those_of_the_splicing_pass(model_folder, probes):
 
 
 def test_counted_tokens_of_each_document_are_those_of_the_chosen_windows(model_folder, probes):
-    given = inputs(config(model_folder, probes, ctx_len=16))
-    windows = given.windows
+    setup = setup_of(config(model_folder, probes, ctx_len=16))
+    windows = setup.windows
     order = np.arange(1, len(windows.ids), 3)
-    passes = Passes(given.lm.model, windows, order, 512, "cpu")
+    passes = Passes(setup.lm.model, windows, order, 512, "cpu")
     expected = np.zeros(len(windows.task_D), dtype=int)
     for w in order:
         expected[windows.doc_W[w]] += windows.counted[w].sum()

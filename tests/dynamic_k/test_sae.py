@@ -14,7 +14,7 @@ from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.windows import batches
 from tests.sae.saelens.make import make, ours, saved
 
-from .job import config, inputs
+from .job import config, sae_of, setup_of
 
 
 def test_a_wide_enough_basis_spliced_in_changes_nothing(model_folder, probes):
@@ -23,7 +23,8 @@ def test_a_wide_enough_basis_spliced_in_changes_nothing(model_folder, probes):
         model_folder, probes, sae=NeuronSae(k=32), target="sae", k=(0.25, 1.0), tokens=900,
         calibration_tokens=600,
     )  # fmt: skip
-    part = run_sae(cfg, inputs(cfg))
+    setup = setup_of(cfg)
+    part = run_sae(cfg, setup, sae_of(cfg, setup))
     assert len(part.rows) == 8
     for row in part.rows:
         if row["k"] == 1.0:
@@ -50,11 +51,11 @@ def coder(k=8, multi_topk=False, transcode=False, skip=False, seed=0) -> CoderSa
     return CoderSae(made, torch.float32, {"source": "random", "trained_k": k})
 
 
-def direct(cfg, given, k_of_sae):
+def direct(cfg, setup, k_of_sae):
     """CE, KL and FVU of one read by plain forward passes, a window at a time, with an SAE of that very k."""
-    model, windows = given.lm.model, given.windows
+    model, windows = setup.lm.model, setup.windows
     parts = split(windows, cfg.dynamic_k.calibration_tokens, cfg.dynamic_k.tokens)
-    module = model.base_model.get_submodule(given.hookpoint.name)
+    module = model.base_model.get_submodule(setup.hookpoint.name)
     ce, kl, err, xs = [], [], [], []
     for w in parts.evaluation_W:
         ids = torch.from_numpy(windows.ids[w].astype(np.int64))[None]
@@ -96,11 +97,11 @@ def test_a_prefix_is_the_sae_of_that_k(model_folder, probes, kind):
     )  # fmt: skip
     if transcode:
         cfg = dataclasses.replace(cfg, hookpoint=dataclasses.replace(cfg.hookpoint, kind="mlp"))
-    given = inputs(cfg, sae=coder() if transcode else sae)
-    part = run_sae(cfg, dataclasses.replace(given, sae=sae))
+    setup = setup_of(cfg)
+    part = run_sae(cfg, setup, sae)
     for row in part.rows:
         smaller = coder(k=round(8 * row["k"]), transcode=transcode, skip=transcode)
-        expected = direct(cfg, given, smaller)
+        expected = direct(cfg, setup, smaller)
         assert {key: row[key] for key in expected} == pytest.approx(expected, rel=2e-4)
 
 
@@ -108,10 +109,10 @@ def test_counted_positions_alone_and_any_padding(model_folder, probes):
     """One window per batch (no padding) and many (much padding) give the same rows."""
     cfg = config(model_folder, probes, target="sae", k=(0.5,), tokens=900, calibration_tokens=600)
     sae = coder()
-    alone, padded = (run_sae(cfg, inputs(cfg, sae=sae, batch_tokens=size)) for size in (1, 4000))
-    given = inputs(cfg, sae=sae, batch_tokens=4000)
-    parts = split(given.windows, 600, 900)
-    made = batches(given.windows, parts.evaluation_W, 4000)
+    alone, padded = (run_sae(cfg, setup_of(cfg, batch_tokens=size), sae) for size in (1, 4000))
+    windows = setup_of(cfg).windows
+    parts = split(windows, 600, 900)
+    made = batches(windows, parts.evaluation_W, 4000)
     assert any(not batch.real_BT.all() for batch in made)
     counted = sum(int((b.counted_BT[:, :-1] & b.real_BT[:, 1:]).sum()) for b in made)
     for one, many in zip(alone.rows, padded.rows, strict=True):
@@ -122,7 +123,7 @@ def test_counted_positions_alone_and_any_padding(model_folder, probes):
 
 def test_dynamic_selectors_meet_the_mean_l0_of_the_prefix(model_folder, probes):
     cfg = config(model_folder, probes, target="sae", k=(0.25, 0.5), tokens=3000, calibration_tokens=3000)
-    part = run_sae(cfg, inputs(cfg, sae=coder()))
+    part = run_sae(cfg, setup_of(cfg), coder())
     for row in part.rows:
         assert row["realised_k"] == pytest.approx(row["k"], rel=0.15), row["selector"]
         assert row["saving"] == "none"
@@ -133,11 +134,11 @@ def test_an_sae_of_varying_l0_that_decodes_only_its_last_codes(model_folder, pro
     made = make("standard", normalize_activations="layer_norm")
     sae = ours(saved(tmp_path / "sae", made), model_folder)
     cfg = config(model_folder, probes, target="sae", k=(0.5, 1.0), tokens=600, calibration_tokens=600)
-    part = run_sae(cfg, inputs(cfg, sae=sae))
+    part = run_sae(cfg, setup_of(cfg), sae)
     assert sae.k is None
     rows = {(row["selector"], row["k"]): row for row in part.rows}
     # everything kept: the SAE as it is
-    expected = direct(cfg, inputs(cfg, sae=sae), sae)
+    expected = direct(cfg, setup_of(cfg), sae)
     full = rows["threshold", 1.0]
     assert {key: full[key] for key in expected} == pytest.approx(expected, rel=2e-4, abs=1e-6)
     assert rows["threshold", 0.5]["realised_k"] == pytest.approx(0.5, rel=0.1)
@@ -148,7 +149,7 @@ def test_only_multi_topk_is_read_beyond_its_k(model_folder, probes):
         model_folder, probes, target="sae", k=(0.5, 1.0), selectors=("topk", "threshold"), tokens=600,
         calibration_tokens=300,
     )  # fmt: skip
-    plain, multi = (run_sae(cfg, inputs(cfg, sae=coder(multi_topk=m))) for m in (False, True))
+    plain, multi = (run_sae(cfg, setup_of(cfg), coder(multi_topk=m)) for m in (False, True))
     assert {row["k"] for row in plain.rows} == {0.5, 1.0}
     assert {row["k"] for row in multi.rows} == {0.5, 1.0, 2.0, 4.0}
     for name in ("ce", "kl", "fvu"):
@@ -158,4 +159,4 @@ def test_only_multi_topk_is_read_beyond_its_k(model_folder, probes):
     assert multi.metrics["dynk/sae_k"] == 8
     assert not plain.warnings
     wider = CoderSae(coder(k=16).coder, torch.float32, {"source": "hub", "trained_k": 8})
-    assert "outside this SAE's training" in run_sae(cfg, inputs(cfg, sae=wider)).warnings[0]
+    assert "outside this SAE's training" in run_sae(cfg, setup_of(cfg), wider).warnings[0]

@@ -9,7 +9,7 @@ import torch
 
 from saescope.analysis.reconstruction import loss_metrics, loss_notes, null_notes, without_nonfinite
 from saescope.errors import ModelError, SaeError
-from saescope.extraction.nonfinite import located
+from saescope.extraction.nonfinite import nonfinite_message
 from saescope.sae.neurons import NeuronBasis
 from tests.extraction.test_engine import make_engine
 
@@ -98,7 +98,7 @@ def test_an_sae_that_overflows_is_named(model_folder, sae_folder, probes):
 
 def test_where_the_bad_tokens_are_in_words():
     doc_W, task_D = np.array([0, 0, 1, 2, 3]), np.array([0, 0, 1, 1])
-    said = located(np.array([1, 1, 3, 4]), doc_W, task_D, ("a", "b"), "layers.5")
+    said = nonfinite_message(np.array([1, 1, 3, 4]), doc_W, task_D, ("a", "b"), "layers.5")
     assert said == (
         "NaN or infinite activations at layers.5 on 4 tokens of 3 documents, "
         "counted from 1 within each task: a 1, b 1, b 2"

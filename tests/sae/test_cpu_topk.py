@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from saescope.sae.cpu_topk import COLUMNS, GROUP, SPAN, PreActivations, Search, Spans, select
+from saescope.sae.cpu_topk import COLUMNS, GROUP, SPAN, PreActivations, Spans, StagedSearch, select
 
 
 @pytest.mark.parametrize("shift", [0.0, -2.5, -9.0])
@@ -26,7 +26,7 @@ def test_two_stage_top_k_is_top_k(latents, k, shift) -> None:
 
 @pytest.mark.parametrize("latents", [32, 1024, 2304, 1056, 18432])
 def test_spans_hold_every_latent_once_and_groups_every_span(latents) -> None:
-    search = Search(latents)
+    search = StagedSearch(latents)
     for spans, items in ((search.spans, latents), (search.groups, latents // SPAN)):
         everything = spans.members(torch.arange(items // spans.size)[None])
         assert torch.equal(everything.sort().values[0], torch.arange(items))
@@ -34,7 +34,7 @@ def test_spans_hold_every_latent_once_and_groups_every_span(latents) -> None:
 
 def test_a_group_is_the_maximum_of_its_members() -> None:
     latents, rows = 2304, torch.randn(5, 2304)
-    search = Search(latents)
+    search = StagedSearch(latents)
     spans_NS, groups_NG = rows.new_empty(5, latents // SPAN), rows.new_empty(5, latents // SPAN // GROUP)
     for number, block in enumerate(search.spans.blocks):
         search.groups.maxima(number, search.spans.maxima(number, rows[:, block], spans_NS), groups_NG)
@@ -48,7 +48,7 @@ def test_pre_activations_in_blocks_are_those_of_one_product() -> None:
     latents, tokens = 2304, 5
     x, weight, bias = torch.randn(tokens, 8).double(), torch.randn(latents, 8).double(), torch.randn(latents)
     expected = x @ weight.T + bias.double()
-    pre = PreActivations(x.new_empty(latents * 7), tokens, latents, Search(latents))
+    pre = PreActivations(x.new_empty(latents * 7), tokens, latents, StagedSearch(latents))
     pre.compute(x, weight, bias.double())
     torch.testing.assert_close(pre.whole(), expected)
     torch.testing.assert_close(pre.whole(torch.tensor([3, 1])), expected[[3, 1]])

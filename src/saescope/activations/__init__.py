@@ -1,4 +1,4 @@
-"""Activations of training rows and probe windows: on the fly, or from a cache on disk that all jobs share."""
+"""Activations of training rows and probe windows: from the model, or from a cache that all jobs share."""
 
 from saescope.activations.cache import ActivationCache, open_cache
 from saescope.activations.cached import CachedActivations

@@ -1,4 +1,4 @@
-"""The cache folder: who uses which entry, how large all is, and what goes when it is full.
+"""The cache folder: users of each entry, total size, and eviction when it is full.
 
 <root>/cache.lock              short lock for registration and eviction
 <root>/tokens/<key>/           packed rows (`saescope.text.token_rows`)
@@ -24,11 +24,11 @@ from saescope.files import write_json
 log = logging.getLogger(__name__)
 
 TOKENS_STAY_S = 86_400.0
-"""Token rows carry no user locks; those used within a day stay."""
+"""Seconds after the last use before token rows may be evicted: they have no user locks."""
 
 
 def open_cache(setting: str, cap_gb: float) -> "ActivationCache | None":
-    """The cache that `runtime.cache` asks for; None for `off`.
+    """The cache of the setting `runtime.cache`; None for `off`.
 
     `auto` is $SAESCOPE_CACHE, or the platform's cache folder (~/.cache/saescope on Linux); anything else is a
     folder. Raises CacheError when it cannot be written.
@@ -49,7 +49,7 @@ class ActivationCache:
     """A cache folder with a size cap, shared by any number of processes."""
 
     def __init__(self, root: Path, cap_gb: float) -> None:
-        """Raises CacheError when the folder cannot be made or written."""
+        """Raises CacheError when the folder cannot be created or written."""
         self.root = root
         self.cap_bytes = int(cap_gb * 1e9)
         self.tokens_folder = root / "tokens"
@@ -71,15 +71,15 @@ class ActivationCache:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody registers or evicts meanwhile; held for moments only."""
+        """While open, no other process registers or evicts entries; keep it short."""
         with FileLock(self.root / "cache.lock"):
             yield
 
     @contextlib.contextmanager
     def entry(self, key: ActivationKey) -> Iterator[Path]:
-        """The folder of `key`; nobody evicts it until the block ends or the process does.
+        """The folder of `key`, safe from eviction until the block or the process ends.
 
-        Raises CacheError when it cannot be made.
+        Raises CacheError when it cannot be created.
         """
         folder = self._entries_folder / key.digest
         lock = FileLock(folder / "users" / f"{uuid.uuid4().hex}.lock", thread_local=False)
@@ -100,13 +100,14 @@ class ActivationCache:
             Path(lock.lock_file).unlink(missing_ok=True)
 
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files in the cache."""
         return _size(self.root)
 
     def make_room(self, num_bytes: int) -> bool:
-        """Evict the entries used longest ago until `num_bytes` fit under the cap; whether they do.
+        """Evict the least recently used entries until `num_bytes` fit under the cap; whether they fit.
 
-        Entries in use by a living process stay. Call with `locked`.
+        Entries in use by a running process stay. Where they do not fit, nothing is evicted. Call it inside
+        `locked`.
         """
         free = self.cap_bytes - self.size() - num_bytes
         if free >= 0:
@@ -116,7 +117,7 @@ class ActivationCache:
         candidates += [(t, e) for e in self.tokens_folder.iterdir() if e.is_dir() and (t := _used(e)) < old]
         idle = [e for _, e in sorted(candidates) if not _has_users(e)]
         sizes = [_size(entry) for entry in idle]
-        if free + sum(sizes) < 0:  # in vain
+        if free + sum(sizes) < 0:  # evicting all idle entries would not be enough
             return False
         for entry, size in zip(idle, sizes, strict=True):
             shutil.rmtree(entry, ignore_errors=True)
@@ -128,19 +129,19 @@ class ActivationCache:
 
 
 def _has_users(entry: Path) -> bool:
-    """Whether a living process holds one of the entry's user locks."""
+    """Whether a running process has one of the entry's user locks."""
     for path in (entry / "users").glob("*.lock"):
         try:
             with FileLock(path, timeout=0):
                 pass
         except (Timeout, OSError):
             return True
-        path.unlink(missing_ok=True)  # its process died without saying goodbye
+        path.unlink(missing_ok=True)  # left by a process that was killed
     return False
 
 
 def _touch(entry: Path) -> None:
-    """Note the time of use."""
+    """Record the time of use."""
     with contextlib.suppress(OSError):
         (entry / "used").touch()
 
@@ -156,6 +157,6 @@ def _size(folder: Path) -> int:
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(OSError):  # gone meanwhile
+            with contextlib.suppress(OSError):  # removed by another process
                 total += os.stat(os.path.join(where, name)).st_size
     return total

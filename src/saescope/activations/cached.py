@@ -24,9 +24,10 @@ from saescope.files import whole
 log = logging.getLogger(__name__)
 
 OPEN_SHARDS = 256
-"""Shards open at a time: each holds a file descriptor."""
+"""Shards open at a time, each with a file descriptor."""
 
 ATTEMPTS = 3
+"""Times a damaged shard is built again before the cache is given up."""
 
 
 class _NoRoomError(Exception):
@@ -34,9 +35,9 @@ class _NoRoomError(Exception):
 
 
 class CachedActivations:
-    """`live` with a memory on disk, shared with every process that reads the same key.
+    """`live` with a cache on disk, shared by all processes that read the same key.
 
-    Two processes on a cold cache share the work: one writer for each shard, the other takes the next one.
+    Processes on an empty cache share the work: each shard has one writer, others go on to the next shard.
     Rows that do not fit under the cap or on the disk come from `live` every time, with a warning.
     """
 
@@ -54,7 +55,7 @@ class CachedActivations:
         self.storing = True
         """False once the cap or the disk is full: from then on the rest is computed on the fly."""
         self._written: list[tuple[int, float]] = []
-        """Bytes and seconds of language model of each shard this object has written."""
+        """Bytes, and seconds of running the language model, of each shard this object has written."""
         self._num_logged = 0
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._verified: set[int] = set()
@@ -63,7 +64,7 @@ class CachedActivations:
         self._log_state()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Locks and open files stay behind: another process opens the same key for itself."""
+        """Without locks and open files: another process opens the same key by itself."""
         return _reopened, (self.cache.root, self.cache.cap_bytes, self.key, self.live, self.shard_bytes)
 
     @property
@@ -114,7 +115,7 @@ class CachedActivations:
         self._log_built()
 
     def close(self) -> None:
-        """Let others evict this key."""
+        """Close all files and release the key, which may then be evicted."""
         self._log_built()
         while self._open:
             self._open.popitem()[1].close()
@@ -132,7 +133,7 @@ class CachedActivations:
         return self.folder / f"shard-{number:05d}.safetensors"
 
     def _copy(self, number: int, rows: Indices, starts: Indices, out: Tensor) -> bool:
-        """Read rows of one shard into `out` from `starts` on; False when it cannot be had from disk."""
+        """Read rows of one shard into `out`, each from its token in `starts` on; False when that fails."""
         for _ in range(ATTEMPTS):
             shard = self._opened(number)
             if shard is not None:
@@ -155,7 +156,7 @@ class CachedActivations:
         return False
 
     def _ensure(self, numbers: Iterable[int], wait: bool = True) -> None:
-        """Build those shards that are missing; ones another process is writing come last."""
+        """Build the missing shards; with `wait`, last those that another process is writing."""
         busy = []
         for number in numbers:
             if self.storing and self._opened(number) is None and not self._build(number, wait=False) and wait:
@@ -164,7 +165,7 @@ class CachedActivations:
             self._build(number, wait=True)
 
     def _opened(self, number: int) -> OpenShard | None:
-        """The shard, open and not verified; None when it is not there or not whole."""
+        """The shard, open but not verified; None when it is missing or incomplete."""
         shard = self._open.get(number)
         if shard is not None:
             self._open.move_to_end(number)
@@ -179,7 +180,7 @@ class CachedActivations:
         return shard
 
     def _build(self, number: int, *, wait: bool) -> bool:
-        """Write a shard unless it is there; False when another process is writing it and `wait` is false."""
+        """Write a shard unless it exists; False when another process is writing it and `wait` is false."""
         path = self._path(number)
         try:
             with FileLock(path.with_suffix(".lock"), timeout=-1 if wait else 0):
@@ -199,7 +200,7 @@ class CachedActivations:
         return True
 
     def _is_sound(self, number: int) -> bool:
-        """Whether the shard is there, by its checksum: another process may have built it meanwhile."""
+        """Whether the shard exists with the right checksum: another process may have built it meanwhile."""
         try:
             shard = OpenShard(self._path(number), self.layout, number)
         except (OSError, DamagedShardError):
@@ -213,13 +214,13 @@ class CachedActivations:
         return True
 
     def _write(self, number: int) -> None:
-        """Compute and store a shard; call with its lock."""
+        """Compute and store a shard; call it with the lock of the shard acquired."""
         num_bytes = self.layout.num_bytes(number)
         with whole(self._path(number)) as temporary:
             with self.cache.locked():
                 if not self.cache.make_room(num_bytes):
                     raise _NoRoomError
-                # the space is taken before the work, so that concurrent writers count it
+                # reserve the space before computing, so that concurrent writers count it
                 os.truncate(temporary, num_bytes)
             started = time.perf_counter()
             rows = np.array(self.layout.rows(number), dtype=np.int64)
@@ -238,7 +239,7 @@ class CachedActivations:
     def _log_state(self) -> None:
         shards = [shard for n in range(self.layout.num_shards) if (shard := self._opened(n)) is not None]
         self.saved_s = sum(shard.build_s for shard in shards)
-        """Seconds of language model that the shards on disk have cost their writers."""
+        """Seconds of running the language model that the shards on disk save."""
         log.info(
             "activation cache: %s, %d of %d shards (%.2f GB in all) of %s in %s%s",
             "hit" if len(shards) == self.layout.num_shards else "partial hit" if shards else "miss",

@@ -1,4 +1,4 @@
-"""What decides activations, as one address: a change in any part is another place in the cache."""
+"""The key of activations in the cache: everything that decides their values."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ from saescope.text.token_rows import rows_digest
 from saescope.text.windows import Windows
 
 FORMAT = 3
-"""Raised when the layout of the shards or the meaning of their values changes."""
+"""Incremented when the layout of the shards or the meaning of their values changes."""
 
 VOLATILE = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype", "_commit_hash")
 """Entries of a model's configuration that say where it came from, not what it computes."""
@@ -24,7 +24,7 @@ VOLATILE = ("_name_or_path", "name_or_path", "transformers_version", "dtype", "t
 
 @dataclass(frozen=True)
 class ActivationKey:
-    """Address of the activations of one hookpoint over one set of token rows."""
+    """Key of the activations of one hookpoint over one set of token rows."""
 
     model: str
     """Hash of the weights as loaded (their precision included) and of the configuration."""
@@ -51,18 +51,18 @@ class ActivationKey:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """`dtype` as torch has it."""
+        """`dtype` as a torch type."""
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[self.dtype]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Its fields, for JSON."""
         return dataclasses.asdict(self)
 
 
 def activation_key(
     model: str, hookpoint: Hookpoint, rows: Ids | Windows, d_in: int, dtype: torch.dtype
 ) -> ActivationKey:
-    """The address of `hookpoint`'s activations over packed rows [R, ctx_len] or probe windows.
+    """The key of `hookpoint`'s activations over packed rows [R, ctx_len] or probe windows.
 
     `model` is a `model_digest`; `dtype` is how activations are stored.
     """

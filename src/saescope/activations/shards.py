@@ -1,8 +1,8 @@
 """Shards: runs of rows in one safetensors file each, with one checksum in its header.
 
-A file takes its name when it is complete. Header and size are looked at before a shard counts as there, the
-checksum before the first row is read from it (`OpenShard.verify`): a missing, truncated, half-written or
-altered shard is noticed and never read.
+A file gets its name when it is complete. Header and size are checked when a shard is opened, the checksum
+before the first row is read from it (`OpenShard.verify`): a missing, truncated, half-written or altered shard
+is noticed and never used.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from saescope.activations.source import Indices
 
 SHARD_BYTES = 64 * 2**20
 CHUNK_BYTES = 4 * 2**20
-"""Read at a time to verify a checksum."""
+"""Bytes read at a time to verify a checksum."""
 
 TENSOR = "activations"
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -47,7 +47,7 @@ class Layout:
 
     @property
     def num_shards(self) -> int:
-        """Shards that hold all rows."""
+        """Number of shards."""
         return len(self._bounds) - 1
 
     @property
@@ -76,7 +76,7 @@ class Layout:
 
 
 def write_shard(file: BinaryIO, values_ND: Tensor, build_s: float) -> None:
-    """Write activations as a safetensors file; `build_s` is what a later job saves.
+    """Write activations as a safetensors file; `build_s`: the seconds it took to compute them.
 
     By hand, because safetensors' own `save` copies the values twice.
     """
@@ -94,14 +94,14 @@ def write_shard(file: BinaryIO, values_ND: Tensor, build_s: float) -> None:
 
 
 class OpenShard:
-    """A shard that is whole by its header and size, open for reading.
+    """A shard that is complete by its header and size, open for reading.
 
-    Read, not memory-mapped: a file cut short under a mapping kills the process (SIGBUS), while a short
-    read is noticed; and it is one copy, straight into the batch.
+    Read, not memory-mapped: when a mapped file is truncated, the process is killed (SIGBUS), while a short
+    read can be noticed. Values are copied once, straight into the batch.
     """
 
     def __init__(self, path: Path, layout: Layout, number: int) -> None:
-        """Raises OSError for a missing file, DamagedShardError for one of another size or contents."""
+        """Raises OSError for a missing file, DamagedShardError for a wrong size or header."""
         self.layout = layout
         self.num_bytes = layout.num_bytes(number)
         with contextlib.ExitStack() as on_error:
@@ -116,7 +116,7 @@ class OpenShard:
                 stored = header[TENSOR]["dtype"], header[TENSOR]["shape"]
                 self.crc = int(header["__metadata__"]["crc32"])
                 self.build_s = float(header["__metadata__"]["build_s"])
-                """Seconds of language model that writing it took."""
+                """Seconds of running the language model to compute it."""
             except (ValueError, LookupError, TypeError) as error:
                 raise DamagedShardError("its header cannot be read") from error
             if stored != (DTYPES[layout.key.torch_dtype], [layout.tokens(number), layout.key.d_in]):
@@ -128,7 +128,7 @@ class OpenShard:
         self.file.close()
 
     def verify(self) -> None:
-        """Read all of it. Raises DamagedShardError for another checksum."""
+        """Read the whole file. Raises DamagedShardError for a wrong checksum."""
         buffer = memoryview(bytearray(min(CHUNK_BYTES, self.num_bytes)))
         crc = 0
         for offset in range(0, self.num_bytes, CHUNK_BYTES):

@@ -1,6 +1,6 @@
-"""Where activations come from: computed on the fly here, from disk in `cached.py`.
+"""Sources of activations: the language model here, the disk in `cached.py`.
 
-A row is one context: a packed training row, of which all tokens count, or a probe window, of which some do.
+A row is one context: a packed training row, all of whose tokens count, or a probe window, some of whose do.
 """
 
 from typing import Protocol
@@ -16,8 +16,8 @@ from saescope.text.windows import Windows, batches
 Indices = npt.NDArray[np.int64]
 
 
-class Reads(Protocol):
-    """What is used of `saescope.model.capture.Capture`."""
+class ActivationReader(Protocol):
+    """The part of `saescope.model.capture.Capture` that is used here."""
 
     def __call__(self, input_ids_BT: Tensor) -> Tensor:
         """Activations [B, T, d_in]."""
@@ -53,7 +53,12 @@ class LiveActivations:
     """
 
     def __init__(
-        self, capture: Reads, rows: Ids, batch_rows: int, device: str | torch.device, d_in: int | None = None
+        self,
+        capture: ActivationReader,
+        rows: Ids,
+        batch_rows: int,
+        device: str | torch.device,
+        d_in: int | None = None,
     ) -> None:
         self.capture = capture
         self.rows = rows
@@ -81,7 +86,12 @@ class LiveWindows:
     """Activations of the counted tokens of probe windows, windows of similar length in one forward pass."""
 
     def __init__(
-        self, capture: Reads, windows: Windows, batch_tokens: int, device: str | torch.device, d_in: int
+        self,
+        capture: ActivationReader,
+        windows: Windows,
+        batch_tokens: int,
+        device: str | torch.device,
+        d_in: int,
     ) -> None:
         self.capture = capture
         self.windows = windows
@@ -110,5 +120,5 @@ class LiveWindows:
 
 
 def row_order(num_rows: int, data_seed: int, epoch: int = 0) -> Indices:
-    """All row numbers in the order of one epoch; the same for the same seed everywhere."""
+    """All row numbers in the order of one epoch; it depends on the seed only, not on the machine."""
     return np.random.default_rng([data_seed, epoch]).permutation(num_rows).astype(np.int64)

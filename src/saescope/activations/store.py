@@ -1,4 +1,4 @@
-"""Where a job gets activations: from the cache that `runtime.cache` names, or from the model every time."""
+"""Opens the activations of a job: from the cache of `runtime.cache`, or from the model every time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ class ActivationStore:
 
     @cached_property
     def model(self) -> str:
-        """Hash of the model."""
+        """Hash of the model (`model_digest`)."""
         return model_digest(self._model)
 
     @contextmanager
@@ -40,10 +40,10 @@ class ActivationStore:
         fill: bool = True,
         missing: str = "model",
     ) -> Iterator[ActivationSource]:
-        """`live`, with the cache before it where there is one.
+        """`live`, behind the cache if there is one.
 
-        `fill` runs the language model for everything that is missing at once, with progress under the name
-        `missing`; without it (several processes) each shard is computed by whoever needs it first.
+        `fill` runs the language model now for all missing shards, with progress under the name `missing`;
+        without it (several processes) the first process that needs a shard computes it.
         """
         if self.cache is None:
             yield live

@@ -31,8 +31,8 @@ def choose_latents(features: pd.DataFrame, tasks: tuple[str, ...], per_task: int
         weak=lambda table: ~(table.si_q <= 0.05), descending=lambda table: -table.si
     )
     for task in tasks:
-        mine = live[live.top_task == task].sort_values(["weak", "descending", "latent"])
-        chosen += [int(latent) for latent in mine.latent[:per_task]]
+        of_task = live[live.top_task == task].sort_values(["weak", "descending", "latent"])
+        chosen += [int(latent) for latent in of_task.latent[:per_task]]
     return chosen
 
 
@@ -41,7 +41,7 @@ def top_contexts(
 ) -> pd.DataFrame:
     """`examples.parquet`: for each latent its strongest token in each of its `contexts` strongest documents.
 
-    One context a document, so that one repetitive text cannot fill the list. `position` counts from the start
+    One context per document, so that a repetitive text cannot fill the list. `position` counts from the start
     of the document; contexts stay inside the window, which is all the model saw.
     """
     shape = (codes.num_tokens, codes.num_latents)

@@ -1,4 +1,4 @@
-"""Codes → the per-latent table, the edge table, and the metrics SI and Q are made of. Free of torch."""
+"""Codes → the table of latents, the table of edges, and the metrics of SI and Q. Free of torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,10 @@ from saescope.stats.specialization_summary import (
 )
 
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
-"""Bins of log10 activation shared by every run, so that histograms of different runs lie on one axis."""
+"""Bins of log10 activation, the same in every run, so that histograms can be compared."""
 
 BROWSE_ROWS = 500
-"""Latents worth browsing on a dashboard."""
+"""Latents in the table for a dashboard."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
 
 
 def most_specialised(features: pd.DataFrame) -> pd.DataFrame:
-    """The supported latents with the highest SI, at most `BROWSE_ROWS`, and what to know of them."""
+    """The supported latents with the highest SI, at most `BROWSE_ROWS`, in the main columns."""
     live = features[features.supported].sort_values("si", ascending=False).head(BROWSE_ROWS)
     return live[
         [
@@ -116,7 +116,7 @@ def most_specialised(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unit(codes: Codes, cfg: MetricsConfig) -> Any:
-    """What co-activation is counted over; None is the token itself."""
+    """Number of the unit (chunk, document) each token lies in; None: units are the tokens."""
     match cfg.unit:
         case "chunk":
             return codes.chunks_N(cfg.chunk_tokens)

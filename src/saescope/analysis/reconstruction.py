@@ -53,7 +53,7 @@ def task_metrics(
     task_D: npt.NDArray[np.int64],
 ) -> Metrics:
     """`task/<task>/{tokens,docs,fvu,ce,ce_delta}`; fvu against the task's own variance."""
-    out: Metrics = {}
+    metrics: Metrics = {}
     for t, task in enumerate(tasks):
         fvu = _quality({name: value[t] for name, value in sums.items()})["sae/fvu"]
         ce = delta = None
@@ -61,26 +61,29 @@ def task_metrics(
             n = losses["tokens_clean"][t]
             ce = float(losses["ce_clean"][t] / n)
             delta = float(losses["ce_spliced"][t] / n) - ce
-        out |= {
+        metrics |= {
             f"task/{task}/tokens": int(tokens_D[task_D == t].sum()),
             f"task/{task}/docs": int((task_D == t).sum()),
             f"task/{task}/fvu": fvu,
             f"task/{task}/ce": ce,
             f"task/{task}/ce_delta": delta,
         }
-    return out
+    return metrics
 
 
 def loss_notes(tasks: tuple[str, ...], losses: Sums | None) -> dict[str, str]:
-    """Which losses are null for want of a prediction."""
+    """Reason for each loss metric that is null because nothing was predicted."""
     if losses is None:
         return {}
-    none_K = losses["tokens_clean"] == 0
-    of_tasks = [entry for entry in in_group("task") if entry.losses]
+    unpredicted_K = losses["tokens_clean"] == 0
+    loss_entries = [entry for entry in in_group("task") if entry.losses]
     null_keys = [
-        entry.of(task) for task, none in zip(tasks, none_K, strict=True) if none for entry in of_tasks
+        entry.of(task)
+        for task, unpredicted in zip(tasks, unpredicted_K, strict=True)
+        if unpredicted
+        for entry in loss_entries
     ]
-    return dict.fromkeys([*null_keys, *(keys("lm") if none_K.all() else ())], NO_PREDICTION)
+    return dict.fromkeys([*null_keys, *(keys("lm") if unpredicted_K.all() else ())], NO_PREDICTION)
 
 
 def without_nonfinite(metrics: Metrics) -> tuple[Metrics, dict[str, str]]:
@@ -89,13 +92,13 @@ def without_nonfinite(metrics: Metrics) -> tuple[Metrics, dict[str, str]]:
     notes = {}
     for key in bad:
         logits = "the model's own logits or those with the hookpoint replaced"
-        what = logits if _from_losses(key) else "what it is made of"
-        notes[key] = f"not a finite number: {what} overflow or are NaN"
+        operands = logits if _from_losses(key) else "what it is made of"
+        notes[key] = f"not a finite number: {operands} overflow or are NaN"
     return {**metrics, **dict.fromkeys(bad)}, notes
 
 
 def null_notes(metrics: Metrics, reasons: dict[str, str]) -> dict[str, str]:
-    """A reason for every null metric: the given one, or what its definition implies."""
+    """A reason for every null metric: that in `reasons`, or the one its definition implies."""
     return {
         key: reasons.get(key, NO_LM if _from_losses(key) else NO_DENOMINATOR)
         for key, value in metrics.items()
@@ -109,7 +112,7 @@ def _from_losses(key: str) -> bool:
 
 
 def _quality(sums: Sums) -> Metrics:
-    """`stats.reconstruction.quality` of one pool of tokens: scalars, and `x` [d_in]."""
+    """`stats.reconstruction.quality` from the sums over some tokens: scalars, and `x` [d_in]."""
     return dict(
         quality(
             n=int(sums["tokens"]),

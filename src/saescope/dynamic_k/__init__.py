@@ -1,15 +1,15 @@
 """Dynamic k: execute only part of the network, and say what quality costs and what compute it really saves.
 
-Data goes from the top to the bottom. `run.py` runs the parts that `cfg.dynamic_k` asks for, each
-`(cfg, Inputs) -> Part`, and puts their rows, scalars and tables together.
+`run.py` runs the parts that `cfg.dynamic_k` selects, each `(cfg, Setup) -> Part` (`run_sae` also takes the
+SAE), and puts their rows, scalars and tables together.
 
-    part.py       Inputs (model, windows, hookpoint, SAE) and Part (rows of dynamic_k.csv, dynk/* scalars)
+    part.py       Part: rows of dynamic_k.csv, dynk/* scalars, tables
     passes.py     calibration and evaluation windows, of different documents; losses per document of the dense
                   model and of edits of it, all edits in one sweep over the batches
 
     mlp.py        target `mlp`: the grid of variants on every MLP's neurons
       mlps.py             the MLPs of any model, and hooks on their neurons
-      calibration.py      what calibration documents say: mean scores and activations
+      calibration.py      mean scores and activations on calibration documents
       selectors.py        scores → masks
       variants.py         the grid, and the masks of each variant: the reference, which saves nothing
       implementations.py  gathered rows and sliced weights, which do less work
@@ -22,11 +22,9 @@ Data goes from the top to the bottom. `run.py` runs the parts that `cfg.dynamic_
       sae_summary.py      curve → dynk/sae_*
 
     structure.py  either target, `dynamic_k.structure=true`: what SI and Q save on the MLP neurons
-      neurons.py          what calibration documents say of every MLP's neurons
+      neurons.py          statistics of every MLP's neurons on calibration documents
       communities.py      blocks of neurons: by Q, by k-means, by chance
       transfer.py         masks of one task, run on every task
       blocks.py           whole blocks run up to a budget
       union.py            neurons that a batch of tokens needs together
-
-    keys.py       every dynk/* key there is
 """

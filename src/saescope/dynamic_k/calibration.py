@@ -1,4 +1,4 @@
-"""What calibration documents say about the neurons: mean scores per task, means of what is dropped."""
+"""Statistics of the neurons on calibration documents: mean scores per task, means of dropped activations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from saescope.dynamic_k.selectors import scored, top_mask
 from saescope.text.windows import Batch, batches
 
 SAMPLE_TOKENS = 1024
-"""Tokens whose activations are kept per layer, and tokens that cuts are fitted on; spread evenly."""
+"""Tokens whose activations are stored per layer, and tokens that cuts are fitted on; spread evenly."""
 
 MEASURED = ("abs_act", "abs_act_x_wnorm")
 
@@ -37,10 +37,10 @@ class Calibration:
     tokens_K: Tensor
     """Counted calibration tokens of each task."""
     every: int
-    """One of so many tokens is sampled."""
+    """Every how many tokens one is sampled."""
     layers: dict[int, _Layer] = field(default_factory=dict)
     cache: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
-    """Masks and means already worked out."""
+    """Masks and means already computed."""
 
     def task_mask(self, mlp: Mlp, score: str, k: float) -> Tensor:
         """bool [K, d_ff]: the neurons with the largest mean score on each task."""
@@ -66,7 +66,7 @@ class Calibration:
     ) -> Tensor:
         """E[a·(1 − mask)] of the masks [N, d_ff] that `keep` gives sampled activations, [d_ff]; 0 at k = 1.
 
-        `rule` (selector, score, k) names the result, which is worked out once.
+        `rule` (selector, score, k) is the cache key: the result is computed once.
         """
         key = ("dropped", mlp.layer, *rule)
         if key not in self.cache:

@@ -1,6 +1,6 @@
 """Neurons in blocks: by the Q partition of their co-activation graph, by k-means on weights, by chance.
 
-Free of torch. A block number for every neuron; blocks of the three kinds have the same sizes.
+Each neuron has a block number; blocks of the three kinds have the same sizes. Free of torch.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FIRING_SHARE = 0.1
 MIN_JOINT = 5
 FDR = 0.01
 DOUBLINGS = 6
-"""Resolutions tried to part a community that is too large: 1, 2, 4 …"""
+"""Resolutions tried to split a community that is too large: 1, 2, 4 …"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def find_communities(fires_NF: Csr, largest: int, seed: int) -> Communities:
 
 
 def shuffled(block_F: IntArray, seed: int) -> IntArray:
-    """The same sizes, members drawn at random."""
+    """Blocks of the same sizes with random members."""
     return np.random.default_rng(seed).permutation(block_F)
 
 
@@ -85,7 +85,7 @@ def by_weights(weight_FD: FloatArray, block_F: IntArray, seed: int) -> IntArray:
 
 
 def balanced(distance_FC: FloatArray, sizes_C: IntArray) -> IntArray:
-    """A cluster for each of F points, `sizes_C` points each: nearest pairs first, full clusters passed over.
+    """Assign F points to clusters of exactly `sizes_C` points: nearest pairs first, full clusters skipped.
 
     Raises ValueError when the sizes do not add up to F.
     """
@@ -103,7 +103,7 @@ def balanced(distance_FC: FloatArray, sizes_C: IntArray) -> IntArray:
 
 
 def _parts(members: IntArray, edges: Edges, largest: int, seed: int) -> list[IntArray]:
-    """`members` in parts of at most `largest`, along the graph where it parts at all."""
+    """`members` in parts of at most `largest`: communities of the graph where it has several."""
     if members.size <= largest:
         return [members]
     place = np.full(int(members.max()) + 1, -1, dtype=np.int64)
@@ -122,7 +122,7 @@ def _parts(members: IntArray, edges: Edges, largest: int, seed: int) -> list[Int
 
 
 def _packed(parts: list[IntArray], largest: int) -> list[IntArray]:
-    """Neighbouring parts of one community joined while they fit: a clique parts into single neurons."""
+    """Join neighbouring parts of one community while they fit: Leiden splits a clique into single neurons."""
     blocks: list[IntArray] = []
     for part in parts:
         if blocks and blocks[-1].size + part.size <= largest:

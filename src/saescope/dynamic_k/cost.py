@@ -1,7 +1,7 @@
 """Multiply-accumulates and weight bytes per token, counted from shapes.
 
 FlopCounterMode is no substitute: it counts a masked dense product in full and `embedding_bag` as nothing.
-Counted are matrix products: attention projections, MLPs, attention scores and their sum over values
+Matrix products are counted: attention projections, MLPs, attention scores and their sum over values
 (2·context·heads·head_dim a layer), and the unembedding. Embedding look-ups, norms and selection are not.
 """
 

@@ -1,7 +1,7 @@
 """Implementations that do less work: gathered rows of one token, and physically smaller weights.
 
 `gathered`: the down-projection reads only the rows of the kept neurons, by `embedding_bag` (a fused gather,
-multiply and add). The up-projection is computed in full, because it is what chooses.
+multiply and add). The up-projection is computed in full, because the choice depends on it.
 `sliced`: one mask for all tokens, known beforehand: all projections of the MLP are cut to the kept neurons.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from saescope.dynamic_k.mlps import Choose, Mlp, weight_in_out
 
 Compensate = Mapping[int, Tensor]
-"""Layer → mean of what is dropped, [d_ff]."""
+"""Layer → mean of the dropped activations, [d_ff]."""
 
 
 class GatheredDown(nn.Module):
@@ -44,7 +44,7 @@ class GatheredDown(nn.Module):
 
 
 class GatheredTop(GatheredDown):
-    """The same for top-k by |a|: a fixed number of rows a token, so neither a mask nor a list of lengths."""
+    """`GatheredDown` for a fixed number of rows per token, which needs neither a mask nor lengths."""
 
     def __init__(
         self, mlp: Mlp, count: int, score: Callable[[Mlp, Tensor], Tensor], dropped_F: Tensor | None
@@ -116,7 +116,7 @@ def _part(module: nn.Module, index_J: Tensor) -> Tensor | None:
 
 
 def _bias(mlp: Mlp, dropped_F: Tensor | None) -> Tensor | None:
-    """The down-projection's bias, and in it W_down·E[dropped]."""
+    """The down-projection's bias plus W_down·E[dropped]; None where there is neither."""
     bias = getattr(mlp.down, "bias", None)
     if dropped_F is None:
         return bias if isinstance(bias, Tensor) else None
@@ -127,7 +127,7 @@ def _bias(mlp: Mlp, dropped_F: Tensor | None) -> Tensor | None:
 
 @contextmanager
 def _swapped(swaps: Sequence[tuple[Mlp, Mapping[nn.Module, nn.Module]]]) -> Iterator[None]:
-    """Children of the MLP modules replaced, and put back whatever happens."""
+    """While open, children of the MLP modules are replaced; afterwards they are put back, also on errors."""
     old: list[tuple[nn.Module, str, nn.Module]] = []
     try:
         for mlp, new in swaps:

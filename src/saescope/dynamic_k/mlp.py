@@ -13,7 +13,7 @@ from saescope.dynamic_k.calibration import calibrate, fitting_batch
 from saescope.dynamic_k.cost import Macs, cost, macs_of, saving_of
 from saescope.dynamic_k.mlp_summary import Pooled, summarise
 from saescope.dynamic_k.mlps import find_mlps
-from saescope.dynamic_k.part import ALL_TASKS, Inputs, Part
+from saescope.dynamic_k.part import ALL_TASKS, Part
 from saescope.dynamic_k.passes import (
     BatchEdit,
     DocumentLosses,
@@ -23,6 +23,7 @@ from saescope.dynamic_k.passes import (
 )
 from saescope.dynamic_k.timing import timed_length, timed_rows
 from saescope.dynamic_k.variants import Masks, phase_of, sparse_positions, variants
+from saescope.extraction.setup import Setup
 from saescope.model.load import check_context
 from saescope.runtime.meter import Meter
 from saescope.text.windows import Batch, Windows
@@ -41,7 +42,7 @@ class MeasuredVariant:
 
     @property
     def impl(self) -> str:
-        """The implementation that leaves out what the mask drops."""
+        """The implementation that skips the dropped neurons."""
         return "gather" if self.masks.variant.granularity == "token" else "sliced"
 
     @property
@@ -50,13 +51,13 @@ class MeasuredVariant:
         return self.masks.kept_neurons.fraction
 
     def pooled(self) -> Pooled:
-        """Over all documents, and the cost as realised."""
+        """Losses over all documents, and the fraction of FLOPs that `impl` executes."""
         frac = cost(self.macs, self.impl, self.realised_k)["total_flops_frac"]
         return Pooled(self.dense.ce, self.sparse.ce, self.sparse.kl, frac)
 
 
 def check(cfg: AppConfig, skeleton: Any) -> None:
-    """Before weights are loaded. Raises ConfigError: no MLPs, no such layer, timings beyond its context."""
+    """Check without weights. Raises ConfigError: no MLPs, no such layer, timings beyond the context."""
     job = cfg.dynamic_k
     find_mlps(skeleton, job.layers)
     variants(job)
@@ -69,14 +70,14 @@ def check(cfg: AppConfig, skeleton: Any) -> None:
         )
 
 
-def run_mlp(cfg: AppConfig, inputs: Inputs) -> Part:
+def run_mlp(cfg: AppConfig, setup: Setup) -> Part:
     """Every variant of the grid on evaluation documents, and timings.
 
     Raises ConfigError for a model without MLPs, ProbeError for a task of one document.
     """
-    job, model, windows = cfg.dynamic_k, inputs.lm.model, inputs.windows
+    job, model, windows = cfg.dynamic_k, setup.lm.model, setup.windows
     mlps = find_mlps(model, job.layers)
-    calibration_passes, evaluation = calibration_and_evaluation(inputs, job)
+    calibration_passes, evaluation = calibration_and_evaluation(setup, job)
     calibration = calibrate(mlps, calibration_passes, cfg.seed)
     grid = [
         Masks(v, mlps, calibration, phase_of(v.granularity, job.phase), job.compensation, cfg.seed)
@@ -94,13 +95,13 @@ def run_mlp(cfg: AppConfig, inputs: Inputs) -> Part:
     part = Part()
     for variant in measured:
         part.rows += _rows(variant, cfg, windows)
-    part.rows += timed_rows(cfg, inputs, mlps, calibration, macs)
+    part.rows += timed_rows(cfg, setup, mlps, calibration, macs)
     summarise(part, job, {variant.masks.variant: variant.pooled() for variant in measured})
     return part
 
 
 def _measure(phase: str, grid: list[Masks], evaluation: Passes, macs: Macs) -> list[MeasuredVariant]:
-    """All variants that are sparse at the same positions, against the dense model at those."""
+    """Measure variants that are sparse at the same positions; the dense model is scored at those too."""
     tokens = sum(int(batch.real_BT.sum()) for batch in evaluation.batches)
     with Meter("dynamic k", tokens * len(grid), "tokens") as meter:
         edits = {masks.variant: _with_meter(masks.applied, meter) for masks in grid}

@@ -1,4 +1,4 @@
-"""What the MLP curves come to: `dynk/*` scalars that a sweep can compare."""
+"""The MLP curves as scalars `dynk/*`, which a sweep can compare."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Pooled(NamedTuple):
     ce: float
     kl: float
     total_flops_frac: float
-    """As realised by the implementation that can leave the products out."""
+    """Of the implementation that leaves the products out."""
 
     def within(self, percent: float) -> bool:
         """Whether the perplexity is at most `percent` % above the dense one."""
@@ -27,8 +27,8 @@ class Pooled(NamedTuple):
 def summarise(part: Part, cfg: DynamicKConfig, pooled: Mapping[Variant, Pooled]) -> None:
     """`dynk/*` of target `mlp`, and a reason for each null one.
 
-    Headline: the first selector, score and granularity of the config. Single numbers are given at the middle
-    k of the grid.
+    Headline: the first selector, score and granularity of the config. Scalars are at the middle k of the
+    grid.
     """
     curve = {v.k: value for v, value in pooled.items() if v.family() == headline(cfg)}
     for percent in (1, 5):
@@ -54,8 +54,8 @@ def summarise(part: Part, cfg: DynamicKConfig, pooled: Mapping[Variant, Pooled])
             None if control is None else control.ce - control.dense_ce,
             f"topk by {score} per {granularity} is not in the grid",
         )
-    at = part.metrics["dynk/k_at_ppl_1pct"]
-    saved = None if at is None else 1 - curve[at].total_flops_frac
+    k_1pct = part.metrics["dynk/k_at_ppl_1pct"]
+    saved = None if k_1pct is None else 1 - curve[k_1pct].total_flops_frac
     _put(part, "dynk/flops_saved_at_ppl_1pct", saved, "no k of the grid keeps the perplexity within 1 %")
     _put(part, "dynk/speedup_at_ppl_1pct", *_speedup(part, pooled, cfg))
 
@@ -81,17 +81,17 @@ def smallest_within(curve: Mapping[float, Pooled], percent: float) -> float | No
 def _speedup(part: Part, pooled: Mapping[Variant, Pooled], cfg: DynamicKConfig) -> tuple[float | None, str]:
     """Largest measured decoding speed-up at batch 1 among masks that keep the perplexity within 1 %.
 
-    One that the dense control reaches by itself, in either direction, is noise and counts as 1.
+    A speed-up no larger than the deviation of the dense control from 1 is noise and counts as 1.
     """
     if not cfg.rounds or 1 not in cfg.batch_sizes:
         return None, "decoding at batch 1 was not timed (dynamic_k.rounds, dynamic_k.batch_sizes)"
-    timed = {(row["impl"], row["k"]): row for row in part.rows if row["phase"] == "decode_b1"}
-    if not timed:
+    timing_rows = {(row["impl"], row["k"]): row for row in part.rows if row["phase"] == "decode_b1"}
+    if not timing_rows:
         return None, "neither gather nor sliced is among dynamic_k.impls"
-    control = timed.pop((CONTROL, 1.0))["speedup"]
+    control = timing_rows.pop((CONTROL, 1.0))["speedup"]
     noise = max(control, 1 / control)
     fastest = None
-    for row in timed.values():
+    for row in timing_rows.values():
         measured = pooled.get(
             Variant(row["selector"], row.get("score", ""), row.get("granularity", ""), row["k"])
         )

@@ -1,4 +1,4 @@
-"""What the calibration documents say about every MLP: contributions, firing, communities, and needed sets."""
+"""Statistics of every MLP on calibration documents: contributions, firing, communities, needed sets."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from saescope.stats.arrays import FloatArray, IntArray
 from saescope.text.windows import Batch
 
 GROUP_BYTES = 2**30
-"""Scores of all calibration tokens are held for as many MLPs as fit; each group of MLPs is a pass."""
+"""Bytes of scores in memory: MLPs are taken in groups that fit, and each group is one pass."""
 
 BLOCKS = 16
 """A block has at most d_ff / BLOCKS neurons: several blocks fit into the smallest k of the default grid."""
@@ -28,7 +28,7 @@ BLOCKS = 16
 class Neurons:
     """The neurons of one MLP.
 
-    D documents (all of the probe set; those not calibrated on have no token), F neurons.
+    F neurons; D documents, all of the probe set: those not calibrated on have no token.
     """
 
     mlp: Mlp
@@ -51,7 +51,7 @@ class Neurons:
 
 
 def study(mlps: list[Mlp], passes: Passes, k: float, seed: int) -> list[Neurons]:
-    """What structure experiments need of every MLP, from the calibration windows; `k`: of the needed sets."""
+    """`Neurons` of every MLP from the calibration windows; `k` is the fraction in a needed set."""
     task_D = passes.windows.task_D
     tokens = int(passes.tokens_D.sum())
     group_size = max(1, GROUP_BYTES // (4 * tokens * max(mlp.d_ff for mlp in mlps)))

@@ -1,4 +1,4 @@
-"""What a part of the dynamic-k stage gets, and what it gives: rows of `dynamic_k.csv`, scalars, tables."""
+"""Results of a part of the dynamic-k stage: rows of `dynamic_k.csv`, scalars, tables."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,11 +8,6 @@ import numpy as np
 import pandas as pd
 
 from saescope.analysis.reconstruction import Metrics
-from saescope.model.hookpoints import Hookpoint
-from saescope.model.load import LanguageModel
-from saescope.runtime.hardware import Hardware
-from saescope.sae.base import Sae
-from saescope.text.windows import Windows
 
 COLUMNS = [
     "target",
@@ -53,17 +48,6 @@ Section = dict[str, Any]
 """A table with its words: `title`, `sentences`, `columns`, `rows`."""
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What the job has loaded."""
-
-    lm: LanguageModel
-    windows: Windows
-    hardware: Hardware
-    hookpoint: Hookpoint
-    sae: Sae
-
-
 @dataclass
 class Part:
     """Rows of `dynamic_k.csv` (keys of `COLUMNS`, missing ones null) and `dynk/*` scalars."""
@@ -86,7 +70,7 @@ class Part:
     """Written as `dynamic_k_structure.json`."""
 
     def add(self, other: "Part") -> None:
-        """Append all that another part gives."""
+        """Append the results of another part."""
         self.rows += other.rows
         self.metrics |= other.metrics
         self.notes |= other.notes
@@ -96,7 +80,7 @@ class Part:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """The rows under exactly `COLUMNS`; what a row lacks is empty."""
+    """The rows under exactly `COLUMNS`; missing values are null."""
     frame = pd.DataFrame([dict(row) for row in rows], columns=COLUMNS)
     frame["task"] = frame["task"].fillna(ALL_TASKS)
     frame["tokens"] = frame["tokens"].astype("Int64")
@@ -104,7 +88,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def section(title: str, sentences: list[str], columns: list[str], rows: list[list[Any]]) -> Section:
-    """A section whose numbers are as JSON has them; NaN is null."""
+    """A section with numbers that JSON can store; NaN and infinity become null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, float | np.floating):
@@ -120,6 +104,6 @@ def section(title: str, sentences: list[str], columns: list[str], rows: list[lis
 
 
 def middle_k(fractions: tuple[float, ...]) -> float:
-    """The fraction single numbers are given at: the middle one (lower of two) of those below 1, else 1."""
+    """The k of the scalar metrics: the middle fraction (lower of two) of those below 1, else 1."""
     below = sorted(k for k in set(fractions) if k < 1)
     return below[(len(below) - 1) // 2] if below else 1.0

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from saescope.config.dynamic_k import DynamicKConfig
-from saescope.dynamic_k.part import Inputs
 from saescope.errors import ProbeError
+from saescope.extraction.setup import Setup
 from saescope.model.losses import TokenLosses, clean_pass, edited_passes, scored_positions
 from saescope.stats.savings import mean_interval
 from saescope.text.windows import Batch, Windows, batches
@@ -173,16 +173,16 @@ class Passes:
         return tokens_D.astype(np.int64)
 
 
-def calibration_and_evaluation(inputs: Inputs, job: DynamicKConfig) -> tuple[Passes, Passes]:
+def calibration_and_evaluation(setup: Setup, job: DynamicKConfig) -> tuple[Passes, Passes]:
     """Passes over the two sides of `split`; the model is moved to the device.
 
     Raises ProbeError for a task of a single document.
     """
-    sides = split(inputs.windows, job.calibration_tokens, job.tokens)
-    inputs.lm.model.to(inputs.hardware.device)
+    sides = split(setup.windows, job.calibration_tokens, job.tokens)
+    machine = setup.machine
+    setup.lm.model.to(machine.device)
     calibration, evaluation = (
-        Passes(inputs.lm.model, inputs.windows, order, inputs.hardware.batch_tokens, inputs.hardware.device)
-        for order in sides
+        Passes(setup.lm.model, setup.windows, order, machine.batch_tokens, machine.device) for order in sides
     )
     return calibration, evaluation
 

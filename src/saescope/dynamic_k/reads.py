@@ -1,7 +1,7 @@
 """Smaller reads of sparse codes: nested prefixes, and cuts that give tokens as many latents as they need.
 
-Every read is "keep the entries whose key reaches a cut". Dropped entries stay in place with activation 0, so
-that an SAE which can decode only what it encoded last decodes any read of one encode.
+Every read is "keep the entries whose key reaches a cut". Dropped entries stay in place with activation 0: an
+SAE that can decode only its latest codes can then decode every read of them.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Point(NamedTuple):
 
 
 def ranks(codes: SparseCodes) -> Tensor:
-    """Place of each entry in its token's order of |activation|, 0 the largest; ties as they come."""
+    """Place of each entry in its token's order of |activation|, 0 the largest; ties in order of entries."""
     row_E, start_E = _rows(codes)
     order = torch.argsort(codes.acts.abs(), descending=True, stable=True)
     order = order[torch.argsort(row_E[order], stable=True)]
@@ -44,7 +44,7 @@ def act_key(codes: SparseCodes) -> Tensor:
 
 
 def top_p_key(codes: SparseCodes) -> Tensor:
-    """`top_p`: minus the share of the token's Σ activation² that larger entries hold.
+    """`top_p`: minus the share of larger entries in the token's Σ activation².
 
     A cut of −p keeps the smallest set whose share exceeds p, and always the largest entry.
     """
@@ -91,7 +91,7 @@ def cut_for(key_E: Tensor, entries: int) -> float:
 
 
 def _rows(codes: SparseCodes) -> tuple[Tensor, Tensor]:
-    """Token of each entry, and where that token's entries start."""
+    """Token of each entry, and the first entry of that token."""
     device = codes.acts.device
     row_E = torch.repeat_interleave(torch.arange(len(codes.sizes_N), device=device), codes.sizes_N)
     start_N = torch.cumsum(codes.sizes_N, 0) - codes.sizes_N

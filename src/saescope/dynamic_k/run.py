@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from saescope.config import AppConfig
-from saescope.dynamic_k.part import ALL_TASKS, Inputs, Part, table
+from saescope.dynamic_k.part import ALL_TASKS, Part, table
+from saescope.extraction.setup import Setup
 from saescope.metrics import keys
+from saescope.sae.base import Sae
 
 CURVE_AXIS = "dynk/curves/k"
 """The x-axis of the curves."""
@@ -20,26 +22,27 @@ def check(cfg: AppConfig, skeleton: Any) -> None:
         check(cfg, skeleton)
 
 
-def run(cfg: AppConfig, inputs: Inputs) -> Part:
-    """Run what `dynamic_k` asks for. Every `dynk/*` key is there; one not measured is null, with its reason.
+def run(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
+    """Run the parts that `cfg.dynamic_k` selects.
 
-    `tables["dynamic_k"]` holds all rows, and is missing where nothing was asked for.
+    Every `dynk/*` key is in `metrics`, null and with a reason where not measured. `tables["dynamic_k"]` has
+    all rows; with `dynamic_k=none` there is no such table.
     Raises ConfigError for a model without MLPs, ProbeError for a task of a single document.
     """
     part, job = Part(), cfg.dynamic_k
     if job.target == "mlp":
         from saescope.dynamic_k.mlp import run_mlp
 
-        part.add(run_mlp(cfg, inputs))
+        part.add(run_mlp(cfg, setup))
     if job.target == "sae":
         from saescope.dynamic_k.sae import run_sae
 
-        part.add(run_sae(cfg, inputs))
+        part.add(run_sae(cfg, setup, sae))
     if job.target != "none":
         if job.structure:
             from saescope.dynamic_k.structure import run_structure
 
-            part.add(run_structure(cfg, inputs))
+            part.add(run_structure(cfg, setup))
         part.tables = {"dynamic_k": table(part.rows), **part.tables}
     for key in keys("dynk"):
         if part.metrics.setdefault(key, None) is None:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from saescope.config import AppConfig
-from saescope.dynamic_k.part import Inputs, Part
+from saescope.dynamic_k.part import Part
 from saescope.dynamic_k.passes import BatchEdit, Passes, calibration_and_evaluation, loss_columns
 from saescope.dynamic_k.reads import KEYS, Point, cut_for, read
 from saescope.dynamic_k.sae_summary import multi_topk, summarise, warnings
+from saescope.extraction.setup import Setup
 from saescope.model.capture import Capture
 from saescope.model.losses import edit_at
 from saescope.sae.base import Sae, SparseCodes
@@ -55,8 +56,8 @@ class ReadQuality:
         return variance_unexplained(self.tokens, self.x_D.cpu().numpy(), self.x2, self.err2)
 
 
-class Reads:
-    """Reads of one encode per batch, decoded one after the other into the model at the hookpoint."""
+class SplicedReads:
+    """SplicedReads of one encode per batch, decoded one after the other into the model at the hookpoint."""
 
     def __init__(self, capture: Capture, sae: Sae, points: list[Point]) -> None:
         self.capture, self.sae = capture, sae
@@ -92,7 +93,7 @@ class Reads:
         return edit
 
 
-def run_sae(cfg: AppConfig, inputs: Inputs) -> Part:
+def run_sae(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
     """Read the job's SAE at the grid's fractions of its k (of its mean L0, where the number varies).
 
     `topk` reads are prefixes of one encode, so they are nested; the other selectors get the cut that gives
@@ -100,15 +101,15 @@ def run_sae(cfg: AppConfig, inputs: Inputs) -> Part:
     `encode` finds, k in a TopK SAE (4k in a Multi-TopK one), since it was trained for no more.
     Raises ProbeError for a task of one document.
     """
-    job, sae, part = cfg.dynamic_k, inputs.sae, Part()
-    sae.to(inputs.hardware.device)
-    hookpoint = dataclasses.replace(inputs.hookpoint, side="both") if sae.transcodes else inputs.hookpoint
-    capture = Capture(inputs.lm.model, hookpoint)
-    calibration, evaluation = calibration_and_evaluation(inputs, job)
+    job, part = cfg.dynamic_k, Part()
+    sae.to(setup.machine.device)
+    hookpoint = dataclasses.replace(setup.hookpoint, side="both") if sae.transcodes else setup.hookpoint
+    capture = Capture(setup.lm.model, hookpoint)
+    calibration, evaluation = calibration_and_evaluation(setup, job)
     beyond = BEYOND if multi_topk(sae) else ()
     with _widened(sae, max((1.0, *beyond))):
         base, points = calibrate(capture, sae, calibration, job.selectors, (*job.k, *beyond))
-        reads = Reads(capture, sae, points)
+        reads = SplicedReads(capture, sae, points)
         dense, spliced = evaluation.losses(
             {point: reads.spliced(point) for point in points}, during_dense=reads.encoding
         )

@@ -1,4 +1,4 @@
-"""What the SAE's curve comes to: `dynk/sae_*`, and what its reader must know."""
+"""The SAE's curve as scalars `dynk/sae_*`, and warnings for its reader."""
 
 import math
 
@@ -21,10 +21,10 @@ def summarise(part: Part, base: float, points: list[Point]) -> None:
         "dynk/sae_kl": full["kl"],
     }
     for percent in (1, 5):
-        # of the perplexity at the full read: what the SAE itself costs is sae_ce_delta
+        # relative to the full read; the loss of the SAE itself is sae_ce_delta
         limit = full["ce"] + math.log1p(percent / 100)
-        near = [p.k for p in points if p.selector == first and p.k <= 1 and rows[p]["ce"] <= limit]
-        part.metrics[f"dynk/sae_k_at_ppl_{percent}pct"] = min(near)
+        within = [p.k for p in points if p.selector == first and p.k <= 1 and rows[p]["ce"] <= limit]
+        part.metrics[f"dynk/sae_k_at_ppl_{percent}pct"] = min(within)
     middle = middle_k(tuple(p.k for p in points if p.selector == "topk"))
     for selector in ("threshold", "top_p", "rel_max"):
         key = f"dynk/sae_{selector}_gain"
@@ -37,7 +37,7 @@ def summarise(part: Part, base: float, points: list[Point]) -> None:
 
 
 def warnings(sae: Sae) -> list[str]:
-    """What a reader of the curve must know about k."""
+    """Warnings about k for readers of the curve, in sentences."""
     messages = []
     trained = sae.provenance().get("trained_k")
     if trained is not None and sae.k is not None and sae.k > trained and not multi_topk(sae):
@@ -53,5 +53,5 @@ def warnings(sae: Sae) -> list[str]:
 
 
 def multi_topk(sae: Sae) -> bool:
-    """Trained with the Multi-TopK loss, so that k to 4k are within its training."""
+    """Whether it was trained with the Multi-TopK loss, so that k to 4k are within its training."""
     return bool(getattr(getattr(getattr(sae, "coder", None), "cfg", None), "multi_topk", False))

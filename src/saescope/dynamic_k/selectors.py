@@ -1,4 +1,4 @@
-"""Which neurons are kept: from scores to masks, nested in k.
+"""From scores to masks of kept neurons, nested in k.
 
 `topk` keeps round(k·d_ff) neurons. The other selectors give every neuron of a token a level and keep those at
 or above one cut per layer, so that a token keeps as many as it needs:
@@ -19,7 +19,7 @@ from saescope.dynamic_k.mlps import Mlp, abs_act, abs_act_x_wnorm
 
 
 def kept_count(k: float, d_ff: int) -> int:
-    """Neurons kept: round(k·d_ff), at least one."""
+    """Number of kept neurons: round(k·d_ff), at least 1."""
     return max(1, round(k * d_ff))
 
 
@@ -32,8 +32,8 @@ def top_mask(score_F: Tensor, k: float) -> Tensor:
     count = kept_count(k, width)
     if count == width:
         return torch.ones_like(score_F, dtype=torch.bool)
-    last = score_F.topk(count, dim=-1, sorted=False).values.amin(-1, keepdim=True)
-    above, equal = score_F > last, score_F == last
+    smallest_kept = score_F.topk(count, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    above, equal = score_F > smallest_kept, score_F == smallest_kept
     room = count - above.sum(-1, keepdim=True)
     return above | (equal & (equal.cumsum(-1) <= room))
 

@@ -12,11 +12,12 @@ from saescope.config import AppConfig
 from saescope.dynamic_k.blocks import BlockResult, block_section, measure_blocks
 from saescope.dynamic_k.mlps import find_mlps
 from saescope.dynamic_k.neurons import Neurons, study
-from saescope.dynamic_k.part import Inputs, Part, middle_k
+from saescope.dynamic_k.part import Part, middle_k
 from saescope.dynamic_k.passes import calibration_and_evaluation
 from saescope.dynamic_k.transfer import Transfer, measure_transfer, transfer_section
 from saescope.dynamic_k.union import SIZES, union_section
 from saescope.errors import ConfigError
+from saescope.extraction.setup import Setup
 from saescope.metrics import keys
 
 log = logging.getLogger(__name__)
@@ -28,18 +29,18 @@ FEW_DRAWS = 4
 """Random partitions at other k."""
 
 
-def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
+def run_structure(cfg: AppConfig, setup: Setup) -> Part:
     """Task masks, community blocks and union growth; `dynk/*` scalars at the middle k of the grid.
 
     A model without MLPs gives null metrics with their reason. Raises ProbeError for a task of one document.
     """
-    job, windows, part = cfg.dynamic_k, inputs.windows, Part()
+    job, windows, part = cfg.dynamic_k, setup.windows, Part()
     try:
-        mlps = find_mlps(inputs.lm.model, job.layers)
+        mlps = find_mlps(setup.lm.model, job.layers)
     except ConfigError as error:
         _null(part, keys("dynk.structure"), str(error))
         return part
-    calibration, evaluation = calibration_and_evaluation(inputs, job)
+    calibration, evaluation = calibration_and_evaluation(setup, job)
     k, needed_k = middle_k(job.k), min(job.k)
     neurons = study(mlps, calibration, needed_k, cfg.seed)
     log.info("structure: %d MLPs, k %g", len(mlps), k)
@@ -68,23 +69,25 @@ def run_structure(cfg: AppConfig, inputs: Inputs) -> Part:
     return part
 
 
-def _transfer(part: Part, found: Transfer, tasks: tuple[str, ...], k: float) -> None:
+def _transfer(part: Part, transfer: Transfer, tasks: tuple[str, ...], k: float) -> None:
     part.metrics |= {
-        "dynk/transfer_gain": found.gain,
-        "dynk/transfer_gain_lo": found.gain_interval[0],
-        "dynk/transfer_gain_hi": found.gain_interval[1],
-        "dynk/transfer_p": found.p,
-        "dynk/transfer_null_mean": float(found.null_P.mean()),
-        "dynk/transfer_over_generic": found.over_generic,
-        "dynk/transfer_si_gain": found.si_gain,
+        "dynk/transfer_gain": transfer.gain,
+        "dynk/transfer_gain_lo": transfer.gain_interval[0],
+        "dynk/transfer_gain_hi": transfer.gain_interval[1],
+        "dynk/transfer_p": transfer.p,
+        "dynk/transfer_null_mean": float(transfer.null_P.mean()),
+        "dynk/transfer_over_generic": transfer.over_generic,
+        "dynk/transfer_si_gain": transfer.si_gain,
     }
-    part.sections.append(transfer_section(found, tasks, k))
+    part.sections.append(transfer_section(transfer, tasks, k))
 
 
 def _blocks(part: Part, neurons: list[Neurons], results: list[BlockResult], k: float) -> None:
     result = next(result for result in results if result.k == k)
     community, kmeans = result.eta["community"], result.eta["kmeans"]
-    part.metrics["dynk/neuron_modularity"] = float(np.mean([one.communities.modularity for one in neurons]))
+    part.metrics["dynk/neuron_modularity"] = float(
+        np.mean([mlp_neurons.communities.modularity for mlp_neurons in neurons])
+    )
     if community is None:
         _null(part, keys("dynk.structure.blocks.eta"), f"at k={k:g} single neurons do not beat random blocks")
     else:

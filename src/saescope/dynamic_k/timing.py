@@ -1,9 +1,9 @@
 """Tokens per second of the implementations that do less work, as rows of `dynamic_k.csv`.
 
-Every round times the dense model, the dense model again (the control: what the clock itself does), and every
-implementation once, each round from another start, so that a busy machine slows all alike. `speedup` is the
-median over rounds of dense time / time; `tokens_per_s` comes from the median time. Decoding uses a KV cache
-that holds a dense prompt.
+Every round times the dense model, the dense model again (the control, which shows the noise) and every
+implementation once. The order rotates from round to round, so that a busy machine slows all alike.
+`speedup` is the median over rounds of dense time / time; `tokens_per_s` comes from the median time. Decoding
+uses the KV cache of a densely executed prompt.
 """
 
 import time
@@ -22,8 +22,8 @@ from saescope.dynamic_k.calibration import Calibration
 from saescope.dynamic_k.cost import Macs, cost, saving_of
 from saescope.dynamic_k.implementations import gathered_top, sliced
 from saescope.dynamic_k.mlps import Mlp, abs_act
-from saescope.dynamic_k.part import Inputs
 from saescope.dynamic_k.selectors import kept_count
+from saescope.extraction.setup import Setup
 from saescope.runtime.meter import Meter
 from saescope.text.windows import Windows
 
@@ -35,10 +35,10 @@ DENSE, CONTROL = "dense", "dense_control"
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time."""
+    """An implementation to time."""
 
     name: str
-    """`dense`, `dense_control`, or a key of the caller's."""
+    """`dense`, `dense_control`, or a key of the caller."""
     applied: Callable[[], AbstractContextManager[Any]]
     """The model is this implementation while the context is open; opening is not timed."""
 
@@ -60,17 +60,17 @@ def timed_length(job: DynamicKConfig) -> int:
 
 
 def timed_rows(
-    cfg: AppConfig, inputs: Inputs, mlps: list[Mlp], calibration: Calibration, macs: Macs
+    cfg: AppConfig, setup: Setup, mlps: list[Mlp], calibration: Calibration, macs: Macs
 ) -> list[dict[str, Any]]:
-    """Rows of the timings; none where nothing is to be timed. Quality columns are left to the other rows."""
+    """Rows of the timings; none where nothing is to be timed. Their quality columns are null."""
     job = cfg.dynamic_k
     requested = [(impl, k) for impl in GRANULARITY if impl in job.impls for k in job.k]
     if not job.rounds or not requested:
         return []
     contenders = [Contender(_name(impl, k), _applied(impl, k, mlps, calibration)) for impl, k in requested]
     results = timings(
-        inputs.lm.model,
-        _ids(inputs.windows, job, cfg.seed).to(inputs.hardware.device),
+        setup.lm.model,
+        _ids(setup.windows, job, cfg.seed).to(setup.machine.device),
         contenders,
         batch_sizes=job.batch_sizes,
         new_tokens=job.new_tokens,
@@ -113,8 +113,8 @@ def timings(
 ) -> list[Timing]:
     """Time prefill of all but the last `new_tokens` + 1 ids, and decoding of the last `new_tokens`.
 
-    `ids_BT` [max batch, prompt + 1 + new tokens]: what is decoded is given, so all contenders do the same
-    steps. The step between the two warms the weights up.
+    `ids_BT` [max batch, prompt + 1 + new tokens]: the decoded tokens are fixed, so that all contenders do the
+    same steps. The step between the two is a warm-up.
     """
     contenders = [Contender(DENSE, nullcontext), Contender(CONTROL, nullcontext), *contenders]
     prompt = ids_BT.shape[1] - new_tokens - 1

@@ -57,16 +57,16 @@ def measure_transfer(
 ) -> Transfer:
     """`tokens_D`: calibration tokens of every document; `passes` run the evaluation documents.
 
-    Null: whole documents exchange their task labels before masks are chosen, and everything else stays. Under
-    it a mask chosen for the own task is worth no more than another's. Two passes per permutation: own masks,
-    and for every document one other task's.
+    Null: the task labels of whole documents are permuted before masks are chosen; everything else stays.
+    Under it the mask of a document's own task is no better than another task's. Two passes per permutation:
+    with own masks, and with one other task's mask for each document.
     """
     windows = passes.windows
     task_D, num_tasks = windows.task_D, len(windows.tasks)
     other_D = other_tasks(task_D, num_tasks, seed)
     rng = np.random.default_rng(seed)
     edits: dict[tuple[str, int], BatchEdit] = {}
-    for choice, tables in _chosen(neurons, tokens_D, task_D, num_tasks, k, rng).items():
+    for choice, tables in _mask_tables(neurons, tokens_D, task_D, num_tasks, k, rng).items():
         for row in range(len(next(iter(tables.values())))):
             edits[choice, row] = by_document(neurons, tables, np.full(len(task_D), row), passes)
     for draw in range(permutations):
@@ -83,7 +83,7 @@ def measure_transfer(
     return _summary(loss, dense.tokens_D, task_D, num_tasks, other_D, resamples=resamples, seed=seed)
 
 
-def _chosen(
+def _mask_tables(
     neurons: list[Neurons],
     tokens_D: IntArray,
     task_D: IntArray,
@@ -91,7 +91,7 @@ def _chosen(
     k: float,
     rng: np.random.Generator,
 ) -> dict[str, Tables]:
-    """Masks by every way of choosing: one for each task, or one for all."""
+    """Masks by way of choosing: one per task (`own`, `si`), or one for all (`generic`, `random`)."""
     by_task = partial(contribution, tokens_D=tokens_D, task_D=task_D, num_tasks=num_tasks)
     return {
         "own": _tables(neurons, k, by_task),

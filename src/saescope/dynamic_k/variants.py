@@ -1,4 +1,4 @@
-"""The grid of variants (ways to choose masks, at one k), and the masks of each: what is kept where."""
+"""The grid of variants (a rule to choose masks, at one k), and the masks of each."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,10 +31,10 @@ class Variant:
 
 
 def variants(cfg: DynamicKConfig) -> list[Variant]:
-    """Every combination that has a meaning.
+    """Every combination that is defined.
 
-    A mask shared by many tokens is a top-k of a mean score. Chance has no level, and no sequence or task.
-    Raises ConfigError where nothing is left.
+    A mask shared by many tokens is a top-k of a mean score. `random` has no level, and exists per token and
+    static only. Raises ConfigError where no combination is left.
     """
     rules = [
         (selector, score, granularity)
@@ -85,7 +85,7 @@ class NeuronCount:
 
 @dataclass
 class Masks:
-    """Executes a variant by masking: saves nothing, and is the reference of the implementations that do."""
+    """Executes a variant by masking: saves no work, and is the reference for implementations that do."""
 
     variant: Variant
     mlps: list[Mlp]
@@ -136,7 +136,7 @@ class Masks:
 
     @contextmanager
     def applied(self, batch: Batch) -> Iterator[None]:
-        """While open, the model runs sparsely on this batch. Padding is never kept and never counted."""
+        """While open, the model runs sparsely on this batch. Padding is always 0 and not counted."""
         sparse_BT1 = sparse_positions(self.phase, batch)[..., None]
 
         def edit(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class Masks:
             yield
 
     def _sparse(self, mlp: Mlp, acts_BTF: Tensor, mask: Tensor, batch: Batch) -> Tensor:
-        """Activations where the mask is true or the position dense, else 0 or the mean of what is dropped."""
+        """Activations where the mask is true or the position dense, else 0 or the mean of dropped ones."""
         sparse_BT1 = sparse_positions(self.phase, batch)[..., None]
         keep = (mask | ~sparse_BT1) & batch.real_BT[..., None]
         # masked_fill, not a product: 0 · inf would be NaN
@@ -159,7 +159,7 @@ class Masks:
         return out
 
     def _dropped(self, mlp: Mlp, mask: Tensor) -> Tensor:
-        """Calibration mean of the activations this variant drops; W_down of it is what the bias gains."""
+        """Calibration mean of the dropped activations; W_down times it is added to the bias."""
         v = self.variant
         if v.granularity != "token":
             return self.calibration.mean_act(mlp) * ~mask

@@ -1,1 +1,1 @@
-"""Lightning modules that pass the probes through model and SAE, and the codes they leave."""
+"""Lightning modules that pass the probes through model and SAE, and the codes that come out."""

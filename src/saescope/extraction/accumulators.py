@@ -17,9 +17,9 @@ VARIANTS = ("clean", "spliced", "zero", "mean")
 
 
 class ReconstructionSums(Metric):
-    """Sums behind the reconstruction measures, per task, in float64.
+    """Sums for the reconstruction metrics, per task, in float64.
 
-    Pooled over all tokens: a variance per batch would depend on the batch size.
+    Over all tokens: a variance per batch would depend on the batch size.
     """
 
     full_state_update = False
@@ -88,7 +88,7 @@ class LossSums(Metric):
 
 
 class RowList(Metric):
-    """Numbers of rows."""
+    """Row numbers of tokens."""
 
     full_state_update = False
 
@@ -107,13 +107,13 @@ class RowList(Metric):
 
 
 def _dot(a_ND: Tensor, b_ND: Tensor) -> Tensor:
-    """Row by row, [N]; one pass, no product of the size of its arguments."""
+    """Dot product of each pair of rows, [N]; never stores `a * b`."""
     dot_N: Tensor = torch.linalg.vecdot(a_ND, b_ND)
     return dot_N
 
 
 class CodeRows(NamedTuple):
-    """Codes as they came, batch after batch; see `codes.assemble`."""
+    """Codes in the order in which batches arrived, as `codes.assemble` takes them."""
 
     rows: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
@@ -122,7 +122,7 @@ class CodeRows(NamedTuple):
 
 
 class CodeLists(Metric):
-    """The sparse codes themselves, kept off the accelerator."""
+    """The sparse codes themselves, in CPU memory."""
 
     full_state_update = False
 

@@ -1,4 +1,4 @@
-"""Sparse codes: who fired where, how strongly, in which document and task. Free of torch."""
+"""Sparse codes: which latent fires on which token, how strongly, in which document. Free of torch."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -121,8 +121,9 @@ def assemble(
 ) -> Codes:
     """Codes in document order from batches in any order.
 
-    `rows` names the final row of each token as it came, `sizes` its number of active latents; `latents` and
-    `acts` follow in the same order. Every row must come exactly once; those in `bad_rows` are left out.
+    `rows` has the final row of each token in order of arrival, `sizes` its number of active latents;
+    `latents` and `acts` are in the same order. Every row must occur exactly once, except those in `bad_rows`,
+    which are left out.
     """
     left_out = np.zeros(0, dtype=np.int64)
     if bad_rows is not None and len(bad_rows):
@@ -134,11 +135,11 @@ def assemble(
     n = len(doc_N)
     assert len(rows) == n, f"{len(rows)} tokens captured, {n} expected"
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    came = sp.csr_matrix((np.abs(acts), latents.astype(np.int32), starts), shape=(n, num_latents))
-    came.sort_indices()
+    arrived = sp.csr_matrix((np.abs(acts), latents.astype(np.int32), starts), shape=(n, num_latents))
+    arrived.sort_indices()
     order = np.empty(n, dtype=np.int64)
     order[rows] = np.arange(n)
-    final = came[order]
+    final = arrived[order]
     return Codes(
         final.indptr.astype(np.int64),
         final.indices.astype(np.int32, copy=False),

@@ -1,4 +1,4 @@
-"""Activations → codes and reconstruction sums: what a pass does with a batch, whoever brings the batch."""
+"""Activations → codes and reconstruction sums, for jobs and for `saescope.measure`."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from saescope.sae.base import Sae
 
 
 class Encoding(nn.Module):
-    """Encodes, decodes and adds up; tokens with NaN or infinite activations are set aside."""
+    """Encodes, decodes and accumulates; tokens with NaN or infinite activations are only listed."""
 
     def __init__(self, sae: Sae, num_tasks: int, place: str) -> None:
         """`place` names the hookpoint in messages."""
@@ -18,12 +18,12 @@ class Encoding(nn.Module):
         self.reconstruction = ReconstructionSums(num_tasks, sae.d_in)
         self.codes = CodeLists()
         self.bad_rows = RowList()
-        """Rows of tokens whose activations are NaN or infinite; they are in neither of the others."""
+        """Rows of tokens with NaN or infinite activations; these are not in `reconstruction` and `codes`."""
 
     def update(self, x_ND: Tensor, target_ND: Tensor, row_N: Tensor, task_N: Tensor) -> None:
         """Add N tokens: activations `x_ND` to encode, `target_ND` to reconstruct (the same for an SAE).
 
-        `row_N` is the place of each token in the codes, `task_N` its task. Raises SaeError when the SAE gives
+        `row_N` is the row of each token in the codes, `task_N` its task. Raises SaeError when the SAE gives
         NaN or infinite values for finite activations.
         """
         good_N = torch.isfinite(x_ND).all(dim=1)

@@ -1,4 +1,4 @@
-"""Drives the measurement modules with a Lightning `Trainer` and hands back plain arrays."""
+"""Runs the measurement modules in a Lightning `Trainer` and returns numpy arrays."""
 
 import logging
 import tempfile
@@ -18,7 +18,7 @@ from saescope.errors import ConfigError, ModelError
 from saescope.extraction.accumulators import CodeRows
 from saescope.extraction.codes import Codes, assemble
 from saescope.extraction.modules import BatchModule, Extraction, Splice
-from saescope.extraction.nonfinite import located
+from saescope.extraction.nonfinite import nonfinite_message
 from saescope.extraction.progress import TokenProgress
 from saescope.extraction.setup import Setup
 from saescope.model.hookpoints import Hookpoint
@@ -28,7 +28,7 @@ from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows, batches
 
 log = logging.getLogger(__name__)
-# Lightning sets its own level when imported; its advice would bury our lines.
+# Lightning sets its own level when imported; its hints would drown the lines of the job.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 Sums = dict[str, npt.NDArray[np.float64]]
@@ -62,20 +62,20 @@ class Engine:
         return self.setup.windows
 
     def extract(self) -> tuple[Codes, Sums]:
-        """Codes of every counted token, and reconstruction sums per task.
+        """Codes of every counted token, and reconstruction sums per task (`ReconstructionSums.compute`).
 
-        Raises ModelError for NaN or infinite activations, unless they are allowed and leave every task some
-        tokens; then `Codes.left_out` has them.
+        Raises ModelError for NaN or infinite activations. With `allow_nonfinite`, if every task has other
+        tokens, they are left out instead and listed in `Codes.left_out`.
         """
-        made = self._batches(np.arange(len(self.windows.ids)))
-        module = Extraction(self.model, self.hookpoint, self.sae, self.windows, made, self.source)
-        found = self._run(module, "extract")
-        rows = CodeRows(*(found[name] for name in CodeRows._fields))
-        bad = found.pop("bad")
-        sums = {name: value for name, value in found.items() if name not in CodeRows._fields}
-        codes = self._assemble(rows, bad)
+        all_batches = self._batches(np.arange(len(self.windows.ids)))
+        module = Extraction(self.model, self.hookpoint, self.sae, self.windows, all_batches, self.source)
+        results = self._run(module, "extract")
+        code_rows = CodeRows(*(results.pop(name) for name in CodeRows._fields))
+        bad_rows = results.pop("bad_rows")
+        sums: Sums = results
+        codes = self._assemble(code_rows, bad_rows)
         if len(codes.left_out) and not (self.allow_nonfinite and sums["tokens"].all()):
-            where = located(
+            where = nonfinite_message(
                 codes.left_out, self.windows.doc_W, codes.task_D, codes.tasks, self.hookpoint.label
             )
             raise ModelError(
@@ -87,9 +87,10 @@ class Engine:
     def splice(
         self, lm_tokens: int, mean_D: npt.NDArray[np.float64], without: npt.NDArray[np.int64] | None = None
     ) -> Sums:
-        """Losses of about `lm_tokens` counted tokens, documents taken from every task in turn.
+        """Sums of losses over about `lm_tokens` counted tokens (`LossSums.compute`).
 
-        Windows `without` are not run: a NaN at one token spoils the losses of the later ones.
+        `mean_D` is the mean activation. Windows `without` are not run: a NaN at one token spoils the losses
+        of the later ones. Raises ModelError when no window is left.
         """
         chosen = splice_windows(self.windows, lm_tokens, without)
         if not len(chosen):
@@ -108,68 +109,68 @@ class Engine:
         return self._run(module, "splice")
 
     def _batches(self, order: npt.NDArray[np.int64]) -> list[Batch]:
-        """Batches of the chosen windows, at least one for every process."""
+        """Batches of the chosen windows, at least one per process. Raises ConfigError for too few windows."""
         processes = self.setup.processes
         if len(order) < processes:
             raise ConfigError(
                 f"{len(order)} windows cannot be shared by {processes} processes; lower runtime.devices"
             )
-        size = self.setup.machine.batch_tokens
-        made = batches(self.windows, order, size)
-        while len(made) < processes:
-            size //= 2
-            made = batches(self.windows, order, size)
-        return made
+        batch_tokens = self.setup.machine.batch_tokens
+        chosen = batches(self.windows, order, batch_tokens)
+        while len(chosen) < processes:
+            batch_tokens //= 2
+            chosen = batches(self.windows, order, batch_tokens)
+        return chosen
 
     def _run(self, module: BatchModule, name: str) -> dict[str, npt.NDArray[Any]]:
-        several = self.setup.processes > 1
+        """One pass over the batches of `module`, with progress under `name`."""
         accelerator = {"cuda": "gpu"}.get(self.setup.machine.device, self.setup.machine.device)
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*tensor.*non-leaf.*")
             warnings.filterwarnings("ignore", message=".*treespec.*")  # Lightning's, of torch's new names
-            results = Path(folder) / "results.pt"
+            results_file = Path(folder) / "results.pt"
             trainer = Trainer(
                 accelerator=accelerator,
                 devices=self.setup.runtime.devices,
                 num_nodes=self.setup.runtime.num_nodes,
                 # spawned processes: a launcher that replays sys.argv would start the Hydra job again
-                strategy="ddp_spawn" if several else "auto",
+                strategy="ddp_spawn" if self.setup.processes > 1 else "auto",
                 use_distributed_sampler=False,
                 logger=self.logger or False,
                 enable_checkpointing=False,
                 enable_model_summary=False,
                 enable_progress_bar=False,
-                callbacks=[TokenProgress(name), _Collect(results)],
+                callbacks=[TokenProgress(name), _ResultWriter(results_file)],
             )
             trainer.test(module, verbose=False)
-            # A spawned process cannot hand back objects; rank 0 leaves them in a file.
-            found: dict[str, torch.Tensor] = torch.load(results, weights_only=True)
-        return {name: values.numpy() for name, values in found.items()}
+            # A spawned process cannot return objects; rank 0 writes them to a file.
+            saved: dict[str, torch.Tensor] = torch.load(results_file, weights_only=True)
+        return {name: values.numpy() for name, values in saved.items()}
 
-    def _assemble(self, rows: CodeRows, bad: npt.NDArray[np.int64]) -> Codes:
+    def _assemble(self, code_rows: CodeRows, bad_rows: npt.NDArray[np.int64]) -> Codes:
         windows = self.windows
         window_N = np.repeat(np.arange(len(windows.ids)), windows.tokens_W)
         return assemble(
-            *rows,
+            *code_rows,
             window_N=window_N,
             position_N=np.concatenate([np.flatnonzero(mask) for mask in windows.counted]),
             doc_N=windows.doc_W[window_N],
             task_D=windows.task_D,
             tasks=windows.tasks,
             num_latents=self.sae.num_latents,
-            bad_rows=bad,
+            bad_rows=bad_rows,
         )
 
 
-class _Collect(Callback):
-    """After the last batch: reduce over processes, rank 0 writes the result."""
+class _ResultWriter(Callback):
+    """After the last batch: reduces over processes; rank 0 writes the results to `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """A spawned process begins anew."""
+        """Set the allocator of this process: a spawned one does not inherit it."""
         keep_freed_memory()
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
@@ -177,21 +178,21 @@ class _Collect(Callback):
         leave_group_at_exit()
         if isinstance(pl_module, Extraction):
             encoding = pl_module.encoding
-            found = {**encoding.reconstruction.compute(), **encoding.codes.compute()._asdict()}
-            found["bad"] = encoding.bad_rows.compute()
+            results = {**encoding.reconstruction.compute(), **encoding.codes.compute()._asdict()}
+            results["bad_rows"] = encoding.bad_rows.compute()
         else:
             assert isinstance(pl_module, Splice)
-            found = dict(pl_module.losses.compute())
+            results = dict(pl_module.losses.compute())
         if trainer.is_global_zero:
-            torch.save({name: torch.from_numpy(values) for name, values in found.items()}, self.path)
+            torch.save({name: torch.from_numpy(values) for name, values in results.items()}, self.path)
 
 
 def splice_windows(
     windows: Windows, lm_tokens: int, without: npt.NDArray[np.int64] | None = None
 ) -> npt.NDArray[np.int64]:
-    """Windows for the loss measurement: tasks take turns, each in file order, until the budget is filled.
+    """Numbers of the windows for the loss measurement, in file order within each task.
 
-    Every task gets at least one window, where it has one that is not in `without`.
+    Each task gets an equal share of `lm_tokens`, and at least one window if it has one not in `without`.
     """
     share = lm_tokens / len(windows.tasks)
     tokens_W = windows.tokens_W.copy()

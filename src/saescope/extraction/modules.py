@@ -19,7 +19,7 @@ from saescope.text.windows import Batch, Windows
 
 
 class BatchModule(LightningModule):
-    """Shares batches out over processes; each batch is seen once, by one process."""
+    """Distributes batches over processes; each batch goes to exactly one."""
 
     def __init__(
         self, model: Any, hookpoint: Hookpoint, sae: Sae, windows: Windows, batches: list[Batch]
@@ -61,7 +61,7 @@ class Extraction(BatchModule):
         self.encoding = Encoding(sae, len(windows.tasks), self.capture.hookpoint.label)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch."""
+        """Encode, decode and accumulate one batch."""
         x_ND = self.source.read(batch.window_B.cpu().numpy()).to(self.device).float()
         size_B = batch.counted_BT.sum(1)
         task_N = torch.repeat_interleave(self.task_W[batch.window_B], size_B)

@@ -6,14 +6,14 @@ import numpy.typing as npt
 from saescope.errors import choices
 
 SHOWN = 12
-"""Documents named."""
+"""Documents listed at most."""
 
 
-def located(
+def nonfinite_message(
     window_N: npt.NDArray[np.int64], doc_W: npt.NDArray[np.int64], task_D: npt.NDArray[np.int64],
     tasks: tuple[str, ...], hookpoint: str,
 ) -> str:  # fmt: skip
-    """What is wrong, in words. `window_N` has the window of each such token."""
+    """Part of a message: number of tokens and which documents. `window_N`: window of each such token."""
     docs = np.unique(doc_W[window_N])
     first_K = np.searchsorted(task_D, np.arange(len(tasks)))  # documents are numbered task after task
     names = [f"{tasks[task_D[doc]]} {doc - first_K[task_D[doc]] + 1}" for doc in docs]

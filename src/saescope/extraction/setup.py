@@ -1,4 +1,4 @@
-"""What every pass over text needs: the model, the place in it, the probe windows, the machine, the cache."""
+"""What every pass over text needs: model, hookpoint, probe windows, machine, cache."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from saescope.text.windows import Windows
 
 @dataclass(frozen=True)
 class Setup:
-    """One language model, one hookpoint, one probe set on one machine: all that is not the SAE."""
+    """One language model, one hookpoint and one probe set on one machine; everything but the SAE."""
 
     lm: LanguageModel
 
@@ -31,7 +31,7 @@ class Setup:
     machine: Hardware
 
     store: ActivationStore
-    """Where activations come from: the cache, or the model every time."""
+    """Opens activations: from the cache, or from the model every time."""
 
     runtime: RuntimeConfig
 
@@ -51,9 +51,9 @@ class Setup:
         return self.runtime.devices * self.runtime.num_nodes
 
     def on_both_sides(self) -> "Setup":
-        """The same at a transcoder's hookpoint, which reads the module's input and its output.
+        """This setup with `hookpoint.side="both"`, for transcoders: the module's input and output.
 
-        Raises HookpointError where the two do not have the same width.
+        Raises HookpointError where the two have different widths.
         """
         both = dataclasses.replace(self, hookpoint=dataclasses.replace(self.hookpoint, side="both"))
         if self.hookpoint.side != "output" or both.width != 2 * self.width:
@@ -70,9 +70,9 @@ class Setup:
         live = LiveWindows(
             self.capture, self.windows, self.machine.batch_tokens, self.machine.device, self.width
         )
-        alone = self.processes == 1
+        fill = self.processes == 1
         with self.store.opened(
-            live, self.hookpoint, self.windows, fill=alone, missing="model, probes"
+            live, self.hookpoint, self.windows, fill=fill, missing="model, probes"
         ) as source:
             yield source
 
@@ -80,9 +80,9 @@ class Setup:
     def row_activations(self, rows: Ids, text: str, *, fill: bool = True) -> Iterator[ActivationSource]:
         """Activations of packed rows [R, ctx_len]; `text` names them on the progress bar.
 
-        `fill` runs the model at once for what the cache lacks.
+        `fill` runs the model now, for all that the cache lacks.
         """
-        at_once = self.machine.batch_tokens // rows.shape[1]
-        live = LiveActivations(self.capture, rows, at_once, self.machine.device, self.width)
+        batch_rows = self.machine.batch_tokens // rows.shape[1]
+        live = LiveActivations(self.capture, rows, batch_rows, self.machine.device, self.width)
         with self.store.opened(live, self.hookpoint, rows, fill=fill, missing=f"model, {text}") as source:
             yield source

@@ -1,4 +1,4 @@
-"""Around a job: identity, reuse of a finished result, tracking, status. Never loses finished work."""
+"""Runs a job: identity, reuse of a finished result, tracking, status. Never overwrites finished work."""
 
 import errno
 import logging
@@ -24,12 +24,12 @@ from saescope.tracking.wandb_start import by_agent
 log = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""A full disk, or a full quota."""
+"""Error numbers of a full disk and a full quota."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where a job stands in its sweep."""
+    """Folders and sweep of a job."""
 
     run_dir: Path
     data_dir: Path
@@ -55,44 +55,44 @@ class Outcome:
 
 
 def run_job(cfg: AppConfig, context: Context) -> Outcome:
-    """Run one job, or find it done.
+    """Run one job, or reuse a finished result of the same config.
 
-    User errors and failures end in a `failed` outcome with the error in `status.json`; a finished result in
-    the folder is never touched by that.
+    Errors give a `failed` outcome and are written to `status.json`, except beside a finished result, which
+    stays as it is.
     """
     try:
         run_id = identity(cfg, _contents(cfg))
-        found = None if cfg.force else find_finished(run_id)
-        if found is None or found.resolve() != context.run_dir.resolve():
+        finished = None if cfg.force else find_finished(run_id)
+        if finished is None or finished.resolve() != context.run_dir.resolve():
             _refuse_overwrite(context.run_dir, cfg)
-        if found is None:
-            with _alone_in(context.run_dir):
+        if finished is None:
+            with _locked(context.run_dir):
                 return _measure(cfg, context, run_id)
-        if found.resolve() != context.run_dir.resolve():
-            with _alone_in(context.run_dir):
-                link_result(found, context.run_dir, context.overrides)
+        if finished.resolve() != context.run_dir.resolve():
+            with _locked(context.run_dir):
+                link_result(finished, context.run_dir, context.overrides)
         if by_agent():
             from saescope.tracking.reused import log_reused
 
             notes = " ".join(context.overrides)
             log_reused(cfg.tracking, context.run_dir, notes=notes, config=cfg.as_dict())
-        return Outcome(context.run_dir, "ok", reused_from=found)
+        return Outcome(context.run_dir, "ok", reused_from=finished)
     except Exception as error:
         return failed(error, context)
 
 
 def failed(error: Exception, context: Context) -> Outcome:
-    """Record a failure; a user error is one line, anything else keeps its traceback in the log."""
-    told = _told_by_process(error)
-    expected = told is not None
-    if told is not None:
-        message = told
+    """Record a failure: a user error as its message, any other also with its traceback in the log."""
+    user_message = _user_message(error)
+    expected = user_message is not None
+    if user_message is not None:
+        message = user_message
     elif isinstance(error, OSError) and error.errno in FULL:
         expected, where = True, error.filename or context.run_dir
         message = f"{error.strerror}: {where}; make room and start the same command again"
-    elif isinstance(error, OSError) and error.filename:  # a folder taken away, no permission, read-only
+    elif isinstance(error, OSError) and error.filename:  # folder removed, no permission, read-only
         expected = True
-        message = f"{error.strerror}: {error.filename}; mend that and start the same command again"
+        message = f"{error.strerror}: {error.filename}; correct that and start the same command again"
     else:
         first_line = line((str(error).splitlines() or [""])[0][:300])
         message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"
@@ -108,19 +108,25 @@ def failed(error: Exception, context: Context) -> Outcome:
     return Outcome(context.run_dir, "failed", error=message)
 
 
-def _told_by_process(error: Exception) -> str | None:
-    """The message of a user error, also of one that ended a spawned process (we get its traceback only)."""
+def _user_message(error: Exception) -> str | None:
+    """The message of a user error, None for any other.
+
+    One raised in a spawned process arrives as the text of a traceback.
+    """
     if isinstance(error, SaescopeError):
         return str(error)
     if type(error).__name__ == "ProcessRaisedException":
-        found = re.findall(r"^saescope\.[\w.]+Error: (.+)$", str(error), flags=re.MULTILINE)
-        return found[-1] if found else None
+        messages = re.findall(r"^saescope\.[\w.]+Error: (.+)$", str(error), flags=re.MULTILINE)
+        return messages[-1] if messages else None
     return None
 
 
 @contextmanager
-def _alone_in(run_dir: Path) -> Iterator[None]:
-    """Two processes would mix their files. The lock goes with the process, also when it is killed."""
+def _locked(run_dir: Path) -> Iterator[None]:
+    """Only one process works in a folder. The lock is released when its process ends, also when killed.
+
+    Raises BusyError.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run_dir / LOCK, timeout=0):
@@ -161,11 +167,11 @@ def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:
 
 
 def _contents(cfg: AppConfig) -> dict[str, str]:
-    """Digests of local inputs and commits of datasets, so that an edited file makes another run."""
-    found = {key: Path(name).expanduser() for key, name in cfg.inputs().items()}
-    local = {key: path for key, path in found.items() if path.exists()}
-    inputs_now = open_probes(cfg.probes).origins | local
-    return {key: digest(it) if isinstance(it, Path) else it for key, it in inputs_now.items()}
+    """Digests of local inputs and commits of datasets: after an edit of a file the job is another one."""
+    inputs = {key: Path(name).expanduser() for key, name in cfg.inputs().items()}
+    local = {key: path for key, path in inputs.items() if path.exists()}
+    origins = open_probes(cfg.probes).origins | local
+    return {key: digest(value) if isinstance(value, Path) else value for key, value in origins.items()}
 
 
 def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:

@@ -22,7 +22,7 @@ from saescope.analysis.reconstruction import (
 )
 from saescope.config import AppConfig
 from saescope.dynamic_k import run as dynamic_k
-from saescope.dynamic_k.part import Inputs, Part
+from saescope.dynamic_k.part import Part
 from saescope.errors import ConfigError, ModelError
 from saescope.extraction.codes import Codes
 from saescope.extraction.engine import Engine
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
-    """What can be checked before any weight is loaded."""
+    """What is known before any weight is loaded."""
 
     hookpoint: Hookpoint
     windows: Windows
@@ -54,7 +54,7 @@ class Prepared:
 def prepare(cfg: AppConfig) -> Prepared:
     """Resolve the hookpoint on a weightless model and tokenise the probes.
 
-    Raises a SaescopeError for whatever the user has to mend; nothing slow has happened by then.
+    Raises a SaescopeError for what the user has to correct, before anything slow happens.
     """
     quiet_transformers()
     skeleton = _skeleton(cfg)
@@ -71,14 +71,16 @@ def prepare(cfg: AppConfig) -> Prepared:
 
 
 def _skeleton(cfg: AppConfig) -> Any:
-    """The model without weights; a layer it cannot have is refused before anything is downloaded."""
+    """The model without weights. A layer that the catalogue excludes is refused before any download."""
     layers = catalogue.known_layers(cfg.model.repo)
     if layers is not None and cfg.hookpoint.layer is not None:
         check_layer(cfg.hookpoint.layer, layers)
     try:
         return load_skeleton(cfg.model)
     except ModelError:
-        sae.check_known(cfg.sae, cfg.model.repo, cfg.model.sae_repo)  # the mistake may be named offline too
+        sae.check_known(
+            cfg.sae, cfg.model.repo, cfg.model.sae_repo
+        )  # a more helpful message that needs no network
         raise
 
 
@@ -98,18 +100,18 @@ def _probe_windows(cfg: AppConfig, vocabulary: int) -> Windows:
         windows.num_tokens,
         cfg.probes.ctx_len,
     )
-    for task, left in windows.truncated.items():
+    for task, unread in windows.truncated.items():
         log.info(
             "probes: %s has its tokens (max_tokens_per_task=%d); %d documents left unread",
             task,
             cfg.probes.max_tokens_per_task,
-            left,
+            unread,
         )
     return windows
 
 
 def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
-    """Load, extract, compute, write. Files first: W&B gets what is already on disk."""
+    """Load, extract, compute, write. Files are written first, then W&B gets them."""
     started = time.perf_counter()
     setup = _load(cfg, prepared)
     coder = _sae(cfg, setup, run_dir, tracker)
@@ -120,7 +122,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     features = analyse(passes.codes, cfg.metrics, cfg.seed)
-    part = dynamic_k.run(cfg, Inputs(setup.lm, setup.windows, setup.machine, setup.hookpoint, coder))
+    part = dynamic_k.run(cfg, setup, coder)
     cost: Metrics = {
         "cost/wall_s": time.perf_counter() - started,
         "cost/tokens": passes.codes.num_tokens,
@@ -136,7 +138,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
 
 
 def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
-    """The model on this machine."""
+    """Load the model onto this machine."""
     keep_freed_memory()
     machine = choose(cfg.runtime)
     reset_peak(machine.device)
@@ -150,7 +152,7 @@ def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
 
 
 def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> Sae:
-    """The SAE, trained or loaded."""
+    """Train or load the SAE."""
     if cfg.sae.source == "train":
         from saescope.training.train import train_sae
 
@@ -169,15 +171,15 @@ def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> Sae:
 
 @dataclass(frozen=True)
 class Passes:
-    """What the passes through model and SAE leave."""
+    """Results of the passes through model and SAE."""
 
     codes: Codes
     sums: Sums
-    """Of the reconstruction, per task."""
+    """Reconstruction sums, per task."""
     losses: Sums | None
-    """With the SAE spliced in, per task; None where not measured."""
+    """Loss sums with the SAE spliced in, per task; None where not measured."""
     seconds: float
-    """Of the extraction."""
+    """Duration of the extraction."""
 
 
 def _pass(cfg: AppConfig, setup: Setup, coder: Sae, tracker: Tracker) -> Passes:
@@ -210,7 +212,7 @@ def _results(
 ) -> Results:
     """Metrics with a reason for each null one, warnings, tables."""
     codes, windows = passes.codes, setup.windows
-    metrics, unsound = without_nonfinite(
+    metrics, nonfinite_notes = without_nonfinite(
         {
             **reconstruction_metrics(passes.sums),
             **loss_metrics(passes.losses),
@@ -220,7 +222,7 @@ def _results(
             **cost,
         }
     )
-    notes = features.notes | part.notes | loss_notes(windows.tasks, passes.losses) | unsound
+    notes = features.notes | part.notes | loss_notes(windows.tasks, passes.losses) | nonfinite_notes
     latents = choose_latents(features.features, windows.tasks, cfg.metrics.example_latents)
     contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, setup.lm.tokenizer.decode)
     return Results(
@@ -252,5 +254,5 @@ def _track(
     trained = sorted(p for p in (run_dir / SAE).rglob("*") if p.is_file())
     if trained:
         tracker.artifact(f"sae-{name}", "sae", trained, results.provenance)
-    # last, so that no media key can come between the summary and metrics.json
+    # last, so that no media key can overwrite a key of metrics.json in the summary
     tracker.summary(results.metrics)

@@ -1,4 +1,4 @@
-"""Where the numbers of a run come from, and what their reader must know."""
+"""Where the numbers of a run come from, and warnings for their reader."""
 
 import contextlib
 import importlib.metadata
@@ -14,7 +14,7 @@ import torch
 from saescope.analysis.reconstruction import Metrics
 from saescope.config import AppConfig
 from saescope.extraction.codes import Codes
-from saescope.extraction.nonfinite import located
+from saescope.extraction.nonfinite import nonfinite_message
 from saescope.extraction.setup import Setup
 from saescope.metrics import SAE_FVU
 from saescope.sae.base import Sae
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics: Metrics) -> list[str]:
-    """What a reader must know and the metrics do not say; warnings from the numbers are in `report.words`."""
+    """Warnings that the metrics alone do not give; those from the numbers are in `report.words`."""
     windows = setup.windows
     warnings: list[str] = []
     fvu = metrics.get(SAE_FVU.key)
@@ -37,12 +37,12 @@ def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics:
         )
     trained_k = coder.provenance().get("trained_k")
     if trained_k is not None and coder.k is not None and coder.k != trained_k:
-        how = (
+        consequence = (
             "outside its training"
             if coder.k > trained_k
             else "fewer latents per token than it was trained with"
         )
-        warnings.append(f"read at k={coder.k}, trained at k={trained_k}: {how}.")
+        warnings.append(f"read at k={coder.k}, trained at k={trained_k}: {consequence}.")
     if coder.prepend_bos is not None and coder.prepend_bos != windows.has_bos:
         warnings.append(
             f"the SAE was trained {'with' if coder.prepend_bos else 'without'} a BOS token before every "
@@ -52,7 +52,7 @@ def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics:
     warnings += coder.warnings
     if len(codes.left_out):
         place = setup.hookpoint.label
-        where = located(codes.left_out, windows.doc_W, windows.task_D, windows.tasks, place)
+        where = nonfinite_message(codes.left_out, windows.doc_W, windows.task_D, windows.tasks, place)
         warnings.append(f"{where}: left out.")
     for warning in warnings:
         log.warning("%s", warning)
@@ -110,10 +110,10 @@ def reset_peak(device: str) -> None:
 
 
 def peak_mem_mb(device: str) -> float:
-    """Peak of the accelerator's memory, or of this process on CPU."""
+    """Peak memory in MiB: of the accelerator, or of this process on CPU."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    with contextlib.suppress(OSError):  # getrusage would count a parent's peak in
+    with contextlib.suppress(OSError):  # getrusage would include a parent's peak
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -10,7 +10,7 @@ from saescope.runfolder.run import Run, open_run
 
 
 def run(*overrides: str, folder: str | Path | None = None) -> Run:
-    """Run one job as `saescope OVERRIDES…` does, or find it done.
+    """Run one job as `saescope OVERRIDES…` does, or reuse its finished result.
 
     Args:
         overrides: as on the command line: `"model=pythia-70m"`, `"sae.k=16"`.
@@ -18,10 +18,10 @@ def run(*overrides: str, folder: str | Path | None = None) -> Run:
 
     Returns:
         The `Run`: `.metrics`, `.features`, `.edges`, `.examples`, `.path`. A finished result of the very same
-        config is given back without measuring again (`"force=true"` measures).
+        config is returned without measuring again (`"force=true"` measures).
 
     Raises:
-        SaescopeError: what the user has to mend, in one line; `status.json` in the folder has it too.
+        SaescopeError: what the user has to correct, in one line; also in `status.json` in the folder.
 
     Example:
         >>> job = saescope.run("sae=random", "metrics=quick", "tracking=disabled")

@@ -17,8 +17,8 @@ T = TypeVar("T")
 def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> SweepSummary | None:
     """Write everything that belongs to the sweep as a whole; None when its table could not be written.
 
-    The jobs are done and their folders complete: whatever goes wrong here is a warning, and
-    `saescope-report` does the files again at any time.
+    The jobs are done and their folders complete: a failure here is only a warning, and `saescope-report`
+    writes the files again at any time.
     """
     jobs = find_runs([sweep_dir])
     if not jobs:
@@ -49,7 +49,7 @@ def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> Sweep
 def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
     """Table and page of the jobs in and below `dirs`, in `out`; with `overlap` that of the SAEs too.
 
-    Raises ReportError when a folder is not there or holds no job, OSError when `out` cannot be written.
+    Raises ReportError when a folder is missing or has no job, OSError when `out` cannot be written.
     """
     if overlap:
         from saescope.overlap import write_overlap

@@ -1,4 +1,4 @@
-"""The interface every SAE kind meets: dense activations in, sparse codes out, and back."""
+"""The interface of every kind of SAE: dense activations → sparse codes → reconstruction."""
 
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-# Rows encoded at once are chosen so that a (rows × num_latents) float32 matrix stays below this.
 PRE_ACTS_BYTES = 256 * 2**20
+"""As many rows are encoded at once as keep a float32 matrix [rows, num_latents] below this."""
 
 
 class SparseCodes(NamedTuple):
@@ -42,10 +42,10 @@ class Sae(nn.Module, ABC):
     """Reads the module's input and is measured against its output."""
 
     warnings: tuple[str, ...] = ()
-    """What a reader of results made with it must know, in sentences."""
+    """Warnings for readers of results measured with it, in sentences."""
 
     prepend_bos: bool | None = None
-    """Was it trained on contexts that begin with a BOS token? None where it does not say."""
+    """Whether it was trained on contexts that begin with a BOS token; None where unknown."""
 
     @abstractmethod
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
@@ -56,7 +56,7 @@ class Sae(nn.Module, ABC):
         """Reconstruction [N, d_in], float32."""
 
     def reconstruct(self, x_ND: Tensor, codes: SparseCodes) -> Tensor:
-        """What stands for the target [N, d_in]: `decode(codes)`, and what bypasses the codes, if anything."""
+        """Reconstruction of the target [N, d_in]: `decode(codes)`, plus the skip connection if any."""
         return self.decode(codes)
 
     @abstractmethod
@@ -66,8 +66,8 @@ class Sae(nn.Module, ABC):
     def encode(self, x_ND: Tensor) -> SparseCodes:
         """Codes of N activations [N, d_in].
 
-        Slots a TopK fills with activation 0 are not active and are not in the result. Never holds
-        (N × num_latents) in full.
+        Slots that a TopK fills with activation 0 are not active and are left out. No matrix
+        [N, num_latents] is built.
         """
         rows = max(1, PRE_ACTS_BYTES // (4 * self.num_latents))
         parts = [self.encode_rows(x_ND[at : at + rows]) for at in range(0, len(x_ND), rows)]

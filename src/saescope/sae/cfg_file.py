@@ -1,7 +1,7 @@
-"""`cfg.json` of a sparsify folder → sizes, k and activation, or the reason why not.
+"""`cfg.json` of a sparsify folder → sizes, k and activation, or a SaeError with the reason.
 
-sparsify drops the keys it does not know without a word, also those that change what the SAE computes, and
-assumes k = 32 when k is missing. Here each key is known to be harmless, refused, or named in a warning.
+sparsify silently drops keys it does not know, even those that change what the SAE computes, and assumes
+k = 32 when k is missing. Here each key is read, known to be harmless, refused, or named in a warning.
 """
 
 import json
@@ -27,7 +27,7 @@ READ = {
     "d_in", "k", "num_latents", "expansion_factor", "activation", "multi_topk", "normalize_decoder",
     "transcode", "skip_connection",
 }  # fmt: skip
-# Dropped without a word: they act on training only, or only beside a refused key.
+# Silently dropped: they act on training only, or only together with a refused key.
 # naive_decoder: EleutherAI/sae, sae/config.py; the others: ghidav/group-sae, group_sae/config.py.
 HARMLESS = {
     "naive_decoder", "init_enc_as_dec_transpose", "init_b_dec_as_zeros", "pre_act_loss", "tanh_l1_loss",
@@ -37,7 +37,7 @@ HARMLESS = {
 
 @dataclass(frozen=True)
 class SaeDescription:
-    """What `cfg.json` says."""
+    """Contents of a `cfg.json`."""
 
     d_in: int
     num_latents: int
@@ -45,9 +45,9 @@ class SaeDescription:
     activation: str
     """`topk` or `groupmax`."""
     multi_topk: bool
-    """Trained with the Multi-TopK loss; matters when training goes on."""
+    """Trained with the Multi-TopK loss; matters for fine-tuning."""
     normalize_decoder: bool
-    """Trained with decoder rows of unit norm; matters when training goes on."""
+    """Trained with decoder rows of unit norm; matters for fine-tuning."""
     transcode: bool
     """Reads the module's input, without b_dec subtracted, and predicts its output."""
     skip_connection: bool
@@ -59,8 +59,8 @@ class SaeDescription:
 def describe(path: Path) -> SaeDescription:
     """Read `cfg.json`.
 
-    `num_latents` 0 or absent means d_in × expansion_factor; where both are given, num_latents holds. Raises
-    SaeError for a file that is no SAE config, lacks d_in or k, or asks for what sparsify does not compute.
+    `num_latents` 0 or absent means d_in × expansion_factor; where both are given, num_latents counts. Raises
+    SaeError for a file that is no SAE config, lacks d_in or k, or needs what sparsify does not compute.
     """
     cfg = read_object(path)
     for key, meaning in REFUSED.items():
@@ -81,7 +81,7 @@ def describe(path: Path) -> SaeDescription:
         raise SaeError(f"{path} says activation: {activation}; only topk and groupmax are supported")
     if k > latents or (activation == "groupmax" and latents % k):
         raise SaeError(
-            f"{path} says k: {k} with {latents} latents, which {activation} cannot do; mend the file"
+            f"{path} says k: {k} with {latents} latents, which {activation} cannot do; correct the file"
         )
     return SaeDescription(
         d_in=d_in,
@@ -120,7 +120,7 @@ def scaling(path: Path) -> str | None:
     try:
         run = read_object(path)
     except SaeError:
-        return None  # of some other kind; the SAE's own cfg.json is what counts
+        return None  # another kind of file; only the SAE's own cfg.json is required
     if not _on(run.get("normalize_activations")):
         return None
     factor = json.dumps(run["normalize_activations"])

@@ -1,4 +1,4 @@
-"""`sparsify.SparseCoder` behind our interface: pre-trained, trained here, or untrained."""
+"""`sparsify.SparseCoder` as an `Sae`: pre-trained, trained here, or untrained."""
 
 import contextlib
 import io

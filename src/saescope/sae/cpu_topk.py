@@ -1,6 +1,6 @@
 """Which latents a token activates: encoder product and top-k in blocks of rows, nothing (N × F) kept.
 
-On the CPU the k largest are sought in stages. `torch.topk` over all F latents adds 31 to 40 % to a float32
+On the CPU the k largest are searched in stages. `torch.topk` over all F latents adds 31 to 40 % to a float32
 product (d_in 512, k 32, F 4,096 and 16,384, one core), the stages 4 to 15 %: the maxima of spans are taken
 while a block of the product is in cache, then only the latents of k spans are compared, as integers.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Pre-activations held at a time, and the fewest and most rows of them: a product of few rows is slow.
+# Bytes of pre-activations in memory at a time, and the least and most rows: a product of few rows is slow.
 BLOCK_BYTES = {"cpu": 256 * 2**20, "cuda": 512 * 2**20}
 ROWS = {"cpu": (256, 4096), "cuda": (64, 2**31)}
 # Latents multiplied at a time on the CPU: rows × COLUMNS is still in cache when its maxima are taken.
@@ -23,7 +23,7 @@ INTEGERS = {
 }  # fmt: skip
 
 
-class Chosen(NamedTuple):
+class TopLatents(NamedTuple):
     """Activations and latent numbers [N, k] of one selection."""
 
     acts_NK: Tensor
@@ -31,16 +31,16 @@ class Chosen(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """What one encoder product gives."""
+    """The selections from one encoder product."""
 
-    main: Chosen
+    main: TopLatents
     """The k latents of each token (`topk` or `groupmax`)."""
 
-    aux: Chosen | None
-    """The strongest dead latents of each token, when asked for."""
+    aux: TopLatents | None
+    """The strongest dead latents of each token; None without `dead_latents`."""
 
-    multi: Chosen | None
-    """The 4k strongest latents, when asked for."""
+    multi: TopLatents | None
+    """The `multi_k` strongest latents of each token; None without `multi_k`."""
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def select(
 ) -> Selection:
     """ReLU(W x + b), then the choices sparsify's `fused_encoder` and loss make from it.
 
-    `dead_latents` holds latent numbers in rising order. The product runs in the dtype of the arguments;
+    `dead_latents` are latent numbers in rising order. The product runs in the dtype of the arguments;
     activations come back in that dtype.
     """
     device, latents = centred_ND.device.type, len(weight_FD)
@@ -65,17 +65,17 @@ def select(
     fit = BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"]) // (weight_FD.element_size() * latents)
     rows = min(max(least, min(most, fit)), len(centred_ND))
     buffer = centred_ND.new_empty(rows * latents)
-    by_stages = device == "cpu" and activation == "topk" and Search.is_faster(latents, k)
-    search = Search(latents) if by_stages else None
-    main: list[Chosen] = []
-    aux: list[Chosen] = []
-    multi: list[Chosen] = []
+    by_stages = device == "cpu" and activation == "topk" and StagedSearch.is_faster(latents, k)
+    search = StagedSearch(latents) if by_stages else None
+    main: list[TopLatents] = []
+    aux: list[TopLatents] = []
+    multi: list[TopLatents] = []
     for x_ND in torch.split(centred_ND, max(1, rows)):
         pre = PreActivations(buffer, len(x_ND), latents, search)
         pre.compute(x_ND, weight_FD, bias_F)
         if dead_latents is not None:
             acts, at = pre.columns(dead_latents).relu_().topk(k_aux, sorted=False)
-            aux.append(Chosen(acts, dead_latents[at]))
+            aux.append(TopLatents(acts, dead_latents[at]))
         if multi_k:
             multi.append(top_k(pre, multi_k))
         main.append(top_k(pre, k) if activation == "topk" else group_max(pre.whole(), k))
@@ -111,7 +111,7 @@ class Spans:
         return torch.amax(values_NC.view(len(values_NC), self.size, part.shape[1]), 1, out=part)
 
 
-class Search:
+class StagedSearch:
     """Latents in spans, spans in groups."""
 
     def __init__(self, latents: int) -> None:
@@ -130,7 +130,7 @@ class PreActivations:
     In rows of F it is 5 to 11 % slower at 16,384 latents and more: each row of a block would be another page.
     """
 
-    def __init__(self, buffer: Tensor, tokens: int, latents: int, search: Search | None) -> None:
+    def __init__(self, buffer: Tensor, tokens: int, latents: int, search: StagedSearch | None) -> None:
         """`buffer` [≥ tokens × latents] is overwritten. With `search` also the peaks are computed."""
         self.flat, self.tokens, self.latents, self.search = buffer, tokens, latents, search
         self.blocks = search.spans.blocks if search else [slice(0, latents)]
@@ -180,39 +180,39 @@ class PreActivations:
         return self.flat.index_select(0, at.flatten()).view(self.tokens, spans_NK.shape[1] * SPAN)
 
 
-def top_k(pre: PreActivations, k: int) -> Chosen:
+def top_k(pre: PreActivations, k: int) -> TopLatents:
     """The k largest of ReLU(pre) in each row, in any order.
 
     By stages: the k largest lie in the k spans with the largest peaks. Rows with fewer than k positive
     entries tie at 0, and sparsify passes gradients to whichever zeros `torch.topk` picks; those rows
     therefore go through the same `torch.topk`, and everything does where a NaN is among the values.
     """
-    if pre.search is None or not Search.is_faster(pre.latents, k) or bool(pre.groups_NG.amax().isnan()):
-        return Chosen(*pre.whole().relu().topk(k, sorted=False))
+    if pre.search is None or not StagedSearch.is_faster(pre.latents, k) or bool(pre.groups_NG.amax().isnan()):
+        return TopLatents(*pre.whole().relu().topk(k, sorted=False))
     spans_NK = pre.strongest_spans(k)
     acts, at = positive_topk(pre.of_spans(spans_NK), k)
     chosen = pre.search.spans.members(spans_NK).gather(1, at)
     short = (acts <= 0).any(1).nonzero().flatten()
     if len(short):
         acts[short], chosen[short] = pre.whole(short).relu_().topk(k, sorted=False)
-    return Chosen(acts, chosen)
+    return TopLatents(acts, chosen)
 
 
-def positive_topk(values_NS: Tensor, k: int) -> Chosen:
+def positive_topk(values_NS: Tensor, k: int) -> TopLatents:
     """The k largest of each row, where that many are positive; else the positive ones and any others.
 
     Positive floats have the order of their bits read as integers, and no NaN to look out for: `topk` of the
     integers takes 25 to 33 % less time.
     """
     bits, at = values_NS.view(INTEGERS[values_NS.dtype]).topk(k, sorted=False)
-    return Chosen(bits.view(values_NS.dtype), at)
+    return TopLatents(bits.view(values_NS.dtype), at)
 
 
-def group_max(pre_NF: Tensor, k: int) -> Chosen:
+def group_max(pre_NF: Tensor, k: int) -> TopLatents:
     """The largest of ReLU(pre) in each of k groups of neighbouring latents."""
     acts, at = pre_NF.relu().view(len(pre_NF), k, -1).max(dim=-1)
-    return Chosen(acts, at + torch.arange(0, pre_NF.shape[1], pre_NF.shape[1] // k, device=at.device))
+    return TopLatents(acts, at + torch.arange(0, pre_NF.shape[1], pre_NF.shape[1] // k, device=at.device))
 
 
-def _joined(parts: list[Chosen]) -> Chosen:
-    return Chosen(*(torch.cat(field) for field in zip(*parts, strict=True)))
+def _joined(parts: list[TopLatents]) -> TopLatents:
+    return TopLatents(*(torch.cat(field) for field in zip(*parts, strict=True)))

@@ -21,8 +21,8 @@ def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]
 
     Pythia's deduped models are other models, with SAEs of their own.
     """
-    named = [model_sae_repo] if model_sae_repo and not _other_variant(model_sae_repo, model_name) else []
-    return list(dict.fromkeys(named + catalogue.known_repositories(model_name)))
+    configured = [model_sae_repo] if model_sae_repo and not _other_variant(model_sae_repo, model_name) else []
+    return list(dict.fromkeys(configured + catalogue.known_repositories(model_name)))
 
 
 def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:
@@ -45,10 +45,10 @@ def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_n
 
 
 def check_known(cfg: SaeConfig, model_name: str, model_sae_repo: str | None) -> None:
-    """Raises SaeError for a repository that is often named and was never seen; needs no network."""
+    """Raise SaeError for a repository that the catalogue lists as non-existent; needs no network."""
     if isinstance(cfg, HubSae) and cfg.repo and catalogue.never_seen(cfg.repo):
-        known = choices(known_repositories(model_name, model_sae_repo)) or "none"
-        raise SaeError(f"no Hub repository {cfg.repo} was ever seen; known for {model_name}: {known}")
+        repositories = choices(known_repositories(model_name, model_sae_repo)) or "none"
+        raise SaeError(f"no Hub repository {cfg.repo} was ever seen; known for {model_name}: {repositories}")
 
 
 def load(
@@ -62,7 +62,7 @@ def load(
     at: Hookpoint | None = None,
     model: Any = None,
 ) -> Sae:
-    """Load or make the SAE that `cfg` asks for, for a hookpoint of width `d_in`.
+    """Load or build the SAE of `cfg`, for a hookpoint of width `d_in`.
 
     `at` and the causal LM `model` are for SAEs that name their own hookpoint (`saelens`).
     Raises SaeError when it is not there, cannot be read, or does not fit, HubError for its repository.
@@ -118,26 +118,26 @@ def load(
 
 
 def _repository(cfg: HubSae, model_sae_repo: str | None, model_name: str) -> str:
-    """What `sae=hub` reads. Raises SaeError where nothing is named or known."""
+    """The repository of `sae=hub`. Raises SaeError where none is configured and none is known."""
     if cfg.repo is not None:
         return cfg.repo
-    known = known_repositories(model_name, model_sae_repo)
-    if not known:
+    repositories = known_repositories(model_name, model_sae_repo)
+    if not repositories:
         raise SaeError(
             f"no pre-trained SAE repository is known for {model_name}; "
             "give sae.repo=HUB_ID_OR_FOLDER, or choose sae=train, sae=neurons or sae=random"
         )
-    return known[0]
+    return repositories[0]
 
 
 @contextmanager
 def _naming_known(model_sae_repo: str | None, model_name: str) -> Iterator[None]:
-    """Say which repositories are known for the model when the asked one does not exist."""
+    """Add the repositories known for the model to the error that a repository does not exist."""
     try:
         yield
     except NoRepositoryError as error:
-        known = choices(known_repositories(model_name, model_sae_repo)) or "none"
-        raise SaeError(f"{error}; known for {model_name}: {known}") from error
+        repositories = choices(known_repositories(model_name, model_sae_repo)) or "none"
+        raise SaeError(f"{error}; known for {model_name}: {repositories}") from error
 
 
 def _other_variant(repo: str, model_name: str) -> bool:

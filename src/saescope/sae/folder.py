@@ -1,4 +1,4 @@
-"""A folder in sparsify layout (`cfg.json`, `sae.safetensors`) → an SAE, or a reason why not."""
+"""A folder in sparsify layout (`cfg.json`, `sae.safetensors`) → an SAE, or a SaeError with the reason."""
 
 import logging
 from pathlib import Path
@@ -28,8 +28,8 @@ def find_sparsify(repo: str, cfg: HubSae, hookpoint: str) -> tuple[SaeFolder, Sa
         raise SaeError(
             f"{CFG} in {folder} has {folder.size(CFG) / 1e6:.0f} MB; an SAE config has less than 1 MB"
         )
-    found = describe(folder.fetch(CFG))
-    d_in, latents = found.d_in, found.num_latents
+    description = describe(folder.fetch(CFG))
+    d_in, latents = description.d_in, description.num_latents
     if cfg.num_latents is not None and cfg.num_latents != latents:
         raise SaeError(
             f"sae.num_latents={cfg.num_latents}, but {repo} has {latents} at {hookpoint}; leave it out"
@@ -39,12 +39,12 @@ def find_sparsify(repo: str, cfg: HubSae, hookpoint: str) -> tuple[SaeFolder, Sa
             f"sae.expansion_factor={cfg.expansion_factor}, but {repo} has {latents} latents at {hookpoint}, "
             f"that is {latents / d_in:g} × {d_in}; leave it out, or choose another repository"
         )
-    if cfg.k not in (None, found.k) and found.activation == "groupmax":
+    if cfg.k not in (None, description.k) and description.activation == "groupmax":
         raise SaeError(
-            f"sae.k={cfg.k}, but {repo} is a GroupMax SAE of {found.k} groups: another k is another SAE; "
-            "leave it out"
+            f"sae.k={cfg.k}, but {repo} is a GroupMax SAE of {description.k} groups: another k is another "
+            "SAE; leave it out"
         )
-    return folder, found
+    return folder, description
 
 
 def load_sparsify(repo: str, cfg: HubSae, *, d_in: int, hookpoint: str, dtype: torch.dtype) -> CoderSae:
@@ -53,31 +53,33 @@ def load_sparsify(repo: str, cfg: HubSae, *, d_in: int, hookpoint: str, dtype: t
     Weights of any float type are read exactly into float32; `dtype` is that of the encoder product. Raises
     SaeError when it is missing, unreadable, of another mathematics, or contradicts the config.
     """
-    folder, found = find_sparsify(repo, cfg, hookpoint)
-    if found.d_in != d_in:
+    folder, description = find_sparsify(repo, cfg, hookpoint)
+    if description.d_in != d_in:
         raise SaeError(
-            f"the SAE in {folder} reads width {found.d_in}, but {hookpoint} has width {d_in}; "
+            f"the SAE in {folder} reads width {description.d_in}, but {hookpoint} has width {d_in}; "
             "it belongs to another model or hookpoint"
         )
-    weights, stored = read_weights(folder.fetch(WEIGHTS), found)
-    k = found.k if cfg.k is None else cfg.k
-    if k > found.k:
+    weights, stored = read_weights(folder.fetch(WEIGHTS), description)
+    k = description.k if cfg.k is None else cfg.k
+    if k > description.k:
         log.warning(
-            "sae.k=%d is larger than the k=%d this SAE was trained with: outside its training", k, found.k
+            "sae.k=%d is larger than the k=%d this SAE was trained with: outside its training",
+            k,
+            description.k,
         )
-    if found.unknown:
-        log.warning("%s in %s: unknown keys are ignored: %s", CFG, folder, choices(found.unknown))
-    as_config = SparseCoderConfig(
-        activation=found.activation,
-        expansion_factor=max(1, found.num_latents // d_in),
-        normalize_decoder=found.normalize_decoder,
-        num_latents=found.num_latents,
+    if description.unknown:
+        log.warning("%s in %s: unknown keys are ignored: %s", CFG, folder, choices(description.unknown))
+    coder_cfg = SparseCoderConfig(
+        activation=description.activation,
+        expansion_factor=max(1, description.num_latents // d_in),
+        normalize_decoder=description.normalize_decoder,
+        num_latents=description.num_latents,
         k=k,
-        multi_topk=found.multi_topk,
-        transcode=found.transcode,
-        skip_connection=found.skip_connection,
+        multi_topk=description.multi_topk,
+        transcode=description.transcode,
+        skip_connection=description.skip_connection,
     )
-    coder = SparseCoder(d_in, as_config, device="meta")
+    coder = SparseCoder(d_in, coder_cfg, device="meta")
     coder.load_state_dict(weights, assign=True)
     source = {
         "source": "hub",
@@ -85,33 +87,33 @@ def load_sparsify(repo: str, cfg: HubSae, *, d_in: int, hookpoint: str, dtype: t
         "revision": cfg.revision,
         "commit": folder.place.commit,
         "folder": folder.folder or ".",
-        "trained_k": found.k,
+        "trained_k": description.k,
         "stored_dtype": stored,
     }
     sae = CoderSae(coder, dtype, source)
-    sae.warnings = tuple(_doubts(folder, hookpoint))
+    sae.warnings = tuple(_origin_warnings(folder, hookpoint))
     return sae
 
 
-def read_weights(path: Path, found: SaeDescription) -> tuple[dict[str, Tensor], str]:
-    """Weights in float32 and their type in the file; names and shapes are compared before anything is read.
+def read_weights(path: Path, description: SaeDescription) -> tuple[dict[str, Tensor], str]:
+    """Weights in float32, and their type in the file; names and shapes are checked before values are read.
 
     Raises SaeError when the file is damaged, does not fit `cfg.json`, or has NaN or infinite weights.
     """
-    latents, d_in = found.num_latents, found.d_in
-    wanted = {
+    latents, d_in = description.num_latents, description.d_in
+    expected = {
         "encoder.weight": [latents, d_in],
         "encoder.bias": [latents],
         "W_dec": [latents, d_in],
         "b_dec": [d_in],
-        **({"W_skip": [d_in, d_in]} if found.skip_connection else {}),
+        **({"W_skip": [d_in, d_in]} if description.skip_connection else {}),
     }
     try:
         with safe_open(path, "pt") as file:
             shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        if shapes != wanted:
+        if shapes != expected:
             raise SaeError(
-                f"{path} does not fit its {CFG}: {_difference(shapes, wanted)}; choose another SAE"
+                f"{path} does not fit its {CFG}: {_difference(shapes, expected)}; choose another SAE"
             )
         stored = load_file(path)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -128,25 +130,25 @@ def read_weights(path: Path, found: SaeDescription) -> tuple[dict[str, Tensor], 
     return weights, "/".join(types)
 
 
-def _difference(shapes: dict[str, list[int]], wanted: dict[str, list[int]]) -> str:
-    for name, shape in wanted.items():
+def _difference(shapes: dict[str, list[int]], expected: dict[str, list[int]]) -> str:
+    for name, shape in expected.items():
         if name not in shapes:
             return f"there is no {name} (it has {choices(sorted(shapes), 8) or 'nothing'})"
         if shapes[name] != shape:
             return f"{name} is {_product(shapes[name])}, {_product(shape)} expected"
-    return f"there is also {choices(sorted(set(shapes) - set(wanted)), 8)}"
+    return f"there is also {choices(sorted(set(shapes) - set(expected)), 8)}"
 
 
 def _product(shape: list[int]) -> str:
     return " × ".join(map(str, shape)) or "a single number"
 
 
-def _doubts(folder: SaeFolder, hookpoint: str) -> list[str]:
-    """What a reader of the results must know about where this SAE comes from."""
-    doubts = []
+def _origin_warnings(folder: SaeFolder, hookpoint: str) -> list[str]:
+    """Warnings for readers of the results about the origin of this SAE, in sentences."""
+    warnings = []
     named = folder.folder or folder.place.path
     if contradicts(named, hookpoint):
-        doubts.append(f"the SAE of {hookpoint_part(named)} is read at {hookpoint}.")
+        warnings.append(f"the SAE of {hookpoint_part(named)} is read at {hookpoint}.")
     configs = [name for name in folder.run_configs() if (folder.place.files[name] or 0) <= MAX_BYTES]
-    doubts += [warning + "." for name in configs if (warning := scaling(folder.place.fetch(name)))]
-    return doubts
+    warnings += [warning + "." for name in configs if (warning := scaling(folder.place.fetch(name)))]
+    return warnings

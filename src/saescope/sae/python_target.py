@@ -1,4 +1,4 @@
-"""`sae=python`: an object of the user's own, with `encode` and `decode`, behind our interface."""
+"""`sae=python`: the user's own object with `encode` and `decode`, as an `Sae`."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ from saescope.sae import base
 from saescope.sae.base import Sae, SparseCodes, compress
 
 PROBE_ROWS = 4
-"""Rows of noise that show what an object gives before it gets activations."""
+"""Rows of noise on which an object is checked before it gets activations."""
 
 EXPECTED = (
     "expected a dense code [N, num_latents] of floats, or (top_acts, top_indices) of floats and integers, "
@@ -45,8 +45,10 @@ def load_python(cfg: PythonSae, *, d_in: int, hookpoint: str) -> Sae:
         parameters: Mapping[str, Any] = inspect.signature(make).parameters
     except (TypeError, ValueError):  # some built-ins do not say
         parameters = {}
-    ours = {name: value for name, value in (("d_in", d_in), ("hookpoint", hookpoint)) if name in parameters}
-    inner = _call(label, make, **{**ours, **cfg.options})
+    from_job = {
+        name: value for name, value in (("d_in", d_in), ("hookpoint", hookpoint)) if name in parameters
+    }
+    inner = _call(label, make, **{**from_job, **cfg.options})
     if isinstance(inner, Sae):
         return wrap(inner, d_in=d_in, name=label)
     source = {"source": "python", "target": cfg.target, "options": dict(cfg.options)}
@@ -106,7 +108,7 @@ class UserSae(Sae):
         self.decode(self.encode(noise_ND))
 
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
-        """The object's `encode`, checked, the zeros left out."""
+        """The object's `encode`, checked, without zeros. Raises SaeError."""
         acts, indices = self._encoded(x_ND)
         n, width = acts.shape
         if (indices is not None) != self.sparse or width != (self.k if self.sparse else self.num_latents):
@@ -135,7 +137,7 @@ class UserSae(Sae):
         return codes
 
     def decode(self, codes: SparseCodes) -> Tensor:
-        """The object's `decode` of the codes in the form its `encode` has, checked."""
+        """The object's `decode` of the codes in the form its `encode` returns, checked. Raises SaeError."""
         parts = [self._decoded(part) for part in self._parts(codes)]
         return torch.cat(parts) if parts else torch.zeros(0, self.d_in, device=codes.acts.device)
 
@@ -159,30 +161,30 @@ class UserSae(Sae):
             pair = out.top_acts, out.top_indices
         elif isinstance(out, tuple | list) and len(out) == 2:
             pair = tuple(out)
-        given = pair or (out,)
-        tensors = [_tensor(value) for value in given]
+        tensors = [_tensor(value) for value in pair or (out,)]
         acts, indices = tensors[0], tensors[-1] if pair else None
         if acts is None or (pair and indices is None):
-            came = f"({', '.join(_article(it) for it in out)})" if isinstance(out, tuple) else _article(out)
-            raise SaeError(f"{self.label}: encode returned {came}; {EXPECTED}")
-        right = acts.ndim == 2 and len(acts) == len(x_ND) and acts.is_floating_point()
+            is_tuple = isinstance(out, tuple)
+            types = f"({', '.join(_article(value) for value in out)})" if is_tuple else _article(out)
+            raise SaeError(f"{self.label}: encode returned {types}; {EXPECTED}")
+        valid = acts.ndim == 2 and len(acts) == len(x_ND) and acts.is_floating_point()
         if indices is not None:
             whole = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
-            right = right and indices.shape == acts.shape and whole
-        if not right:
+            valid = valid and indices.shape == acts.shape and whole
+        if not valid:
             raise SaeError(
                 f"{self.label}: encode of {_product(x_ND)} returned {self._shape(acts, indices)}; {EXPECTED}"
             )
         return acts.to(x_ND.device).float(), None if indices is None else indices.to(x_ND.device)
 
     def _parts(self, codes: SparseCodes) -> Iterator[SparseCodes]:
-        """The codes in runs of tokens whose dense form is small."""
+        """The codes in runs of tokens whose dense form stays below `PRE_ACTS_BYTES`."""
         rows = max(1, base.PRE_ACTS_BYTES // (4 * self.num_latents))
         ends = [0, *codes.sizes_N.cumsum(0).tolist()]
         for at in range(0, len(codes.sizes_N), rows):
-            to = min(at + rows, len(codes.sizes_N))
-            here = slice(ends[at], ends[to])
-            yield SparseCodes(codes.sizes_N[at:to], codes.latents[here], codes.acts[here])
+            stop = min(at + rows, len(codes.sizes_N))
+            entries = slice(ends[at], ends[stop])
+            yield SparseCodes(codes.sizes_N[at:stop], codes.latents[entries], codes.acts[entries])
 
     def _decoded(self, codes: SparseCodes) -> Tensor:
         device, n = codes.acts.device, len(codes.sizes_N)
@@ -193,23 +195,25 @@ class UserSae(Sae):
             width = max(self.k or 0, int(codes.sizes_N.max()))
             acts, indices = torch.zeros(n, width, device=device), torch.zeros(n, width, device=device).long()
             acts[rows, slots], indices[rows, slots] = codes.acts, codes.latents
-            given: tuple[Tensor, ...] = (acts, indices)
+            arguments: tuple[Tensor, ...] = (acts, indices)
         else:
             dense = torch.zeros(n, self.num_latents, device=device)
             dense[rows, codes.latents] = codes.acts
-            given = (dense,)
-        there = self._device(device)
-        out = _call(f"{self.label}: decode", self.inner.decode, *(tensor.to(there) for tensor in given))
+            arguments = (dense,)
+        inner_device = self._device(device)
+        out = _call(
+            f"{self.label}: decode", self.inner.decode, *(tensor.to(inner_device) for tensor in arguments)
+        )
         xhat_ND = _tensor(out)
         if xhat_ND is None or xhat_ND.shape != (n, self.d_in) or not xhat_ND.is_floating_point():
-            came = _article(out) if xhat_ND is None else self._shape(xhat_ND, None)
-            raise SaeError(f"{self.label}: decode returned {came}; expected floats of {n} × {self.d_in}")
+            returned = _article(out) if xhat_ND is None else self._shape(xhat_ND, None)
+            raise SaeError(f"{self.label}: decode returned {returned}; expected floats of {n} × {self.d_in}")
         if torch.isfinite(codes.acts).all() and not torch.isfinite(xhat_ND).all():
             raise SaeError(f"{self.label}: decode returned NaN or infinite values for finite codes")
         return xhat_ND.to(device).float()
 
     def _device(self, default: torch.device) -> torch.device:
-        """Where the object wants its tensors."""
+        """The device of the object's tensors."""
         if isinstance(self.inner, nn.Module):
             weight = next(chain(self.inner.parameters(), self.inner.buffers()), None)
             return default if weight is None else weight.device
@@ -219,12 +223,10 @@ class UserSae(Sae):
     @staticmethod
     def _shape(acts: Tensor, indices: Tensor | None) -> str:
         """Sizes and types as an error message gives them."""
-        said = f"{_product(acts)} of {_type(acts)}"
-        return (
-            said
-            if indices is None
-            else f"top_acts {said} and top_indices {_product(indices)} of {_type(indices)}"
-        )
+        of_acts = f"{_product(acts)} of {_type(acts)}"
+        if indices is None:
+            return of_acts
+        return f"top_acts {of_acts} and top_indices {_product(indices)} of {_type(indices)}"
 
 
 def _call(what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:

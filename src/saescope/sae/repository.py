@@ -1,8 +1,8 @@
-"""Which folder holds the SAE of a hookpoint: in a local folder or a Hub repository, in any known layout.
+"""Finds the folder of a hookpoint's SAE in a local folder or a Hub repository, in any known layout.
 
-sparsify's own loaders fetch whole repositories, want the folder's name exactly as stored, and answer a
-missing hookpoint with a bare FileNotFoundError; here the files are listed first, only those of the hookpoint
-are fetched, and a miss names what is there. Layouts: docs/saes.md.
+sparsify's own loaders fetch whole repositories, need the exact name of the folder, and raise a bare
+FileNotFoundError for a missing hookpoint. Here the files are listed first, only those of the hookpoint are
+fetched, and an error lists what there is. Layouts: docs/saes.md.
 """
 
 import os
@@ -13,14 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from saescope.errors import SaeError, choices
-from saescope.sae.layout import holds, hookpoint_part, natural, nearest_first
+from saescope.sae.layout import hookpoint_part, is_of_hookpoint, natural_key, nearest_first
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "saes"
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
 DEPTH = 5
 """Levels of folders looked into below a local `sae.repo`."""
 
-# What other formats look like, to be named when a repository is of one of them.
+# Files by which other formats are recognised, for error messages.
 FOREIGN = {
     "sae_weights.safetensors": "SAELens",
     "ae.pt": "dictionary_learning",
@@ -29,10 +29,10 @@ FOREIGN = {
 
 
 class Place(Protocol):
-    """Where SAE folders lie."""
+    """A local folder or a Hub repository with SAE folders."""
 
     name: str
-    """As an error message calls it."""
+    """Its name in error messages."""
 
     path: str
     """Absolute path of a local folder, whose name can tell the hookpoint; "" for a Hub repository."""
@@ -121,17 +121,17 @@ def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
 
 
 def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:
-    """The folder below `top` that holds `hookpoint`.
+    """The folder below `top` with the SAE of `hookpoint`.
 
-    A folder beside the others goes before nested ones, the exact name before one with a module prefix. What
-    `repo` names may be an SAE itself; it is taken when nothing below it matches. Raises SaeError listing what
-    is there, nearest first.
+    A folder directly below `top` goes before nested ones, the exact name before one with a module prefix.
+    Where nothing below matches and `top` itself is an SAE, that is returned. Raises SaeError with the SAEs
+    there are, nearest first.
     """
     safe = [f for f in place.files if ".." not in f.split("/") and not f.startswith("/") and "\\" not in f]
     below = [f for f in safe if not top or f.startswith(f"{top}/")]
-    names = sorted((n for n in map(_folder, below) if _join(n, WEIGHTS) in below), key=natural)
+    names = sorted((n for n in map(_folder, below) if _join(n, WEIGHTS) in below), key=natural_key)
     names = [n for n in dict.fromkeys(names) if _join(n, CFG) in below]
-    matches = [n for n in names if n != top and holds(n, hookpoint)]
+    matches = [n for n in names if n != top and is_of_hookpoint(n, hookpoint)]
     level = top.count("/") + 1 if top else 0
     matches = [n for n in matches if n.count("/") == level] or matches
     matches = [n for n in matches if hookpoint_part(n) == hookpoint] or matches
@@ -139,11 +139,13 @@ def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:
         return SaeFolder(place, matches[0])
     if matches:
         # the folder around the copies serves a sweep over layers; where there is none, the copy itself
-        around = matches[0].rpartition("/")[0] if holds(matches[0].split("/")[-1], hookpoint) else ""
+        parent = (
+            matches[0].rpartition("/")[0] if is_of_hookpoint(matches[0].split("/")[-1], hookpoint) else ""
+        )
         base = repo.removesuffix(f"/{top}") if top else repo
         raise SaeError(
             f"{place.name} has several SAEs for {hookpoint}: {choices(matches)}; "
-            f"choose one with sae.repo={base}/{around if around not in ('', top) else matches[0]}"
+            f"choose one with sae.repo={base}/{parent if parent not in ('', top) else matches[0]}"
         )
     if top in names:
         return SaeFolder(place, top)
@@ -154,9 +156,9 @@ def _missing(place: Place, top: str, hookpoint: str, names: list[str], below: li
     """Why there is no SAE for the hookpoint, and what there is."""
     where = f"{place.name}, folder {top}," if top else place.name
     if top and not below:
-        folders = sorted({f.split("/")[0] for f in place.files if "/" in f}, key=natural)
+        folders = sorted({f.split("/")[0] for f in place.files if "/" in f}, key=natural_key)
         return SaeError(f"{place.name} has no folder {top}; it has: {choices(folders, 12) or 'files only'}")
-    broken = next((n for n in map(_folder, below) if n not in names and holds(n, hookpoint)), None)
+    broken = next((n for n in map(_folder, below) if n not in names and is_of_hookpoint(n, hookpoint)), None)
     if broken is not None:
         present = sorted(f.split("/")[-1] for f in below if _folder(f) == broken)
         lacking = " and ".join(name for name in (CFG, WEIGHTS) if name not in present)

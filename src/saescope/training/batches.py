@@ -1,4 +1,4 @@
-"""What a training run reads: batches of activations that can be taken up at any step."""
+"""What a training reads: batches of activations, from any step on."""
 
 from collections.abc import Iterator, Sized
 from typing import Protocol
@@ -29,12 +29,15 @@ class MemoryBatches:
     def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
         """Batches from `step` on."""
         for at in range(step, len(self)):
-            whole = self._rows_TD[at * self._batch_rows : (at + 1) * self._batch_rows]
-            yield whole.tensor_split(world)[rank]
+            batch = self._rows_TD[at * self._batch_rows : (at + 1) * self._batch_rows]
+            yield batch.tensor_split(world)[rank]
 
 
-class Share:
-    """One process's part of the steps that are left, as Lightning reads it."""
+class BatchShare:
+    """One process's share of the batches `start` to `stop`, as a data loader for Lightning.
+
+    `CheckpointSaver` sets `rank` and `world` in each process.
+    """
 
     def __init__(self, batches: ActivationBatches, start: int, stop: int) -> None:
         self._batches, self._start, self._stop = batches, start, stop

@@ -1,4 +1,4 @@
-"""Lightning callbacks of a training: checkpoints, a clean stop, and what is told of each step."""
+"""Lightning callbacks of a training: checkpoints and a clean stop; the metrics of each step."""
 
 import multiprocessing
 import os
@@ -17,33 +17,33 @@ from saescope.errors import SaeError
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.processes import leave_group_at_exit
 from saescope.training import checkpoint
-from saescope.training.module import SaeTraining, everywhere
+from saescope.training.module import SaeTraining, reduce_over_processes
 
 OnStep = Callable[[dict[str, float]], None]
 
 
 class StoppedError(Exception):
-    """Raised after the checkpoint that SIGTERM asked for."""
+    """SIGTERM arrived, and the checkpoint is written."""
 
 
-class Saving(Callback):
-    """Restores at the start; saves every so many steps, at the end, and when asked to stop."""
+class CheckpointSaver(Callback):
+    """Restores the checkpoint at the start; writes one every `every` steps, at the end, and on SIGTERM."""
 
     def __init__(self, path: Path, every: int, resume: bool) -> None:
         self.path, self.every, self.resume = path, every, resume
         self.stop = False
         self.saved_step: int | None = None
 
-    def ask_to_stop(self, *_: Any) -> None:
-        """SIGTERM arrived: save after this step, then leave; spawned processes are told too."""
+    def request_stop(self, *_: Any) -> None:
+        """Handler of SIGTERM: save after this step, then stop; passed on to spawned processes."""
         self.stop = True
         for child in multiprocessing.active_children():
             if child.pid is not None:
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGTERM)
 
-    def last_good(self) -> str:
-        """Where the weights before a failure are."""
+    def last_checkpoint(self) -> str:
+        """The part of an error message that says where the weights before the failure are."""
         if not self.path.exists():
             return "no checkpoint was written yet"
         step = self.saved_step
@@ -52,13 +52,13 @@ class Saving(Callback):
         return f"the last good checkpoint is {self.path} (step {step})"
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Take up the checkpoint, and tell the loader which share is ours."""
+        """Set up this process, name its share of the batches to the loader, and restore the checkpoint."""
         share: Any = trainer.train_dataloader
         share.rank, share.world = trainer.global_rank, trainer.world_size
         leave_group_at_exit()
-        keep_freed_memory()  # a spawned process begins anew
-        if trainer.world_size > 1:  # a spawned process has default signal handlers, and threads for itself
-            signal.signal(signal.SIGTERM, self.ask_to_stop)
+        keep_freed_memory()  # a setting of the process: a spawned one lacks it
+        if trainer.world_size > 1:  # a spawned process has default signal handlers and one thread per core
+            signal.signal(signal.SIGTERM, self.request_stop)
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.world_size))
         if self.resume:
             state = checkpoint.read(self.path)
@@ -69,19 +69,24 @@ class Saving(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when it is time and no gradients are waiting."""
+        """Save when a checkpoint is due; never between gradients and the optimiser step they are for.
+
+        Raises StoppedError after SIGTERM.
+        """
         if not pl_module.between_steps:
             return
         # the signal reaches processes at different steps; all have to stop at the same one
-        asked = everywhere(torch.tensor(float(self.stop), device=pl_module.device), dist.ReduceOp.MAX)
+        stop = reduce_over_processes(
+            torch.tensor(float(self.stop), device=pl_module.device), dist.ReduceOp.MAX
+        )
         due = pl_module.step // self.every > (self.saved_step or 0) // self.every
-        if due or asked:
+        if due or stop:
             self._save(trainer, pl_module)
-        if asked:
+        if stop:
             raise StoppedError
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """The finished training is a checkpoint too."""
+        """Save the finished training."""
         self._save(trainer, pl_module)
 
     def _save(self, trainer: Trainer, module: SaeTraining) -> None:
@@ -92,8 +97,8 @@ class Saving(Callback):
             dist.barrier()
 
 
-class Telling(Callback):
-    """Hands the metrics of each step to the caller and to a Lightning logger, in the first process."""
+class StepMetrics(Callback):
+    """Hands the metrics of each step to `on_step` and to a Lightning logger, in the first process."""
 
     def __init__(self, on_step: OnStep | None, logger: Logger | None) -> None:
         self.on_step, self.logger = on_step, logger
@@ -101,7 +106,7 @@ class Telling(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """One step."""
+        """Pass `last_metrics` on."""
         if not trainer.is_global_zero:
             return
         metrics = pl_module.last_metrics

@@ -1,4 +1,4 @@
-"""Training checkpoints: one file, replaced whole; and the SAE that is in it."""
+"""Training checkpoints: one file, replaced as a whole; and the SAE in it."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from saescope.files import whole
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
 from saescope.training.signum import average
 
-FILES = ("sae.safetensors", "cfg.json")  # the config last: it makes the folder an SAE
+FILES = ("sae.safetensors", "cfg.json")  # the config last: without it the folder is no SAE
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
@@ -20,16 +20,13 @@ def write(path: Path, state: dict[str, Any]) -> None:
     try:
         with whole(path) as temporary:
             torch.save(state, temporary)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # torch.save raises RuntimeError on a full disk, in its own words
-        kept = "the checkpoint before it is intact" if path.exists() else "there was none before"
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
+        remaining = "the checkpoint before it is intact" if path.exists() else "there was none before"
         reason = (
             (error.strerror or str(error)) if isinstance(error, OSError) else "the disk is full or failing"
         )
         raise SaeError(
-            f"the checkpoint of step {state['step']} cannot be written to {path}: {reason}; {kept}; "
+            f"the checkpoint of step {state['step']} cannot be written to {path}: {reason}; {remaining}; "
             "make room and start the same command again"
         ) from error
 
@@ -57,7 +54,7 @@ def averaged_coder(state: dict[str, Any]) -> SparseCoder:
     first = state["optimizers"][0]["state"]
     with torch.no_grad():
         for number, parameter in enumerate(coder.parameters()):
-            # only the schedule-free optimiser has z, and it holds all parameters in order
+            # only the schedule-free optimiser has z; its state numbers all parameters in order
             if "z" in first.get(number, {}):
                 parameter.copy_(average(parameter, {"z": first[number]["z"].cpu()}))
     return coder.requires_grad_(False)
@@ -69,7 +66,9 @@ def save_coder(coder: SparseCoder, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             coder.save_to_disk(temporary)
-            load_file(Path(temporary) / FILES[0])  # what cannot be read back must not replace a good file
+            load_file(
+                Path(temporary) / FILES[0]
+            )  # a file that cannot be read back must not replace a good one
             for name in FILES:
                 (Path(temporary) / name).replace(folder / name)
     except (OSError, RuntimeError) as error:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 BLOCK_BYTES = 2**21
+"""Bytes of decoder rows worked on at a time on the CPU."""
 
 
 @torch.no_grad()
@@ -16,7 +17,7 @@ def to_unit_norm(W_dec_FD: Tensor) -> None:
 
 @torch.no_grad()
 def remove_parallel(W_dec_FD: Tensor, grad_FD: Tensor) -> None:
-    """Take the part of each gradient row along its decoder row out, in place.
+    """Remove from each gradient row its component along the decoder row, in place.
 
     As `SparseCoder.remove_gradient_parallel_to_decoder_directions`.
     """
@@ -26,6 +27,7 @@ def remove_parallel(W_dec_FD: Tensor, grad_FD: Tensor) -> None:
 
 
 def _rows(W_FD: Tensor) -> int:
+    """Rows of a block; off the CPU all of them."""
     if W_FD.device.type != "cpu":
         return len(W_FD)
     return max(1, BLOCK_BYTES // (W_FD.element_size() * W_FD.shape[1]))

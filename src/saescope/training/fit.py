@@ -1,4 +1,4 @@
-"""Drives `SaeTraining` with a Lightning `Trainer`: resumes, saves, stops cleanly."""
+"""Runs `SaeTraining` in a Lightning `Trainer`: resumes, saves, stops cleanly."""
 
 import logging
 import signal
@@ -16,8 +16,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from saescope.errors import SaeError
 from saescope.sae.coder import SparseCoder
 from saescope.training import checkpoint
-from saescope.training.batches import ActivationBatches, Share
-from saescope.training.callbacks import OnStep, Saving, StoppedError, Telling
+from saescope.training.batches import ActivationBatches, BatchShare
+from saescope.training.callbacks import CheckpointSaver, OnStep, StepMetrics, StoppedError
 from saescope.training.module import LossNotFiniteError, SaeTraining
 from saescope.training.relay import relayed
 
@@ -53,64 +53,68 @@ def fit(
     if start < steps:
         if start:
             log.info("resuming SAE training at step %d of %d from %s", start, steps, checkpoint_path)
-        del state  # each process reads it for itself
-        saving = Saving(checkpoint_path, save_every, start > 0)
+        del state  # not pickled into spawned processes: each reads the file
+        saver = CheckpointSaver(checkpoint_path, save_every, start > 0)
         # Lightning's own DDP would reduce at every backward; the module reduces once per optimiser step.
         strategy = UnwrappedDDP(start_method="spawn") if devices > 1 else "auto"
-        with relayed(on_step) if devices > 1 else nullcontext(on_step) as tell:
+        with relayed(on_step) if devices > 1 else nullcontext(on_step) as on_step_here:
             trainer = Trainer(
                 accelerator=accelerator,
                 devices=devices,
                 strategy=strategy,
                 max_epochs=1,
                 logger=logger or False,
-                callbacks=[Telling(tell, logger), *callbacks, saving],
+                callbacks=[StepMetrics(on_step_here, logger), *callbacks, saver],
                 enable_checkpointing=False,
                 enable_model_summary=False,
                 enable_progress_bar=False,
                 use_distributed_sampler=False,
             )
-            _run(trainer, module, Share(batches, start, steps), saving)
-        # of a spawned process's work only the file is here
+            _run(trainer, module, BatchShare(batches, start, steps), saver)
+        # spawned processes hand nothing back but the file
         state = checkpoint.read(checkpoint_path) if devices > 1 else module.training_state()
     assert state is not None
     return checkpoint.averaged_coder(state)
 
 
 def _checked_start(module: SaeTraining, state: dict[str, Any] | None, path: Path) -> int:
+    """Step of the checkpoint, 0 without one. Raises SaeError when it is of another training."""
     if state is None:
         return 0
     coder = module.coder
-    there = (state["d_in"], state["cfg"]["num_latents"] or state["d_in"] * state["cfg"]["expansion_factor"])
-    if there != (coder.d_in, coder.num_latents) or state["recipe"] != repr(module.recipe):
+    saved_sizes = (
+        state["d_in"],
+        state["cfg"]["num_latents"] or state["d_in"] * state["cfg"]["expansion_factor"],
+    )
+    if saved_sizes != (coder.d_in, coder.num_latents) or state["recipe"] != repr(module.recipe):
         raise SaeError(f"{path} is of a training with other settings; delete it or train in another folder")
     return int(state["step"])
 
 
-def _run(trainer: Trainer, module: SaeTraining, share: Share, saving: "Saving") -> None:
+def _run(trainer: Trainer, module: SaeTraining, share: BatchShare, saver: CheckpointSaver) -> None:
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM) if in_main else None
     if in_main:
-        signal.signal(signal.SIGTERM, saving.ask_to_stop)
+        signal.signal(signal.SIGTERM, saver.request_stop)
     try:
         trainer.fit(module, train_dataloaders=share)
     except StoppedError:
         pass
     except LossNotFiniteError as error:
-        raise SaeError(f"{error}; {saving.last_good()}; try a smaller lr") from error
+        raise SaeError(f"{error}; {saver.last_checkpoint()}; try a smaller lr") from error
     except ProcessRaisedException as error:
-        # a process hands its error over as the text of a traceback; ours are one line at its end
+        # the error of a spawned process arrives as the text of a traceback, whose last line is the message
         name, _, message = str(error).strip().splitlines()[-1].partition(": ")
         if not name.startswith("saescope."):
             raise
         if not name.endswith(StoppedError.__name__):
-            raise SaeError(f"{message}; {saving.last_good()}") from error
+            raise SaeError(f"{message}; {saver.last_checkpoint()}") from error
     finally:
         if in_main:
             signal.signal(signal.SIGTERM, before)
-    if saving.stop:
+    if saver.stop:
         signal.raise_signal(signal.SIGTERM)
-        raise SystemExit(128 + signal.SIGTERM)  # where the process ignores SIGTERM, training still ends here
+        raise SystemExit(128 + signal.SIGTERM)  # if the process ignores SIGTERM
 
 
 class UnwrappedDDP(DDPStrategy):

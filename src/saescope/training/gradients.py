@@ -27,7 +27,7 @@ from torch.nn.functional import embedding_bag
 from saescope.compat import sample_weight_gradients
 from saescope.sae.coder import decoder_impl
 
-# said once by the first sparse tensor, to users who have made none
+# torch warns at the first sparse tensor, which the user did not make
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
 
@@ -80,7 +80,7 @@ class Slots:
 def encode_at(
     acts_NK: Tensor, centred_ND: Tensor, weight_FD: Tensor, bias_F: Tensor, b_dec: Tensor, slots: Slots
 ) -> Tensor:
-    """Activations [N, k] already computed, tied to the encoder that made them.
+    """Activations [N, k], already computed, with the gradients of the encoder that computed them.
 
     `centred_ND` is x − b_dec, without a graph.
     """
@@ -88,7 +88,7 @@ def encode_at(
 
 
 class SquaredError(NamedTuple):
-    """Of a decoded batch against its target."""
+    """Error of a decoded batch against its target."""
 
     total: Tensor
     """Σ error², with a graph."""

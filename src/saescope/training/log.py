@@ -1,4 +1,4 @@
-"""What a training says while it runs: `history.csv`, the tracker's curves, progress with time left."""
+"""Output of a running training: `history.csv`, the tracker's curves, progress with time left."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ CURVES = ("loss", "fvu", "auxk", "l0", "dead_frac", "lr")
 
 
 class TrainingLog:
-    """One per training; a resumed training continues the same file."""
+    """Curves and progress of one training; a resumed training continues the same file."""
 
     def __init__(self, path: Path, steps: int, tracker: Tracker, points: int = 500) -> None:
         """`points`: rows written at most, evenly spaced over `steps`."""
@@ -34,19 +34,19 @@ class TrainingLog:
             self.meter.close()
 
     def step(self, metrics: dict[str, float]) -> None:
-        """Take up the metrics of one step."""
+        """Record the metrics of one step."""
         step = int(metrics["step"])
         if self.meter is None:
             self.meter = Meter("train", self.steps, "steps", start=step - 1)
-            self._keep_before(step)
+            self._drop_rows_from(step)
         if step % self.every == 0 or step == self.steps:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerow([metrics[column] for column in COLUMNS])
             self.tracker.curves({f"train/{key}": metrics[key] for key in CURVES}, int(metrics["tokens_seen"]))
         self.meter.advance(step - self.meter.done, f"FVU {metrics['fvu']:.4f}")
 
-    def _keep_before(self, step: int) -> None:
-        """A resumed training repeats the steps after its checkpoint; their old rows go."""
+    def _drop_rows_from(self, step: int) -> None:
+        """Drop old rows from `step` on: a resumed training repeats the steps after its checkpoint."""
         rows: list[list[str]] = []
         if self.path.is_file() and step > 1:
             with self.path.open(newline="", encoding="utf-8") as file:

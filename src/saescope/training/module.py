@@ -21,12 +21,12 @@ from saescope.config import Recipe
 from saescope.errors import SaeError
 from saescope.sae.coder import SparseCoder
 from saescope.training.decoder_norm import remove_parallel, to_unit_norm
-from saescope.training.objective import Terms, loss_terms
+from saescope.training.objective import LossTerms, loss_terms
 from saescope.training.recipe import build_optimizers
 
 
 class LossNotFiniteError(SaeError):
-    """The loss became NaN or infinite; the weights are still those before the step."""
+    """The loss became NaN or infinite; the weights are those before the step."""
 
 
 class SaeTraining(LightningModule):
@@ -72,27 +72,30 @@ class SaeTraining(LightningModule):
         self.schedules: list[LRScheduler] = []
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """sparsify's; their schedules are stepped here, not by Lightning."""
+        """sparsify's optimisers; their schedules are stepped here, not by Lightning."""
         self.stepping, self.schedules = build_optimizers(self.coder, self.recipe, self.total_steps)
         return self.stepping
 
     @property
     def between_steps(self) -> bool:
-        """No gradients are waiting: the state is whole and can be saved."""
+        """Whether no gradients wait for the optimiser step, so that the state can be saved."""
         return self.step % self.recipe.grad_acc_steps == 0
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Forward, backward and, when enough batches are in, the optimiser step."""
+        """Forward, backward and, after `grad_acc_steps` batches, the optimiser step.
+
+        Raises LossNotFiniteError.
+        """
         coder, recipe = self.coder, self.recipe
         x_ND = batch.to(coder.b_dec.dtype)
         sums = torch.cat([x_ND.sum(0), x_ND.new_tensor([len(x_ND)])])
-        everywhere(sums)
+        reduce_over_processes(sums)
         tokens, mean_D = int(sums[-1]), sums[:-1] / sums[-1]
         if self.step == 0 and not self.finetune:
             coder.b_dec.data.copy_(mean_D)
         if recipe.normalize_decoder:
             to_unit_norm(coder.W_dec)
-        variance = everywhere(torch.linalg.vector_norm(x_ND - mean_D, dim=1).square().sum())
+        variance = reduce_over_processes(torch.linalg.vector_norm(x_ND - mean_D, dim=1).square().sum())
         dead_F = self._dead() if recipe.auxk_alpha > 0 else None
 
         totals = x_ND.new_zeros(4)
@@ -103,7 +106,7 @@ class SaeTraining(LightningModule):
             self.manual_backward(self._loss(terms) / (recipe.grad_acc_steps * recipe.micro_acc_steps))
             self.did_fire_F[terms.fired] = True
             totals += torch.stack([t.detach() for t in terms[:3]] + [terms.active.to(totals.dtype)])
-        fvu, auxk, multi, active = everywhere(totals).tolist()
+        fvu, auxk, multi, active = reduce_over_processes(totals).tolist()
         loss = fvu + recipe.auxk_alpha * auxk + multi / 8
         if not math.isfinite(loss):
             raise LossNotFiniteError(f"the loss is {loss} at step {self.step}")
@@ -128,7 +131,7 @@ class SaeTraining(LightningModule):
             "step": self.step,
         }
 
-    def _loss(self, terms: Terms) -> Tensor:
+    def _loss(self, terms: LossTerms) -> Tensor:
         return terms.fvu + self.recipe.auxk_alpha * terms.auxk + terms.multi_topk_fvu / 8
 
     def _dead(self) -> Tensor:
@@ -138,7 +141,7 @@ class SaeTraining(LightningModule):
         coder = self.coder
         for p in coder.parameters():
             assert p.grad is not None
-            everywhere(p.grad)
+            reduce_over_processes(p.grad)
         if self.recipe.normalize_decoder:
             remove_parallel(coder.W_dec, coder.W_dec.grad)
         for optimizer in self.stepping:
@@ -146,17 +149,17 @@ class SaeTraining(LightningModule):
             optimizer.zero_grad()
         for schedule in self.schedules:
             schedule.step()
-        # sparsify reads the step before it counts it, so the second step still has the first k
+        # sparsify computes k before it increments the step, so the second step still has the first k
         coder.cfg.k = self.recipe.k_at(self.step, coder.d_in, coder.num_latents)
         fired = self.did_fire_F.to(torch.uint8)
-        everywhere(fired, dist.ReduceOp.MAX)
+        reduce_over_processes(fired, dist.ReduceOp.MAX)
         self.tokens_since_fired_F += self._tokens_in_step
         self.tokens_since_fired_F[fired.bool()] = 0
         self.did_fire_F.zero_()
         self._tokens_in_step = 0
 
     def training_state(self) -> dict[str, Any]:
-        """Everything a resumed run needs to end bit-equal: plain containers and tensors."""
+        """What a resumed training needs to end with the same bits: plain containers and tensors."""
         return {
             "coder": self.coder.state_dict(),
             "d_in": self.coder.d_in,
@@ -170,7 +173,7 @@ class SaeTraining(LightningModule):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up `training_state`; the optimisers must have been configured."""
+        """Continue from a `training_state`; the optimisers must have been configured."""
         self.coder.load_state_dict(state["coder"])
         self.coder.cfg.k = state["cfg"]["k"]
         for optimizer, saved in zip(self.stepping, state["optimizers"], strict=True):
@@ -182,8 +185,8 @@ class SaeTraining(LightningModule):
         torch.set_rng_state(state["rng"].cpu())
 
 
-def everywhere(tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
-    """Reduce over all processes in place; nothing to do for one."""
+def reduce_over_processes(tensor: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
+    """Reduce over all processes, in place; a single process gets its tensor back."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(tensor, op=op)
     return tensor

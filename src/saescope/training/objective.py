@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from saescope.sae.coder import SparseCoder
-from saescope.sae.cpu_topk import Chosen, select
+from saescope.sae.cpu_topk import TopLatents, select
 from saescope.training.gradients import Slots, encode_at, squared_error
 
 
-class Terms(NamedTuple):
+class LossTerms(NamedTuple):
     """The loss terms of some rows; each is divided by the variance of the whole batch."""
 
     fvu: Tensor
@@ -30,11 +30,11 @@ def loss_terms(
     total_variance: Tensor,
     dead_F: Tensor | None = None,
     encoder_dtype: torch.dtype | None = None,
-) -> Terms:
-    """Terms for rows [N, d_in] in the dtype of the weights.
+) -> LossTerms:
+    """Loss terms of rows [N, d_in] in the dtype of the weights.
 
-    `dead_F` (bool) asks for AuxK. `encoder_dtype` is that of the encoder product; weights, activations and
-    gradients stay as they are.
+    With `dead_F` (bool), AuxK is computed. `encoder_dtype` is that of the encoder product; weights,
+    activations and gradients stay as they are.
     """
     cfg = coder.cfg
     weight, bias, W_dec, b_dec = coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec
@@ -69,10 +69,10 @@ def loss_terms(
         multi = _error(coder, chosen.multi, centred, b_dec)
         fired = chosen.multi.latents_NK  # sparsify counts firings on these when it has them
     fvu, auxk, multi = (total / total_variance for total in (main.total, auxk, multi))
-    return Terms(fvu, auxk, multi, fired.flatten(), acts.detach().count_nonzero())
+    return LossTerms(fvu, auxk, multi, fired.flatten(), acts.detach().count_nonzero())
 
 
-def _error(coder: SparseCoder, chosen: Chosen, target_ND: Tensor, b_dec: Tensor | None) -> Tensor:
+def _error(coder: SparseCoder, chosen: TopLatents, target_ND: Tensor, b_dec: Tensor | None) -> Tensor:
     slots = Slots(chosen.latents_NK, coder.num_latents)
     acts = chosen.acts_NK.to(coder.W_dec.dtype)
     return squared_error(acts, coder.W_dec, target_ND, slots, b_dec).total

@@ -1,4 +1,4 @@
-"""What sparsify's trainer makes of a recipe: an untrained SAE, learning rate, optimisers, schedules."""
+"""A recipe as sparsify's trainer reads it: untrained SAE, learning rate, optimisers, schedules."""
 
 from typing import Any
 

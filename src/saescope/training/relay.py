@@ -1,4 +1,4 @@
-"""Brings what spawned processes tell back to the process that started them."""
+"""Passes step metrics from spawned processes to the process that started them."""
 
 import threading
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def relayed(on_step: OnStep | None) -> Iterator[OnStep | None]:
     reader = threading.Thread(target=drain, daemon=True)
     reader.start()
     try:
-        yield Put(queue)
+        yield QueueSender(queue)
     finally:
         queue.put(None)
         reader.join()
@@ -41,12 +41,12 @@ def relayed(on_step: OnStep | None) -> Iterator[OnStep | None]:
         raise failed[0]
 
 
-class Put:
-    """Callable that can be pickled into a spawned process, as a bound method of the queue cannot."""
+class QueueSender:
+    """Puts step metrics into the queue; can be pickled into a spawned process, `queue.put` itself cannot."""
 
     def __init__(self, queue: Any) -> None:
         self.queue = queue
 
     def __call__(self, metrics: dict[str, float]) -> None:
-        """Hand `metrics` over."""
+        """Put one step's `metrics` into the queue."""
         self.queue.put(metrics)

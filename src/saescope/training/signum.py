@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 MOMENTUM = 0.95
-# Four blocks (y, z, gradient, its sign) of this many float32 stay in a last-level cache of 8 MiB. Much
-# smaller ones cost more in waiting for threads than they save, above all on a busy machine.
+# Four blocks (y, z, gradient, its sign) of this many float32 fit a last-level cache of 8 MiB. With much
+# smaller blocks the threads spend more time waiting for each other than the cache saves.
 BLOCK = 2**19
 
 
 class ScheduleFreeSignum(torch.optim.Optimizer):
-    """Parameters hold y while training; `average` gives x, which is what to save and to use."""
+    """While training, parameters are y; `average` gives x, the weights to save and to use."""
 
     def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = MOMENTUM) -> None:
         super().__init__(params, {"lr": lr})

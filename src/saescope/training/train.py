@@ -39,7 +39,7 @@ from saescope.training.recipe import new_coder
 log = logging.getLogger(__name__)
 
 TRAININGS = Path("outputs") / ".trainings"
-"""Checkpoints by identity of the training, so that the same command continues after a kill."""
+"""Folders of checkpoints, named by a hash of the training's settings: the same command continues there."""
 
 
 class RowBatches:
@@ -52,16 +52,18 @@ class RowBatches:
         return len(self.order) // self.rows
 
     def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
-        """Batches from `step` on, or one process's rows of them; nothing else is computed."""
+        """Batches from `step` on, with `world` processes the share of `rank`; nothing else is computed."""
         for at in range(step, len(self)):
             rows = self.order[at * self.rows : (at + 1) * self.rows]
             yield self.source.read(np.array_split(rows, world)[rank]).float()
 
 
 def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> CoderSae:
-    """Train (or continue, or find finished) the SAE of `cfg`; saved under `run_dir/sae/<hookpoint>`.
+    """Train the SAE of `cfg`, or continue its training, or read a finished one.
 
-    Raises SaeError, CorpusError or CacheError, one line each, for what the user has to mend.
+    Saved under `run_dir/sae/<hookpoint>`.
+
+    Raises SaeError, CorpusError or CacheError for what the user has to correct.
     """
     assert isinstance(cfg.sae, TrainSae)
     plan = _plan(cfg, cfg.sae, setup)
@@ -98,7 +100,7 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a training will do."""
+    """One training, with all settings checked."""
 
     coder: SparseCoder
     """The SAE to train: new, or the one to fine-tune."""
@@ -113,16 +115,16 @@ class _Plan:
     rows_per_batch: int
 
     home: Path
-    """Folder of its checkpoint and history, the same for the same training."""
+    """Folder of checkpoint and history; the same settings give the same folder."""
 
     @property
     def steps(self) -> int:
-        """Batches."""
+        """Number of batches."""
         return len(self.rows.train) // self.rows_per_batch
 
     @property
     def tokens(self) -> int:
-        """Tokens trained on."""
+        """Number of tokens in them."""
         return self.steps * self.rows_per_batch * int(self.rows.train.shape[1])
 
     @property
@@ -132,7 +134,7 @@ class _Plan:
 
 
 def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
-    """Check the settings against model and machine, and read the text."""
+    """Check the settings against model and machine, and read the text. Raises ConfigError."""
     if setup.hookpoint.side != "output":
         raise ConfigError(f"sae=train needs a module's output; {setup.hookpoint.label} is an input")
     if cfg.runtime.num_nodes > 1:
@@ -157,7 +159,7 @@ def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
 
 
 def _train(cfg: TrainSae, setup: Setup, plan: _Plan, tracker: Tracker) -> SparseCoder:
-    """The trained SAE; an interrupted training goes on from its checkpoint."""
+    """The trained SAE; an interrupted training continues from its checkpoint."""
     machine = setup.machine
     module = SaeTraining(
         plan.coder,
@@ -167,7 +169,7 @@ def _train(cfg: TrainSae, setup: Setup, plan: _Plan, tracker: Tracker) -> Sparse
         encoder_dtype=_encoder_dtype(cfg, machine),
     )
     with (
-        _only_one(plan.home),
+        _locked(plan.home),
         setup.row_activations(plan.rows.train, "training text", fill=setup.processes == 1) as source,
         TrainingLog(plan.history, plan.steps, tracker) as history,
     ):
@@ -184,8 +186,8 @@ def _train(cfg: TrainSae, setup: Setup, plan: _Plan, tracker: Tracker) -> Sparse
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """One process at a time works on a training; the next waits, and then finds it done."""
+def _locked(home: Path) -> Iterator[None]:
+    """One process at a time works on a training; another waits, then reads the finished checkpoint."""
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / "training.lock")
     try:
@@ -213,9 +215,9 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
 
 
 def _encoder_dtype(cfg: TrainSae, machine: Hardware) -> torch.dtype | None:
-    """Of the encoder product; None: that of the weights."""
-    low = cfg.encoder_dtype == "bfloat16" or (cfg.encoder_dtype == "auto" and machine.dtype is torch.bfloat16)
-    return torch.bfloat16 if low else None
+    """Precision of the encoder product; None: that of the weights."""
+    follow = cfg.encoder_dtype == "auto" and machine.dtype is torch.bfloat16
+    return torch.bfloat16 if follow or cfg.encoder_dtype == "bfloat16" else None
 
 
 def _start(cfg: TrainSae, setup: Setup) -> tuple[SparseCoder | None, int]:
@@ -231,6 +233,7 @@ def _start(cfg: TrainSae, setup: Setup) -> tuple[SparseCoder | None, int]:
 
 
 def _identity(cfg: AppConfig, setup: Setup, rows: TokenRows) -> str:
-    science = cfg.scientific()["sae"]
-    decisive = [science, setup.store.model, rows.digest, setup.hookpoint.label, setup.machine.dtype_name]
+    """Hash of everything that decides the weights."""
+    sae_settings = cfg.scientific()["sae"]
+    decisive = [sae_settings, setup.store.model, rows.digest, setup.hookpoint.label, setup.machine.dtype_name]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

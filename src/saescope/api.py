@@ -119,7 +119,7 @@ def load_sae(
         An `Sae`: `.encode(x_ND)`, `.decode(codes)`, `.num_latents`, `.d_in`, `.k`, on the model's device.
 
     Raises:
-        SaeError: it is not there, cannot be read, or does not fit the model.
+        SaeError: it is not there, cannot be read, or does not fit the model. HubError: the Hub gives no answer.
         HookpointError: the model has no such hookpoint.
 
     Example:

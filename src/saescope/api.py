@@ -119,7 +119,8 @@ def load_sae(
         An `Sae`: `.encode(x_ND)`, `.decode(codes)`, `.num_latents`, `.d_in`, `.k`, on the model's device.
 
     Raises:
-        SaeError: it is not there, cannot be read, or does not fit the model. HubError: the Hub gives no answer.
+        SaeError: it is not there, cannot be read, or does not fit the model.
+        HubError: the Hub gives no answer.
         HookpointError: the model has no such hookpoint.
 
     Example:
@@ -147,7 +148,12 @@ def load_sae(
 
 @dataclass(frozen=True)
 class Activations:
-    """Activations of N counted tokens of labelled texts, in document order."""
+    """Activations of N counted tokens of labelled texts, in document order: what `capture` gives.
+
+    Example:
+        >>> x.hookpoint, len(x.values) == len(x.tasks) == len(x.documents) == len(x.token_ids)
+        ('layers.2', True)
+    """
 
     values: Tensor
     """[N, d_in], float32, on the CPU."""
@@ -273,7 +279,14 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Results of `measure`."""
+    """Metrics and tables of one SAE on labelled activations: what `measure` gives.
+
+    Example:
+        >>> sae = saescope.load_sae("embedded", "layers.2")
+        >>> result = saescope.measure(x, sae, permutations=20, bootstraps=20)
+        >>> result.features.columns[:3].tolist(), result.edges.columns.tolist()
+        (['latent', 'count', 'docs'], ['source', 'target', 'joint', 'pmi', 'p'])
+    """
 
     metrics: Mapping[str, float | None]
     """`sae/*`, `features/*`, `si/*`, `q/*`, `task/*` as in `metrics.json`; None where one does not apply."""

@@ -46,7 +46,13 @@ _ALWAYS_WRITTEN = "every finished run has it: measure again with force=true"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The contents of a run folder. JSON and YAML are read at once, tables when they are first used."""
+    """The contents of a run folder. JSON and YAML are read at once, tables when they are first used.
+
+    Example:
+        >>> run = saescope.open_run(folder)
+        >>> run.state, run.ok, run.tasks[:2], "features" in run.tables
+        ('ok', True, ['arithmetic', 'code'], True)
+    """
 
     path: Path
     state: str

@@ -32,7 +32,13 @@ _RUN_FILES = (STATUS, METRICS, OVERRIDES)
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Run folders side by side: finished, failed, still running, taken from an earlier result."""
+    """Run folders side by side: finished, failed, still running, taken from an earlier result.
+
+    Example:
+        >>> sweep = saescope.open_sweep(folder)
+        >>> len(sweep.runs), sweep.metrics.state.tolist(), sweep.overlap is None
+        (1, ['ok'], True)
+    """
 
     paths: tuple[Path, ...]
     """The folders that were given."""

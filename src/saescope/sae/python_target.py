@@ -80,6 +80,16 @@ class UserSae(Sae):
     the job's device and into evaluation mode; any other object gets tensors on its attribute `device`, else
     on the CPU. Shapes, types, latent numbers and finiteness are checked once on noise and then on every
     batch.
+
+    Example:
+        >>> class Relu:
+        ...     def encode(self, x):
+        ...         return x.relu()
+        ...     def decode(self, dense):
+        ...         return dense
+        >>> sae = saescope.UserSae(Relu(), d_in=4, label="relu", source={})
+        >>> sae.num_latents, sae.k
+        (4, None)
     """
 
     def __init__(self, inner: Any, *, d_in: int, label: str, source: dict[str, Any]) -> None:

@@ -63,7 +63,7 @@ def test_jobs_side_by_side_are_distinct_runs_and_fill_the_cache_once(sweep, tmp_
     keys = list((tmp_path / "cache" / "activations").glob("*/"))
     texts = [(f / "saescope.log").read_text() for f in folders]
     filled = sum(text.count("shards written") for text in texts)
-    assert filled == len(keys) == 2, (filled, keys)  # training text and probes, once each
+    assert filled == len(keys) == 3, (filled, keys)  # training text, held-out text and probes, once each
 
 
 def test_a_failing_job_leaves_a_row_and_the_others_go_on(sweep, tmp_path):

@@ -54,7 +54,7 @@ def frame(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     """The rows with one type a column, as parquet wants it."""
     import pandas as pd
 
-    table = pd.DataFrame(list(rows))
+    table = pd.DataFrame(list(rows), dtype=object)  # else None makes whole numbers floats
     for name in table.columns:
         kinds = {type(value) for value in table[name] if value is not None and value == value}
         if kinds <= {int} and kinds:

@@ -13,6 +13,13 @@ LOG_EVERY_S = 30.0
 """Seconds between log lines."""
 
 
+def about(seconds: float) -> str:
+    """A duration in two digits at most: `40 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
 class Meter:
     """Counts units towards `total`; `start` of them were done by an earlier run. Silent when `quiet`."""
 
@@ -38,7 +45,7 @@ class Meter:
             parts = [
                 f"{self.name}: {self.done} of {self.total} {self.unit}",
                 f"{rate:.3g} {self.unit}/s" if rate < 100 else f"{rate:.0f} {self.unit}/s",
-                f"{left:.0f} s left",
+                f"{about(left)} left",
             ]
             log.info("%s", ", ".join(parts + [note] * bool(note)))
 

@@ -36,7 +36,7 @@ from saescope.model.hookpoints import Hookpoint, resolve
 from saescope.model.load import LanguageModel, quiet_transformers
 from saescope.model.load import load_model as load_language_model
 from saescope.runtime.hardware import choose
-from saescope.runtime.meter import Meter
+from saescope.runtime.meter import Meter, Steps
 from saescope.sae.base import Sae
 from saescope.sae.folder import find_sparsify, load_sparsify
 from saescope.sae.python_target import wrap
@@ -274,7 +274,8 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
         >>> results.metrics["features/num_latents"]
         1024
     """
-    return analyse_codes(codes, from_mapping(MetricsConfig, settings, "metrics."), seed)
+    with Steps("draws") as steps:
+        return analyse_codes(codes, from_mapping(MetricsConfig, settings, "metrics."), seed, steps)
 
 
 @dataclass(frozen=True)

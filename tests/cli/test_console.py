@@ -39,6 +39,18 @@ def test_a_sweep_without_jobs_has_an_empty_table(tmp_path, capsys):
     assert "0 jobs" in capsys.readouterr().out
 
 
+def test_brackets_and_colons_are_printed_as_they_are(tmp_path, capsys):
+    for k in (16, 32):
+        write_job(tmp_path / "[bold]x[/bold] :smile:" / str(k), k=k)
+    write_failed(tmp_path / "b" / "[/red]", "no [red] file", ["model.name=/x/[a]:smile:"])
+    print_sweep(tmp_path / "[bold]x[/bold] :smile:")
+    print_sweep(tmp_path)
+    print_run(write_run(tmp_path / "[link=x]y"), reused_from=tmp_path / "[i]z")
+    said = capsys.readouterr().out
+    for text in ("[bold]x[/bold] :smile:", "no [red] file", "/x/[a]:smile:", "[/red]", "[link=x]y", "[i]z"):
+        assert text in said
+
+
 def test_a_run(tmp_path, capsys):
     print_run(write_run(tmp_path / "run"), reused_from=tmp_path / "first")
     said = capsys.readouterr().out

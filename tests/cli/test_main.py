@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pandas as pd
 import pytest
 import wandb
@@ -17,6 +18,7 @@ from saescope.cli.main import main
 from saescope.errors import SaescopeError
 from saescope.jobs.job import Context, failed
 from saescope.tracking.wandb_run import facts
+from saescope.version import __version__
 from tests.support.wandb_log import load, logs
 from tests.test_metrics import keys_of_a_run
 
@@ -120,6 +122,11 @@ def broken_probes(folder: Path, content: bytes) -> str:
         (["probes=folder", "probes.path=missing"], ["missing", "no such folder"]),
         (["probes=folder"], ["probes.path"]),
         (["probes.ctx_len=100000"], ["exceeds the model's context"]),
+        (["model=local"], ["'model.name' must be given"]),
+        (["hookpoint=custom"], ["hookpoint=custom needs hookpoint.name"]),
+        (["model.name=/x/epoch=3"], ["model.name=/x/epoch=3", "'model.name=\"/x/epoch=3\"'"]),
+        (["-m", "hydra/sweeper=optuna", "seed=1,2"], ["pip install hydra-optuna-sweeper"]),
+        (["-m", "seed=1,2", "sae.tokens=5"], ["sae.tokens is for sae=train, not for sae=hub"]),
         (["model=local", "model.name=/no/such/folder"], ["/no/such/folder", "does not exist"]),
         (["runtime.device=cuda"], ["available: cpu"]),
         (["tracking=wandbb"], ["offline", "disabled"]),
@@ -309,6 +316,44 @@ def test_controls(saescope, here, sae, tmp_path):
     assert summary == metrics
     table = pd.read_csv(tmp_path / "out" / "sweep.csv")
     assert {key for key in table.columns if "/" in key} == set(metrics)
+
+
+def test_keys_of_a_sweep_go_to_the_jobs_that_have_them(saescope, here, tmp_path):
+    args = [a for a in here if not a.startswith("sae.repo")] + ["metrics.lm_tokens=0", "tracking=disabled"]
+    axes = ["sae=random,neurons", "sae.expansion_factor=4", "sae.init_seed=3", "sae.k=4"]
+    code, out, err = saescope("-m", *args, *axes, "hydra.sweep.dir=out", "objective=sae/l0")
+    assert (code, err) == (0, "")
+    assert "job 1 of 2: " in out
+    assert "job 2 of 2, about " in out
+    a, b = (yaml.safe_load((tmp_path / "out" / n / "config.yaml").read_text())["sae"] for n in "01")
+    assert a == {"source": "random", "k": 4, "expansion_factor": 4, "num_latents": None, "init_seed": 3}
+    assert b == {"source": "neurons", "k": 4}
+    rows = pd.read_csv(tmp_path / "out" / "sweep.csv").overrides
+    assert ["sae.init_seed=3" in row for row in rows] == ["sae.expansion_factor=4" in row for row in rows]
+    assert ["sae.init_seed=3" in row for row in rows] == [True, False]
+    assert not rows.str.contains("+", regex=False).any()
+    assert "++" not in out
+
+
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        ("saescope.cli.main", f"saescope {__version__} (Hydra {hydra.__version__})\n"),
+        ("saescope.cli.catalogue", f"saescope {__version__} (Hydra {hydra.__version__})\n"),
+        ("saescope.cli.report", f"saescope {__version__}\n"),
+    ],
+)
+def test_version(command, printed):
+    code = f"import sys; sys.argv[1:] = ['--version']\nfrom {command} import main\nmain()"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == printed
+
+
+def test_slurm_without_a_cluster_is_one_line(saescope, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, _, err = saescope("-m", "hydra/launcher=slurm", "seed=1,2", "tracking=disabled")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "hydra/launcher=slurm: " in err
+    assert "try hydra/launcher=slurm_local" in err
 
 
 def test_random_init_model(saescope, here, tmp_path):

@@ -1,14 +1,17 @@
 """`compose(...)` from Python: the configuration of the command line, and its errors in one line."""
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from saescope.config import HubSae, TrainSae, config_dir
-from saescope.config.compose import compose
+from saescope.config.compose import compose, in_grammar
 from saescope.errors import ConfigError
 
 
@@ -17,6 +20,7 @@ def test_overrides_as_on_the_command_line():
     cfg = compose("sae=train", "sae.k=16", "model=pythia-70m", "metrics=quick", "experiment=smoke")
     assert cfg.sae == TrainSae(k=16, tokens=100_000)
     assert cfg.model.name == "EleutherAI/pythia-70m"
+    assert compose("objective=si/excess").scientific() == compose().scientific()
     assert not GlobalHydra.instance().is_initialized()
 
 
@@ -42,6 +46,15 @@ def test_inside_another_hydra():
         (["dynamic_k.tokens=100"], "'dynamic_k.tokens' does not apply to the chosen option of 'dynamic_k'"),
         (["seed=${nope}"], "Interpolation key 'nope' not found"),
         (["seed=[1"], "write overrides as key=value"),
+        (["seed"], "cannot read 'seed'; write overrides as key=value"),
+        (["modèle=x"], "cannot read 'modèle=x'; write overrides as key=value"),
+        (["model=local"], "'model.name' must be given; set it on the command line: model.name=VALUE"),
+        (["hookpoint=custom"], "hookpoint=custom needs hookpoint.name"),
+        (["objective=si/exces"], "objective=si/exces is no metric of a job: did you mean 'si/excess'"),
+        (["objective=matched_si"], "objective=matched_si is no metric of a job"),
+        (["hydra/sweeper=optuna"], "hydra/sweeper=optuna needs a plugin: pip install hydra-optuna-sweeper"),
+        (["+sweep=k"], "sweep=k is several jobs"),
+        (["~sae"], "'sae' is missing"),
         (["sweep=k"], "sweep=k is several jobs; compose one job, or run saescope -m sweep=k"),
         (["sae.k=1,2"], "Ambiguous value"),
     ],
@@ -50,6 +63,57 @@ def test_errors_are_one_line(overrides, message):
     with pytest.raises(ConfigError, match=message) as caught:
         compose(*overrides)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "same"),
+    [
+        ("+experiment=smoke", "experiment=smoke"),
+        ("++model=pythia-70m", "model=pythia-70m"),
+        ("+seed=3", "seed=3"),
+        ("+hookpoint.layer=3", "hookpoint.layer=3"),
+        ("~tracking", "tracking=disabled"),
+        ("~sweep", "sweep=none"),
+    ],
+)
+def test_habits_are_understood(typed, same):
+    assert in_grammar([typed]) == [same]
+    assert compose(typed) == compose(same)
+
+
+VALUES = [
+    "/x/epoch=3/hf",
+    "a#b",
+    "f(x)",
+    "(x",
+    "{a",
+    "[x]/y",
+    "données/モデル",
+    "it's",
+    'a"b',
+    "a'b\"c",
+    "a\\'b",
+    "a=b\\",
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_that_cannot_be_read_is_shown_as_the_shell_needs_it(value):
+    with pytest.raises(ConfigError) as caught:
+        compose("model=local", f"model.name={value}")
+    message = str(caught.value)
+    assert message.startswith(f"cannot read 'model.name={value}'; ")
+    (pasted,) = shlex.split(message.partition("within quotes: ")[2])
+    assert compose("model=local", pasted).model.name == value
+
+
+def test_options_name_no_file_or_repository_by_accident():
+    """What the user has to give is missing (`???`) or null in conf/, never a stray word."""
+    for path in sorted(Path(config_dir()).glob("*/*.yaml")):
+        values = yaml.safe_load(path.read_text()) or {}
+        for key in ("name", "repo", "path", "release"):
+            value = values.get(key)
+            assert value in (None, "???", "embedded") or "/" in value, (path.name, key, value)
 
 
 def test_the_config_package_needs_neither_hydra_nor_torch():

@@ -1,6 +1,7 @@
 """Presets set what they say and compose in every point; launchers compose; one GPU a job."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from saescope.cli.command_line import read
 from saescope.config import AppConfig, config_dir, from_mapping
+from saescope.config.applicable import without_keys_of_others
 from saescope.runtime import gpus
 
 CONF = Path(config_dir())
@@ -24,11 +27,13 @@ def command(path: Path) -> str:
     return line.removeprefix("# ").split("   (")[0]
 
 
-def points(preset: str) -> list[tuple[str, ...]]:
+def points(preset: str, overrides: Sequence[str] = ()) -> list[tuple[str, ...]]:
     """Overrides of every job of a preset."""
     params = OmegaConf.load(CONF / "sweep" / f"{preset}.yaml").hydra.sweeper.params
     given = [f"{key}={value}" for key, value in params.items()]
-    (batch,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(given), None)
+    (batch,) = BasicSweeper.split_arguments(
+        OverridesParser.create().parse_overrides([*given, *overrides]), None
+    )
     return [tuple(job) for job in batch]
 
 
@@ -45,6 +50,34 @@ def test_every_point_of_a_sweep_composes(preset):
             plain = OmegaConf.to_container(compose("config", overrides=[*words[2:], *job]), resolve=True)
             configs.append(from_mapping(AppConfig, plain).scientific())
     assert all(a != b for at, a in enumerate(configs) for b in configs[:at])
+
+
+TRAINING = ["sae.tokens=5000", "sae.batch_tokens=512", "sae.save_every=7"]
+
+
+@pytest.mark.parametrize("preset", [preset for preset in SWEEPS if preset != "read_k"])
+def test_a_sweep_takes_training_keys_for_the_jobs_that_train(preset):
+    words = command(CONF / "sweep" / f"{preset}.yaml").split()
+    overrides = [word for word in read([*words[1:], *TRAINING]).words if word != "-m"]
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        compose("config", overrides=[p.input_line for p in parsed if not p.is_sweep_override()])
+        jobs = points(preset, overrides)
+        assert len(jobs) == len(points(preset))
+        trained = 0
+        for job in jobs:
+            plain = OmegaConf.to_container(compose("config", overrides=[*job]), resolve=True)
+            forced = [word.lstrip("+").partition("=")[0] for word in job if word.startswith("++")]
+            values, dropped = without_keys_of_others(plain, forced)
+            cfg = from_mapping(AppConfig, values)
+            trained += cfg.sae.source == "train"
+            if cfg.sae.source == "train":
+                assert (cfg.sae.tokens, cfg.sae.batch_tokens, cfg.sae.save_every, dropped) == (
+                    5000, 512, 7, set(),
+                )  # fmt: skip
+            else:
+                assert dropped == set(forced) != set()
+    assert trained
 
 
 @pytest.mark.parametrize("preset", SWEEPS)

@@ -12,6 +12,7 @@ from saescope.metrics import CATALOGUE
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
 from saescope.stats.permutation import SI_EDGES
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.specialization_summary import (
     SpecializationSettings,
     SpecializationSummary,
@@ -45,7 +46,7 @@ class FeatureResults:
     """Counts over fixed edges: `histograms.json`."""
 
 
-def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
+def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no_progress) -> FeatureResults:
     """Feature statistics, SI with its null and interval, Q with its nulls."""
     live_F = supported(codes.count_F, codes.docs_F, min_count=cfg.min_count, min_docs=cfg.min_docs)
     si = summarise_specialization(
@@ -55,6 +56,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
         len(codes.tasks),
         live_F,
         SpecializationSettings(cfg.permutations, cfg.bootstraps, fdr=cfg.si_fdr, seed=seed),
+        progress,
     )
     q = summarise_modularity(
         codes.active_NF,
@@ -74,6 +76,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int) -> FeatureResults:
             seed=seed,
         ),
         unit_N=_unit(codes, cfg),
+        progress=progress,
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics, **q.metrics}
     counts = {entry.key for entry in CATALOGUE if entry.unit == "count"}

@@ -33,9 +33,9 @@ def run(cfg: CoverageConfig) -> None:
         rows, findings = refresh(rows)
         plans, changed = reread(mark_lost(plans, make_plans(cfg, shapes, rows)))
         findings += changed
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+        console = Console(highlight=False, emoji=False, width=WIDTH)
     console.print(summary(plans), style="bold", soft_wrap=True)
     console.print(_table(plans, cfg.live))
     for line in _remarks(plans, shapes, rows):

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from saescope.cli.command_line import version
 from saescope.config import CoverageConfig, config_dir, from_mapping
 from saescope.config.catalogue import listed, override
 from saescope.config.compose import composed, plain
@@ -15,6 +16,9 @@ def main() -> int:
     """`saescope-coverage [overrides]`. Returns the exit code."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print((Path(config_dir()) / "coverage.yaml").read_text(encoding="utf-8"), end="")
+        return 0
+    if "--version" in sys.argv[1:]:
+        print(version())
         return 0
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,7 +1,7 @@
 """The end of a command on the terminal: the headline, a table, and where the files are."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 SWEEP_COLUMNS = tuple(metric.key for metric in shown("sweep") if not metric.between_jobs)
 
+PLAIN: Any = {"highlight": False, "markup": False, "emoji": False}
+"""Of a console that prints text as it is: paths and overrides may hold `[brackets]` and `:words:`."""
+
 
 def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
     """Headline in words, table, paths."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(soft_wrap=True, **PLAIN)
     run = read_run(run_dir)
     metrics = run.metrics
     table = Table("measure", "value", "by chance", "key", title="result", title_justify="left")
@@ -42,8 +45,8 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
 
 def print_sweep(sweep_dir: Path, summary: "SweepSummary | None" = None) -> list[str]:
     """A row per job folder, the headline of the sweep, paths; returns a line per job that did not finish."""
-    terminal = Console(highlight=False)
-    console = Console(highlight=False, soft_wrap=True, width=terminal.width if terminal.is_terminal else 180)
+    terminal = Console(**PLAIN)
+    console = Console(soft_wrap=True, **PLAIN, width=terminal.width if terminal.is_terminal else 180)
     jobs = list(map(read_run, find_runs([sweep_dir])))
     table = Table(
         "job", "overrides", "state", *SWEEP_COLUMNS, title=f"{len(jobs)} jobs", title_justify="left"

@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,18 +16,27 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from saescope.cli.command_line import arguments, read, this_job, version
 from saescope.config import TrackingConfig, config_dir, from_mapping
-from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain, to_config
+from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain
 from saescope.errors import ConfigError, SaescopeError, line
 from saescope.jobs.job import Context, Outcome, failed, run_job
 from saescope.runtime.gpus import own_gpu
+from saescope.runtime.meter import about
+from saescope.version import __version__
+
+log = logging.getLogger(__name__)
 
 _failures: list[str] = []
 """One line per failed job of this command."""
+_num_jobs: int | None = None
+"""Jobs of this command's sweep, where they run one after the other in this process."""
+_started = time.monotonic()
 
 # Libraries whose log lines would hide ours; their warnings and errors are still shown.
 QUIET = (
-    "lightning.pytorch", "lightning.fabric", "httpx", "huggingface_hub", "matplotlib", "fsspec", "datasets",
+    "hydra", "lightning.pytorch", "lightning.fabric", "httpx", "huggingface_hub", "matplotlib", "fsspec",
+    "datasets",
 )  # fmt: skip
 
 
@@ -38,11 +49,28 @@ def main() -> int:
         if sys.argv[1:] in (["--help"], ["-h"]):
             print(_help(), end="")
             return 0
-        _job()
+        if "--version" in sys.argv[1:]:
+            print(version())
+            return 0
+        command = read(sys.argv[1:])
+        global _num_jobs, _started
+        _num_jobs, _started = command.num_jobs, time.monotonic()
+        with arguments(command.words):
+            _job()
     except HYDRA_ERRORS as error:  # of composing; a job catches its own errors
         if os.environ.get("SAESCOPE_DEBUG"):
             raise
         _failures.append(line(in_one_line(error)))
+        print(f"saescope: {_failures[-1]}", file=sys.stderr)
+    except RuntimeError as error:  # of submitit, where there is no Slurm or it refuses the job
+        launcher = next((word for word in sys.argv if word.startswith("hydra/launcher=")), "")
+        if os.environ.get("SAESCOPE_DEBUG") or "slurm" not in launcher:
+            raise
+        _failures.append(
+            line(
+                f"{launcher}: {error}; start it where srun and sbatch are, or try hydra/launcher=slurm_local"
+            )
+        )
         print(f"saescope: {_failures[-1]}", file=sys.stderr)
     except KeyboardInterrupt:
         print("saescope: interrupted", file=sys.stderr)
@@ -65,19 +93,42 @@ def _help() -> str:
 
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
-def _job(values: DictConfig) -> None:
-    """One job. Errors are recorded, not raised, so that the other jobs of a sweep go on."""
+def _job(values: DictConfig) -> float | None:
+    """One job. Errors are recorded, not raised, so that the other jobs of a sweep go on.
+
+    Returns the metric `objective`, for a sweeper that searches.
+    """
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
     context = _context()
+    objective = None
     try:
         _check_sweep()
-        outcome = run_job(to_config(values), context)
+        cfg, overrides = this_job(values)
+        objective = cfg.objective
+        context = replace(context, overrides=overrides)
+        log.info("%s", _first_line(context))
+        outcome = run_job(cfg, context)
     except SaescopeError as error:
         outcome = failed(error, context)
     _report(outcome)
+    return outcome.metrics.get(objective) if objective else None
+
+
+def _first_line(context: Context) -> str:
+    """What starts, before anything slow is imported; in a sweep also how far it is."""
+    hydra_cfg = HydraConfig.get()
+    overrides = " ".join(context.overrides)
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        return f"saescope {__version__}: {overrides or 'the default job'}"
+    before = int(hydra_cfg.job.num)
+    if _num_jobs is None:
+        return f"job {before + 1}: {overrides}"
+    left = (time.monotonic() - _started) / before * (_num_jobs - before) if before else None
+    eta = f", about {about(left)} left" if left is not None else ""
+    return f"job {before + 1} of {_num_jobs}{eta}: {overrides}"
 
 
 class SweepEnd(Callback):

@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from saescope.errors import SaescopeError
+from saescope.version import __version__
 
 
 def main() -> int:
@@ -14,6 +15,7 @@ def main() -> int:
         "saescope-report",
         description="Rebuild sweep.csv, sweep.parquet and sweep.html from run folders, failed jobs included.",
     )
+    parser.add_argument("--version", action="version", version=f"saescope {__version__}")
     parser.add_argument(
         "dirs", metavar="DIR", nargs="+", type=Path, help="run folder, sweep folder, or any folder above them"
     )

@@ -16,6 +16,8 @@ from saescope.config.runtime import RuntimeConfig
 from saescope.config.sae import HubSae, PythonSae, SaeConfig, SaeLensSae, TrainSae
 from saescope.config.target import file_of
 from saescope.config.tracking import TrackingConfig
+from saescope.errors import ConfigError, nearest
+from saescope.metrics import CATALOGUE, metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +42,31 @@ class AppConfig:
     force: bool = False
     """Measure again although a finished result of the same config exists."""
 
+    objective: str | None = None
+    """Metric that the job returns to a sweeper that searches, such as Optuna's; null: none."""
+
     def __post_init__(self) -> None:
         is_seed("seed", self.seed)
+        if self.objective is not None:
+            known = metric(self.objective)
+            if known is None or known.between_jobs:
+                near = nearest(self.objective, (entry.key for entry in CATALOGUE if not entry.between_jobs))
+                raise ConfigError(
+                    f"objective={self.objective} is no metric of a job: {near}"
+                    "give a key of metrics.json, such as objective=si/excess"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, nested as on the command line, with the values that apply to this job."""
         return applicable(dataclasses.asdict(self))
 
     def scientific(self) -> dict[str, Any]:
-        """The part that decides the numbers: no tracking, no force, no device or batch settings.
+        """The part that decides the numbers: no tracking, force or objective, no device or batch settings.
 
         `dtype` stays in: bfloat16 and float32 give slightly different numbers.
         """
         values = self.as_dict()
-        for key in ("tracking", "force"):
+        for key in ("tracking", "force", "objective"):
             del values[key]
         values["sae"].pop("save_every", None)
         if self.dynamic_k.target == "none":

@@ -1,13 +1,67 @@
 """Which values of a configuration apply to the job: the only ones that are written, logged and compared."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from saescope.config.convert import members
+from saescope.config.dynamic_k import TARGETS, DynamicKConfig
+from saescope.config.hookpoint import KINDS
 from saescope.config.sae import SaeConfig
 
 _, _SOURCES = members(SaeConfig)
+
+NAMED_BY = {
+    "sae": "source", "hookpoint": "kind", "probes": "source", "corpus": "source", "dynamic_k": "target",
+}  # fmt: skip
+"""Groups with keys that only some of their options take, and the key whose value says which option it is."""
+
+_BY_PLACE = tuple(kind for kind in KINDS if kind != "custom")
+_BOTH = ("k", "selectors", "tokens", "calibration_tokens", "structure", "bootstraps")
+_TAKEN_BY: dict[str, tuple[str, ...]] = {
+    "hookpoint.name": ("custom",),
+    "hookpoint.layer": _BY_PLACE,
+    "hookpoint.depth": _BY_PLACE,
+    "probes.path": ("folder", "manifest"),
+    "probes.group_by": ("manifest",),
+    "corpus.name": ("hf",),
+    "corpus.config": ("hf",),
+    "corpus.revision": ("hf",),
+    "corpus.path": ("local", "memmap"),
+}
+_TAKEN_BY |= {
+    f"dynamic_k.{field.name}": TARGETS[1:] if field.name in _BOTH else ("mlp",)
+    for field in dataclasses.fields(DynamicKConfig)
+    if field.name != "target"
+}
+for _source, _kind in _SOURCES.items():
+    for _field in dataclasses.fields(_kind):
+        _TAKEN_BY[f"sae.{_field.name}"] = (*_TAKEN_BY.get(f"sae.{_field.name}", ()), _source)
+
+
+def takes(group: str, values: Mapping[str, Any], key: str) -> bool:
+    """Whether the option of `group` that has `values` takes `key`; true for what is not known here."""
+    options = _TAKEN_BY.get(f"{group}.{key}")
+    option = values.get(NAMED_BY.get(group, ""))
+    return options is None or option is None or option in options
+
+
+def without_keys_of_others(config: Mapping[str, Any], keys: Iterable[str]) -> tuple[dict[str, Any], set[str]]:
+    """`config` without those of the dotted `keys` that the chosen option of their group does not take.
+
+    Returns the set of the dropped keys too. They are the keys of a sweep over the options of a group: each
+    applies to the jobs whose option has it.
+    """
+    values = {key: dict(group) if isinstance(group, Mapping) else group for key, group in config.items()}
+    dropped = set()
+    for dotted in keys:
+        group, _, rest = dotted.partition(".")
+        key = rest.partition(".")[0]
+        chosen = values.get(group)
+        if isinstance(chosen, dict) and key and not takes(group, chosen, key):
+            chosen.pop(key, None)
+            dropped.add(dotted)
+    return values, dropped
 
 
 def applicable(config: Mapping[str, Any]) -> dict[str, Any]:

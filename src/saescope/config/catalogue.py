@@ -7,9 +7,10 @@ from typing import Any
 
 from saescope.config.check import at_least, between, one_of
 from saescope.config.hookpoint import KINDS as HOOKPOINT_KINDS
-from saescope.errors import ConfigError, nearest
+from saescope.errors import ConfigError, choices, nearest
 
 KINDS = tuple(kind for kind in HOOKPOINT_KINDS if kind != "custom")
+FLAGS = ("--help", "--live", "--version")
 LISTS = ("models", "kind", "layers", "depth")
 
 
@@ -73,8 +74,7 @@ def override(arg: str) -> str:
         return "live=true"
     if arg.startswith("-"):
         raise ConfigError(
-            f"unknown flag '{arg}': {nearest(arg, ('--help', '--live'))}valid: --help, --live; "
-            "everything else is key=value"
+            f"unknown flag '{arg}': {nearest(arg, FLAGS)}valid: {choices(FLAGS)}; all else is key=value"
         )
     key, _, value = arg.partition("=")
     if key.startswith("hydra"):

@@ -2,14 +2,17 @@
 
 import dataclasses
 import re
+import shlex
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import hydra
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,10 +20,22 @@ from omegaconf.errors import OmegaConfBaseException
 from saescope.config.app import AppConfig
 from saescope.config.convert import from_mapping, members
 from saescope.config.location import config_dir
-from saescope.errors import ConfigError, choices, line, nearest
+from saescope.errors import ConfigError, SaescopeError, choices, line, nearest
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, ValueError, OSError)
 """What composing raises for a mistake of the user."""
+
+PLUGINS = {
+    "hydra/sweeper=optuna": "hydra-optuna-sweeper",
+    "hydra/sweeper=ax": "hydra-ax-sweeper",
+    "hydra/sweeper=nevergrad": "hydra-nevergrad-sweeper",
+    "hydra/launcher=rq": "hydra-rq-launcher",
+    "hydra/launcher=ray": "hydra-ray-launcher",
+}
+"""Options that exist once their package is installed."""
+
+_OFF = {"tracking": "disabled", "dynamic_k": "none", "experiment": "none", "sweep": "none"}
+"""What is left when a group of the defaults is deleted (`~tracking`)."""
 
 
 def compose(*overrides: str) -> AppConfig:
@@ -33,11 +48,64 @@ def compose(*overrides: str) -> AppConfig:
         >>> cfg.sae.source, cfg.sae.k, cfg.sae.optimizer
         ('train', 16, 'signum')
     """
-    for override in overrides:
+    readable = in_grammar(overrides)
+    for override in readable:
         key, _, preset = override.partition("=")
         if key == "sweep" and preset not in ("none", ""):
             raise ConfigError(f"{override} is several jobs; compose one job, or run saescope -m {override}")
-    return to_config(composed("config", overrides))
+    return to_config(composed("config", readable))
+
+
+def in_grammar(overrides: Iterable[str]) -> list[str]:
+    """The same overrides in Hydra's grammar, with habits from other applications translated.
+
+    `+experiment=smoke` is `experiment=smoke`, as for every group and key that is there already, and
+    `~tracking` is `tracking=disabled`. Raises ConfigError for one that cannot be read, and shows it quoted.
+    """
+    groups = {path.name for path in Path(config_dir()).iterdir() if path.is_dir() and path.name != "hydra"}
+    present = {*groups, "hydra/launcher", "hydra/sweeper", *config_keys(AppConfig)}
+    readable = []
+    for override in overrides:
+        if override.startswith("~") and override[1:] in _OFF:
+            override = f"{override[1:]}={_OFF[override[1:]]}"
+        elif override.startswith("+") and override.lstrip("+").partition("=")[0] in present:
+            override = override.lstrip("+")
+        _check_grammar(override)
+        readable.append(override)
+    return readable
+
+
+def _check_grammar(override: str) -> None:
+    """Raise ConfigError for an override that Hydra cannot read; the message can be pasted into a shell."""
+    parser = OverridesParser.create()
+    try:
+        parser.parse_override(override)
+    except HydraException:
+        pass
+    else:
+        return
+    key, equals, value = override.partition("=")
+    quoted = f"{key}={_quoted(value)}"
+    try:
+        parser.parse_override(quoted)
+    except HydraException:
+        equals = ""  # quotes do not help: the key is wrong
+    if not equals:
+        raise ConfigError(
+            f"cannot read '{override}'; write overrides as key=value, and text with spaces in quotes, "
+            "see `saescope --help`"
+        )
+    raise ConfigError(
+        f"cannot read '{override}'; write overrides as key=value, lists as key=[a,b], and text with other "
+        f"characters than letters a-z, digits and . / - _ in quotes within quotes: {shlex.quote(quoted)}"
+    )
+
+
+def _quoted(value: str) -> str:
+    """`value` as a quoted string of Hydra's grammar: a backslash counts before a quote or the end only."""
+    mark = "'" if '"' in value else '"'
+    escaped = re.sub(rf"(\\*)({mark}|$)", lambda m: m[1] * 2 + ("\\" + m[2] if m[2] else ""), value)
+    return f"{mark}{escaped}{mark}"
 
 
 def composed(name: str, overrides: Sequence[str], root: type = AppConfig) -> DictConfig:
@@ -68,10 +136,14 @@ def plain(values: DictConfig, root: type = AppConfig) -> dict[str, Any]:
 
 def in_one_line(error: Exception, root: type = AppConfig) -> str:
     """`error` of the configuration class `root` in one line, with what was valid."""
+    if isinstance(error, SaescopeError):
+        return str(error)
     command = "saescope --cfg job" if root is AppConfig else "saescope-coverage --help"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         valid = [name for name in error.options if name]
+        if package := PLUGINS.get(f"{group}={option}"):
+            return f"{group}={option} needs a plugin: pip install {package}"
         return f"{group}={option} is not known: {nearest(option, valid)}valid: {choices(valid)}"
     text = line(str(error))
     if isinstance(error, OSError) and error.filename:

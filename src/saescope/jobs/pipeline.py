@@ -36,6 +36,7 @@ from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.hardware import choose
+from saescope.runtime.meter import Steps
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows, tokenize_probes
 from saescope.tracking.wandb_run import Tracker, run_name
@@ -121,7 +122,8 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     tracker.describe(name, [Path(setup.lm.name).name, place, cfg.sae.source], provenance)
     passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
-    features = analyse(passes.codes, cfg.metrics, cfg.seed)
+    with Steps("draws") as steps:
+        features = analyse(passes.codes, cfg.metrics, cfg.seed, steps)
     part = dynamic_k.run(cfg, setup, coder)
     cost: Metrics = {
         "cost/wall_s": time.perf_counter() - started,

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 from types import TracebackType
 
@@ -10,7 +11,16 @@ from tqdm import tqdm
 log = logging.getLogger(__name__)
 
 LOG_EVERY_S = 30.0
-"""Seconds between log lines."""
+"""Seconds between log lines …"""
+FIRST_LOG_S = 5.0
+"""… and before the first, so that nothing waits longer in silence."""
+
+
+def about(seconds: float) -> str:
+    """A duration in two digits at most: `40 s`, `3 min`, `2.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
 
 
 class Meter:
@@ -19,7 +29,8 @@ class Meter:
     def __init__(self, name: str, total: int, unit: str, *, start: int = 0, quiet: bool = False) -> None:
         self.name, self.total, self.unit, self.start, self.quiet = name, total, unit, start, quiet
         self.done = start
-        self.started = self.last_logged = time.monotonic()
+        self.started = time.monotonic()
+        self.next_log = self.started + FIRST_LOG_S
         no_bar = quiet or not sys.stderr.isatty()
         self.bar = tqdm(
             total=total, initial=start, desc=name, unit=unit, unit_scale=True, disable=no_bar, leave=False
@@ -31,14 +42,14 @@ class Meter:
         self.bar.set_postfix_str(note, refresh=False)
         self.bar.update(amount)
         now = time.monotonic()
-        if self.bar.disable and not self.quiet and now - self.last_logged > LOG_EVERY_S:
-            self.last_logged = now
+        if self.bar.disable and not self.quiet and now > self.next_log and self.done < self.total:
+            self.next_log = now + LOG_EVERY_S
             rate = (self.done - self.start) / (now - self.started)
             left = (self.total - self.done) / rate
             parts = [
                 f"{self.name}: {self.done} of {self.total} {self.unit}",
                 f"{rate:.3g} {self.unit}/s" if rate < 100 else f"{rate:.0f} {self.unit}/s",
-                f"{left:.0f} s left",
+                f"{about(left)} left",
             ]
             log.info("%s", ", ".join(parts + [note] * bool(note)))
 
@@ -53,3 +64,34 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Steps:
+    """Meters of steps that follow each other, each named by the call that counts it; for any thread."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.meter: Meter | None = None
+        self.lock = threading.Lock()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """`done` of `total` units of `step` are done; a step starts with its first call."""
+        with self.lock:
+            if self.meter is None or self.meter.name != step:
+                self._close()
+                self.meter = Meter(step, total, self.unit)
+            if done > self.meter.done:  # threads may arrive in another order
+                self.meter.advance(done - self.meter.done)
+
+    def _close(self) -> None:
+        if self.meter is not None:
+            self.meter.close()
+            self.meter = None
+
+    def __enter__(self) -> "Steps":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.document_product import DocumentProduct, draw_slices, for_each_slice, latent_blocks
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.specialization import check_tasks, specialization, task_counts
 
 LARGEST_WEIGHT = 64.0
@@ -22,6 +23,7 @@ def bootstrap_mean_si(
     resamples: int,
     seed: int,
     level: float = 0.95,
+    progress: Progress = no_progress,
 ) -> tuple[float, float]:
     """Interval (low, high) of the mean index over the given latents (columns), from document resampling.
 
@@ -44,12 +46,16 @@ def bootstrap_mean_si(
     docs_of_task = [np.flatnonzero((task_D == task) & (tokens_D > 0)) for task in range(num_tasks)]
     weight_BD, tokens_BK = _drawn_documents(docs_of_task, tokens_D, counts_FK.shape[0], resamples, seed)
     sum_B, alive_B = np.zeros(resamples), np.zeros(resamples, dtype=np.int64)
+    scored = 0
+    progress("bootstraps", 0, resamples)
     for _, columns in latent_blocks(doc_counts_DF):
         for draws, si_BF in _resampled_si(columns, docs_of_task, weight_BD, tokens_BK):
             # a latent that lost all its documents in one draw drops out of that draw only
             alive = np.isfinite(si_BF)
             sum_B[draws] += np.where(alive, si_BF, 0.0).sum(axis=1)
             alive_B[draws] += alive.sum(axis=1)
+            scored += si_BF.size
+            progress("bootstraps", scored // counts_FK.shape[0], resamples)
     means = sum_B / np.maximum(1, alive_B)
     tail = (1.0 - level) / 2.0
     low, high = estimate + np.quantile(means - means.mean(), [tail, 1.0 - tail])

@@ -1,5 +1,6 @@
 """All modularity numbers of one run: the validated graph, its communities, its nulls, and the q/ metrics."""
 
+import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,6 +12,7 @@ from saescope.stats.coactivation import Edges, both_edges, collapse
 from saescope.stats.edge_nulls import null_edge_count
 from saescope.stats.modularity import Partition, leiden, modularity
 from saescope.stats.naive import MAX_LATENTS, naive_modularity
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.rewiring import rewire, rewirings_in_memory
 from saescope.stats.specialization import check_tasks
 from saescope.stats.threads import in_threads
@@ -85,6 +87,7 @@ def summarise_modularity(
     settings: ModularitySettings | None = None,
     *,
     unit_N: AnyIntArray | None = None,
+    progress: Progress = no_progress,
 ) -> ModularitySummary:
     """Validated co-activation graph of the supported latents, its modularity and two nulls.
 
@@ -119,7 +122,7 @@ def summarise_modularity(
         _edge_metrics(edges, degree_S),
         _edge_null_metrics(active_NS, settings),
         _partition_metrics(edges, partition, top_task_S, settings),
-        _rewiring_metrics(edges, partition, nodes.size, settings),
+        _rewiring_metrics(edges, partition, nodes.size, settings, progress),
         _within_task_metrics(within_partition, top_task_S),
     ):
         metrics |= some_metrics
@@ -209,7 +212,11 @@ def _partition_metrics(
 
 
 def _rewiring_metrics(
-    edges: Edges, partition: Partition | None, num_nodes: int, settings: ModularitySettings
+    edges: Edges,
+    partition: Partition | None,
+    num_nodes: int,
+    settings: ModularitySettings,
+    progress: Progress,
 ) -> tuple[Metrics, Notes]:
     """Is the graph modular beyond its degrees? Its Q against that of degree-preserving rewirings."""
     if partition is None or settings.rewirings <= 0:
@@ -218,14 +225,17 @@ def _rewiring_metrics(
     seeds = _leiden_seeds(settings)
     null_seeds = seeds if len(edges) <= DENSE_EDGES else seeds[:1]
 
+    ended = itertools.count(1)  # counts over threads
+
     def rewired_modularity(draw: int) -> float:
         source, target, weight = rewire(
             edges.source, edges.target, edges.pmi, num_nodes, seed=_seed_of_draw(settings.seed, draw)
         )
-        return leiden(
-            source, target, weight, num_nodes, seeds=null_seeds, resolution=settings.resolution
-        ).modularity
+        rewired = leiden(source, target, weight, num_nodes, seeds=null_seeds, resolution=settings.resolution)
+        progress("rewirings", next(ended), settings.rewirings)
+        return rewired.modularity
 
+    progress("rewirings", 0, settings.rewirings)
     null_R = np.array(
         in_threads(rewired_modularity, range(settings.rewirings), max_threads=rewirings_in_memory(num_nodes))
     )

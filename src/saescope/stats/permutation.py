@@ -7,6 +7,7 @@ import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.document_product import DocumentProduct, draw_slices, for_each_slice, latent_blocks
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.specialization import check_tasks, specialization, task_counts
 
 SI_EDGES: FloatArray = np.linspace(0.0, 1.0, 51)
@@ -35,6 +36,7 @@ def permutation_null(
     *,
     permutations: int,
     seed: int,
+    progress: Progress = no_progress,
 ) -> PermutationNull:
     """The index of every latent with task labels permuted over documents, `permutations` times.
 
@@ -65,12 +67,16 @@ def permutation_null(
     sum_F = np.zeros(total_F.size)
     reached_F = np.zeros(total_F.size, dtype=np.int64)
     draw_counts = np.zeros(SI_EDGES.size - 1, dtype=np.int64)
+    scored = 0
+    progress("permutations", 0, permutations)
     for latents, columns in latent_blocks(doc_counts_DF):
         observed = observed_F[latents]
         for si_PF in _permuted_si(columns, total_F[latents], label_PD, tokens_PK):
             sum_F[latents] += si_PF.sum(axis=0)
             reached_F[latents] += (si_PF >= observed - TIE).sum(axis=0)
             draw_counts += np.histogram(si_PF[np.isfinite(si_PF)], bins=SI_EDGES)[0]
+            scored += si_PF.size
+            progress("permutations", scored // total_F.size, permutations)
     p_F = np.where(total_F > 0, (1.0 + reached_F) / (permutations + 1.0), np.nan)
     return PermutationNull(sum_F / permutations, p_F, draw_counts)
 

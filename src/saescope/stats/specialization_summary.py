@@ -8,6 +8,7 @@ from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntAr
 from saescope.stats.bootstrap import bootstrap_mean_si
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.permutation import SI_EDGES, PermutationNull, permutation_null
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.specialization import check_tasks, naive_specialization, specialization, task_counts
 
 KEYS = (
@@ -62,6 +63,7 @@ def summarise_specialization(
     num_tasks: int,
     supported_F: BoolArray,
     settings: SpecializationSettings | None = None,
+    progress: Progress = no_progress,
 ) -> SpecializationSummary:
     """The index of every latent; null and interval for the supported ones, which fire often enough.
 
@@ -88,9 +90,13 @@ def summarise_specialization(
     if scored.size and not single_task:
         documents = doc_counts_DF[:, scored], tokens_D, task_D, num_tasks
         if settings.permutations > 0:
-            null = permutation_null(*documents, permutations=settings.permutations, seed=settings.seed)
+            null = permutation_null(
+                *documents, permutations=settings.permutations, seed=settings.seed, progress=progress
+            )
         if settings.bootstraps > 0:
-            interval = bootstrap_mean_si(*documents, resamples=settings.bootstraps, seed=settings.seed + 1)
+            interval = bootstrap_mean_si(
+                *documents, resamples=settings.bootstraps, seed=settings.seed + 1, progress=progress
+            )
     si_null, si_p, si_q = (np.full(si.shape, np.nan) for _ in range(3))
     if null is not None:
         si_null[scored], si_p[scored] = null.mean_F, null.p_F

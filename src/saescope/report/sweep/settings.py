@@ -35,6 +35,7 @@ _NO_CONDITION_GROUPS = ("tracking.", "runtime.", "probes.", "metrics.")
 """Settings that decide no SAE: where a job ran, and how it was measured (`comparable` checks the latter)."""
 _NO_CONDITION_KEYS = {
     "force",
+    "objective",
     "sae.save_every",
     "model.sae_repo",
     "model.trust_remote_code",

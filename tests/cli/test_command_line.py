@@ -1,0 +1,68 @@
+"""The words of a command as Hydra gets them, and how many jobs they are."""
+
+import pytest
+
+from saescope.cli.command_line import read
+from saescope.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "num_jobs"),
+    [
+        ("sae=train sae.tokens=5", "sae=train sae.tokens=5", None),
+        ("-m sae.k=4,8 seed=range(3)", "sae.k=4,8 seed=range(3) -m", 6),
+        ("seed=1 --cfg job +sae.k=3", "seed=1 sae.k=3 --cfg job", None),
+        # one option that is not the default: for the jobs only
+        ("-m sweep=expansion sae.tokens=5", "sweep=expansion sae.tokens=choice(5) -m", 3),
+        ("-m sweep=expansion ++sae.tokens=5,6", "sweep=expansion sae.tokens=5,6 -m", 6),
+        ("-m sweep=seeds sae.init_seed=0,1", "sweep=seeds sae.init_seed=0,1 -m", 2),
+        ("-m sweep=seeds sae.init_seed=3", "sweep=seeds sae.init_seed=choice(3) -m", 1),
+        ("-m sweep=seeds sae.finetune=", "sweep=seeds sae.finetune=choice('') -m", 5),
+        # several options: for those that have the key
+        ("-m sweep=controls sae.tokens=5", "sweep=controls ++sae.tokens=5 -m", 6),
+        ("-m +sweep=controls sae.k=5", "sweep=controls sae.k=5 -m", 6),
+        ("-m sae=train,random sae.tokens=5", "sae=train,random ++sae.tokens=5 -m", 2),
+        ("-m sae=train,random sae.init_seed=5", "sae=train,random sae.init_seed=choice(5) -m", 2),
+        ("-m sae=glob(*,exclude=[s*,p*]) sae.repo=x", "sae=glob(*,exclude=[s*,p*]) ++sae.repo=x -m", 4),
+        (
+            "-m sae=python,random sae.target=m:f +sae.options.w=3",
+            "sae=python,random ++sae.target=m:f ++sae.options.w=3 -m",
+            2,
+        ),
+        ("-m dynamic_k=none,mlp dynamic_k.rounds=0", "dynamic_k=none,mlp ++dynamic_k.rounds=0 -m", 2),
+        (
+            "-m hookpoint=resid,custom hookpoint.name=x hookpoint.layer=2",
+            "hookpoint=resid,custom ++hookpoint.name=x ++hookpoint.layer=2 -m",
+            2,
+        ),
+        ("-m probes=embedded,folder probes.path=x", "probes=embedded,folder ++probes.path=x -m", 2),
+        ("-m corpus=embedded,local corpus.path=x", "corpus=embedded,local ++corpus.path=x -m", 2),
+        ("-m experiment=smoke,none sae.tokens=5", "experiment=smoke,none ++sae.tokens=5 -m", 2),
+        # no axis, or a key that no option of the axis has: Hydra refuses it
+        ("-m seed=1,2 ++sae.tokens=5", "seed=1,2 sae.tokens=5 -m", 2),
+        ("-m sweep=controls sae.repo=x", "sweep=controls sae.repo=x -m", 6),
+        ("-m sweep=controls sae.tokenz=5", "sweep=controls sae.tokenz=5 -m", 6),
+        ("-m hydra/sweeper=optuna sae.k=range(3)", "hydra/sweeper=optuna sae.k=range(3) -m", None),
+        ("-m seed=interval(0,1)", "seed=interval(0,1) -m", None),
+    ],
+)
+def test_words(typed, words, num_jobs):
+    command = read(typed.split())
+    assert " ".join(command.words) == words
+    assert command.num_jobs == num_jobs
+
+
+def test_presets_of_the_user(tmp_path):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweeper:\n    params:\n      sae: train,neurons\n      seed: 0,1\n"
+    )
+    command = read(["-m", "--config-dir", str(tmp_path), "sweep=mine", "sae.tokens=5"])
+    assert command.words == ("sweep=mine", "++sae.tokens=5", "-m", "--config-dir", str(tmp_path))
+    assert command.num_jobs == 4
+
+
+def test_a_flag_keeps_its_value():
+    assert read(["--config-dir", "/a=b/c d", "seed=1"]).words == ("seed=1", "--config-dir", "/a=b/c d")
+    with pytest.raises(ConfigError, match="cannot read 'folder/x'"):
+        read(["model.name=my", "folder/x"])

@@ -1,0 +1,39 @@
+"""Long statistics count their draws for whoever shows them, and the numbers do not depend on it."""
+
+import numpy as np
+from scipy import sparse
+
+from saescope.stats import (
+    ModularitySettings,
+    SpecializationSettings,
+    summarise_modularity,
+    summarise_specialization,
+)
+
+
+def test_every_draw_is_counted_and_nothing_else_changes():
+    rng = np.random.default_rng(0)
+    active = sparse.csr_matrix((rng.random((600, 30)) < 0.2).astype(np.int32))
+    task_N = np.repeat([0, 1, 2], 200)
+    supported_F, top_task_F = np.ones(30, dtype=bool), np.zeros(30, dtype=int)
+    doc_counts = sparse.csr_matrix(active.toarray().reshape(30, 20, 30).sum(axis=1))
+    calls: dict[str, list[tuple[int, int]]] = {}
+
+    def progress(step, done, total):
+        calls.setdefault(step, []).append((done, total))
+
+    def both(**shown):
+        si = summarise_specialization(
+            doc_counts, np.full(30, 20), np.repeat([0, 1, 2], 10), 3, supported_F,
+            SpecializationSettings(permutations=40, bootstraps=30), **shown,
+        )  # fmt: skip
+        settings = ModularitySettings(min_joint=1, fdr=1.0, rewirings=5, null_tokens=0)
+        q = summarise_modularity(active, task_N, 3, supported_F, top_task_F, settings, **shown)
+        return si.metrics | q.metrics
+
+    assert both(progress=progress) == both()
+    assert list(calls) == ["permutations", "bootstraps", "rewirings"]
+    for (step, counted), total in zip(calls.items(), (40, 30, 5), strict=True):
+        assert counted[0] == (0, total), step
+        assert max(counted) == (total, total), step
+        assert step == "rewirings" or counted == sorted(counted), step

@@ -213,12 +213,12 @@ def _finish(config: DictConfig) -> None:
 
     try:
         sweep_dir = Path(config.hydra.sweep.dir)
-        tracking = from_mapping(TrackingConfig, plain(config.tracking))
-    except HYDRA_ERRORS as error:
-        if not _command.failures:
-            _command.failures.append(line(in_one_line(error)))
-            print(f"saescope: {_command.failures[-1]}", file=sys.stderr)
+    except HYDRA_ERRORS:  # then no job has started, and Hydra said so
         return
+    try:
+        tracking = from_mapping(TrackingConfig, plain(config.tracking))
+    except HYDRA_ERRORS:  # every job has failed with it; their table is written all the same
+        tracking = TrackingConfig("disabled")
     command = sweep_dir / OUTCOMES / _command.id
     outcomes = read_outcomes(command)
     if not outcomes:  # refused before its first job
@@ -228,10 +228,9 @@ def _finish(config: DictConfig) -> None:
     summary = finish_sweep(sweep_dir, tracking, group, runs, interrupted=bool(_command.signal))
     _command.failures += print_sweep(sweep_dir, summary, runs, own)
     _command.failures += [outcome.error for outcome in outcomes if outcome.state != "ok"]
-    if all(outcome.state != "running" for outcome in outcomes):  # submitted jobs may still run
-        shutil.rmtree(command, ignore_errors=True)
-        with suppress(OSError):  # another command's are there
-            command.parent.rmdir()
+    shutil.rmtree(command, ignore_errors=True)
+    with suppress(OSError):  # another command's are there
+        command.parent.rmdir()
 
 
 def _group(sweep_dir: Path, preset: str) -> str:

@@ -223,5 +223,5 @@ def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:
     if status_of(run_dir).get("state") == "ok" and not cfg.force:
         raise ConfigError(
             f"{run_dir} holds the finished result of another config; "
-            "choose another hydra.run.dir, or force=true to replace it"
+            "choose another hydra.run.dir (of a sweep: hydra.sweep.dir), or force=true to replace it"
         )

@@ -301,6 +301,22 @@ def test_a_job_whose_config_cannot_be_resolved_fails_alone(saescope, here, tmp_p
     assert "SAESCOPE_NO_SUCH" in table["error"][0]
 
 
+def test_a_job_whose_folder_cannot_be_had_fails_alone(saescope, here, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLDER_4", "four")
+    monkeypatch.setenv("FOLDER_8", "eight")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "eight").write_text("in the way")
+    args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out"]
+    code, _, err = saescope("-m", *args, 'hydra.sweep.subdir="${oc.env:FOLDER_${sae.k}}"', "sae.k=2,4,8")
+    assert (code, err.count("\n")) == (1, 2), err
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["job"].tolist() == ["0", "2", "four"]
+    assert table["state"].tolist() == ["failed", "failed", "ok"]
+    assert table["sae.k"].tolist() == [2, 8, 4]
+    assert "FOLDER_2" in table["error"][0]
+    assert "eight" in table["error"][1]
+
+
 @pytest.mark.parametrize("pattern", ["k${sae.k}/deep/er", "sae/.hidden/${hydra.job.num}", "wandb/${sae.k}"])
 def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pattern):
     args = [*here, "metrics.lm_tokens=0", "hydra.sweep.dir=out", f"hydra.sweep.subdir={pattern}"]
@@ -314,12 +330,14 @@ def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pat
 
 
 def test_refused_commands_do_not_count_as_failed_jobs(saescope, here, tmp_path):
-    for mistyped in (["sae.k=1000"], ["sae.k=lots"], ["probes.path=missing"], ["hookpoint.layer=99"]):
+    for mistyped in (["sae.kk=3"], ["sae.k=lots"], ["probes.path=missing"], ["hookpoint.layer=99"]):
         assert saescope(*here, "tracking=disabled", *mistyped)[0] == 1
     folders = list((tmp_path / "outputs").glob("*/*/status.json"))
-    assert [json.loads(path.read_text())["refused"] for path in folders] == [True] * 4
+    assert [json.loads(path.read_text())["refused"] for path in folders] == [True] * 3
     with pytest.raises(ReportError, match="no job in"):
         open_sweep(tmp_path / "outputs")
+    saescope(*here, "tracking=disabled", "sae.k=1000")  # was at work: the SAE is loaded by then
+    assert [run.state for run in open_sweep(tmp_path / "outputs").runs] == ["failed"]
 
 
 def test_edited_probes_make_another_run(saescope, here, probes, tmp_path):

@@ -2,57 +2,31 @@
 
 import logging
 import os
-import secrets
-import shutil
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from saescope.config import TrackingConfig, config_dir, from_mapping
-from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain, to_config
+from saescope.cli.command import Command, command, new_command, signals
+from saescope.cli.sweep import finish, group_of
+from saescope.config import config_dir
+from saescope.config.compose import HYDRA_ERRORS, in_one_line, to_config
 from saescope.errors import ConfigError, line
 from saescope.files import write_text
 from saescope.jobs.job import Context, Outcome, failed, message_of, run_job
-from saescope.runfolder.names import HYDRA_CONFIG, HYDRA_SETTINGS, LOG, OUTCOMES, OVERRIDES
-from saescope.runfolder.outcomes import JobOutcome, read_outcomes, write_outcome
+from saescope.runfolder.names import HYDRA_CONFIG, HYDRA_SETTINGS, LOG, OVERRIDES
+from saescope.runfolder.outcomes import JobOutcome, write_outcome
 from saescope.runtime.gpus import own_gpu
 
 GO_ON = "the same command goes on: finished jobs are found again"
-
-
-@dataclass
-class Command:
-    """What is known of the command in this process; a job in another process has its own."""
-
-    failures: list[str] = field(default_factory=list)
-    """One line per failed job of this process, and what ended the command itself."""
-    process: int = field(default_factory=os.getpid)
-    sweep: DictConfig | None = None
-    """Configuration of the sweep, in the process that started it; None for a single job."""
-    id: str = ""
-    """Of the sweep's command: its jobs leave their outcomes in a folder of this name."""
-    job_outcomes: Path | None = None
-    """That folder, while a job of a sweep runs in this process."""
-    signal: int = 0
-    """The signal that interrupted the command."""
-
-
-_command = Command()
 
 # Libraries whose log lines would hide ours; their warnings and errors are still shown.
 QUIET = (
@@ -64,75 +38,41 @@ def main() -> int:
     """`saescope [overrides]`, `saescope -m axis=a,b`. Returns the exit code."""
     # Hydra then raises its errors here instead of printing several lines and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    global _command
-    _command = Command()
+    this = new_command()
     if sys.argv[1:] in (["--help"], ["-h"]):
         print(_help(), end="")
         return 0
-    with _signals():
+    with signals():
         try:
-            _run()
-            if _command.sweep is not None:
-                _finish(_command.sweep)
+            _run(this)
+            if this.sweep is not None:
+                finish(this.sweep)
         except KeyboardInterrupt:  # a second time, while the table is written
-            return 128 + (_command.signal or signal.SIGINT)
-    if _command.signal:
-        return 128 + _command.signal
-    return 1 if _command.failures else 0
+            this.signal = this.signal or signal.SIGINT
+    if this.signal:
+        return 128 + this.signal
+    return 1 if this.failures else 0
 
 
-def _run() -> None:
+def _run(this: Command) -> None:
     """The job or the jobs. What ends them early is a line; the table of a sweep is written all the same."""
     try:
         _job()
     except Exception as error:  # of composing or launching; a job catches its own errors
-        if isinstance(error, HYDRA_ERRORS):
-            message = line(in_one_line(error))
-        else:
-            message, _ = message_of(error, Path())
         if os.environ.get("SAESCOPE_DEBUG"):
             traceback.print_exception(error)
-        _command.failures.append(message)
-        print(f"saescope: {message}", file=sys.stderr)
+        if isinstance(error, HYDRA_ERRORS):
+            this.fail(line(in_one_line(error)))
+        else:
+            this.fail(message_of(error, Path())[0])
     except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, KeyboardInterrupt):
-            _command.signal = _command.signal or signal.SIGINT
-        elif not _command.signal:  # of --info and the like, or of a library in a job
-            if _command.sweep is None:
+        if isinstance(stop, SystemExit) and not this.signal:  # of --info and the like
+            if this.sweep is None:
                 raise
-            _command.failures.append(f"a job left with exit code {stop.code}")
-            print(f"saescope: {_command.failures[-1]}", file=sys.stderr)
+            this.fail(f"a job left with exit code {stop.code}; {GO_ON}")  # a library in it did
             return
-        more = "" if _command.sweep is None else f"; {GO_ON}"
-        print(f"saescope: interrupted{more}", file=sys.stderr)
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Remember which signal interrupts the command: Lightning turns Ctrl-C into an exit with code 1.
-
-    SIGTERM ends a single job as usual, and a sweep as Ctrl-C does (`SweepCallback`).
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if before[signal.SIGINT] is signal.default_int_handler:  # not where a shell ignores it in the background
-        signal.signal(signal.SIGINT, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    if os.getpid() != _command.process:  # a forked helper process ends as if we were not here
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-        return
-    _command.signal = number
-    raise KeyboardInterrupt
+        this.signal = this.signal or signal.SIGINT
+        print("saescope: interrupted" + ("" if this.sweep is None else f"; {GO_ON}"), file=sys.stderr)
 
 
 def _help() -> str:
@@ -161,16 +101,17 @@ def _run_job(values: DictConfig) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    outcomes = command().job_outcomes
     handlers: list[logging.Handler] = []
     context = _context(values, handlers)
     job = JobOutcome(
-        HydraConfig.get().job.num if _command.job_outcomes is not None else 0,
+        HydraConfig.get().job.num if outcomes is not None else 0,
         str(context.run_dir.absolute()),
         context.overrides,
         OmegaConf.to_yaml(values),
     )
-    if _command.job_outcomes is not None:
-        write_outcome(_command.job_outcomes, job)
+    if outcomes is not None:
+        write_outcome(outcomes, job)
     try:
         _check_sweep()
         outcome = run_job(to_config(values), context)
@@ -180,62 +121,10 @@ def _run_job(values: DictConfig) -> None:
         for handler in handlers:
             logging.getLogger().removeHandler(handler)
             handler.close()
-    if _command.job_outcomes is not None:
+    if outcomes is not None:
         ended = replace(job, state=outcome.state, error=outcome.error or "", untouched=outcome.untouched)
-        write_outcome(_command.job_outcomes, ended)
+        write_outcome(outcomes, ended)
     _report(outcome)
-
-
-class SweepCallback(Callback):
-    """Tells every job of a multirun, in whatever process it runs, where to leave its outcome."""
-
-    def __init__(self) -> None:
-        self.command = ""
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """In the process of the command. Launchers copy this object to the processes of the jobs."""
-        self.command = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-        _command.sweep, _command.id = config, self.command
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _interrupt)
-
-    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """In the process of a job, before it."""
-        folder = Path(config.hydra.sweep.dir).absolute() / OUTCOMES / self.command
-        _command.job_outcomes = folder if self.command else None
-
-
-def _finish(config: DictConfig) -> None:
-    """What follows the jobs of a sweep: table, page, W&B, upload script, and the failed jobs by name."""
-    from saescope.cli.console import print_sweep
-    from saescope.jobs.sweep import finish_sweep
-    from saescope.runfolder.outcomes import runs_of
-
-    try:
-        sweep_dir = Path(config.hydra.sweep.dir)
-    except HYDRA_ERRORS:  # then no job has started, and Hydra said so
-        return
-    try:
-        tracking = from_mapping(TrackingConfig, plain(config.tracking))
-    except HYDRA_ERRORS:  # every job has failed with it; their table is written all the same
-        tracking = TrackingConfig("disabled")
-    command = sweep_dir / OUTCOMES / _command.id
-    outcomes = read_outcomes(command)
-    if not outcomes:  # refused before its first job
-        return
-    runs, own = runs_of(sweep_dir, outcomes)
-    group = _group(sweep_dir, config.hydra.runtime.choices.get("sweep") or "none")
-    summary = finish_sweep(sweep_dir, tracking, group, runs, interrupted=bool(_command.signal))
-    _command.failures += print_sweep(sweep_dir, summary, runs, own)
-    _command.failures += [outcome.error for outcome in outcomes if outcome.state != "ok"]
-    shutil.rmtree(command, ignore_errors=True)
-    with suppress(OSError):  # another command's are there
-        command.parent.rmdir()
-
-
-def _group(sweep_dir: Path, preset: str) -> str:
-    """Name of the group of a sweep's runs, in W&B too."""
-    return f"{preset if preset != 'none' else 'sweep'}-{'-'.join(sweep_dir.parts[-2:])}"
 
 
 def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
@@ -261,24 +150,26 @@ def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
         return Context(run_dir, run_dir, None, overrides, take_over)
     sweep_dir = Path(hydra_cfg.sweep.dir)
     preset = hydra_cfg.runtime.choices.get("sweep") or "none"
-    return Context(run_dir, sweep_dir, _group(sweep_dir, preset), overrides, take_over)
+    return Context(run_dir, sweep_dir, group_of(sweep_dir, preset), overrides, take_over)
 
 
 def _check_sweep() -> None:
-    """A preset's axes do nothing without -m; jobs side by side get a GPU each."""
+    """A preset's axes do nothing without -m; a job of a sweep has its folder, and side by side a GPU."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode != RunMode.MULTIRUN:
         preset = hydra_cfg.runtime.choices.get("sweep") or "none"
         if preset != "none":
             raise ConfigError(f"sweep={preset} runs several jobs: put -m first, saescope -m sweep={preset} …")
-    elif hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
+        return
+    if message := command().no_folder:
+        raise ConfigError(message)
+    if hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
         own_gpu(hydra_cfg.job.num)
 
 
 def _report(outcome: Outcome) -> None:
     if outcome.state == "failed":
-        _command.failures.append(outcome.error or "failed")
-        print(f"saescope: {outcome.error}", file=sys.stderr)
+        command().fail(outcome.error or "failed")
         return
     from saescope.cli.console import print_run
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import wandb
 import yaml
 
 from saescope.cli.main import main
-from saescope.errors import SaescopeError
+from saescope.errors import ReportError, SaescopeError
 from saescope.jobs.job import Context, failed
+from saescope.runfolder.sweep import open_sweep
 from saescope.tracking.wandb_run import facts
 from saescope.version import __version__
 from tests.support.wandb_log import load, logs
@@ -249,14 +251,100 @@ def test_the_same_config_again_finds_the_finished_result(saescope, here, tmp_pat
 def test_a_finished_folder_is_not_overwritten(saescope, here, tmp_path):
     args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.run.dir=run"]
     assert saescope(*args)[0] == 0
-    before = (tmp_path / "run" / "metrics.json").read_bytes()
-    code, _, err = saescope(*args, "sae.k=2")
-    assert (code, err.count("\n")) == (1, 1)
-    assert "finished result of another config" in err
-    assert (tmp_path / "run" / "metrics.json").read_bytes() == before
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "ok"
+    before = contents(tmp_path / "run")
+    assert {"saescope.log", ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml"} <= set(before)
+    for refused, words in (("sae.k=2", "finished result of another config"), ("sae.k=lots", "whole number")):
+        code, _, err = saescope(*args, refused)
+        assert (code, err.count("\n")) == (1, 1)
+        assert words in err
+        assert contents(tmp_path / "run") == before
     assert saescope(*args, "sae.k=2", "force=true")[0] == 0
-    assert (tmp_path / "run" / "metrics.json").read_bytes() != before
+    after = contents(tmp_path / "run")
+    assert all(
+        after[name] != before[name] for name in ("metrics.json", ".hydra/overrides.yaml", "saescope.log")
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_refused_jobs_of_a_sweep_are_rows_beside_the_finished_ones(saescope, here, tmp_path):
+    args = ["-m", *here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out"]
+    assert saescope(*args, "sae.k=2,4")[0] == 0
+    before = [contents(tmp_path / "out" / job) for job in "01"]
+    code, out, err = saescope(*args, "sae.k=4,8")
+    assert (code, err.count("\n")) == (1, 2)
+    assert [contents(tmp_path / "out" / job) for job in "01"] == before
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["job"].tolist() == ["0", "1", "0 (refused)", "1 (refused)"]
+    assert table["state"].tolist() == ["ok", "ok", "failed", "failed"]
+    assert table["sae.k"].tolist() == [2, 4, 4, 8]
+    assert [text.split()[-1] for text in table["overrides"]] == ["sae.k=2", "sae.k=4", "sae.k=4", "sae.k=8"]
+    assert table["sae/l0"].isna().tolist() == [False, False, True, True]
+    assert table["error"].str.contains("finished result of another config").tolist()[2:] == [True, True]
+    assert "failed: job 1 (refused) (sae.k=8)" in out
+    assert not (tmp_path / "out" / ".outcomes").exists()
+    assert saescope(*args, "sae.k=2,4")[0] == 0  # nothing of the refused command is left
+    assert pd.read_csv(tmp_path / "out" / "sweep.csv")["job"].tolist() == [0, 1]
+
+
+def test_failures_of_an_earlier_command_are_rows_and_no_exit_code(saescope, here, tmp_path):
+    args = ["-m", *here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out"]
+    assert saescope(*args, "sae.k=2,1000")[0] == 1
+    code, out, _ = saescope(*args, "sae.k=2")
+    assert code == 0
+    assert pd.read_csv(tmp_path / "out" / "sweep.csv")["state"].tolist() == ["ok", "failed"]
+    assert "failed: job" not in out
+
+
+def test_a_job_whose_config_cannot_be_resolved_fails_alone(saescope, here, tmp_path):
+    args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out"]
+    code, _, err = saescope("-m", *args, "sae.k=${oc.env:SAESCOPE_NO_SUCH},2")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "SAESCOPE_NO_SUCH" in err
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["state"].tolist() == ["failed", "ok"]
+    assert "SAESCOPE_NO_SUCH" in table["error"][0]
+
+
+def test_a_job_whose_folder_cannot_be_had_fails_alone(saescope, here, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLDER_4", "four")
+    monkeypatch.setenv("FOLDER_8", "eight")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "eight").write_text("in the way")
+    args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out"]
+    code, _, err = saescope("-m", *args, 'hydra.sweep.subdir="${oc.env:FOLDER_${sae.k}}"', "sae.k=2,4,8")
+    assert (code, err.count("\n")) == (1, 2), err
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["job"].tolist() == ["0", "2", "four"]
+    assert table["state"].tolist() == ["failed", "failed", "ok"]
+    assert table["sae.k"].tolist() == [2, 8, 4]
+    assert "FOLDER_2" in table["error"][0]
+    assert "eight" in table["error"][1]
+
+
+@pytest.mark.parametrize("pattern", ["k${sae.k}/deep/er", "sae/.hidden/${hydra.job.num}", "wandb/${sae.k}"])
+def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pattern):
+    args = [*here, "metrics.lm_tokens=0", "hydra.sweep.dir=out", f"hydra.sweep.subdir={pattern}"]
+    code, _, err = saescope("-m", *args, "sae.k=2,4", "tracking=offline")
+    wandb.teardown()
+    assert (code, err) == (0, "")
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["state"].tolist() == ["ok", "ok"]
+    assert all((tmp_path / "out" / job / "metrics.json").is_file() for job in table["job"])
+    assert (tmp_path / "out" / "sync.sh").read_text().count("\nupload ") == 3
+
+
+def test_refused_commands_do_not_count_as_failed_jobs(saescope, here, tmp_path):
+    for mistyped in (["sae.kk=3"], ["sae.k=lots"], ["probes.path=missing"], ["hookpoint.layer=99"]):
+        assert saescope(*here, "tracking=disabled", *mistyped)[0] == 1
+    folders = list((tmp_path / "outputs").glob("*/*/status.json"))
+    assert [json.loads(path.read_text())["refused"] for path in folders] == [True] * 3
+    with pytest.raises(ReportError, match="no job in"):
+        open_sweep(tmp_path / "outputs")
+    saescope(*here, "tracking=disabled", "sae.k=1000")  # was at work: the SAE is loaded by then
+    assert [run.state for run in open_sweep(tmp_path / "outputs").runs] == ["failed"]
 
 
 def test_edited_probes_make_another_run(saescope, here, probes, tmp_path):
@@ -275,6 +363,7 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     assert "exceeds its 256 latents" in err
     wandb.teardown()
     (sweep,) = (tmp_path / "multirun").glob("*/*")
+    assert re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}", sweep.name)  # two sweeps of one second share no folder
     everything = [load(path) for path in logs(sweep)]
     runs = [r for r in everything if r["run"]["job_type"] == "measure"]
     assert [r["run"]["job_type"] for r in everything if r not in runs] == ["sweep_report"]

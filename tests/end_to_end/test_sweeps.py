@@ -87,6 +87,43 @@ def test_a_failing_job_leaves_a_row_and_the_others_go_on(sweep, tmp_path):
     assert codes == {"0": 0, "1": 1, "2": 0}
 
 
+@pytest.mark.parametrize("launcher", [["parallel", "hydra.launcher.n_jobs=2"], ["slurm_local"]])
+def test_jobs_in_other_processes_are_refused_and_fail_by_name(sweep, tmp_path, launcher):
+    assert sweep("sae.k=4,8", "hydra.sweep.dir=out").wait(timeout=280) == 0
+    before = [(tmp_path / "out" / n / ".hydra" / "overrides.yaml").read_bytes() for n in "01"]
+    name, *more = launcher
+    job = sweep(f"hydra/launcher={name}", *more, "sae.k=8,16,4000", "hydra.sweep.dir=out")
+    said, _ = job.communicate(timeout=280)
+    assert job.returncode == 1, said[-2000:]
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["job"].tolist() == ["0", "1", "2", "0 (refused)", "1 (refused)"]
+    assert table["state"].tolist() == ["ok", "ok", "failed", "failed", "failed"]
+    assert table["sae.k"].tolist() == [4, 8, 4000, 8, 16]
+    assert [(tmp_path / "out" / n / ".hydra" / "overrides.yaml").read_bytes() for n in "01"] == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sweep_ends_with_its_table(sweep, tmp_path, number, code):
+    job = sweep("sae.k=4,8,16", "hydra.sweep.dir=out", tracking="offline")
+    log, deadline = tmp_path / "out" / "1" / "saescope.log", time.monotonic() + 200
+    while not (log.is_file() and "training: " in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    job.send_signal(number)
+    said, _ = job.communicate(timeout=100)
+    assert job.returncode == code, said[-2000:]
+    assert "interrupted; the same command goes on" in said
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["job"].tolist() == [0, 1]
+    assert table["state"].tolist() == ["ok", "unfinished"]
+    assert (tmp_path / "out" / "sweep.html").is_file()
+    assert "upload 0/" in (tmp_path / "out" / "sync.sh").read_text()
+    again = sweep("sae.k=4,8,16", "hydra.sweep.dir=out")
+    said, _ = again.communicate(timeout=280)
+    assert again.returncode == 0, said[-2000:]
+    assert said.count("had a finished result") == 1
+    assert pd.read_csv(tmp_path / "out" / "sweep.csv")["state"].tolist() == ["ok", "ok", "ok"]
+
+
 def test_a_killed_sweep_continues_with_the_same_command(sweep, tmp_path):
     axes = ["sae.k=4,6,8,10"]
     job = sweep(*axes, "hydra.sweep.dir=first")

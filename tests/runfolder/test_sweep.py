@@ -9,7 +9,7 @@ import pytest
 from saescope.errors import ReportError
 from saescope.report.sweep import write_sweep
 from saescope.runfolder.identity import link_result
-from saescope.runfolder.status import SCHEMA
+from saescope.runfolder.status import SCHEMA, write_status
 from saescope.runfolder.sweep import find_runs, job_name, open_sweep
 from tests.report.report_folder import metrics
 from tests.report.sweep_folders import write_failed, write_job, write_six
@@ -41,10 +41,11 @@ def test_runs_at_any_depth_in_natural_order(tmp_path):
     for name in ("a/10", "a/9", "b/c/0", "11/x"):
         write_failed(tmp_path / name, "why", [])
     write_failed(tmp_path / "a/9/inner", "a run folder holds no run folders", [])
-    for name in ("sae", "wandb", "artifacts", "figures", ".hidden"):
+    for name in ("wandb", "artifacts", ".hidden"):
         write_failed(tmp_path / name / "0", "no run folder", [])
+    write_failed(tmp_path / "sae" / "figures", "only a run folder has folders of these names for itself", [])
     sweep = open_sweep([str(tmp_path)])
-    assert sweep.names == ("11/x", "a/9", "a/10", "b/c/0")
+    assert sweep.names == ("11/x", "a/9", "a/10", "b/c/0", "sae/figures")
     assert find_runs([tmp_path / "a" / "9"]) == [tmp_path / "a" / "9"]
 
 
@@ -64,6 +65,15 @@ def test_several_folders_are_named_from_above(tmp_path):
         write_failed(tmp_path / name, "why", [])
     sweep = open_sweep([tmp_path / "first", tmp_path / "second"])
     assert sweep.names == ("first/0", "first/1", "second/0")
+
+
+def test_a_refused_single_job_counts_only_where_it_is_named(tmp_path):
+    write_failed(tmp_path / "0", "why", [])
+    write_status(tmp_path / "1", "failed", error="mistyped", refused=True)
+    assert open_sweep(tmp_path).names == ("0",)
+    assert open_sweep([tmp_path, tmp_path / "1"]).names == ("0", "1")
+    write_status(tmp_path / "1", "running")
+    assert open_sweep(tmp_path).names == ("0", "1")
 
 
 def test_nothing_to_read_is_one_line(tmp_path):

@@ -1,5 +1,6 @@
 """The end of a command on the terminal: the headline, a table, and where the files are."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from rich.table import Table
 from saescope.metrics import shown
 from saescope.report.words import headline
 from saescope.runfolder.names import REPORT, SYNC
-from saescope.runfolder.run import read_run
+from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.sweep import find_runs, job_name
 
 if TYPE_CHECKING:
@@ -43,11 +44,23 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
     console.print(f"report:  {run_dir / REPORT}")
 
 
-def print_sweep(sweep_dir: Path, summary: "SweepSummary | None" = None) -> list[str]:
-    """A row per job folder, the headline of the sweep, paths; returns a line per job that did not finish."""
+def print_sweep(
+    sweep_dir: Path,
+    summary: "SweepSummary | None" = None,
+    jobs: Sequence[Run] | None = None,
+    of_command: Collection[Path] | None = None,
+) -> list[str]:
+    """A row per job, the headline of the sweep, paths; returns a line per job that did not finish.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        summary: of its page; None where it was not written.
+        jobs: the rows; None: every run folder in `sweep_dir`.
+        of_command: paths of the jobs whose failure gives a line; None: all of them.
+    """
     terminal = Console(**PLAIN)
     console = Console(soft_wrap=True, **PLAIN, width=terminal.width if terminal.is_terminal else 180)
-    jobs = list(map(read_run, find_runs([sweep_dir])))
+    jobs = list(map(read_run, find_runs([sweep_dir]))) if jobs is None else jobs
     table = Table(
         "job", "overrides", "state", *SWEEP_COLUMNS, title=f"{len(jobs)} jobs", title_justify="left"
     )
@@ -58,7 +71,7 @@ def print_sweep(sweep_dir: Path, summary: "SweepSummary | None" = None) -> list[
         metrics = job.metrics if job.ok else {}
         overrides = " ".join(override for override in job.overrides if override not in shared)
         table.add_row(name, overrides, job.state, *(number(metrics.get(k)) for k in SWEEP_COLUMNS))
-        if not job.ok:
+        if not job.ok and (of_command is None or job.path in of_command):
             messages.append(f"job {name} ({overrides}): {job.error}")
     console.print(table)
     for sentence in summary.sentences if summary else ():

@@ -2,36 +2,37 @@
 
 import logging
 import os
+import signal
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from saescope.cli.command import Command, command, new_command, signals
 from saescope.cli.command_line import arguments, read, this_job, version
-from saescope.config import TrackingConfig, config_dir, from_mapping
-from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain
-from saescope.errors import ConfigError, SaescopeError, line
-from saescope.jobs.job import Context, Outcome, failed, run_job
+from saescope.cli.sweep import finish, group_of
+from saescope.config import config_dir
+from saescope.config.compose import HYDRA_ERRORS, in_one_line
+from saescope.errors import ConfigError, line
+from saescope.files import write_text
+from saescope.jobs.job import Context, Outcome, failed, message_of, run_job
+from saescope.runfolder.names import HYDRA_CONFIG, HYDRA_SETTINGS, LOG, OVERRIDES
+from saescope.runfolder.outcomes import JobOutcome, write_outcome
 from saescope.runtime.gpus import own_gpu
 from saescope.runtime.meter import about
 from saescope.version import __version__
 
 log = logging.getLogger(__name__)
 
-_failures: list[str] = []
-"""One line per failed job of this command."""
-_num_jobs: int | None = None
-"""Jobs of this command's sweep, where they run one after the other in this process."""
-_started = time.monotonic()
+GO_ON = "the same command goes on: finished jobs are found again"
 
 # Libraries whose log lines would hide ours; their warnings and errors are still shown.
 QUIET = (
@@ -44,38 +45,51 @@ def main() -> int:
     """`saescope [overrides]`, `saescope -m axis=a,b`. Returns the exit code."""
     # Hydra then raises its errors here instead of printing several lines and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    _failures.clear()
+    this = new_command()
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(_help(), end="")
+        return 0
+    if "--version" in sys.argv[1:]:
+        print(version())
+        return 0
+    with signals():
+        try:
+            _run(this)
+            if this.sweep is not None:
+                finish(this.sweep)
+        except KeyboardInterrupt:  # a second time, while the table is written
+            this.signal = this.signal or signal.SIGINT
+    if this.signal:
+        return 128 + this.signal
+    return 1 if this.failures else 0
+
+
+def _run(this: Command) -> None:
+    """The job or the jobs. What ends them early is a line; the table of a sweep is written all the same."""
     try:
-        if sys.argv[1:] in (["--help"], ["-h"]):
-            print(_help(), end="")
-            return 0
-        if "--version" in sys.argv[1:]:
-            print(version())
-            return 0
-        command = read(sys.argv[1:])
-        global _num_jobs, _started
-        _num_jobs, _started = command.num_jobs, time.monotonic()
-        with arguments(command.words):
+        read_line = read(sys.argv[1:])
+        this.num_jobs = read_line.num_jobs
+        with arguments(read_line.words):
             _job()
-    except HYDRA_ERRORS as error:  # of composing; a job catches its own errors
+    except Exception as error:  # of composing or launching; a job catches its own errors
         if os.environ.get("SAESCOPE_DEBUG"):
-            raise
-        _failures.append(line(in_one_line(error)))
-        print(f"saescope: {_failures[-1]}", file=sys.stderr)
-    except RuntimeError as error:  # of submitit, where there is no Slurm or it refuses the job
+            traceback.print_exception(error)
         launcher = next((word for word in sys.argv if word.startswith("hydra/launcher=")), "")
-        if os.environ.get("SAESCOPE_DEBUG") or "slurm" not in launcher:
-            raise
-        _failures.append(
-            line(
-                f"{launcher}: {error}; start it where srun and sbatch are, or try hydra/launcher=slurm_local"
-            )
-        )
-        print(f"saescope: {_failures[-1]}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("saescope: interrupted", file=sys.stderr)
-        return 130
-    return 1 if _failures else 0
+        if isinstance(error, HYDRA_ERRORS):
+            this.fail(line(in_one_line(error)))
+        elif isinstance(error, RuntimeError) and "slurm" in launcher:  # of submitit, without a cluster
+            there = "start it where srun and sbatch are, or try hydra/launcher=slurm_local"
+            this.fail(line(f"{launcher}: {error}; {there}"))
+        else:
+            this.fail(message_of(error, Path())[0])
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and not this.signal:  # of --info and the like
+            if this.sweep is None:
+                raise
+            this.fail(f"a job left with exit code {stop.code}; {GO_ON}")  # a library in it did
+            return
+        this.signal = this.signal or signal.SIGINT
+        print("saescope: interrupted" + ("" if this.sweep is None else f"; {GO_ON}"), file=sys.stderr)
 
 
 def _help() -> str:
@@ -94,6 +108,11 @@ def _help() -> str:
 
 @hydra.main(version_base="1.3", config_path=config_dir(), config_name="config")
 def _job(values: DictConfig) -> float | None:
+    """What Hydra calls. Launchers copy it by value, with copies of the globals it uses: so it uses none."""
+    return _run_job(values)
+
+
+def _run_job(values: DictConfig) -> float | None:
     """One job. Errors are recorded, not raised, so that the other jobs of a sweep go on.
 
     Returns the metric `objective`, for a sweeper that searches.
@@ -102,7 +121,17 @@ def _job(values: DictConfig) -> float | None:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").setLevel(logging.ERROR)
-    context = _context()
+    outcomes = command().job_outcomes
+    handlers: list[logging.Handler] = []
+    context = _context(values, handlers)
+    job = JobOutcome(
+        HydraConfig.get().job.num if outcomes is not None else 0,
+        str(context.run_dir.absolute()),
+        context.overrides,
+        OmegaConf.to_yaml(values),
+    )
+    if outcomes is not None:
+        write_outcome(outcomes, job)
     objective = None
     try:
         _check_sweep()
@@ -111,8 +140,15 @@ def _job(values: DictConfig) -> float | None:
         context = replace(context, overrides=overrides)
         log.info("%s", _first_line(context))
         outcome = run_job(cfg, context)
-    except SaescopeError as error:
+    except Exception as error:
         outcome = failed(error, context)
+    finally:
+        for handler in handlers:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+    if outcomes is not None:
+        ended = replace(job, state=outcome.state, error=outcome.error or "", untouched=outcome.untouched)
+        write_outcome(outcomes, ended)
     _report(outcome)
     return outcome.metrics.get(objective) if objective else None
 
@@ -123,61 +159,57 @@ def _first_line(context: Context) -> str:
     overrides = " ".join(context.overrides)
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return f"saescope {__version__}: {overrides or 'the default job'}"
-    before = int(hydra_cfg.job.num)
-    if _num_jobs is None:
+    before, num_jobs = int(hydra_cfg.job.num), command().num_jobs
+    if num_jobs is None:
         return f"job {before + 1}: {overrides}"
-    left = (time.monotonic() - _started) / before * (_num_jobs - before) if before else None
+    left = (time.monotonic() - command().started) / before * (num_jobs - before) if before else None
     eta = f", about {about(left)} left" if left is not None else ""
-    return f"job {before + 1} of {_num_jobs}{eta}: {overrides}"
+    return f"job {before + 1} of {num_jobs}{eta}: {overrides}"
 
 
-class SweepEnd(Callback):
-    """After a multirun: the table and page of the sweep, and the failed jobs by name."""
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Jobs may have run in other processes, so their folders are read."""
-        from saescope.cli.console import print_sweep
-        from saescope.jobs.sweep import finish_sweep
-
-        sweep_dir = Path(config.hydra.sweep.dir)
-        preset = config.hydra.runtime.choices.get("sweep") or "none"
-        tracking = from_mapping(TrackingConfig, plain(config.tracking))
-        summary = finish_sweep(sweep_dir, tracking, _group(sweep_dir, preset))
-        _failures[:] = print_sweep(sweep_dir, summary)
-
-
-def _group(sweep_dir: Path, preset: str) -> str:
-    """Name of the group of a sweep's runs, in W&B too."""
-    return f"{preset if preset != 'none' else 'sweep'}-{'-'.join(sweep_dir.parts[-2:])}"
-
-
-def _context() -> Context:
-    """Folders, group and overrides of this job, from Hydra."""
+def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
+    """Folders, group and overrides of this job, from Hydra. The handler of its log is added to `handlers`."""
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
     overrides = tuple(hydra_cfg.overrides.task)
+    record = {
+        HYDRA_CONFIG: OmegaConf.to_yaml(values),
+        HYDRA_SETTINGS: OmegaConf.to_yaml(HydraConfig.instance().cfg),
+        OVERRIDES: OmegaConf.to_yaml(hydra_cfg.overrides.task),
+    }
+
+    def take_over() -> None:
+        for name, text in record.items():
+            write_text(run_dir / name, text)
+        if not handlers:
+            handlers.append(logging.FileHandler(run_dir / LOG, encoding="utf-8"))
+            handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+            logging.getLogger().addHandler(handlers[0])
+
     if hydra_cfg.mode != RunMode.MULTIRUN:
-        return Context(run_dir, run_dir, None, overrides)
+        return Context(run_dir, run_dir, None, overrides, take_over)
     sweep_dir = Path(hydra_cfg.sweep.dir)
     preset = hydra_cfg.runtime.choices.get("sweep") or "none"
-    return Context(run_dir, sweep_dir, _group(sweep_dir, preset), overrides)
+    return Context(run_dir, sweep_dir, group_of(sweep_dir, preset), overrides, take_over)
 
 
 def _check_sweep() -> None:
-    """A preset's axes do nothing without -m; jobs side by side get a GPU each."""
+    """A preset's axes do nothing without -m; a job of a sweep has its folder, and side by side a GPU."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode != RunMode.MULTIRUN:
         preset = hydra_cfg.runtime.choices.get("sweep") or "none"
         if preset != "none":
             raise ConfigError(f"sweep={preset} runs several jobs: put -m first, saescope -m sweep={preset} …")
-    elif hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
+        return
+    if message := command().no_folder:
+        raise ConfigError(message)
+    if hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
         own_gpu(hydra_cfg.job.num)
 
 
 def _report(outcome: Outcome) -> None:
     if outcome.state == "failed":
-        _failures.append(outcome.error or "failed")
-        print(f"saescope: {outcome.error}", file=sys.stderr)
+        command().fail(outcome.error or "failed")
         return
     from saescope.cli.console import print_run
 

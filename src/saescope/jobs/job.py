@@ -5,10 +5,11 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +21,9 @@ from saescope.runfolder.run import read_run
 from saescope.runfolder.status import status_of, write_status
 from saescope.text.probes import open_probes
 from saescope.tracking.wandb_start import by_agent
+
+if TYPE_CHECKING:
+    from saescope.jobs.pipeline import Prepared
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,11 @@ class Context:
     data_dir: Path
     """Staging of offline W&B artifacts: the sweep folder, or the run folder of a single job."""
     group: str | None = None
+    """Group of the sweep's runs; None for a single job."""
     overrides: tuple[str, ...] = ()
+    take_over: Callable[[], None] = field(default=lambda: None)
+    """Called when the run folder is this job's, never in a folder of another one: writes what the command
+    itself leaves there (Hydra's record, the log). May be called again."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Outcome:
     """`ok` or `failed`."""
     error: str | None = None
     reused_from: Path | None = None
+    untouched: bool = False
+    """The folder belongs to another job: its finished result, or at work there now. Nothing was written."""
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
@@ -57,9 +67,10 @@ class Outcome:
 def run_job(cfg: AppConfig, context: Context) -> Outcome:
     """Run one job, or reuse a finished result of the same config.
 
-    Errors give a `failed` outcome and are written to `status.json`, except beside a finished result, which
-    stays as it is.
+    Errors give a `failed` outcome and are written to `status.json`, except in the folder of another job,
+    where nothing is written.
     """
+    prepared = None
     try:
         run_id = identity(cfg, _contents(cfg))
         finished = None if cfg.force else find_finished(run_id)
@@ -67,9 +78,15 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
             _refuse_overwrite(context.run_dir, cfg)
         if finished is None:
             with _locked(context.run_dir):
-                return _measure(cfg, context, run_id)
+                _refuse_overwrite(context.run_dir, cfg)  # another process may have finished here meanwhile
+                context.take_over()
+                write_status(context.run_dir, "running", overrides=list(context.overrides))
+                prepared = _prepare(cfg)
+                return _measure(cfg, context, run_id, prepared)
         if finished.resolve() != context.run_dir.resolve():
             with _locked(context.run_dir):
+                _refuse_overwrite(context.run_dir, cfg)
+                context.take_over()
                 link_result(finished, context.run_dir, context.overrides)
         if by_agent():
             from saescope.tracking.reused import log_reused
@@ -78,34 +95,58 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
             log_reused(cfg.tracking, context.run_dir, notes=notes, config=cfg.as_dict())
         return Outcome(context.run_dir, "ok", reused_from=finished)
     except Exception as error:
-        return failed(error, context)
+        return failed(error, context, measuring=prepared is not None)
 
 
-def failed(error: Exception, context: Context) -> Outcome:
-    """Record a failure: a user error as its message, any other also with its traceback in the log."""
-    user_message = _user_message(error)
-    expected = user_message is not None
-    if user_message is not None:
-        message = user_message
-    elif isinstance(error, OSError) and error.errno in FULL:
-        expected, where = True, error.filename or context.run_dir
-        message = f"{error.strerror}: {where}; make room and start the same command again"
-    elif isinstance(error, OSError) and error.filename:  # folder removed, no permission, read-only
-        expected = True
-        message = f"{error.strerror}: {error.filename}; correct that and start the same command again"
-    else:
-        first_line = line((str(error).splitlines() or [""])[0][:300])
-        message = f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)"
+def failed(error: Exception, context: Context, *, measuring: bool = False) -> Outcome:
+    """Record a failure: a user error as its message, any other also with its traceback in the log.
+
+    A single job that a user error ended before it was `measuring` is marked as refused: reports of the
+    folders above leave it out.
+    """
+    message, expected = message_of(error, context.run_dir)
+    refused = expected and not measuring and context.group is None
+    untouched = False
+    try:
+        untouched = isinstance(error, BusyError) or not _write_failure(context, message, refused)
+    except OSError as unwritten:
+        message += f"; status.json could not be written either ({unwritten.strerror})"
     if os.environ.get("SAESCOPE_DEBUG"):
         traceback.print_exception(error)
     elif not expected:
         log.error("unexpected failure\n%s", "".join(traceback.format_exception(error)))
-    if status_of(context.run_dir).get("state") != "ok" and not isinstance(error, BusyError):
-        try:
-            write_status(context.run_dir, "failed", error=message, overrides=list(context.overrides))
-        except OSError as unwritten:
-            message += f"; status.json could not be written either ({unwritten.strerror})"
-    return Outcome(context.run_dir, "failed", error=message)
+    return Outcome(context.run_dir, "failed", error=message, untouched=untouched)
+
+
+def message_of(error: Exception, run_dir: Path) -> tuple[str, bool]:
+    """The failure in one line, and whether the user can correct it."""
+    user_message = _user_message(error)
+    if user_message is not None:
+        return user_message, True
+    if isinstance(error, OSError) and error.errno in FULL:
+        where = error.filename or run_dir
+        return f"{error.strerror}: {where}; make room and start the same command again", True
+    if isinstance(error, OSError) and error.filename:  # folder removed, no permission, read-only
+        return f"{error.strerror}: {error.filename}; correct that and start the same command again", True
+    first_line = line((str(error).splitlines() or [""])[0][:300])
+    return f"unexpected {type(error).__name__}: {first_line} (SAESCOPE_DEBUG=1 shows the traceback)", False
+
+
+def _write_failure(context: Context, message: str, refused: bool) -> bool:
+    """Write `status.json`; False, with nothing written, where the folder is another job's."""
+    if status_of(context.run_dir).get("state") == "ok":
+        return False
+    more = {"refused": True} if refused else {}
+    try:
+        with _locked(context.run_dir):
+            if status_of(context.run_dir).get("state") == "ok":
+                return False
+            context.take_over()
+            overrides = list(context.overrides)
+            write_status(context.run_dir, "failed", error=message, overrides=overrides, **more)
+    except BusyError:
+        return False
+    return True
 
 
 def _user_message(error: Exception) -> str | None:
@@ -137,13 +178,17 @@ def _locked(run_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def _measure(cfg: AppConfig, context: Context, run_id: str) -> Outcome:
+def _prepare(cfg: AppConfig) -> "Prepared":
     # Imported here: torch and transformers take seconds, and a finished result needs neither.
-    from saescope.jobs.pipeline import measure, prepare
+    from saescope.jobs.pipeline import prepare
+
+    return prepare(cfg)
+
+
+def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared") -> Outcome:
+    from saescope.jobs.pipeline import measure
     from saescope.tracking.wandb_run import tracked
 
-    write_status(context.run_dir, "running", overrides=list(context.overrides))
-    prepared = prepare(cfg)
     with tracked(
         cfg.tracking,
         run_dir=context.run_dir,
@@ -178,5 +223,5 @@ def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:
     if status_of(run_dir).get("state") == "ok" and not cfg.force:
         raise ConfigError(
             f"{run_dir} holds the finished result of another config; "
-            "choose another hydra.run.dir, or force=true to replace it"
+            "choose another hydra.run.dir (of a sweep: hydra.sweep.dir), or force=true to replace it"
         )

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from saescope.config import TrackingConfig
 from saescope.report.sweep import SweepSummary, write_sweep
+from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.sweep import find_runs, open_sweep
 
 log = logging.getLogger(__name__)
@@ -14,14 +15,29 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> SweepSummary | None:
+def finish_sweep(
+    sweep_dir: Path,
+    tracking: TrackingConfig,
+    group: str,
+    runs: Sequence[Run] | None = None,
+    *,
+    interrupted: bool = False,
+) -> SweepSummary | None:
     """Write everything that belongs to the sweep as a whole; None when its table could not be written.
 
     The jobs are done and their folders complete: a failure here is only a warning, and `saescope-report`
     writes the files again at any time.
+
+    Args:
+        sweep_dir: folder of the sweep.
+        tracking: W&B settings of the sweep.
+        group: name of the group of its runs.
+        runs: the rows; None: every run folder in `sweep_dir`.
+        interrupted: leave out what takes long, the overlap of the SAEs and the W&B run of the sweep.
     """
-    jobs = find_runs([sweep_dir])
-    if not jobs:
+    runs = list(map(read_run, find_runs([sweep_dir]))) if runs is None else runs
+    jobs = [run.path for run in runs if run.path.is_dir()]
+    if not runs:
         return None
 
     def overlap() -> None:
@@ -39,9 +55,11 @@ def finish_sweep(sweep_dir: Path, tracking: TrackingConfig, group: str) -> Sweep
 
         write_sync(sweep_dir)
 
-    _attempt("overlap of the SAEs", overlap)
-    summary = _attempt("table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir))
-    _attempt("W&B run of the sweep", tracked)
+    if not interrupted:
+        _attempt("overlap of the SAEs", overlap)
+    summary = _attempt("table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs))
+    if not interrupted:
+        _attempt("W&B run of the sweep", tracked)
     _attempt("upload script", upload)
     return summary
 

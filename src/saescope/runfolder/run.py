@@ -67,7 +67,7 @@ class Run:
     overrides: tuple[str, ...] = field(repr=False)
     """What the job was given on the command line, such as `sae.k=16`."""
     config: Mapping[str, Any] = field(repr=False)
-    """Resolved configuration, else Hydra's record of it."""
+    """Resolved configuration; of a run that is not `ok` Hydra's record of it, where there is one."""
     provenance: Mapping[str, Any] = field(repr=False)
     """Model, hookpoint, SAE and texts as resolved, versions."""
     tracking: Mapping[str, Any] = field(repr=False)
@@ -274,6 +274,8 @@ def read_run(path: Path) -> Run:
 
     status, metrics = load(STATUS), load(METRICS)
     state, error = _outcome(status, metrics, damaged)
+    # config.yaml comes with the results; Hydra's record is of the job that had the folder last
+    recorded = (CONFIG, HYDRA_CONFIG) if state == "ok" else (HYDRA_CONFIG, CONFIG)
     return Run(
         path=path,
         state=state,
@@ -281,7 +283,7 @@ def read_run(path: Path) -> Run:
         metrics={str(key): _number(value) for key, value in metrics.items()},
         status=status,
         overrides=_overrides(status, load(OVERRIDES, list)),
-        config=load(CONFIG) or load(HYDRA_CONFIG),
+        config=load(recorded[0]) or load(recorded[1]),
         provenance=load(PROVENANCE),
         tracking=load(TRACKING),
         histograms=load(HISTOGRAMS),
@@ -307,7 +309,7 @@ def _outcome(status: dict[str, Any], metrics: dict[str, Any], damaged: dict[str,
 
 
 def _overrides(status: Mapping[str, Any], recorded: list[Any]) -> tuple[str, ...]:
-    """Those of the job whose result this is. Hydra records the last command, which may have failed early."""
+    """Those of the job whose result this is; else Hydra's record, of a job that was killed at its start."""
     own = status.get("overrides")
     return tuple(map(str, own if isinstance(own, list) else recorded))
 

@@ -34,6 +34,12 @@ def unreadable(status: Mapping[str, Any]) -> str | None:
     )
 
 
+def is_refused(run_dir: Path) -> bool:
+    """Whether a single job was refused there before it measured anything: a mistyped command is no result."""
+    status = status_of(run_dir)
+    return status.get("state") == "failed" and status.get("refused") is True
+
+
 def status_of(run_dir: Path) -> dict[str, Any]:
     """The run's status, or an empty dictionary."""
     status = read_json(run_dir / STATUS)

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING
 from saescope.errors import ReportError
 from saescope.runfolder.names import (
     ARTIFACTS,
-    FIGURES,
     METRICS,
     OVERLAP_CSV,
     OVERRIDES,
-    SAE,
     STATUS,
     SWEEP_CSV,
     WANDB,
 )
 from saescope.runfolder.run import Run, read_run
+from saescope.runfolder.status import is_refused
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NO_RUNS = {WANDB, ARTIFACTS, SAE, FIGURES}
-"""Folders that are not searched for run folders; hidden folders are not either."""
+_NO_RUNS = {WANDB, ARTIFACTS}
+"""Folders of a sweep that are not searched for run folders; hidden folders are not either."""
 _RUN_FILES = (STATUS, METRICS, OVERRIDES)
 """A folder with any of these files is a run folder."""
 
@@ -124,14 +123,17 @@ def open_sweep(paths: Path | str | Sequence[Path | str]) -> Sweep:
 def find_runs(folders: Sequence[Path]) -> list[Path]:
     """Every run folder in or below the given folders, resolved, each once, in natural order.
 
-    A folder given twice, or reached by a link too, counts once. Raises ReportError for a folder that is not
+    A folder given twice, or reached by a link too, counts once. A single job that was refused before it
+    measured anything counts only when its own folder is given. Raises ReportError for a folder that is not
     there.
     """
     paths: dict[Path, None] = {}
     for top in folders:
         if not top.is_dir():
             raise ReportError(f"no folder {top}; give run folders, sweep folders, or any folder above them")
-        paths |= dict.fromkeys(sorted(_run_folders(top.resolve()), key=_natural))
+        top = top.resolve()
+        below = [path for path in _run_folders(top) if path == top or not is_refused(path)]
+        paths |= dict.fromkeys(sorted(below, key=natural))
     return list(paths)
 
 
@@ -154,6 +156,6 @@ def _run_folders(top: Path) -> Iterator[Path]:
         below[:] = sorted(it for it in below if it not in _NO_RUNS and not it.startswith("."))
 
 
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """Job 10 comes after job 9."""
+def natural(path: Path) -> list[tuple[int, int | str]]:
+    """Sort key of run folders: job 10 comes after job 9."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in path.parts]

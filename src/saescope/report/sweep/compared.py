@@ -35,9 +35,9 @@ class ComparedSweep:
     """Files that could not be read, one line each."""
 
 
-def compare_jobs(dirs: Sequence[Path], out: Path) -> ComparedSweep:
-    """Read the jobs in and below `dirs` and compare them. Raises ReportError like `open_sweep`."""
-    jobs = open_sweep(dirs).runs
+def compare_jobs(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = None) -> ComparedSweep:
+    """Compare `jobs`, or read those in and below `dirs`. Raises ReportError like `open_sweep`."""
+    jobs = open_sweep(dirs).runs if jobs is None else jobs
     job_groups = groups(jobs)
     at_matched, unread = matched_values(jobs, job_groups, out)
     rows = job_rows(jobs, job_groups, at_matched, out)

@@ -9,6 +9,7 @@ from saescope.files import write_text
 from saescope.report.sweep.compared import compare_jobs
 from saescope.report.sweep.table import frame, write_table
 from saescope.runfolder.names import SWEEP_HTML
+from saescope.runfolder.run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,16 +29,17 @@ class SweepSummary:
     """The headline of the page, warnings first."""
 
 
-def write_sweep(dirs: Sequence[Path], out: Path) -> SweepSummary:
+def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = None) -> SweepSummary:
     """Compare the jobs in and below `dirs` and write table and page into `out`.
 
-    Failed, killed and damaged jobs are rows like the others. Raises ReportError when a folder is missing or
-    has no job, OSError when `out` cannot be written.
+    `jobs` are the rows where they are known already, jobs without a folder of their own too. Failed, killed
+    and damaged jobs are rows like the others. Raises ReportError when a folder is missing or has no job,
+    OSError when `out` cannot be written.
     """
     # Imported here: jinja2 and plotly are not needed to read a sweep.
     from saescope.report.sweep.page import render
 
-    sweep = compare_jobs(dirs, out)
+    sweep = compare_jobs(dirs, out, jobs)
     table = frame(sweep.rows)
     page, sentences = render(sweep)
     paths = (*write_table(table, out), out / SWEEP_HTML)

@@ -21,7 +21,7 @@ TASKS = ("code", "prose")
 
 
 def keys_of_a_run(tasks, *parts):
-    """Every key of `metrics.json`; `parts`: groups of what was asked for beyond SI and Q, such as `dynk.mlp`."""
+    """Every key of `metrics.json`; `parts`: groups asked for beyond SI and Q, such as `dynk.mlp`."""
     asked_for = {key for part in parts for key in keys(part)}
     entries = [
         entry

@@ -5,12 +5,9 @@ from typing import Any
 import numpy as np
 
 from saescope.config import AppConfig
-from saescope.dynamic_k.part import ALL_TASKS, Part, table
+from saescope.dynamic_k.part import Part, table
 from saescope.extraction.setup import Setup
 from saescope.sae.base import Sae
-
-CURVE_AXIS = "dynk/curves/k"
-"""The x-axis of the curves."""
 
 
 def check(cfg: AppConfig, skeleton: Any) -> None:
@@ -45,18 +42,6 @@ def run(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
         part.tables = {"dynamic_k": table(part.rows), **part.tables}
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
     return part
-
-
-def curves(part: Part) -> list[dict[str, float]]:
-    """Pooled quality over k: one dictionary per k, `dynk/curves/<way of choosing>/ce_delta` and `/kl`."""
-    points: dict[float, dict[str, float]] = {}
-    for row in part.rows:
-        if row.get("ce_delta") is None or row.get("task", ALL_TASKS) != ALL_TASKS:
-            continue
-        way = "-".join(row[key] for key in ("selector", "score", "granularity") if row.get(key))
-        point = points.setdefault(row["k"], {CURVE_AXIS: row["k"]})
-        point |= {f"dynk/curves/{way}/{name}": row[name] for name in ("ce_delta", "kl")}
-    return [points[k] for k in sorted(points)]
 
 
 def _finite(value: float | None) -> float | None:

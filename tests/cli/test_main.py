@@ -19,7 +19,7 @@ from saescope.cli.main import main
 from saescope.errors import ReportError, SaescopeError
 from saescope.jobs.job import Context, failed
 from saescope.runfolder.sweep import open_sweep
-from saescope.tracking.wandb_run import facts
+from saescope.tracking.facts import config_of, facts
 from saescope.version import __version__
 from tests.support.wandb_log import load, logs
 from tests.test_metrics import keys_of_a_run
@@ -213,11 +213,14 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     wandb.teardown()
     (log,) = logs(run)
     logged = load(log)
-    ours = {k: v for k, v in logged["summary"].items() if not k.startswith(("_", "hist/", "tables/"))}
+    ours = {
+        k: v for k, v in logged["summary"].items() if not k.startswith(("_", "hist/", "tables/", "pages/"))
+    }
     assert ours == metrics
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert {k: v for k, v in logged["config"].items() if k in config} == config
-    assert set(logged["config"]) - set(config) == {"_wandb", "resolved", *facts(logged["config"]["resolved"])}
+    resolved = json.loads((run / "provenance.json").read_text())
+    expected = config_of(config, resolved) | {"resolved": resolved} | facts(config, resolved)
+    assert {k: v for k, v in logged["config"].items() if k != "_wandb"} == expected
     assert logged["config"]["num_latents"] == 256
     pinned = logged["config"]["_wandb"]["pinned_keys"]
     assert pinned
@@ -391,6 +394,63 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     assert all(Path(p).is_relative_to(sweep) and Path(p).is_file() for p in staged)
 
 
+def test_a_repeated_sweep_has_all_its_points_in_its_own_group(saescope, here, tmp_path):
+    args = [*here, "metrics.lm_tokens=0", "tracking=offline"]
+    assert saescope("-m", *args, "sae.k=2", "hydra.sweep.dir=a/first")[0] == 0
+    code, out, _ = saescope("-m", *args, "sae.k=2,4", "hydra.sweep.dir=a/second")
+    assert code == 0
+    assert out.count("extracted") == 1
+    wandb.teardown()
+
+    def jobs(folder):
+        found = [run for run in map(load, logs(tmp_path / folder)) if run["run"]["job_type"] == "measure"]
+        return sorted(found, key=lambda run: run["config"]["k"])
+
+    (original,), (again, new) = jobs("a/first"), jobs("a/second")
+    assert again["run"]["group"] == new["run"]["group"] != original["run"]["group"]
+    assert again["run"]["name"] == original["run"]["name"] != new["run"]["name"]
+    collections = [
+        {a["name"] for a in r["artifacts"] if a["type"] != "run_table"} for r in (original, again, new)
+    ]
+    assert collections[0] == collections[1]
+    assert collections[1].isdisjoint(collections[2])
+    media = ("tables/", "pages/", "hist/", "_")
+    for part in ("summary", "config"):
+        kept = [{k: v for k, v in r[part].items() if not k.startswith(media)} for r in (again, original)]
+        assert kept[0] == kept[1]
+    assert set(again["summary"]) == set(original["summary"])
+    second = tmp_path / "a" / "second"
+    assert (second / "sync.sh").read_text().count("\nupload ") == 3
+    assert json.loads((second / "0" / "tracking.json").read_text())["id"] == again["run"]["id"]
+    assert json.loads((second / "0" / "status.json").read_text())["reused_from"]
+    # the same group again: nothing but the report
+    assert saescope("-m", *args, "sae.k=2,4", "hydra.sweep.dir=a/second")[0] == 0
+    wandb.teardown()
+    assert len(jobs("a/second")) == 2
+
+
+def test_an_untracked_result_gets_its_run_when_asked_for_and_its_upload_script(saescope, here, tmp_path):
+    args = [*here, "metrics.lm_tokens=0", "sae.k=2"]
+    assert saescope(*args, "tracking=disabled", "hydra.run.dir=untracked")[0] == 0
+    assert not (tmp_path / "untracked" / "sync.sh").exists()
+    for name in ("tracked", "again"):
+        code, out, _ = saescope(*args, "tracking=offline", f"hydra.run.dir={name}")
+        assert code == 0
+        assert "extracted" not in out
+    wandb.teardown()
+    (log,) = logs(tmp_path)
+    assert log.is_relative_to(tmp_path / "tracked")
+    assert load(log)["summary"]["si/mean"]
+    script = (tmp_path / "tracked" / "sync.sh").read_text()
+    assert f"\nupload {log.parent.relative_to(tmp_path / 'tracked')}\n" in script
+    assert not (tmp_path / "again" / "wandb").exists()
+    assert not (tmp_path / "again" / "sync.sh").exists()
+    infos = [json.loads((tmp_path / name / "tracking.json").read_text()) for name in ("tracked", "again")]
+    assert json.loads((tmp_path / "untracked" / "tracking.json").read_text())["mode"] == "disabled"
+    assert infos[0]["id"] == load(log)["run"]["id"]
+    assert infos[0]["sync"] in out or infos[1]["mode"] == "disabled"
+
+
 @pytest.mark.parametrize("sae", ["neurons", "random"])
 def test_controls(saescope, here, sae, tmp_path):
     args = [a for a in here if not a.startswith("sae.repo")]
@@ -401,7 +461,9 @@ def test_controls(saescope, here, sae, tmp_path):
     assert metrics["sae/l0"] <= 4
     wandb.teardown()
     (run,) = [r for r in map(load, logs(tmp_path / "out")) if r["run"]["job_type"] == "measure"]
-    summary = {k: v for k, v in run["summary"].items() if not k.startswith(("_", "hist/", "tables/"))}
+    summary = {
+        k: v for k, v in run["summary"].items() if not k.startswith(("_", "hist/", "tables/", "pages/"))
+    }
     assert summary == metrics
     table = pd.read_csv(tmp_path / "out" / "sweep.csv")
     assert {key for key in table.columns if "/" in key} == set(metrics)

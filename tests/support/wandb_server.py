@@ -82,7 +82,8 @@ class Received:
 
 
 @contextmanager
-def wandb_server() -> Iterator[Received]:
+def wandb_server(refuses: int | None = None, because: str = "") -> Iterator[Received]:
+    """`refuses`: status of the answer to a new run (401: to everything), with `because` as its message."""
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
@@ -93,9 +94,9 @@ def wandb_server() -> Iterator[Received]:
             data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             return gzip.decompress(data) if self.headers.get("Content-Encoding") == "gzip" else data
 
-        def reply(self, value: Any) -> None:
+        def reply(self, value: Any, status: int = 200) -> None:
             data = json.dumps(value).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -116,6 +117,8 @@ def wandb_server() -> Iterator[Received]:
             query, variables = call["query"], call.get("variables") or {}
             name = call.get("operationName") or query.split("(")[0].split()[-1]
             received.calls.append((name, variables))
+            if refuses == 401 or (refuses and name == "UpsertBucket"):
+                return self.reply({"errors": [{"message": because}]}, refuses)
             return self.reply({"data": received.answer(name, query, variables)})
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -199,8 +199,8 @@ class TestWorkspace:
 
     def test_keys_are_ours(self):
         """Every metric of a panel is a key of `metrics.json`, or one we log beside it."""
+        from saescope.tracking.wandb_run import CURVES
         from saescope.tracking.workspace import AXES, build, dump
-        from saescope.training.log import CURVES
 
         sections = dump(build("me", "p", "g"))["spec"]["section"]["panelBankConfig"]["sections"]
         names = ["Overview", "SI", "Q", "Reconstruction", "Dynamic-k", "Features", "System"]

@@ -79,7 +79,7 @@ def test_id_and_name_stay_the_agents(tmp_path, monkeypatch):
         TrackingConfig("offline"), run_dir=tmp_path, group=None, job_type="measure", notes="", config=config,
         data_dir=tmp_path,
     ) as tracker:  # fmt: skip
-        tracker.describe("ours", ["t"], resolved)
+        tracker.describe(config, resolved)
     wandb.teardown()
     assert not tracker.lost
     logged = load(logs(tmp_path)[0])
@@ -88,7 +88,7 @@ def test_id_and_name_stay_the_agents(tmp_path, monkeypatch):
     assert (logged["run"]["name"], logged["run"]["group"]) == ("", "")
     # the swept choice keeps its key, our group of that name is still there
     assert (logged["config"]["model"], logged["config"]["model_config"]) == ("pythia-70m", {"name": "m"})
-    assert logged["config"]["sae"] == {"k": 4}
+    assert logged["config"]["sae"] == {"k": 4, "expansion_factor": 8.0, "num_latents": 64}
     assert (logged["config"]["depth"], logged["config"]["k"]) == (0.25, 4)
 
 

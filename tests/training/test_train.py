@@ -67,7 +67,7 @@ def test_trains_measures_and_saves(saescope, here, tmp_path):
     wandb.teardown()
     logged = load(logs(tmp_path / "run")[0])
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    media = ("_", "hist/", "tables/")
+    media = ("_", "hist/", "tables/", "pages/")
     assert {k: v for k, v in logged["summary"].items() if not k.startswith(media)} == metrics
     curve = [row["train/fvu"] for row in logged["history"] if "train/fvu" in row]
     assert len(curve) == 20000 // 512

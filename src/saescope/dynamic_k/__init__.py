@@ -4,6 +4,7 @@
 SAE), and puts their rows, scalars and tables together.
 
     part.py       Part: rows of dynamic_k.csv, dynk/* scalars, tables
+    curves.py     dynamic_k.csv → loss over k, for W&B
     passes.py     calibration and evaluation windows, of different documents; losses per document of the dense
                   model and of edits of it, all edits in one sweep over the batches
 

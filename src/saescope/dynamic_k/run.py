@@ -5,13 +5,9 @@ from typing import Any
 import numpy as np
 
 from saescope.config import AppConfig
-from saescope.dynamic_k.part import ALL_TASKS, Part, table
+from saescope.dynamic_k.part import Part, table
 from saescope.extraction.setup import Setup
-from saescope.metrics import keys
 from saescope.sae.base import Sae
-
-CURVE_AXIS = "dynk/curves/k"
-"""The x-axis of the curves."""
 
 
 def check(cfg: AppConfig, skeleton: Any) -> None:
@@ -25,8 +21,8 @@ def check(cfg: AppConfig, skeleton: Any) -> None:
 def run(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
     """Run the parts that `cfg.dynamic_k` selects.
 
-    Every `dynk/*` key is in `metrics`, null and with a reason where not measured. `tables["dynamic_k"]` has
-    all rows; with `dynamic_k=none` there is no such table.
+    `metrics` has every key of the parts that ran, null with a reason where it does not apply, and no key of
+    the others. `tables["dynamic_k"]` has all rows; with `dynamic_k=none` there is no such table.
     Raises ConfigError for a model without MLPs, ProbeError for a task of a single document.
     """
     part, job = Part(), cfg.dynamic_k
@@ -44,31 +40,8 @@ def run(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
 
             part.add(run_structure(cfg, setup))
         part.tables = {"dynamic_k": table(part.rows), **part.tables}
-    for key in keys("dynk"):
-        if part.metrics.setdefault(key, None) is None:
-            part.notes.setdefault(key, _why(key, job.target, job.structure))
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
     return part
-
-
-def curves(part: Part) -> list[dict[str, float]]:
-    """Pooled quality over k: one dictionary per k, `dynk/curves/<way of choosing>/ce_delta` and `/kl`."""
-    points: dict[float, dict[str, float]] = {}
-    for row in part.rows:
-        if row.get("ce_delta") is None or row.get("task", ALL_TASKS) != ALL_TASKS:
-            continue
-        way = "-".join(row[key] for key in ("selector", "score", "granularity") if row.get(key))
-        point = points.setdefault(row["k"], {CURVE_AXIS: row["k"]})
-        point |= {f"dynk/curves/{way}/{name}": row[name] for name in ("ce_delta", "kl")}
-    return [points[k] for k in sorted(points)]
-
-
-def _why(key: str, target: str, structure: bool) -> str:
-    if target == "none":
-        return "dynamic_k=none: not measured"
-    if not structure:
-        return f"dynamic_k={target}, dynamic_k.structure=false: not measured"
-    return f"does not apply to dynamic_k={target}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -20,7 +20,6 @@ from saescope.runfolder.names import LOCK
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import status_of, write_status
 from saescope.text.probes import open_probes
-from saescope.tracking.wandb_start import by_agent
 
 if TYPE_CHECKING:
     from saescope.jobs.pipeline import Prepared
@@ -82,17 +81,27 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 context.take_over()
                 write_status(context.run_dir, "running", overrides=list(context.overrides))
                 prepared = _prepare(cfg)
-                return _measure(cfg, context, run_id, prepared)
+                try:
+                    return _measure(cfg, context, run_id, prepared)
+                finally:
+                    _upload_script(context)
         if finished.resolve() != context.run_dir.resolve():
             with _locked(context.run_dir):
                 _refuse_overwrite(context.run_dir, cfg)
                 context.take_over()
                 link_result(finished, context.run_dir, context.overrides)
-        if by_agent():
-            from saescope.tracking.reused import log_reused
+        if cfg.tracking.mode != "disabled":
+            from saescope.tracking.job_run import log_reused
 
-            notes = " ".join(context.overrides)
-            log_reused(cfg.tracking, context.run_dir, notes=notes, config=cfg.as_dict())
+            if log_reused(
+                cfg.tracking,
+                context.run_dir,
+                finished,
+                group=context.group,
+                notes=" ".join(context.overrides),
+                data_dir=context.data_dir,
+            ):
+                _upload_script(context)
         return Outcome(context.run_dir, "ok", reused_from=finished)
     except Exception as error:
         return failed(error, context, measuring=prepared is not None)
@@ -187,6 +196,7 @@ def _prepare(cfg: AppConfig) -> "Prepared":
 
 def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared") -> Outcome:
     from saescope.jobs.pipeline import measure
+    from saescope.tracking.job_run import log_run, remember_run
     from saescope.tracking.wandb_run import tracked
 
     with tracked(
@@ -197,18 +207,42 @@ def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared"
         notes=" ".join(context.overrides),
         config=cfg.as_dict(),
         data_dir=context.data_dir,
+        identity=run_id,
     ) as tracker:
         results = measure(cfg, prepared, context.run_dir, tracker)
-    write_status(
-        context.run_dir,
-        "ok",
-        identity=run_id,
-        notes=results.notes,
-        warnings=results.warnings + tracker.lost,
-        overrides=list(context.overrides),
-    )
-    remember(run_id, context.run_dir)
+
+        def write_ok() -> None:
+            write_status(
+                context.run_dir,
+                "ok",
+                identity=run_id,
+                notes=results.notes,
+                warnings=results.warnings + tracker.lost,
+                overrides=list(context.overrides),
+            )
+
+        # The result is complete before W&B gets it: what interrupts the upload costs no measurement.
+        write_ok()
+        remember(run_id, context.run_dir)
+        log_run(read_run(context.run_dir), tracker)
+        info = tracker.info()
+    if tracker.lost:
+        write_ok()
+    elif tracker.run is not None:
+        remember_run(info, context.run_dir)
     return Outcome(context.run_dir, "ok")
+
+
+def _upload_script(context: Context) -> None:
+    """`sync.sh` of a single job that was tracked offline; that of a sweep is written after its last job."""
+    if context.data_dir.resolve() != context.run_dir.resolve():
+        return
+    from saescope.tracking.sync_script import write_sync
+
+    try:
+        write_sync(context.run_dir)
+    except OSError as error:
+        log.warning("no upload script: %s", error)
 
 
 def _contents(cfg: AppConfig) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 from saescope import catalogue, sae
 from saescope.activations import ActivationStore
 from saescope.analysis.examples import choose_latents, top_contexts
-from saescope.analysis.features import FeatureResults, analyse, most_specialised
+from saescope.analysis.features import FeatureResults, analyse
 from saescope.analysis.reconstruction import (
     Metrics,
     Sums,
@@ -31,7 +31,6 @@ from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, war
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
 from saescope.report.page import write_report
-from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, SAE
 from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.runtime.allocator import keep_freed_memory
@@ -39,7 +38,7 @@ from saescope.runtime.hardware import choose
 from saescope.runtime.meter import Steps
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows, tokenize_probes
-from saescope.tracking.wandb_run import Tracker, run_name
+from saescope.tracking.wandb_run import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -112,14 +111,12 @@ def _probe_windows(cfg: AppConfig, vocabulary: int) -> Windows:
 
 
 def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
-    """Load, extract, compute, write. Files are written first, then W&B gets them."""
+    """Load, extract, compute, write the run folder; meanwhile `tracker` gets name and training curves."""
     started = time.perf_counter()
     setup = _load(cfg, prepared)
     coder = _sae(cfg, setup, run_dir, tracker)
     provenance = provenance_of(cfg, setup, coder)
-    place, d_in = setup.hookpoint.label, setup.width
-    name = run_name(cfg, setup.lm.name, place, coder.num_latents, d_in, coder.k)
-    tracker.describe(name, [Path(setup.lm.name).name, place, cfg.sae.source], provenance)
+    tracker.describe(cfg.as_dict(), provenance)
     passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     with Steps("draws") as steps:
@@ -135,7 +132,6 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
     write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     write_report(run_dir)
-    _track(tracker, name, results, dynamic_k.curves(part), run_dir)
     return results
 
 
@@ -239,22 +235,3 @@ def _results(
         part.tables,
         part.sections,
     )
-
-
-def _track(
-    tracker: Tracker, name: str, results: Results, curves: list[dict[str, float]], run_dir: Path
-) -> None:
-    """Hand the files and numbers of a run to W&B."""
-    tracker.histograms(results.histograms)
-    tracker.curve(dynamic_k.CURVE_AXIS, curves)
-    shown = most_specialised(results.features)
-    tracker.table(
-        "features_top", list(shown.columns), shown.astype(object).where(shown.notna(), None).values.tolist()
-    )
-    files = [run_dir / f for f in (FEATURES, EXAMPLES, EDGES)]
-    tracker.artifact(f"features-{name}", "feature_table", files, results.provenance)
-    trained = sorted(p for p in (run_dir / SAE).rglob("*") if p.is_file())
-    if trained:
-        tracker.artifact(f"sae-{name}", "sae", trained, results.provenance)
-    # last, so that no media key can overwrite a key of metrics.json in the summary
-    tracker.summary(results.metrics)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from saescope.config import TrackingConfig
 from saescope.report.sweep import SweepSummary, write_sweep
@@ -45,22 +45,22 @@ def finish_sweep(
 
         write_overlap(jobs, sweep_dir)
 
-    def tracked() -> None:
+    def tracked() -> dict[str, Any]:
         from saescope.tracking.sweep_run import log_sweep
 
-        log_sweep(sweep_dir, tracking, group)
+        return log_sweep(sweep_dir, tracking, group)
 
     def upload() -> None:
         from saescope.tracking.sync_script import write_sync
 
-        write_sync(sweep_dir)
+        write_sync(sweep_dir, report)
 
     if not interrupted:
         _attempt("overlap of the SAEs", overlap)
     summary = _attempt("table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs))
-    if not interrupted:
-        _attempt("W&B run of the sweep", tracked)
-    _attempt("upload script", upload)
+    report = None if interrupted else _attempt("W&B run of the sweep", tracked)
+    if tracking.mode != "disabled":
+        _attempt("upload script", upload)
     return summary
 
 

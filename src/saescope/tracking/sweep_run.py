@@ -9,6 +9,7 @@ import pandas as pd
 from saescope.config import TrackingConfig
 from saescope.runfolder.names import OVERLAP_CSV, SWEEP_CSV, SWEEP_HTML, SWEEP_PARQUET, WORKSPACE
 from saescope.tracking.wandb_run import Tracker, tracked
+from saescope.tracking.wandb_start import own_name
 from saescope.tracking.workspace import write_workspace
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,12 @@ def log_sweep(sweep_dir: Path, cfg: TrackingConfig, group: str) -> dict[str, Any
     ) as tracker:
         if tracker.run is None:
             return tracker.info()
-        tracker.attempt("name of the sweep report", lambda: setattr(tracker.run, "name", f"report {group}"))
-        tracker.attempt("workspace", lambda: _workspace(sweep_dir, tracker, cfg.group or group))
+        group = tracker.run.group or group
+        if not own_name():
+            tracker.attempt(
+                "name of the sweep report", lambda: setattr(tracker.run, "name", f"report {group}")
+            )
+        tracker.attempt("workspace", lambda: _workspace(sweep_dir, tracker, group))
         table = _table(sweep_dir / SWEEP_CSV)
         if table is not None:
             tracker.table("sweep", *_rows(table.head(MAX_ROWS)))

@@ -6,10 +6,14 @@ path to it while it runs.
 """
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from saescope.files import write_text
 from saescope.runfolder.names import SYNC, WANDB
+from saescope.runfolder.run import read_run
+from saescope.runfolder.sweep import find_runs
 
 HEAD = r"""#!/bin/sh
 # Uploads the offline W&B runs below this folder, artifacts included. Wants the wandb command and a login.
@@ -42,20 +46,26 @@ TAIL = """
 """
 
 
-def write_sync(sweep_dir: Path) -> Path | None:
-    """Write `sync.sh` for all offline runs below `sweep_dir`, the oldest first; None when there is none.
+def write_sync(folder: Path, report: Mapping[str, Any] | None = None) -> Path | None:
+    """Write `sync.sh` for all offline runs of a sweep folder or run folder; None when there is none.
 
-    Call it after the last run of the folder is closed.
+    They are those below it, the oldest first, and those elsewhere that a `tracking.json` of its jobs or
+    `report`, the tracking of the sweep itself, names: with `WANDB_DIR`, or where the group had an earlier
+    result already. Call it after the last run of the folder is closed.
     """
-    # searched by logs, not by run folders: the sweep's own report has a log too
-    runs = [path.parent for path in sweep_dir.glob(f"**/{WANDB}/offline-run-*/run-*.wandb")]
-    if not runs:
-        return None
+    # searched by logs, not by run folders: the sweep's own report and failed jobs have logs too
+    runs = [path.parent for path in folder.glob(f"**/{WANDB}/offline-run-*/run-*.wandb")]
     # the name begins with the start time; the report of the sweep comes last
-    ordered = sorted(runs, key=lambda run: (run.parents[1] == sweep_dir, run.name))
-    lines = [f"upload {shlex.quote(run.relative_to(sweep_dir).as_posix())}\n" for run in ordered]
-    script = sweep_dir / SYNC
-    head = HEAD.replace("@WAS@", shlex.quote(str(sweep_dir.resolve())))
-    write_text(script, head + "".join(lines) + TAIL)
+    ordered = sorted(runs, key=lambda run: (run.parents[1] == folder, run.name))
+    inside = {run.resolve() for run in runs}
+    entries = [read_run(job).tracking for job in find_runs([folder])] + [report or {}]
+    logs = [Path(entry["log"]) for entry in entries if isinstance(entry.get("log"), str)]
+    outside = [log for log in dict.fromkeys(logs) if log.is_dir() and log.resolve() not in inside]
+    places = [run.relative_to(folder).as_posix() for run in ordered] + [str(log.resolve()) for log in outside]
+    if not places:
+        return None
+    script = folder / SYNC
+    head = HEAD.replace("@WAS@", shlex.quote(str(folder.resolve())))
+    write_text(script, head + "".join(f"upload {shlex.quote(place)}\n" for place in places) + TAIL)
     script.chmod(script.stat().st_mode | 0o111)
     return script

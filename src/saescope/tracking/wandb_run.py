@@ -6,17 +6,26 @@ a warning, never the end of a measurement.
 """
 
 import logging
-import os
-import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from saescope.config import AppConfig, TrackingConfig
+from saescope.config import TrackingConfig
+from saescope.tracking.facts import config_of, display_name, facts, tags
 from saescope.tracking.staging import staged_in
-from saescope.tracking.wandb_start import Start, by_agent, mode_of, start
+from saescope.tracking.wandb_start import (
+    Destination,
+    Start,
+    beside_swept,
+    by_agent,
+    destination,
+    mode_of,
+    own_name,
+    start,
+    sync_command,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +40,8 @@ PINNED = (
     "seed",
 )
 """Config keys shown on top of a run's page; W&B pins top-level keys only."""
+CURVES = ("loss", "fvu", "auxk", "l0", "dead_frac", "lr")
+"""Columns of `history.csv` that are curves over `tokens_seen`, as `train/<column>`."""
 
 
 @dataclass
@@ -41,10 +52,17 @@ class Tracker:
     mode: str = "disabled"
     data_dir: Path = Path()
     """Where artifacts are staged: the sweep folder, or the run folder of a single job."""
+    identity: str = ""
+    """Identity of the result, for names that tell results apart."""
+    destination: Destination | None = None
+    reason: str = ""
+    """Why it is offline, though it should be online."""
+    name: str = ""
+    """Of the result: display name, and part of the names of its artifacts."""
     lost: list[str] = field(default_factory=list)
     """What W&B did not accept, one line each, for `status.json`."""
-    defined: bool = False
-    """Whether the x-axis of the training curves is defined."""
+    trained_live: bool = False
+    """Whether training curves were logged while the SAE was trained."""
 
     def logger(self) -> Any:
         """Lightning logger that writes into our run, or None."""
@@ -54,32 +72,42 @@ class Tracker:
 
         return WandbLogger(experiment=self.run)
 
-    def describe(self, name: str, tags: list[str], resolved: dict[str, Any]) -> None:
-        """Set name, tags and resolved facts, once model and SAE are loaded.
+    def describe(self, config: Mapping[str, Any], resolved: Mapping[str, Any]) -> None:
+        """Set name, tags and config, once model and SAE are loaded; `resolved` is the provenance.
 
         The facts that sweeps group and filter by (`facts`) become config keys of their own.
         """
 
         def send() -> None:
-            if not (by_agent() or os.environ.get("WANDB_NAME")):
-                self.run.name = name
-            self.run.tags = tuple(dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags if t))))
-            self.run.config.update({"resolved": resolved, **facts(resolved)})
+            self.name = display_name(config, resolved, self.identity)
+            if not (by_agent() or own_name()):
+                self.run.name = self.name
+            self.run.tags = tuple(
+                dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags(resolved) if t)))
+            )
+            flat = facts(config, resolved)
+            values = beside_swept(config_of(config, resolved)) | {"resolved": dict(resolved)} | flat
+            self.run.config.update(values, allow_val_change=True)
             # last: an update of the config removes the pins
-            self.run.pin_config_keys(PINNED)
+            self.run.pin_config_keys([key for key in PINNED if key in flat])
 
         self.attempt("run description", send)
 
-    def curves(self, values: dict[str, float], tokens_seen: int) -> None:
-        """One point of the training curves, over `tokens_seen`; they stay out of the summary."""
+    def training(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Points of the training curves over `tokens_seen`, from rows of `history.csv`.
+
+        They stay out of the summary.
+        """
 
         def send() -> None:
-            if not self.defined:
+            if not self.trained_live:
                 self.run.define_metric("tokens_seen", summary="none")
-                for key in values:
-                    self.run.define_metric(key, step_metric="tokens_seen", summary="none")
-                self.defined = True
-            self.run.log({**values, "tokens_seen": tokens_seen})
+                for key in CURVES:
+                    self.run.define_metric(f"train/{key}", step_metric="tokens_seen", summary="none")
+                self.trained_live = True
+            for row in rows:
+                values = {f"train/{key}": float(row[key]) for key in CURVES}
+                self.run.log({**values, "tokens_seen": int(row["tokens_seen"])})
 
         self.attempt("training curves", send)
 
@@ -95,11 +123,16 @@ class Tracker:
 
         self.attempt(f"curves over {axis}", send)
 
-    def summary(self, metrics: dict[str, Any]) -> None:
-        """Metrics under the keys of `metrics.json`."""
-        self.attempt("summary", lambda: self.run.summary.update(metrics))
+    def scalars(self, values: Mapping[str, float]) -> None:
+        """Single values as a point of the history, which W&B's automatic workspace shows as bars."""
+        if values:
+            self.attempt("scalars", lambda: self.run.log(dict(values)))
 
-    def histograms(self, histograms: dict[str, Any]) -> None:
+    def summary(self, metrics: Mapping[str, Any]) -> None:
+        """Metrics under the keys of `metrics.json`."""
+        self.attempt("summary", lambda: self.run.summary.update(dict(metrics)))
+
+    def histograms(self, histograms: Mapping[str, Any]) -> None:
         """Histograms whose bin edges are the same in every run."""
 
         def send() -> None:
@@ -135,14 +168,14 @@ class Tracker:
 
         self.attempt("page", send)
 
-    def artifact(self, name: str, kind: str, files: list[Path], metadata: dict[str, Any]) -> None:
+    def artifact(self, name: str, kind: str, files: list[Path], metadata: Mapping[str, Any]) -> None:
         """Files as an artifact, read in place: no copy in W&B's staging folder or cache."""
 
         def send() -> None:
             import wandb
 
             safe = "".join(c if c.isalnum() or c in "_.-" else "-" for c in name)[:128]
-            artifact = wandb.Artifact(safe, type=kind, metadata=metadata)
+            artifact = wandb.Artifact(safe, type=kind, metadata=dict(metadata))
             for path in files:
                 artifact.add_file(str(path.resolve()), policy="immutable", skip_cache=True)
             self.run.log_artifact(artifact)
@@ -160,8 +193,11 @@ class Tracker:
             "name": self.run.name,
             "group": self.run.group or None,
             "project": self.run.project,
+            "entity": self.destination.entity if self.destination else None,
             "url": None if offline else self.run.url,
-            "sync": f"wandb sync --yes {shlex.quote(self.run.sync_dir)}" if offline else None,
+            "sync": sync_command(self.run) if offline else None,
+            "log": self.run.sync_dir if offline else None,
+            "reason": self.reason or None,
         }
 
     def attempt(self, what: str, send: Callable[[], object]) -> None:
@@ -176,32 +212,6 @@ class Tracker:
             log.warning("W&B did not take the %s (%s); the local files have it", what, error)
 
 
-def run_name(cfg: AppConfig, model: str, hookpoint: str, num_latents: int, d_in: int, k: int | None) -> str:
-    """`{model}.{hookpoint}.x{expansion}.k{k}.s{seed}`, for dashboards."""
-    expansion = f"{num_latents / d_in:g}"
-    kind = "" if cfg.sae.source == "hub" else f".{cfg.sae.source}"
-    random = ".random-init" if cfg.model.random_init else ""
-    name = f"{Path(model).name}{random}.{hookpoint}{kind}.x{expansion}.k{k if k is not None else 'var'}"
-    return f"{name}.s{cfg.seed}"
-
-
-def facts(resolved: dict[str, Any]) -> dict[str, Any]:
-    """Flat config keys of a job from its provenance: model, hookpoint and SAE as resolved."""
-    model, hookpoint, sae = resolved["model"], resolved["hookpoint"], resolved["sae"]
-    return {
-        "model_name": model["name"],
-        "num_parameters": model["num_parameters"],
-        "random_init": model["random_init"],
-        "hookpoint_name": hookpoint["name"],
-        "layer": hookpoint["layer"],
-        "depth": None if hookpoint["layer"] is None else hookpoint["layer"] / model["num_layers"],
-        "sae_source": sae["source"],
-        "expansion_factor": sae["expansion_factor"],
-        "num_latents": sae["num_latents"],
-        "k": sae["k"],
-    }
-
-
 @contextmanager
 def tracked(
     cfg: TrackingConfig,
@@ -210,21 +220,23 @@ def tracked(
     group: str | None,
     job_type: str,
     notes: str,
-    config: dict[str, Any],
+    config: Mapping[str, Any],
     data_dir: Path,
+    identity: str = "",
 ) -> Iterator[Tracker]:
     """A tracker for one job; `data_dir` is where offline artifacts are staged, inside the sweep folder."""
     mode = mode_of(cfg)
     if mode == "disabled":
         yield Tracker()
         return
-    run = start(cfg, mode, Start(run_dir, group, job_type, notes, config))
+    started = start(cfg, mode, Start(run_dir, group, job_type, notes, config_of(config)))
+    run = started.run
     if run is None:
         yield Tracker(lost=["W&B: the run could not be started"])
         return
     # Not `with run:`, which prints a traceback for every user error; never a bare finish() in `finally`,
     # which would mark a failed run as finished.
-    tracker = Tracker(run, mode, data_dir)
+    tracker = Tracker(run, started.mode, data_dir, identity, destination(cfg, group), started.reason)
     try:
         yield tracker
     except BaseException:

@@ -1,7 +1,12 @@
-"""How a W&B run is started: online or offline, by us or by a W&B sweep agent."""
+"""How a W&B run is started: online or offline, by us or by a W&B sweep agent.
+
+An override (`tracking.project=…`) wins over W&B's own settings (`WANDB_*`, its settings files), and those
+over our defaults.
+"""
 
 import logging
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,12 @@ import yaml
 from saescope.config import TrackingConfig
 
 log = logging.getLogger(__name__)
+
+PROJECT = "saescope"
+"""W&B project where neither an override nor W&B's own settings name one."""
+
+_refused: dict[tuple[str | None, ...], str] = {}
+"""Why W&B was not reached or refused a run, so that the next jobs of this process do not wait again."""
 
 
 @dataclass(frozen=True)
@@ -24,59 +35,130 @@ class Start:
     config: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where a run goes; None is the account's default entity, or no group."""
+
+    entity: str | None
+    project: str
+    group: str | None
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run, or why there is none."""
+
+    run: Any
+    mode: str
+    reason: str = ""
+    """Why it is not online, though it should be."""
+
+
 def by_agent() -> bool:
     """Whether a W&B sweep agent runs this job; it then sets project, run id, group and name."""
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
+def own_name() -> str | None:
+    """The name that `WANDB_NAME` or a settings file gives to the run."""
+    name: str | None = _own().run_name
+    return name
+
+
+def destination(cfg: TrackingConfig, group: str | None) -> Destination:
+    """Where a run goes; `group` is our own name for it."""
+    own = _own()
+    return Destination(
+        cfg.entity or own.entity or None,
+        cfg.project or own.project or PROJECT,
+        cfg.group or own.run_group or group,
+    )
+
+
 def mode_of(cfg: TrackingConfig) -> str:
-    """`online`, `offline` or `disabled`. `WANDB_MODE` is respected; an empty one is removed."""
+    """`online`, `offline` or `disabled`.
+
+    With `tracking.mode=wandb` W&B's own setting decides, then whether there is a login.
+    """
     if not os.environ.get("WANDB_MODE", "x"):
         del os.environ["WANDB_MODE"]
     if cfg.mode != "wandb":
         return cfg.mode
-    wanted_mode = os.environ.get("WANDB_MODE")
-    if wanted_mode in ("offline", "dryrun"):
+    own = _own()
+    if own.mode in ("offline", "dryrun"):
         return "offline"
-    if wanted_mode == "disabled":
+    if own.mode == "disabled":
         return "disabled"
+    if (own.base_url,) in _refused:
+        return "offline"
     import wandb
 
     try:
         logged_in = bool(wandb.login(prompt=False))  # type: ignore[call-arg]
     except Exception as error:
-        log.warning("W&B login could not be checked (%s); tracking offline", error)
+        _refused[(own.base_url,)] = _in_one_line(error)
         logged_in = False
     return "online" if logged_in else "offline"
 
 
-def start(cfg: TrackingConfig, mode: str, settings: Start) -> Any:
-    """The started run, or None after a warning."""
+def start(cfg: TrackingConfig, mode: str, settings: Start) -> Started:
+    """Start the run, offline where W&B refuses it online; without a run after a warning."""
+    place = destination(cfg, settings.group)
+    server = _own().base_url
+    key = (server, place.entity, place.project)
+    reason = _refused.get((server,), "") if cfg.mode == "wandb" else ""
+    if mode == "online":
+        try:
+            reason = _refused.get(key, "")
+            if not reason:
+                return Started(_init(cfg, place, "online", settings), "online")
+        except Exception as error:
+            reason = _refused[key] = _in_one_line(error)
+    try:
+        run = _init(cfg, place, "offline", settings)
+    except Exception as error:
+        log.warning("W&B could not start (%s); the local files are written all the same", _in_one_line(error))
+        return Started(None, "disabled", reason)
+    if reason:
+        log.warning(
+            "W&B did not accept the run (%s); it is tracked offline, upload it with: %s",
+            reason,
+            sync_command(run),
+        )
+    return Started(run, "offline", reason)
+
+
+def sync_command(run: Any) -> str:
+    """The command that uploads an offline run."""
+    return f"wandb sync --yes {shlex.quote(run.sync_dir)}"
+
+
+def _init(cfg: TrackingConfig, place: Destination, mode: str, settings: Start) -> Any:
     import wandb
 
-    agent = by_agent()
-    try:
-        return wandb.init(
-            project=None if agent else cfg.project,
-            entity=None if agent else cfg.entity,
-            group=cfg.group or settings.group,
-            job_type=settings.job_type,
-            # none rather than empty, so that WANDB_TAGS and WANDB_NOTES still apply
-            tags=list(cfg.tags) or None,
-            notes=settings.notes or None,
-            config=_beside_swept(settings.config) if agent else settings.config,
-            dir=str(settings.run_dir),
-            mode="online" if mode == "online" else "offline",
-            reinit="finish_previous",
-            settings=wandb.Settings(silent=True, console="off", init_timeout=60),
-        )
-    except Exception as error:
-        log.warning("W&B could not start (%s); the local files are written all the same", error)
-        return None
+    agent, own = by_agent(), _own()
+    return wandb.init(
+        project=None if agent else place.project,
+        entity=None if agent else place.entity,
+        group=place.group,
+        job_type=settings.job_type,
+        tags=list(cfg.tags) or None,
+        notes=None if own.run_notes else settings.notes or None,
+        config=beside_swept(settings.config),
+        dir=None if os.environ.get("WANDB_DIR") else str(settings.run_dir.resolve()),
+        mode="online" if mode == "online" else "offline",
+        reinit="finish_previous",
+        settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+    )
 
 
-def _beside_swept(config: dict[str, Any]) -> dict[str, Any]:
-    """A swept group choice (`model: pythia-70m`) hides our group of that name; it moves to `model_config`."""
+def beside_swept(config: dict[str, Any]) -> dict[str, Any]:
+    """The config beside the one of a W&B sweep agent.
+
+    A swept group choice (`model: pythia-70m`) hides our group of that name; it moves to `model_config`.
+    """
+    if not by_agent():
+        return config
     path = Path(os.environ.get("WANDB_SWEEP_PARAM_PATH") or "missing")
     try:
         swept = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -84,3 +166,19 @@ def _beside_swept(config: dict[str, Any]) -> dict[str, Any]:
         swept = {}
     hidden = {key for key in config if isinstance(config[key], dict) and key in (swept or {})}
     return {f"{key}_config" if key in hidden else key: value for key, value in config.items()}
+
+
+def _own() -> Any:
+    """W&B's own settings: environment and settings files, read when its session starts."""
+    import wandb
+
+    try:
+        return wandb.setup().settings
+    except Exception as error:  # such as a WANDB_MODE that does not exist
+        log.warning("W&B's own settings cannot be read (%s)", _in_one_line(error))
+        return wandb.Settings()
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if text.strip("<>") not in ("", "no message") else f"{type(error).__name__}; see wandb login"

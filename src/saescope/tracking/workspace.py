@@ -50,7 +50,7 @@ from saescope.runfolder.names import WORKSPACE
 log = logging.getLogger(__name__)
 
 AXES = ("num_parameters", "depth", "expansion_factor", "k")
-"""Config keys of a job (`wandb_run.facts`) that sweeps vary."""
+"""Config keys of a job (`facts.facts`) that sweeps vary."""
 
 
 def write_workspace(folder: Path, *, entity: str, project: str, group: str, online: bool) -> str | None:
@@ -121,7 +121,7 @@ def build(entity: str, project: str, group: str) -> Any:
             against(SAE_L0, SAE_FVU),
             against(SAE_L0, LM_CE_SCORE),
             against(SI_EXCESS, Q_EXCESS, log_x=False),
-            media("pages/sweep_report"),
+            media("pages/sweep_report", "pages/report"),
             wr.WeavePanelSummaryTable(table_name="tables/sweep"),
             wr.RunComparer(diff_only="split"),
         ],

@@ -11,7 +11,6 @@ from saescope.runtime.meter import Meter
 from saescope.tracking.wandb_run import Tracker
 
 COLUMNS = ("step", "tokens_seen", "loss", "fvu", "auxk", "multi_topk_fvu", "l0", "dead_frac", "lr", "k")
-CURVES = ("loss", "fvu", "auxk", "l0", "dead_frac", "lr")
 
 
 class TrainingLog:
@@ -38,22 +37,28 @@ class TrainingLog:
         step = int(metrics["step"])
         if self.meter is None:
             self.meter = Meter("train", self.steps, "steps", start=step - 1)
-            self._drop_rows_from(step)
+            if earlier := self._drop_rows_from(step):
+                self.tracker.training([dict(zip(COLUMNS, row, strict=True)) for row in earlier])
         if step % self.every == 0 or step == self.steps:
             with self.path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerow([metrics[column] for column in COLUMNS])
-            self.tracker.curves({f"train/{key}": metrics[key] for key in CURVES}, int(metrics["tokens_seen"]))
+            self.tracker.training([metrics])
         self.meter.advance(step - self.meter.done, f"FVU {metrics['fvu']:.4f}")
 
-    def _drop_rows_from(self, step: int) -> None:
-        """Drop old rows from `step` on: a resumed training repeats the steps after its checkpoint."""
+    def _drop_rows_from(self, step: int) -> list[list[str]]:
+        """Drop old rows from `step` on: a resumed training repeats the steps after its checkpoint.
+
+        Returns the rows before it.
+        """
         rows: list[list[str]] = []
         if self.path.is_file() and step > 1:
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.reader(file) if _step_of(row) < step and len(row) == len(COLUMNS)]
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([COLUMNS, *(row for row in rows if row[0] != "step")])
+        rows = [row for row in rows if row[0] != "step"]
+        csv.writer(text).writerows([COLUMNS, *rows])
         write_text(self.path, text.getvalue())
+        return rows
 
 
 def _step_of(row: list[Any]) -> int:

@@ -1,0 +1,134 @@
+"""A finished result as a W&B run, from its run folder alone: measured just now, earlier, or elsewhere.
+
+`tracking.json` remembers under `runs` which W&B runs hold the result, so that a group gets it once.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from saescope.config import TrackingConfig
+from saescope.metrics import CATALOGUE
+from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, REPORT, SAE
+from saescope.runfolder.run import Run, read_run
+from saescope.runfolder.write import write_tracking
+from saescope.tracking.wandb_run import Tracker, tracked
+from saescope.tracking.wandb_start import Destination, by_agent, destination, mode_of
+
+SCALARS = tuple(
+    dict.fromkeys(
+        key
+        for entry in CATALOGUE
+        if entry.shown and not entry.between_jobs and entry.group in ("sae", "lm", "si", "q")
+        for key in (entry.key, entry.null, entry.low, entry.high)
+        if key
+    )
+)
+"""Metrics that W&B's automatic workspace shows: those of our tables, with what chance gives and intervals."""
+
+
+def log_run(run: Run, tracker: Tracker) -> None:
+    """Log everything that the run folder has; what W&B refuses becomes a warning in `tracker.lost`."""
+    if tracker.run is None:
+        return
+    from saescope.analysis.features import most_specialised
+    from saescope.dynamic_k.curves import CURVE_AXIS, curves
+
+    tracker.describe(run.config, run.provenance)
+    if "history" in run.tables and not tracker.trained_live:
+        tracker.attempt("training curves", lambda: tracker.training(run.rows("history")))
+    tracker.histograms(run.histograms)
+    if "dynamic_k" in run.tables:
+        tracker.attempt("dynamic-k curves", lambda: tracker.curve(CURVE_AXIS, curves(run.dynamic_k)))
+
+    def table() -> None:
+        top = most_specialised(run.features)
+        tracker.table(
+            "features_top", list(top.columns), top.astype(object).where(top.notna(), None).values.tolist()
+        )
+
+    tracker.attempt("table of latents", table)
+    if run.warnings:
+        tracker.table("warnings", ["warning"], [[warning] for warning in run.warnings])
+    if (run.path / REPORT).is_file():
+        tracker.page("report", run.path / REPORT)
+    files = [run.path / name for name in (FEATURES, EXAMPLES, EDGES) if (run.path / name).is_file()]
+    if files:
+        tracker.artifact(f"features-{tracker.name}", "feature_table", files, run.provenance)
+    trained = sorted(path for path in (run.path / SAE).rglob("*") if path.is_file())
+    if trained:
+        tracker.artifact(f"sae-{tracker.name}", "sae", trained, run.provenance)
+    values = {key: run.metrics.get(key) for key in SCALARS}
+    tracker.scalars({key: value for key, value in values.items() if value is not None})
+    # last, so that no media key can overwrite a key of metrics.json in the summary
+    tracker.summary(run.metrics)
+
+
+def log_reused(
+    cfg: TrackingConfig, run_dir: Path, finished: Path, *, group: str | None, notes: str, data_dir: Path
+) -> bool:
+    """Log the finished result in `run_dir`, taken from `finished`, unless its group has it already.
+
+    Returns whether it was logged.
+    """
+    mode = mode_of(cfg)
+    if mode == "disabled":
+        return False
+    run, source = read_run(run_dir), read_run(finished)
+    # an agent waits for the metric of its own run
+    if not by_agent() and has_run(source, destination(cfg, group), mode):
+        return False
+    with tracked(
+        cfg,
+        run_dir=run_dir,
+        group=group,
+        job_type="measure",
+        notes=notes,
+        config=run.config,
+        data_dir=data_dir,
+        identity=run.identity,
+    ) as tracker:
+        log_run(run, tracker)
+        info = tracker.info()
+    if not tracker.lost:
+        remember_run(info, run_dir, finished)
+    return tracker.run is not None
+
+
+def has_run(run: Run, place: Destination, mode: str) -> bool:
+    """Whether a W&B run at `place` holds the result.
+
+    Online, one that was tracked offline counts once it is uploaded.
+    """
+    wanted = (place.entity, place.project, place.group)
+    return any(
+        (entry.get("entity"), entry.get("project"), entry.get("group")) == wanted
+        and (mode == "offline" or entry.get("mode") == "online" or _uploaded(entry))
+        for entry in _runs(run)
+    )
+
+
+def remember_run(info: Mapping[str, Any], *folders: Path) -> None:
+    """Write to `tracking.json` that the W&B run `info` holds the result: in its own folder first.
+
+    The other folders, from which the result was taken, keep what their own run was.
+    """
+    for folder in dict.fromkeys(path.resolve() for path in folders):
+        run = read_run(folder)
+        first = folder == folders[0].resolve()
+        content = dict(info) if first else dict(run.tracking) or Tracker().info()
+        try:
+            write_tracking(folder, content | {"runs": [*_runs(run), dict(info)]})
+        except OSError:  # a folder of someone else: the group gets the result again
+            continue
+
+
+def _runs(run: Run) -> list[Mapping[str, Any]]:
+    entries = run.tracking.get("runs")
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+
+
+def _uploaded(entry: Mapping[str, Any]) -> bool:
+    """Whether `wandb sync` marked the offline log as uploaded."""
+    folder = entry.get("log")
+    return isinstance(folder, str) and any(Path(folder).glob("run-*.wandb.synced"))

@@ -1,0 +1,111 @@
+"""A finished result as a W&B run, from its folder: whole, and once a group."""
+
+import json
+
+import pytest
+import wandb
+
+from saescope.config import TrackingConfig
+from saescope.files import read_json, write_json
+from saescope.runfolder.run import read_run
+from saescope.tracking.job_run import SCALARS, has_run, log_reused, log_run, remember_run
+from saescope.tracking.wandb_run import tracked
+from saescope.tracking.wandb_start import Destination
+from tests.report.report_folder import write_run
+from tests.support.wandb_log import load, logs
+
+OFFLINE = TrackingConfig("offline")
+
+
+@pytest.fixture
+def finished(tmp_path):
+    folder = write_run(tmp_path / "finished")
+    (folder / "tracking.json").unlink()
+    return folder
+
+
+def reuse(finished, group, *, cfg=OFFLINE):
+    return log_reused(cfg, finished, finished, group=group, notes="sae.k=4", data_dir=finished)
+
+
+def test_everything_in_the_folder_is_logged(finished):
+    rows = "step,tokens_seen,loss,fvu,auxk,multi_topk_fvu,l0,dead_frac,lr,k\n"
+    rows += "".join(f"{step},{step * 100},1,{1 / step},0,0,4,0,0.1,4\n" for step in (1, 2, 3))
+    (finished / "history.csv").write_text(rows)
+    (finished / "report.html").write_text("<!doctype html><title>é</title>")
+    (finished / "sae" / "layers.3").mkdir(parents=True)
+    (finished / "sae" / "layers.3" / "cfg.json").write_text("{}")
+    assert reuse(finished, "g")
+    wandb.teardown()
+    (path,) = logs(finished)
+    logged, run = load(path), read_run(finished)
+    assert {key: logged["summary"][key] for key in run.metrics} == dict(run.metrics)
+    assert [row["train/fvu"] for row in logged["history"] if "train/fvu" in row] == [1, 0.5, 1 / 3]
+    assert {artifact["type"] for artifact in logged["artifacts"]} >= {"sae", "feature_table"}
+    keys = {key for row in logged["history"] for key in row}
+    assert {"tables/features_top", "pages/report", *(f"hist/{name}" for name in run.histograms)} <= keys
+    assert ("tables/warnings" in keys) == bool(run.warnings)
+    (point,) = [row for row in logged["history"] if "si/mean" in row]
+    assert {key for key in SCALARS if run.metrics.get(key) is not None} <= set(point)
+    assert {
+        "si/mean",
+        "si/null_mean",
+        "si/ci_low",
+        "q/modularity",
+        "q/null_mean",
+        "sae/fvu",
+        "lm/ce_score",
+    } <= set(SCALARS)
+    assert logged["run"]["notes"] == "sae.k=4"
+    assert logged["config"]["k"] == 32
+
+
+def test_once_a_group(finished):
+    assert reuse(finished, "one")
+    assert not reuse(finished, "one")
+    assert reuse(finished, "two")
+    assert reuse(finished, "one", cfg=TrackingConfig("offline", project="other"))
+    wandb.teardown()
+    assert sorted(load(path)["run"]["group"] for path in logs(finished)) == ["one", "one", "two"]
+    tracking = read_json(finished / "tracking.json")
+    assert [(entry["project"], entry["group"]) for entry in tracking["runs"]] == [
+        ("saescope", "one"), ("saescope", "two"), ("other", "one"),
+    ]  # fmt: skip
+    assert tracking["id"] == tracking["runs"][-1]["id"]
+    json.dumps(tracking)
+
+
+def test_the_folder_it_comes_from_remembers_too_and_stays_what_it_was(finished, tmp_path):
+    own = {"mode": "offline", "id": "own", "group": None}
+    write_json(finished / "tracking.json", own)
+    elsewhere = write_run(tmp_path / "elsewhere")
+    info = {"mode": "offline", "id": "new", "entity": None, "project": "p", "group": "g"}
+    remember_run(info, elsewhere, finished)
+    assert read_json(finished / "tracking.json") == own | {"runs": [info]}
+    assert read_json(elsewhere / "tracking.json") == info | {"runs": [info]}
+
+
+def test_online_asks_for_more_than_an_offline_log(finished):
+    log = finished / "offline-run-1"
+    log.mkdir()
+    info = {"mode": "offline", "id": "a", "entity": None, "project": "p", "group": None, "log": str(log)}
+    remember_run(info, finished)
+    place = Destination(None, "p", None)
+    assert has_run(read_run(finished), place, "offline")
+    assert not has_run(read_run(finished), place, "online")
+    (log / "run-a.wandb.synced").touch()
+    assert has_run(read_run(finished), place, "online")
+    assert not has_run(read_run(finished), Destination("team", "p", None), "online")
+
+
+def test_curves_of_a_training_just_seen_are_not_logged_again(finished):
+    (finished / "history.csv").write_text("step,tokens_seen,loss,fvu,auxk,multi_topk_fvu,l0,dead_frac,lr,k\n")
+    row = dict.fromkeys(("loss", "fvu", "auxk", "l0", "dead_frac", "lr"), 0.5) | {"tokens_seen": 100}
+    with tracked(
+        OFFLINE, run_dir=finished, group=None, job_type="measure", notes="", config={}, data_dir=finished
+    ) as tracker:
+        tracker.training([row])
+        log_run(read_run(finished), tracker)
+    wandb.teardown()
+    points = [row for row in load(logs(finished)[0])["history"] if "train/fvu" in row]
+    assert len(points) == 1

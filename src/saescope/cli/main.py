@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from saescope.cli.command_line import arguments, read, this_job, version
 from saescope.config import TrackingConfig, config_dir, from_mapping
-from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain
+from saescope.config.compose import HYDRA_ERRORS, PLUGINS, in_one_line, plain
 from saescope.errors import ConfigError, SaescopeError, line
 from saescope.jobs.job import Context, Outcome, failed, run_job
 from saescope.runtime.gpus import own_gpu
@@ -105,9 +105,9 @@ def _job(values: DictConfig) -> float | None:
     context = _context()
     objective = None
     try:
-        _check_sweep()
         cfg, overrides = this_job(values)
         objective = cfg.objective
+        _check_sweep(objective)
         context = replace(context, overrides=overrides)
         log.info("%s", _first_line(context))
         outcome = run_job(cfg, context)
@@ -163,14 +163,18 @@ def _context() -> Context:
     return Context(run_dir, sweep_dir, _group(sweep_dir, preset), overrides)
 
 
-def _check_sweep() -> None:
-    """A preset's axes do nothing without -m; jobs side by side get a GPU each."""
+def _check_sweep(objective: str | None) -> None:
+    """Presets do nothing without -m, a search needs an objective, and jobs side by side get a GPU each."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode != RunMode.MULTIRUN:
         preset = hydra_cfg.runtime.choices.get("sweep") or "none"
         if preset != "none":
             raise ConfigError(f"sweep={preset} runs several jobs: put -m first, saescope -m sweep={preset} …")
-    elif hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
+        return
+    sweeper = hydra_cfg.runtime.choices.get("hydra/sweeper")
+    if f"hydra/sweeper={sweeper}" in PLUGINS and objective is None:
+        raise ConfigError(f"hydra/sweeper={sweeper} needs a metric to search by: objective=si/excess")
+    if hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
         own_gpu(hydra_cfg.job.num)
 
 

@@ -274,7 +274,7 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
         >>> results.metrics["features/num_latents"]
         1024
     """
-    with Steps("draws") as steps:
+    with Steps("statistics") as steps:
         return analyse_codes(codes, from_mapping(MetricsConfig, settings, "metrics."), seed, steps)
 
 

@@ -66,3 +66,21 @@ def test_a_flag_keeps_its_value():
     assert read(["--config-dir", "/a=b/c d", "seed=1"]).words == ("seed=1", "--config-dir", "/a=b/c d")
     with pytest.raises(ConfigError, match="cannot read 'folder/x'"):
         read(["model.name=my", "folder/x"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--verson", "unknown flag '--verson': did you mean '--version'"),
+        ("--live", "unknown flag '--live'"),
+        ("-x", "unknown flag '-x'"),
+    ],
+)
+def test_unknown_flags(flag, message):
+    with pytest.raises(ConfigError, match=message):
+        read(["seed=1", flag])
+
+
+@pytest.mark.parametrize("flag", ["--multi", "--cfg=job", "-m", "--info", "-cjob", "-sc"])
+def test_flags_of_hydra(flag):
+    assert flag in read([flag, "seed=1"]).words

@@ -471,7 +471,7 @@ def test_controls(saescope, here, sae, tmp_path):
 
 def test_keys_of_a_sweep_go_to_the_jobs_that_have_them(saescope, here, tmp_path):
     args = [a for a in here if not a.startswith("sae.repo")] + ["metrics.lm_tokens=0", "tracking=disabled"]
-    axes = ["sae=random,neurons", "sae.expansion_factor=4", "sae.init_seed=3", "sae.k=4"]
+    axes = ["experiment=smoke", "sae=random,neurons", "sae.expansion_factor=4", "sae.init_seed=3", "sae.k=4"]
     code, out, err = saescope("-m", *args, *axes, "hydra.sweep.dir=out", "objective=sae/l0")
     assert (code, err) == (0, "")
     assert "job 1 of 2: " in out

@@ -1,6 +1,12 @@
 """What long steps say while they run."""
 
 import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
 import threading
 
 import pytest
@@ -47,20 +53,20 @@ def test_short_steps_say_nothing(clock, caplog):
 
 
 def test_steps_follow_each_other_and_each_has_its_own_rate(clock, caplog):
-    with Steps("draws") as steps:
+    with Steps("statistics") as steps:
         for name, seconds in (("permutations", 1), ("bootstraps", 3)):
             steps(name, 0, 10)
             for done in (2, 4, 6, 8, 10):
                 clock[0] += 2 * seconds
                 steps(name, done, 10)
     assert [record.message for record in caplog.records] == [
-        "permutations: 6 of 10 draws, 1 draws/s, 4 s left",
-        "bootstraps: 2 of 10 draws, 0.333 draws/s, 24 s left",
+        "statistics: 6 of 10 permutations, 1 permutations/s, 4 s left",
+        "statistics: 2 of 10 bootstraps, 0.333 bootstraps/s, 24 s left",
     ]
 
 
 def test_steps_of_several_threads_never_go_back(clock):
-    with Steps("draws") as steps:
+    with Steps("statistics") as steps:
         steps("rewirings", 0, 50)
         threads = [threading.Thread(target=steps, args=("rewirings", n, 50)) for n in range(50, 0, -1)]
         for thread in threads:
@@ -68,3 +74,35 @@ def test_steps_of_several_threads_never_go_back(clock):
         for thread in threads:
             thread.join()
         assert steps.meter.done == 50
+
+
+def test_log_lines_go_above_the_bar():
+    code = (
+        "import logging, sys\n"
+        "from saescope.runtime.meter import Meter\n"
+        "logging.basicConfig(stream=sys.stdout, level=logging.INFO, format='%(message)s')\n"
+        "with Meter('splice', 10, 'tokens') as meter:\n"
+        "    meter.advance(3)\n"
+        "    logging.info('a line')\n"
+        "    meter.advance(7)\n"
+        "logging.info('another')\n"
+    )
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        written = b""
+        while part := _read(ours):
+            written += part
+        assert process.wait() == 0
+    os.close(ours)
+    text = written.decode()
+    assert "splice: " in text
+    assert {"a line", "another"} <= set(re.split(r"[\r\n]+", text))
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux: the other side is closed
+        return b""

@@ -27,13 +27,17 @@ def test_every_draw_is_counted_and_nothing_else_changes():
             doc_counts, np.full(30, 20), np.repeat([0, 1, 2], 10), 3, supported_F,
             SpecializationSettings(permutations=40, bootstraps=30), **shown,
         )  # fmt: skip
-        settings = ModularitySettings(min_joint=1, fdr=1.0, rewirings=5, null_tokens=0)
+        settings = ModularitySettings(min_joint=1, fdr=0.99, rewirings=5, null_tokens=600, curveball_passes=3)
         q = summarise_modularity(active, task_N, 3, supported_F, top_task_F, settings, **shown)
         return si.metrics | q.metrics
 
     assert both(progress=progress) == both()
-    assert list(calls) == ["permutations", "bootstraps", "rewirings"]
-    for (step, counted), total in zip(calls.items(), (40, 30, 5), strict=True):
+    totals = {
+        "permutations": 40, "bootstraps": 30, "pairs of latents": 435, "curveball passes": 3, "rewirings": 5,
+    }  # fmt: skip
+    assert list(calls) == list(totals)
+    for step, counted in calls.items():
+        total = totals[step]
         assert counted[0] == (0, total), step
         assert max(counted) == (total, total), step
         assert step == "rewirings" or counted == sorted(counted), step

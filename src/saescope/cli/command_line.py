@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from saescope.config import AppConfig, config_dir, from_mapping
 from saescope.config.applicable import takes, without_keys_of_others
 from saescope.config.compose import in_grammar, plain, to_config
+from saescope.errors import ConfigError, choices, nearest
 from saescope.version import __version__
 
 VALUE_FLAGS = (
@@ -26,6 +27,10 @@ VALUE_FLAGS = (
     "--experimental-rerun", "--info", "-i",
 )  # fmt: skip
 """Flags of Hydra whose next word is their value."""
+FLAGS = (
+    *VALUE_FLAGS, "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
+    "--shell-completion", "-sc",
+)  # fmt: skip
 SWEEP_FLAGS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
@@ -49,8 +54,10 @@ def read(words: Sequence[str]) -> Command:
     flags: list[str] = []
     overrides: list[str] = []
     for before, word in zip(("", *words), words, strict=False):
-        is_flag = word.startswith("-") or before in VALUE_FLAGS
-        (flags if is_flag else overrides).append(word)
+        is_value = before in VALUE_FLAGS
+        if word.startswith("-") and not is_value:
+            _check_flag(word)
+        (flags if is_value or word.startswith("-") else overrides).append(word)
     overrides = in_grammar(overrides)
     num_jobs = None
     if set(SWEEP_FLAGS) & set(words):
@@ -59,6 +66,14 @@ def read(words: Sequence[str]) -> Command:
         num_jobs = sweep.num_jobs()
     # flags last: argparse, which Hydra uses, refuses overrides on both sides of one
     return Command((*overrides, *flags), num_jobs)
+
+
+def _check_flag(word: str) -> None:
+    """Raise ConfigError for a flag that Hydra does not have; argparse takes beginnings of long ones."""
+    flag = word.partition("=")[0]
+    long = flag.startswith("--")
+    if not any(known.startswith(flag) if long else flag.startswith(known) for known in FLAGS):
+        raise ConfigError(f"unknown flag '{word}': {nearest(flag, FLAGS)}valid: {choices(FLAGS)}")
 
 
 @contextmanager
@@ -82,7 +97,8 @@ def this_job(values: DictConfig) -> tuple[AppConfig, tuple[str, ...]]:
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return to_config(values), overrides
     forced = {word.lstrip("+").partition("=")[0]: word for word in overrides if word.startswith("++")}
-    preset = _preset([config_dir()], "experiment", hydra_cfg.runtime.choices.get("experiment"))
+    folders = [source.path for source in hydra_cfg.runtime.config_sources if source.schema == "file"]
+    preset = _preset(folders, "experiment", hydra_cfg.runtime.choices.get("experiment"))
     job, dropped = without_keys_of_others(plain(values), [*forced, *_dotted(preset)])
     gone = {forced[key] for key in dropped & set(forced)}
     return from_mapping(AppConfig, job), tuple(

@@ -20,7 +20,7 @@ from saescope.cli.command import Command, command, new_command, signals
 from saescope.cli.command_line import arguments, read, this_job, version
 from saescope.cli.sweep import finish, group_of
 from saescope.config import config_dir
-from saescope.config.compose import HYDRA_ERRORS, in_one_line
+from saescope.config.compose import HYDRA_ERRORS, PLUGINS, in_one_line
 from saescope.errors import ConfigError, line
 from saescope.files import write_text
 from saescope.jobs.job import Context, Outcome, failed, message_of, run_job
@@ -134,10 +134,10 @@ def _run_job(values: DictConfig) -> float | None:
         write_outcome(outcomes, job)
     objective = None
     try:
-        _check_sweep()
         cfg, overrides = this_job(values)
         objective = cfg.objective
-        context = replace(context, overrides=overrides)
+        _check_sweep(objective)
+        context, job = replace(context, overrides=overrides), replace(job, overrides=overrides)
         log.info("%s", _first_line(context))
         outcome = run_job(cfg, context)
     except Exception as error:
@@ -193,8 +193,8 @@ def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
     return Context(run_dir, sweep_dir, group_of(sweep_dir, preset), overrides, take_over)
 
 
-def _check_sweep() -> None:
-    """A preset's axes do nothing without -m; a job of a sweep has its folder, and side by side a GPU."""
+def _check_sweep(objective: str | None) -> None:
+    """Presets do nothing without -m, a search needs an objective; a job has its folder, side by side a GPU."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode != RunMode.MULTIRUN:
         preset = hydra_cfg.runtime.choices.get("sweep") or "none"
@@ -203,6 +203,9 @@ def _check_sweep() -> None:
         return
     if message := command().no_folder:
         raise ConfigError(message)
+    sweeper = hydra_cfg.runtime.choices.get("hydra/sweeper")
+    if f"hydra/sweeper={sweeper}" in PLUGINS and objective is None:
+        raise ConfigError(f"hydra/sweeper={sweeper} needs a metric to search by: objective=si/excess")
     if hydra_cfg.runtime.choices.get("hydra/launcher") == "parallel":
         own_gpu(hydra_cfg.job.num)
 

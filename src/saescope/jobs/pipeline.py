@@ -119,7 +119,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     tracker.describe(cfg.as_dict(), provenance)
     passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
-    with Steps("draws") as steps:
+    with Steps("statistics") as steps:
         features = analyse(passes.codes, cfg.metrics, cfg.seed, steps)
     part = dynamic_k.run(cfg, setup, coder)
     cost: Metrics = {

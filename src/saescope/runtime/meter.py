@@ -4,9 +4,11 @@ import logging
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from types import TracebackType
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ class Meter:
         self.bar = tqdm(
             total=total, initial=start, desc=name, unit=unit, unit_scale=True, disable=no_bar, leave=False
         )
+        self.above = ExitStack()
+        streams = [getattr(handler, "stream", None) for handler in logging.root.handlers]
+        if not no_bar and (sys.stdout in streams or sys.stderr in streams):
+            self.above.enter_context(logging_redirect_tqdm())  # log lines go above the bar
 
     def advance(self, amount: int, note: str = "") -> None:
         """Count `amount` more; `note` is shown behind the rate."""
@@ -42,7 +48,8 @@ class Meter:
         self.bar.set_postfix_str(note, refresh=False)
         self.bar.update(amount)
         now = time.monotonic()
-        if self.bar.disable and not self.quiet and now > self.next_log and self.done < self.total:
+        under_way = self.start < self.done < self.total
+        if self.bar.disable and not self.quiet and now > self.next_log and under_way:
             self.next_log = now + LOG_EVERY_S
             rate = (self.done - self.start) / (now - self.started)
             left = (self.total - self.done) / rate
@@ -56,6 +63,7 @@ class Meter:
     def close(self) -> None:
         """Remove the bar."""
         self.bar.close()
+        self.above.close()
 
     def __enter__(self) -> "Meter":
         return self
@@ -67,19 +75,19 @@ class Meter:
 
 
 class Steps:
-    """Meters of steps that follow each other, each named by the call that counts it; for any thread."""
+    """Meters of the steps of one piece of work, which follow each other; may be called from any thread."""
 
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.meter: Meter | None = None
         self.lock = threading.Lock()
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        """`done` of `total` units of `step` are done; a step starts with its first call."""
+        """`done` of `total` things that `step` names are done; a step starts with its first call."""
         with self.lock:
-            if self.meter is None or self.meter.name != step:
+            if self.meter is None or self.meter.unit != step:
                 self._close()
-                self.meter = Meter(step, total, self.unit)
+                self.meter = Meter(self.name, total, step)
             if done > self.meter.done:  # threads may arrive in another order
                 self.meter.advance(done - self.meter.done)
 

@@ -11,6 +11,7 @@ from scipy import sparse
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.count_tails import hypergeometric_tail, stratified_tail
 from saescope.stats.multiple_testing import benjamini_hochberg
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.specialization import check_tasks
 from saescope.stats.threads import in_threads, num_threads
 
@@ -66,12 +67,18 @@ def validated_edges(
 
 
 def both_edges(
-    active_NS: Csr, task_N: AnyIntArray, num_tasks: int, *, min_joint: int = 5, fdr: float = 0.01
+    active_NS: Csr,
+    task_N: AnyIntArray,
+    num_tasks: int,
+    *,
+    min_joint: int = 5,
+    fdr: float = 0.01,
+    progress: Progress = no_progress,
 ) -> tuple[Edges, Edges]:
     """`validated_edges` without and with `task_N`, the joint counts formed once."""
     active = binary(active_NS)
     nulls: list[_Null] = [_Independent(active), _WithinTasks(active, task_N, num_tasks)]
-    plain, within = _edges(active, nulls, min_joint, fdr, None)
+    plain, within = _edges(active, nulls, min_joint, fdr, None, progress)
     return plain, within
 
 
@@ -144,7 +151,14 @@ class _WithinTasks:
         return above, expected[above], p
 
 
-def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, block: int | None) -> list[Edges]:
+def _edges(
+    active: Csr,
+    nulls: Sequence[_Null],
+    min_joint: int,
+    fdr: float,
+    block: int | None,
+    progress: Progress = no_progress,
+) -> list[Edges]:
     """Edges beyond each null, from one pass over the joint counts."""
     num_nodes = active.shape[1]
     if num_nodes < 2:
@@ -170,11 +184,15 @@ def _edges(active: Csr, nulls: Sequence[_Null], min_joint: int, fdr: float, bloc
     parts: list[list[_PairColumns]] = []
     # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only.
     step = block * max(1, num_nodes // 8 // block)
+    num_pairs = num_nodes * (num_nodes - 1) // 2
+    progress("pairs of latents", 0, num_pairs)
     tail = active
     for tail_start in range(0, num_nodes, step):
         tail = tail[:, step:] if tail_start else active
         starts = range(tail_start, min(tail_start + step, num_nodes), block)
         parts += in_threads(partial(pairs_from, tail=tail, tail_start=tail_start), starts)
+        after = max(0, num_nodes - tail_start - step)
+        progress("pairs of latents", num_pairs - after * (after - 1) // 2, num_pairs)
     return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
 
 

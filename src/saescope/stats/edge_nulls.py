@@ -8,13 +8,14 @@ from scipy import sparse
 
 from saescope.stats.arrays import AnyIntArray, Csr, IntArray
 from saescope.stats.coactivation import binary, validated_edges
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.threads import in_threads
 
 RUN = 256
 """Tokens in one run of the subset on which the nulls are drawn."""
 
 
-def curveball(active_NS: Csr, *, passes: int = 12, seed: int) -> Csr:
+def curveball(active_NS: Csr, *, passes: int = 12, seed: int, progress: Progress = no_progress) -> Csr:
     """Random matrix with the same number of latents on every token and of tokens for every latent.
 
     Trades of Strona et al. 2014 (Nature Communications 5:4114): in each pass tokens are paired at random,
@@ -27,7 +28,8 @@ def curveball(active_NS: Csr, *, passes: int = 12, seed: int) -> Csr:
     rng = np.random.default_rng(seed)
     units = np.repeat(np.arange(num_units, dtype=np.int64), np.diff(active.indptr))
     latents = active.indices.astype(np.int64)
-    for _ in range(passes):
+    progress("curveball passes", 0, passes)
+    for done in range(passes):
         slot = rng.permutation(num_units)  # slots 2i and 2i+1 trade; an odd last slot trades with nobody
         unit_of_slot = np.empty(num_units, dtype=np.int64)
         unit_of_slot[slot] = np.arange(num_units)
@@ -51,6 +53,7 @@ def curveball(active_NS: Csr, *, passes: int = 12, seed: int) -> Csr:
         side[free[order]] = rank >= zeros[pair]
         latents = pair_latent % num_nodes
         units = unit_of_slot[(pair_latent // num_nodes) * 2 + side]
+        progress("curveball passes", done + 1, passes)
     return _matrix(units, latents, active.shape)
 
 
@@ -93,6 +96,7 @@ def null_edge_count(
     passes: int = 12,
     block: int = 32,
     seed: int,
+    progress: Progress = no_progress,
 ) -> tuple[int, int]:
     """Validated edges left after `curveball` and after `block_permutation`; both should be near 0.
 
@@ -102,7 +106,7 @@ def null_edge_count(
     active = binary(active_NS)
     active = active[run_subset(active.shape[0], null_tokens)]
     draws: list[Callable[[], Csr]] = [
-        partial(curveball, active, passes=passes, seed=seed),
+        partial(curveball, active, passes=passes, seed=seed, progress=progress),
         partial(block_permutation, active, block=block, seed=seed + 1),
     ]
     by_curveball, by_block = in_threads(

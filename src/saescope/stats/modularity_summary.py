@@ -109,7 +109,12 @@ def summarise_modularity(
         active_NS, task_of_unit = collapse(active_NS, unit_N), _task_of_units(unit_N, task_N)
 
     edges, within_edges = both_edges(
-        active_NS, task_of_unit, num_tasks, min_joint=settings.min_joint, fdr=settings.fdr
+        active_NS,
+        task_of_unit,
+        num_tasks,
+        min_joint=settings.min_joint,
+        fdr=settings.fdr,
+        progress=progress,
     )
     degree_S = np.bincount(np.concatenate([edges.source, edges.target]), minlength=nodes.size)
     partition = _partition(edges, nodes.size, settings)
@@ -120,7 +125,7 @@ def summarise_modularity(
     for some_metrics, some_notes in (
         _naive_metrics(active_NF, settings),
         _edge_metrics(edges, degree_S),
-        _edge_null_metrics(active_NS, settings),
+        _edge_null_metrics(active_NS, settings, progress),
         _partition_metrics(edges, partition, top_task_S, settings),
         _rewiring_metrics(edges, partition, nodes.size, settings, progress),
         _within_task_metrics(within_partition, top_task_S),
@@ -175,7 +180,9 @@ def _edge_metrics(edges: Edges, degree_S: IntArray) -> tuple[Metrics, Notes]:
     return {"q/n_edges": float(len(edges)), "q/coverage": coverage}, {}
 
 
-def _edge_null_metrics(active_NS: Csr, settings: ModularitySettings) -> tuple[Metrics, Notes]:
+def _edge_null_metrics(
+    active_NS: Csr, settings: ModularitySettings, progress: Progress
+) -> tuple[Metrics, Notes]:
     """Are the edges real? The larger number of edges that the two randomised matrices leave."""
     if settings.null_tokens <= 0:
         return {}, {"q/null_edges": "switched off"}
@@ -187,6 +194,7 @@ def _edge_null_metrics(active_NS: Csr, settings: ModularitySettings) -> tuple[Me
         passes=settings.curveball_passes,
         block=settings.block_tokens,
         seed=settings.seed,
+        progress=progress,
     )
     return {"q/null_edges": float(max(null_edges))}, {}
 

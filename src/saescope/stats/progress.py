@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called as `progress(step, done, total)`, with `done` of the `total` draws of a step; a step starts at 0.
+"""Called as `progress(step, done, total)`: `done` of the `total` permutations, pairs or whatever `step`
+names. A step starts at 0.
 
 Threads call it too, so that calls may come in another order than that of `done`.
 """

@@ -124,3 +124,13 @@ def test_results_are_copied_where_links_are_not_possible(tmp_path, monkeypatch):
     assert json.loads((second / "metrics.json").read_text()) == json.loads(
         (first / "metrics.json").read_text()
     )
+
+
+def test_the_folder_itself_goes_before_the_one_its_result_was_taken_from(tmp_path):
+    first = source(tmp_path)
+    remember(RUN_ID, first)
+    again = tmp_path / "again"
+    assert find_finished(RUN_ID, again) == first
+    link_result(first, again, ["sae.k=4"])
+    assert find_finished(RUN_ID, again) == again
+    assert find_finished("ba9876543210", again) is None

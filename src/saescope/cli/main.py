@@ -194,7 +194,7 @@ def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
 
 
 def _check_sweep(objective: str | None) -> None:
-    """Presets do nothing without -m, a search needs an objective; a job has its folder, side by side a GPU."""
+    """Presets need -m, a search an objective; a job of a sweep has its folder, and side by side a GPU."""
     hydra_cfg = HydraConfig.get()
     if hydra_cfg.mode != RunMode.MULTIRUN:
         preset = hydra_cfg.runtime.choices.get("sweep") or "none"

@@ -72,7 +72,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
     prepared = None
     try:
         run_id = identity(cfg, _contents(cfg))
-        finished = None if cfg.force else find_finished(run_id)
+        finished = None if cfg.force else find_finished(run_id, context.run_dir)
         if finished is None or finished.resolve() != context.run_dir.resolve():
             _refuse_overwrite(context.run_dir, cfg)
         if finished is None:

@@ -40,17 +40,23 @@ def digest(place: Path) -> str:
     return total.hexdigest()
 
 
-def find_finished(run_id: str) -> Path | None:
-    """Folder of a finished result with this identity, if it is still there and whole."""
+def find_finished(run_id: str, here: Path | None = None) -> Path | None:
+    """Folder of a finished result with this identity, if it is still there and whole; `here` goes first."""
+    if here is not None and _has_result(here, run_id):
+        return here
     entry = read_json(INDEX / f"{run_id}.json")
     if not isinstance(entry, dict) or not isinstance(entry.get("run_dir"), str):
         return None
     folder = Path(entry["run_dir"])
+    return folder if _has_result(folder, run_id) else None
+
+
+def _has_result(folder: Path, run_id: str) -> bool:
     run = read_run(folder)
     if why := unreadable(run.status):
         log.warning("%s is not used again: %s", folder, why)
-        return None
-    return folder if run.ok and run.identity == run_id else None
+        return False
+    return run.ok and run.identity == run_id
 
 
 def remember(run_id: str, run_dir: Path) -> None:

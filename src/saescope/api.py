@@ -379,13 +379,14 @@ def _encode(
     place = activations.hookpoint if isinstance(activations, Activations) else "the activations given"
     encoding = Encoding(coder, len(labels.tasks), place)
     device = next((p.device for p in coder.parameters()), torch.device("cpu"))
+    encoding.to(device)
     row_N, task_N = torch.from_numpy(labels.row_N), torch.from_numpy(labels.task_N)
     with Meter("encode", len(x_ND), "tokens") as meter, torch.inference_mode():
         for at in range(0, len(x_ND), ROWS):
             part = slice(at, at + ROWS)
             x = x_ND[part].to(device, torch.float32)
             y = x if target is None else target_ND[part].to(device, torch.float32)
-            encoding.to(device).update(x, y, row_N[part].to(device), task_N[part].to(device))
+            encoding.update(x, y, row_N[part].to(device), task_N[part].to(device))
             meter.advance(len(x))
     if len(bad := encoding.bad_rows.compute()):
         raise ModelError(

@@ -222,3 +222,18 @@ def test_deduped_is_for_pythia():
     assert ModelConfig("EleutherAI/pythia-70m", deduped=True).repo == "EleutherAI/pythia-70m-deduped"
     with pytest.raises(ConfigError, match="Pythia"):
         ModelConfig("openai-community/gpt2", deduped=True)
+
+
+def test_the_statistics_have_the_defaults_of_the_config():
+    """`stats/` imports nothing of ours, so its defaults stand twice: here they are held together."""
+    from saescope.config import MetricsConfig
+    from saescope.stats import ModularitySettings, SpecializationSettings
+
+    config = MetricsConfig()
+    names = {"fdr": "edge_fdr"}
+    for field in dataclasses.fields(ModularitySettings):
+        if field.name not in ("seed", "naive"):
+            assert field.default == getattr(config, names.get(field.name, field.name)), field.name
+    settings = SpecializationSettings()
+    assert (settings.permutations, settings.bootstraps) == (config.permutations, config.bootstraps)
+    assert settings.fdr == config.si_fdr

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts
+from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts, tags
 
 CONFIG = {
     "model": {"name": None, "revision": None},
@@ -74,3 +74,12 @@ def test_a_long_name_keeps_the_identity():
     long = name(name="m" * 300)
     assert len(long) == NAME_LENGTH
     assert long.endswith(".abcdef01")
+
+
+def test_the_embedded_model_is_called_so():
+    resolved = copy.deepcopy(RESOLVED)
+    resolved["model"]["name"] = "saescope embedded GPT-NeoX"
+    config = CONFIG | {"model": {"name": "embedded"}}
+    assert display_name(config, resolved, "").startswith("embedded.layers.3")
+    assert tags(config, resolved) == ["embedded", "layers.3", "train"]
+    assert config_of(config, resolved)["model"] == {"name": "embedded"}

@@ -1,6 +1,7 @@
 """A finished result as a W&B run, from its folder: whole, and once a group."""
 
 import json
+import shutil
 
 import pytest
 import wandb
@@ -8,7 +9,7 @@ import wandb
 from saescope.config import TrackingConfig
 from saescope.files import read_json, write_json
 from saescope.runfolder.run import read_run
-from saescope.tracking.job_run import SCALARS, has_run, log_reused, log_run, remember_run
+from saescope.tracking.job_run import SCALARS, log_reused, log_run, remember_run, run_at
 from saescope.tracking.wandb_run import tracked
 from saescope.tracking.wandb_start import Destination
 from tests.report.report_folder import write_run
@@ -91,11 +92,34 @@ def test_online_asks_for_more_than_an_offline_log(finished):
     info = {"mode": "offline", "id": "a", "entity": None, "project": "p", "group": None, "log": str(log)}
     remember_run(info, finished)
     place = Destination(None, "p", None)
-    assert has_run(read_run(finished), place, "offline")
-    assert not has_run(read_run(finished), place, "online")
+    assert run_at(read_run(finished), place, "offline") == info
+    assert run_at(read_run(finished), place, "online") is None
     (log / "run-a.wandb.synced").touch()
-    assert has_run(read_run(finished), place, "online")
-    assert not has_run(read_run(finished), Destination("team", "p", None), "online")
+    assert run_at(read_run(finished), place, "online") == info
+    assert run_at(read_run(finished), Destination("team", "p", None), "online") is None
+    shutil.rmtree(log)
+    assert run_at(read_run(finished), place, "offline") is None
+
+
+def test_the_folder_names_the_run_of_the_group_that_asked_last(finished):
+    assert reuse(finished, "one")
+    assert reuse(finished, "two")
+    assert not reuse(finished, "one")
+    wandb.teardown()
+    tracking = read_json(finished / "tracking.json")
+    assert tracking["group"] == "one"
+    assert [entry["group"] for entry in tracking["runs"]] == ["one", "two"]
+
+
+def test_an_offline_log_that_is_gone_is_written_again_and_one_that_moved_is_not(finished):
+    assert reuse(finished, "g")
+    wandb.teardown()
+    moved = finished.rename(finished.with_name("moved"))
+    assert not reuse(moved, "g")
+    shutil.rmtree(moved / "wandb")
+    assert reuse(moved, "g")
+    wandb.teardown()
+    assert len(logs(moved)) == 1
 
 
 def test_curves_of_a_training_just_seen_are_not_logged_again(finished):

@@ -9,7 +9,7 @@ _RESOLVED = {
     "hookpoint": ("name", "layer", "depth"),
     "sae": ("repo", "k", "expansion_factor", "num_latents"),
 }
-"""Keys of config groups that are filled with what the job resolved them to."""
+"""Keys of config groups that are filled with what the job resolved, where they are null."""
 _NO_FACTS = ("tracking", "force")
 """Parts of a job's config that say nothing about its result."""
 NAME_LENGTH = 100
@@ -26,7 +26,7 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
     source, expansion = values.get("sae_source", ""), values.get("expansion_factor")
     seeds = [values[key] for key in ("seed", "init_seed", "data_seed") if key in values]
     parts = [
-        _short(str(values.get("model_name", ""))),
+        _model(config, resolved),
         f"@{values['model_revision']}" if "model_revision" in values else "",
         ".random-init" if values.get("random_init") else "",
         f".{values.get('hookpoint_name', '')}",
@@ -59,11 +59,11 @@ def facts(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, A
         "init_seed": given.get("init_seed"),
         "data_seed": given.get("data_seed"),
     }
-    return _without_null(values)
+    return without_null(values)
 
 
 def config_of(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The config as W&B gets it: what the job was asked for, filled with what was resolved, no null."""
+    """The config as W&B gets it: what the job was asked for, filled with what was resolved; no null."""
     values = {key: value for key, value in config.items() if key not in _NO_FACTS}
     groups = resolved or {}
     for group, keys in _RESOLVED.items():
@@ -71,21 +71,27 @@ def config_of(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = No
         if group == "hookpoint" and of_group:
             of_group["depth"] = _depth(groups.get("model") or {}, of_group)
         if isinstance(values.get(group), Mapping):
-            filled = {key: of_group[key] for key in keys if of_group.get(key) is not None}
-            values[group] = {**values[group], **filled}
-    return _without_null(values)
+            given = values[group]
+            values[group] = {**given, **{key: of_group.get(key) for key in keys if given.get(key) is None}}
+    return without_null(values)
 
 
-def tags(resolved: Mapping[str, Any]) -> list[str]:
+def tags(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[str]:
     """Model, hookpoint and source of the SAE."""
-    values = facts({}, resolved)
-    model = _short(str(values.get("model_name", "")))
-    return [model, *(str(values[key]) for key in ("hookpoint_name", "sae_source") if key in values)]
+    values = facts(config, resolved)
+    place = [str(values[key]) for key in ("hookpoint_name", "sae_source") if key in values]
+    return [_model(config, resolved), *place]
 
 
 def _depth(model: Mapping[str, Any], hookpoint: Mapping[str, Any]) -> float | None:
     layer, layers = hookpoint.get("layer"), model.get("num_layers")
     return None if layer is None or not layers else layer / layers
+
+
+def _model(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
+    """One word for the model; the embedded one is called so in the config only."""
+    name = (config.get("model") or {}).get("name")
+    return "embedded" if name == "embedded" else _short(str(facts(config, resolved).get("model_name", "")))
 
 
 def _short(name: str) -> str:
@@ -95,9 +101,10 @@ def _short(name: str) -> str:
     return "-".join(parts[-2:] if is_path else parts[-1:]) or "model"
 
 
-def _without_null(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_null(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested values that are not null."""
     return {
-        key: _without_null(value) if isinstance(value, Mapping) else value
+        key: without_null(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
         if value is not None
     }

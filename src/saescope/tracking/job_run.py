@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
 from saescope.metrics import CATALOGUE
-from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, REPORT, SAE
+from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, REPORT, SAE, WANDB
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.write import write_tracking
 from saescope.tracking.wandb_run import Tracker, tracked
@@ -76,7 +77,10 @@ def log_reused(
         return False
     run, source = read_run(run_dir), read_run(finished)
     # an agent waits for the metric of its own run
-    if not by_agent() and has_run(source, destination(cfg, group), mode):
+    earlier = None if by_agent() else run_at(source, destination(cfg, group), mode)
+    if earlier is not None:
+        with suppress(OSError):  # no reason to call a finished result failed
+            write_tracking(run_dir, {**earlier, "runs": _runs(source)})
         return False
     with tracked(
         cfg,
@@ -95,17 +99,19 @@ def log_reused(
     return tracker.run is not None
 
 
-def has_run(run: Run, place: Destination, mode: str) -> bool:
-    """Whether a W&B run at `place` holds the result.
+def run_at(run: Run, place: Destination, mode: str) -> Mapping[str, Any] | None:
+    """The W&B run at `place` that holds the result, as `tracking.json` has it; None where there is none.
 
-    Online, one that was tracked offline counts once it is uploaded.
+    An offline run counts while its log is there, and online once it is uploaded.
     """
     wanted = (place.entity, place.project, place.group)
-    return any(
-        (entry.get("entity"), entry.get("project"), entry.get("group")) == wanted
-        and (mode == "offline" or entry.get("mode") == "online" or _uploaded(entry))
-        for entry in _runs(run)
-    )
+    for entry in reversed(_runs(run)):
+        if (entry.get("entity"), entry.get("project"), entry.get("group")) != wanted:
+            continue
+        log = _log_of(entry, run.path)
+        if entry.get("mode") == "online" or (log and (mode == "offline" or _uploaded(log))):
+            return entry
+    return None
 
 
 def remember_run(info: Mapping[str, Any], *folders: Path) -> None:
@@ -128,7 +134,14 @@ def _runs(run: Run) -> list[Mapping[str, Any]]:
     return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
 
-def _uploaded(entry: Mapping[str, Any]) -> bool:
+def _log_of(entry: Mapping[str, Any], run_dir: Path) -> Path | None:
+    """Folder of the offline log, also where the run folder was moved; None where it is gone."""
+    if not isinstance(entry.get("log"), str):
+        return None
+    recorded = Path(entry["log"])
+    return next((log for log in (recorded, run_dir / WANDB / recorded.name) if log.is_dir()), None)
+
+
+def _uploaded(log: Path) -> bool:
     """Whether `wandb sync` marked the offline log as uploaded."""
-    folder = entry.get("log")
-    return isinstance(folder, str) and any(Path(folder).glob("run-*.wandb.synced"))
+    return any(log.glob("run-*.wandb.synced"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
-from saescope.tracking.facts import config_of, display_name, facts, tags
+from saescope.tracking.facts import config_of, display_name, facts, tags, without_null
 from saescope.tracking.staging import staged_in
 from saescope.tracking.wandb_start import (
     Destination,
@@ -83,10 +83,10 @@ class Tracker:
             if not (by_agent() or own_name()):
                 self.run.name = self.name
             self.run.tags = tuple(
-                dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags(resolved) if t)))
+                dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags(config, resolved) if t)))
             )
             flat = facts(config, resolved)
-            values = beside_swept(config_of(config, resolved)) | {"resolved": dict(resolved)} | flat
+            values = beside_swept(config_of(config, resolved)) | {"resolved": without_null(resolved)} | flat
             self.run.config.update(values, allow_val_change=True)
             # last: an update of the config removes the pins
             self.run.pin_config_keys([key for key in PINNED if key in flat])

@@ -3,7 +3,10 @@
 import copy
 
 import pytest
+import torch
 
+from saescope.sae.coder import untrained
+from saescope.sae.neurons import NeuronBasis
 from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts, tags
 
 CONFIG = {
@@ -83,3 +86,23 @@ def test_the_embedded_model_is_called_so():
     assert display_name(config, resolved, "").startswith("embedded.layers.3")
     assert tags(config, resolved) == ["embedded", "layers.3", "train"]
     assert config_of(config, resolved)["model"] == {"name": "embedded"}
+
+
+def test_k_that_varies_is_absent():
+    resolved = copy.deepcopy(RESOLVED)
+    resolved["sae"] |= {"source": "saelens", "k": None}
+    config = CONFIG | {"sae": {"source": "saelens", "k": None}}
+    assert "k" not in facts(config, resolved)
+    assert "k" not in config_of(config, resolved)["sae"]
+    assert ".kvar." in display_name(config, resolved, "")
+
+
+def test_every_source_says_its_sizes():
+    """What `provenance.json` says of an SAE fills these keys, whatever its source."""
+    coder = untrained(8, k=2, expansion_factor=4, num_latents=None, seed=0, dtype=torch.float32)
+    for sae in (NeuronBasis(8, 2), coder):
+        said = sae.provenance()
+        values = facts({}, {"sae": said})
+        assert (values["num_latents"], values["k"]) == (sae.num_latents, 2)
+        assert values["expansion_factor"] == sae.num_latents / 8
+        assert values["sae_source"]

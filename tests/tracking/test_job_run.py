@@ -13,7 +13,7 @@ from saescope.tracking.job_run import SCALARS, log_reused, log_run, remember_run
 from saescope.tracking.wandb_run import tracked
 from saescope.tracking.wandb_start import Destination
 from tests.report.report_folder import write_run
-from tests.support.wandb_log import load, logs
+from tests.support.wandb_log import load, logs, nulls
 
 OFFLINE = TrackingConfig("offline")
 
@@ -40,7 +40,10 @@ def test_everything_in_the_folder_is_logged(finished):
     wandb.teardown()
     (path,) = logs(finished)
     logged, run = load(path), read_run(finished)
-    assert {key: logged["summary"][key] for key in run.metrics} == dict(run.metrics)
+    values = {key: value for key, value in run.metrics.items() if value is not None}
+    assert len(values) < len(run.metrics)
+    assert {key: logged["summary"][key] for key in run.metrics if key in logged["summary"]} == values
+    assert nulls(logged["config"]) == nulls(logged["summary"]) == []
     assert [row["train/fvu"] for row in logged["history"] if "train/fvu" in row] == [1, 0.5, 1 / 3]
     assert {artifact["type"] for artifact in logged["artifacts"]} >= {"sae", "feature_table"}
     keys = {key for row in logged["history"] for key in row}

@@ -340,6 +340,30 @@ def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pat
     assert (tmp_path / "out" / "sync.sh").read_text().count("\nupload ") == 3
 
 
+@pytest.mark.parametrize("place", ["../elsewhere", "{tmp}/elsewhere"])
+def test_jobs_outside_the_sweep_s_folder_are_uploaded_too(saescope, here, tmp_path, place):
+    """Finished and failed ones."""
+    pattern = place.format(tmp=tmp_path) + "/${sae.k}"
+    args = [*here, "metrics.lm_tokens=0", "hydra.sweep.dir=out", f"hydra.sweep.subdir={pattern}"]
+    assert saescope("-m", *args, "sae.k=2,1000", "tracking=offline")[0] == 1
+    wandb.teardown()
+    outside = logs(tmp_path / "elsewhere")
+    assert len(outside) == 2
+    uploads = [line.split()[1] for line in (tmp_path / "out" / "sync.sh").read_text().splitlines()
+               if line.startswith("upload ")]  # fmt: skip
+    assert {str(log.parent) for log in outside} < set(uploads)
+    assert len(uploads) == 3
+    # found again, in a sweep folder that has no log of it but the report's
+    again = [arg for arg in args if not arg.startswith("hydra.sweep.subdir")]
+    group = load(outside[0])["run"]["group"]
+    more = ["sae.k=2", "tracking=offline", f"tracking.group={group}"]
+    assert saescope("-m", *again, *more, "hydra.sweep.dir=second")[0] == 0
+    wandb.teardown()
+    script = (tmp_path / "second" / "sync.sh").read_text()
+    assert script.count("\nupload ") == 2
+    assert sum(f"upload {log.parent}\n" in script for log in outside) == 1
+
+
 def test_refused_commands_do_not_count_as_failed_jobs(saescope, here, tmp_path):
     for mistyped in (["sae.kk=3"], ["sae.k=lots"], ["probes.path=missing"], ["hookpoint.layer=99"]):
         assert saescope(*here, "tracking=disabled", *mistyped)[0] == 1
@@ -390,6 +414,12 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     l0 = [json.loads((sweep / str(i) / "metrics.json").read_text())["sae/l0"] for i in range(2)]
     assert l0[0] <= 2 < l0[1] <= 4
     assert "3 jobs" in out
+    view = json.loads((sweep / "wandb_workspace.json").read_text())["spec"]["section"]
+    panels = [panel for section in view["panelBankConfig"]["sections"] for panel in section["panels"]]
+    by_k = [p["config"]["chartTitle"] for p in panels if p["config"].get("xAxis") == "config:k.value"]
+    assert len(by_k) == 3
+    pinned = [key for key in view["runSets"][0]["runFeed"]["columnPinned"] if key.startswith("config:")]
+    assert pinned == ["config:k.value"]
     staged = {p for r in runs for a in r["artifacts"] for p in a["paths"].values()}
     assert staged
     assert all(Path(p).is_relative_to(sweep) and Path(p).is_file() for p in staged)
@@ -423,7 +453,7 @@ def test_a_failed_job_leaves_its_error_and_log_in_wandb(saescope, here, tmp_path
     assert "ZeroDivisionError" in logged["summary"]["error"]
     assert "Traceback" in text
     assert logged["config"]["k"] == 8
-    assert logged["run"]["name"].startswith("model")
+    assert ".layers.2.x8.k8." in logged["run"]["name"]
     assert (tmp_path / "unexpected" / "sync.sh").is_file()
 
     # the log of the first attempt stays its own

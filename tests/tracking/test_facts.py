@@ -7,7 +7,7 @@ import torch
 
 from saescope.sae.coder import untrained
 from saescope.sae.neurons import NeuronBasis
-from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts, tags
+from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts, key_of, tags
 
 CONFIG = {
     "model": {"name": None, "revision": None},
@@ -106,3 +106,16 @@ def test_every_source_says_its_sizes():
         assert (values["num_latents"], values["k"]) == (sae.num_latents, 2)
         assert values["expansion_factor"] == sae.num_latents / 8
         assert values["sae_source"]
+
+
+def test_a_setting_has_its_value_under_its_key():
+    config = config_of(CONFIG, RESOLVED) | facts(CONFIG, RESOLVED)
+    expected = {
+        "sae.k": 4, "hookpoint.depth": 0.5, "sae.init_seed": 1, "seed": 3, "hookpoint.kind": "resid",
+        "model.name": "owner/pythia-70m", "model.num_parameters": 70,
+    }  # fmt: skip
+    for setting, value in expected.items():
+        place = config
+        for part in key_of(setting).split("."):
+            place = place[part]
+        assert place == value, setting

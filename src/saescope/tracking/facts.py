@@ -10,6 +10,22 @@ _RESOLVED = {
     "sae": ("repo", "k", "expansion_factor", "num_latents"),
 }
 """Keys of config groups that are filled with what the job resolved, where they are null."""
+_FACTS = {
+    "model.name": "model_name",
+    "model.revision": "model_revision",
+    "model.num_parameters": "num_parameters",
+    "model.random_init": "random_init",
+    "hookpoint.name": "hookpoint_name",
+    "hookpoint.layer": "layer",
+    "sae.source": "sae_source",
+    "sae.repo": "sae_repo",
+    "sae.expansion_factor": "expansion_factor",
+    "sae.num_latents": "num_latents",
+    "sae.k": "k",
+}
+"""What the job resolved, by the setting it belongs to, and the flat key it gets."""
+_SEEDS = {"seed": "seed", "sae.init_seed": "init_seed", "sae.data_seed": "data_seed"}
+"""Settings that are facts as they were given."""
 _NO_FACTS = ("tracking", "force")
 """Parts of a job's config that say nothing about its result."""
 NAME_LENGTH = 100
@@ -40,26 +56,17 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
 
 def facts(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
     """Flat config keys of a job, from its config and provenance; what does not exist is left out."""
-    model, hookpoint, sae = (resolved.get(group) or {} for group in ("model", "hookpoint", "sae"))
-    given = config.get("sae") or {}
-    values = {
-        "model_name": model.get("name"),
-        "model_revision": model.get("revision"),
-        "num_parameters": model.get("num_parameters"),
-        "random_init": model.get("random_init"),
-        "hookpoint_name": hookpoint.get("name"),
-        "layer": hookpoint.get("layer"),
-        "depth": _depth(model, hookpoint),
-        "sae_source": sae.get("source"),
-        "sae_repo": sae.get("repo"),
-        "expansion_factor": sae.get("expansion_factor"),
-        "num_latents": sae.get("num_latents"),
-        "k": sae.get("k"),
-        "seed": config.get("seed"),
-        "init_seed": given.get("init_seed"),
-        "data_seed": given.get("data_seed"),
-    }
-    return without_null(values)
+    values = {flat: _at(resolved, setting) for setting, flat in _FACTS.items()}
+    values["depth"] = _depth(resolved.get("model") or {}, resolved.get("hookpoint") or {})
+    return without_null(values | {flat: _at(config, setting) for setting, flat in _SEEDS.items()})
+
+
+def key_of(setting: str) -> str:
+    """The config key that holds a setting, such as `sae.k`, in every run: flat, or else nested like itself.
+
+    `hookpoint.depth` is the depth that was asked for, as in `sweep.csv`; the fact `depth` is that of the layer.
+    """
+    return (_FACTS | _SEEDS).get(setting, setting)
 
 
 def config_of(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -81,6 +88,11 @@ def tags(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[str]:
     values = facts(config, resolved)
     place = [str(values[key]) for key in ("hookpoint_name", "sae_source") if key in values]
     return [_model(config, resolved), *place]
+
+
+def _at(values: Mapping[str, Any], setting: str) -> Any:
+    group, _, key = setting.rpartition(".")
+    return ((values.get(group) or {}) if group else values).get(key)
 
 
 def _depth(model: Mapping[str, Any], hookpoint: Mapping[str, Any]) -> float | None:

@@ -420,6 +420,7 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     assert len(by_k) == 3
     pinned = [key for key in view["runSets"][0]["runFeed"]["columnPinned"] if key.startswith("config:")]
     assert pinned == ["config:k.value"]
+    assert not any(key in json.dumps(view) for key in ("lm/ce", "dynk/", "train/"))
     staged = {p for r in runs for a in r["artifacts"] for p in a["paths"].values()}
     assert staged
     assert all(Path(p).is_relative_to(sweep) and Path(p).is_file() for p in staged)
@@ -559,7 +560,9 @@ def test_controls(saescope, here, sae, tmp_path):
         "k": 4, "expansion_factor": metrics["features/num_latents"] / 32,
         "num_latents": metrics["features/num_latents"],
     }  # fmt: skip
-    assert {key: run["config"]["sae"][key] for key in resolved} == {key: run["config"][key] for key in resolved}
+    assert {key: run["config"]["sae"][key] for key in resolved} == {
+        key: run["config"][key] for key in resolved
+    }
     table = pd.read_csv(tmp_path / "out" / "sweep.csv")
     assert {key for key in table.columns if "/" in key} == set(metrics)
 

@@ -1,7 +1,10 @@
 """A finished result as a W&B run, from its folder: whole, and once a group."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import wandb
@@ -14,6 +17,7 @@ from saescope.tracking.wandb_run import tracked
 from saescope.tracking.wandb_start import Destination
 from tests.report.report_folder import write_run
 from tests.support.wandb_log import load, logs, nulls
+from tests.support.wandb_server import wandb_server
 
 OFFLINE = TrackingConfig("offline")
 
@@ -123,6 +127,45 @@ def test_an_offline_log_that_is_gone_is_written_again_and_one_that_moved_is_not(
     assert reuse(moved, "g")
     wandb.teardown()
     assert len(logs(moved)) == 1
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+from saescope.config import TrackingConfig
+from saescope.tracking.job_run import log_reused
+folder, entity = Path(sys.argv[1]), sys.argv[2]
+cfg = TrackingConfig(entity=entity)
+print(log_reused(cfg, folder, folder, group="g", notes="", data_dir=folder))
+"""
+
+
+def test_a_corrected_entity_gets_the_result_once(finished):
+    """In processes of their own, like commands: W&B reads server and key once."""
+    for entity, refuses, logged in (("wrong", 404, True), ("right", None, True), ("right", None, False)):
+        with wandb_server(refuses=refuses, because="entity not found") as server:
+            env = os.environ | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40}
+            out = subprocess.run(
+                [sys.executable, "-c", AGAIN, str(finished), entity],
+                env=env, capture_output=True, text=True, timeout=200,
+            )  # fmt: skip
+            assert out.stdout.strip().endswith(str(logged)), out.stdout + out.stderr
+            assert {call["entity"] for call in server.of("UpsertBucket")[:1]} == (
+                {entity} if logged else set()
+            )
+        tracking = read_json(finished / "tracking.json")
+        assert (tracking["entity"], tracking["mode"]) == (entity, "offline" if refuses else "online")
+    assert [entry["entity"] for entry in tracking["runs"]] == ["wrong", "right"]
+
+
+def test_what_lacks_something_is_named_but_does_not_count(finished, monkeypatch):
+    monkeypatch.setattr(wandb, "Table", lambda **values: 1 / 0)
+    assert reuse(finished, "g")
+    tracking = read_json(finished / "tracking.json")
+    assert (tracking["group"], tracking["runs"]) == ("g", [])
+    monkeypatch.undo()
+    assert reuse(finished, "g")
+    assert len(read_json(finished / "tracking.json")["runs"]) == 1
 
 
 def test_curves_of_a_training_just_seen_are_not_logged_again(finished):

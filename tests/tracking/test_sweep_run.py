@@ -188,6 +188,17 @@ def test_sync_script_uploads_a_moved_sweep_with_its_artifacts(tmp_path):
         assert f"recorded in {was}" in refused.stderr
 
 
+def test_a_log_that_holds_nothing_is_not_uploaded(tmp_path):
+    """Of a process that was killed before W&B wrote its first record."""
+    sweep = a_sweep(tmp_path / "sweep", jobs=1)
+    empty = sweep / "0" / "wandb" / "offline-run-20260101_000000-x" / "run-x.wandb"
+    empty.parent.mkdir(parents=True)
+    empty.write_bytes(logs(sweep)[0].read_bytes()[:7])
+    script = write_sync(sweep)
+    assert script.read_text().count("\nupload ") == 2
+    assert "20260101" not in script.read_text()
+
+
 def test_sync_script_passes_every_run_and_says_what_is_left(tmp_path):
     sweep = a_sweep(tmp_path / "sweep")
     script = write_sync(sweep)
@@ -215,10 +226,10 @@ def the_axes():
     return [*(Axis(*arguments) for arguments in AXES), Axis("sae.init_seed", repeats=True)]
 
 
-def view(entity="me", project="p", group="g", axes=None):
+def view(entity="me", project="p", group="g", axes=None, logged=None):
     from saescope.tracking.workspace import build, dump
 
-    return dump(build(entity, project, group, the_axes() if axes is None else axes))
+    return dump(build(entity, project, group, the_axes() if axes is None else axes, logged))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb_workspaces") is None, reason="the extra is not installed")
@@ -274,6 +285,17 @@ class TestWorkspace:
             "config:k.value", "config:hookpoint.value.depth", "config:sae.value.tokens",
             "config:model_name.value", "config:init_seed.value",
         ]  # fmt: skip
+
+    def test_nothing_is_shown_that_no_run_has(self):
+        logged = {"si/mean", "si/excess", "sae/fvu", "sae/l0", "cost/wall_s"}
+        section = view(logged=logged)["spec"]["section"]
+        parts = {part["name"]: part["panels"] for part in section["panelBankConfig"]["sections"]}
+        assert "Q" not in parts
+        assert "Dynamic-k" not in parts
+        text = json.dumps(section)
+        absent = ("lm/", "q/", "dynk/", "train/", "features/", "si/ci_low")
+        assert [key for key in absent if f'"{key}' in text or f"summary:{key}" in text] == []
+        assert all(key in text for key in logged)
 
     def test_axes_are_those_of_the_sweep(self):
         assert "config:" not in json.dumps(view(axes=[]))

@@ -64,7 +64,7 @@ def facts(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, A
 def key_of(setting: str) -> str:
     """The config key that holds a setting, such as `sae.k`, in every run: flat, or else nested like itself.
 
-    `hookpoint.depth` is the depth that was asked for, as in `sweep.csv`; the fact `depth` is that of the layer.
+    `hookpoint.depth` is what was asked for, as in `sweep.csv`; the fact `depth` is that of the layer.
     """
     return (_FACTS | _SEEDS).get(setting, setting)
 

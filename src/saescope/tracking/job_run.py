@@ -96,6 +96,9 @@ def log_reused(
         info = tracker.info()
     if not tracker.lost:
         remember_run(info, run_dir, finished)
+    elif tracker.run is not None:  # it lacks something: the next one who asks gets the result again
+        with suppress(OSError):
+            write_tracking(run_dir, info | {"runs": _runs(run)})
     return tracker.run is not None
 
 
@@ -105,13 +108,14 @@ def run_at(run: Run, place: Destination, mode: str) -> Mapping[str, Any] | None:
     An offline run counts while its log is there, and online once it is uploaded.
     """
     wanted = (place.entity, place.project, place.group)
-    for entry in reversed(_runs(run)):
+
+    def counts(entry: Mapping[str, Any]) -> bool:
         if (entry.get("entity"), entry.get("project"), entry.get("group")) != wanted:
-            continue
+            return False
         log = _log_of(entry, run.path)
-        if entry.get("mode") == "online" or (log and (mode == "offline" or _uploaded(log))):
-            return entry
-    return None
+        return entry.get("mode") == "online" or (log is not None and (mode == "offline" or _uploaded(log)))
+
+    return next(filter(counts, reversed(_runs(run))), None)
 
 
 def remember_run(info: Mapping[str, Any], *folders: Path) -> None:
@@ -131,7 +135,8 @@ def remember_run(info: Mapping[str, Any], *folders: Path) -> None:
 
 def _runs(run: Run) -> list[Mapping[str, Any]]:
     entries = run.tracking.get("runs")
-    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+    entries = entries if isinstance(entries, list) else []
+    return [entry for entry in entries if isinstance(entry, Mapping)]
 
 
 def _log_of(entry: Mapping[str, Any], run_dir: Path) -> Path | None:

@@ -1,7 +1,7 @@
 """One more W&B run at the end of a sweep: its table, its page, its files, in the group of its jobs."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from saescope.config import TrackingConfig
 from saescope.runfolder.names import OVERLAP_CSV, SWEEP_CSV, SWEEP_HTML, SWEEP_PARQUET, WORKSPACE
-from saescope.tracking.wandb_run import Tracker, tracked
+from saescope.tracking.wandb_run import CURVES, Tracker, tracked
 from saescope.tracking.wandb_start import own_name
 from saescope.tracking.workspace import Axis, write_workspace
 
@@ -49,9 +49,11 @@ def log_sweep(
                 "name of the sweep report", lambda: setattr(tracker.run, "name", f"report {group}")
             )
         table = _table(sweep_dir / SWEEP_CSV)
-        varied = [] if table is None else [_axis(table, key, key in seeds) for key in (*axes, *seeds)]
-        tracker.attempt("workspace", lambda: _workspace(sweep_dir, tracker, group, varied))
         if table is not None:
+            varied = [_axis(table, key, key in seeds) for key in (*axes, *seeds)]
+            tracker.attempt(
+                "workspace", lambda: _workspace(sweep_dir, tracker, group, varied, _logged(table))
+            )
             tracker.table("sweep", *_rows(table.head(MAX_ROWS)))
         if (sweep_dir / SWEEP_HTML).is_file():
             tracker.page("sweep_report", sweep_dir / SWEEP_HTML)
@@ -62,14 +64,28 @@ def log_sweep(
         return tracker.info()
 
 
-def _workspace(sweep_dir: Path, tracker: Tracker, group: str, axes: Sequence[Axis]) -> None:
-    online = tracker.mode == "online"
+def _workspace(
+    sweep_dir: Path, tracker: Tracker, group: str, axes: Sequence[Axis], logged: Container[str]
+) -> None:
     run = tracker.run
     url = write_workspace(
-        sweep_dir, entity=run.entity or "", project=run.project or "", group=group, online=online, axes=axes
+        sweep_dir,
+        entity=run.entity or "",
+        project=run.project or "",
+        group=group,
+        online=tracker.mode == "online",
+        axes=axes,
+        logged=logged,
     )
     if url:
         log.info("W&B workspace of this sweep: %s", url)
+
+
+def _logged(table: pd.DataFrame) -> set[str]:
+    """Keys of metrics and training curves that some run has."""
+    metrics = {str(key) for key in table.columns if "/" in str(key) and table[key].notna().any()}
+    trained = "sae.source" in table and (table["sae.source"] == "train").any()
+    return metrics | ({f"train/{key}" for key in CURVES} if trained else set())
 
 
 def _axis(table: pd.DataFrame, setting: str, is_seed: bool) -> Axis:

@@ -43,6 +43,8 @@ upload() {
 """
 LOGS = f"{WANDB}/offline-run-*/run-*.wandb"
 """Offline logs in the folder of their job."""
+HEADER = 7
+"""Bytes of a log that holds nothing: its process was killed before W&B wrote the first record."""
 TAIL = """
 [ "$left" -eq 0 ] || { echo "sync.sh: $left runs left; wandb login, then start it again" >&2; exit 1; }
 """
@@ -59,15 +61,19 @@ def write_sync(
     is closed.
     """
     # searched by logs, not by run folders: the sweep's own report and failed jobs have logs too
-    runs = [path.parent for path in folder.glob(f"**/{LOGS}")]
+    runs = [path.parent for path in folder.glob(f"**/{LOGS}") if path.stat().st_size > HEADER]
     # the name begins with the start time; the report of the sweep comes last
     ordered = sorted(runs, key=lambda run: (run.parents[1] == folder, run.name))
     inside = {run.resolve() for run in runs}
     all_jobs = dict.fromkeys(path.resolve() for path in (*find_runs([folder]), *jobs))
-    elsewhere = [path.parent for job in all_jobs for path in sorted(job.glob(LOGS))]
+    elsewhere = [
+        path.parent for job in all_jobs for path in sorted(job.glob(LOGS)) if path.stat().st_size > HEADER
+    ]
     entries = [read_run(job).tracking for job in all_jobs] + [report or {}]
     elsewhere += [Path(entry["log"]) for entry in entries if isinstance(entry.get("log"), str)]
-    outside = dict.fromkeys(log.resolve() for log in elsewhere if log.is_dir() and log.resolve() not in inside)
+    outside = dict.fromkeys(
+        log.resolve() for log in elsewhere if log.is_dir() and log.resolve() not in inside
+    )
     places = [run.relative_to(folder).as_posix() for run in ordered] + list(map(str, outside))
     if not places:
         return None

@@ -267,9 +267,7 @@ def open_tracker(
     started = start(cfg, mode, Start(run_dir, group, job_type, notes, config_of(config)))
     if started.run is None:
         return Tracker(lost=["W&B: the run could not be started"])
-    return Tracker(
-        started.run, started.mode, data_dir, identity, destination(cfg, group), started.reason
-    )
+    return Tracker(started.run, started.mode, data_dir, identity, destination(cfg, group), started.reason)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ is saved in the project too, one view per sweep, of the sweep's group only.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,22 @@ class Axis:
 
 
 def write_workspace(
-    folder: Path, *, entity: str, project: str, group: str, online: bool, axes: Sequence[Axis] = ()
+    folder: Path,
+    *,
+    entity: str,
+    project: str,
+    group: str,
+    online: bool,
+    axes: Sequence[Axis] = (),
+    logged: Container[str] | None = None,
 ) -> str | None:
     """Write the view of `group` to `folder`, save it when online; its URL, or None.
 
-    Without the extra one log line says how to install it. Raises W&B's own error when a view cannot be saved.
+    For `axes` and `logged` see `build`. Without the extra one log line says how to install it. Raises W&B's
+    own error when a view cannot be saved.
     """
     try:
-        view = build(entity, project, group, axes)
+        view = build(entity, project, group, axes, logged)
     except ImportError:
         log.info("no W&B workspace: pip install 'saescope[workspaces]' (wandb-workspaces) makes one")
         return None
@@ -97,23 +105,37 @@ def dump(view: Any) -> dict[str, Any]:
     return workspace_view(view)
 
 
-def build(entity: str, project: str, group: str, axes: Sequence[Axis] = ()) -> Any:
-    """The workspace of one sweep over `axes`. Raises ImportError without the extra."""
+def build(
+    entity: str,
+    project: str,
+    group: str,
+    axes: Sequence[Axis] = (),
+    logged: Container[str] | None = None,
+) -> Any:
+    """The workspace of one sweep over `axes`. Raises ImportError without the extra.
+
+    `logged`: keys of metrics and curves that some run has, None for all; panels of others would stay empty.
+    """
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
+
+    def has(key: str) -> bool:
+        return logged is None or key in logged
 
     def summary(key: str) -> Any:
         return wr.SummaryMetric(key)
 
     def bars(*metrics: Metric, chance: bool = False) -> Any:
-        nulls = [entry.null for entry in metrics if chance and entry.null]
-        title = " · ".join([entry.label for entry in metrics] + ["by chance" for _ in nulls])
-        return wr.BarPlot(
-            title=title, metrics=[wr.Metric(key) for key in [*(entry.key for entry in metrics), *nulls]]
-        )
+        here = [entry for entry in metrics if has(entry.key)]
+        nulls = [entry.null for entry in here if chance and entry.null]
+        title = " · ".join([entry.label for entry in here] + ["by chance" for _ in nulls])
+        keys = [*(entry.key for entry in here), *nulls]
+        return wr.BarPlot(title=title, metrics=[wr.Metric(key) for key in keys]) if keys else None
 
     def against(x: Metric, y: Metric, log_x: bool = True) -> Any:
+        if not (has(x.key) and has(y.key)):
+            return None
         return wr.ScatterPlot(
             title=f"{y.short} by {x.short}", x=summary(x.key), y=summary(y.key), log_x=log_x or None
         )
@@ -125,10 +147,10 @@ def build(entity: str, project: str, group: str, axes: Sequence[Axis] = ()) -> A
         return wr.BarPlot(title=title, metrics=[wr.Metric(y.key)], groupby=where)
 
     def by_axes(y: Metric) -> list[Any]:
-        return [by(axis, y) for axis in axes if not axis.repeats]
+        return [by(axis, y) for axis in axes if has(y.key) and not axis.repeats]
 
     def curves(*keys: str) -> list[Any]:
-        return [wr.LinePlot(title=key, x="tokens_seen", y=[key]) for key in keys]
+        return [wr.LinePlot(title=key, x="tokens_seen", y=[key]) for key in keys if has(key)]
 
     def machine(*keys: str) -> list[Any]:
         return [wr.LinePlot(title=key, x="RelativeTime(Process)", y=[f"system/{key}"]) for key in keys]
@@ -136,9 +158,9 @@ def build(entity: str, project: str, group: str, axes: Sequence[Axis] = ()) -> A
     def media(*keys: str) -> Any:
         return wr.MediaBrowser(title=", ".join(keys), media_keys=list(keys), num_columns=1)
 
-    outcomes = [entry.key for entry in shown("sweep") if not entry.between_jobs]
+    outcomes = [entry.key for entry in shown("sweep") if not entry.between_jobs and has(entry.key)]
     columns = [wr.Config(key_of(axis.setting)) for axis in axes] + [summary(key) for key in outcomes]
-    sections = {
+    planned = {
         "Overview": [
             wr.ParallelCoordinatesPlot(
                 title="axes and outcomes",
@@ -194,6 +216,8 @@ def build(entity: str, project: str, group: str, axes: Sequence[Axis] = ()) -> A
             *machine("cpu", "proc.memory.rssMB", "gpu.0.gpu", "gpu.0.memoryAllocated"),
         ],
     }
+    shown_panels = {name: [panel for panel in panels if panel] for name, panels in planned.items()}
+    sections = {name: panels for name, panels in shown_panels.items() if panels}
     # W&B's ids are random; with ours the same sweep gives the same file
     number_panels([panel for panels in sections.values() for panel in panels])
     return ws.Workspace(

@@ -19,9 +19,9 @@ from saescope.cli.main import main
 from saescope.errors import ReportError, SaescopeError
 from saescope.jobs.job import Context, failed
 from saescope.runfolder.sweep import open_sweep
-from saescope.tracking.facts import config_of, facts
+from saescope.tracking.facts import config_of, facts, without_null
 from saescope.version import __version__
-from tests.support.wandb_log import load, logs
+from tests.support.wandb_log import load, logs, nulls
 from tests.test_metrics import keys_of_a_run
 
 QUICK = ["metrics=quick", "metrics.lm_tokens=600", "probes.ctx_len=64", "hookpoint.layer=2"]
@@ -216,10 +216,11 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     ours = {
         k: v for k, v in logged["summary"].items() if not k.startswith(("_", "hist/", "tables/", "pages/"))
     }
-    assert ours == metrics
+    assert ours == {key: value for key, value in metrics.items() if value is not None}
+    assert nulls(logged["summary"]) == nulls(logged["config"]) == []
     config = yaml.safe_load((run / "config.yaml").read_text())
     resolved = json.loads((run / "provenance.json").read_text())
-    expected = config_of(config, resolved) | {"resolved": resolved} | facts(config, resolved)
+    expected = config_of(config, resolved) | {"resolved": without_null(resolved)} | facts(config, resolved)
     assert {k: v for k, v in logged["config"].items() if k != "_wandb"} == expected
     assert logged["config"]["num_latents"] == 256
     pinned = logged["config"]["_wandb"]["pinned_keys"]
@@ -339,6 +340,30 @@ def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pat
     assert (tmp_path / "out" / "sync.sh").read_text().count("\nupload ") == 3
 
 
+@pytest.mark.parametrize("place", ["../elsewhere", "{tmp}/elsewhere"])
+def test_jobs_outside_the_sweep_s_folder_are_uploaded_too(saescope, here, tmp_path, place):
+    """Finished and failed ones."""
+    pattern = place.format(tmp=tmp_path) + "/${sae.k}"
+    args = [*here, "metrics.lm_tokens=0", "hydra.sweep.dir=out", f"hydra.sweep.subdir={pattern}"]
+    assert saescope("-m", *args, "sae.k=2,1000", "tracking=offline")[0] == 1
+    wandb.teardown()
+    outside = logs(tmp_path / "elsewhere")
+    assert len(outside) == 2
+    uploads = [line.split()[1] for line in (tmp_path / "out" / "sync.sh").read_text().splitlines()
+               if line.startswith("upload ")]  # fmt: skip
+    assert {str(log.parent) for log in outside} < set(uploads)
+    assert len(uploads) == 3
+    # found again, in a sweep folder that has no log of it but the report's
+    again = [arg for arg in args if not arg.startswith("hydra.sweep.subdir")]
+    group = load(outside[0])["run"]["group"]
+    more = ["sae.k=2", "tracking=offline", f"tracking.group={group}"]
+    assert saescope("-m", *again, *more, "hydra.sweep.dir=second")[0] == 0
+    wandb.teardown()
+    script = (tmp_path / "second" / "sync.sh").read_text()
+    assert script.count("\nupload ") == 2
+    assert sum(f"upload {log.parent}\n" in script for log in outside) == 1
+
+
 def test_refused_commands_do_not_count_as_failed_jobs(saescope, here, tmp_path):
     for mistyped in (["sae.kk=3"], ["sae.k=lots"], ["probes.path=missing"], ["hookpoint.layer=99"]):
         assert saescope(*here, "tracking=disabled", *mistyped)[0] == 1
@@ -379,7 +404,7 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     ):
         metrics = json.loads((sweep / str(at) / "metrics.json").read_text())
         assert {key for key in table.columns if "/" in key} == set(metrics)
-        assert {key for key in r["summary"] if key in metrics} == set(metrics)
+        assert {key for key in r["summary"] if key in metrics} == set(metrics) - set(nulls(metrics))
     assert list(table["state"]) == ["ok", "ok", "failed"]
     assert (sweep / "sweep.html").is_file()
     assert (sweep / "sync.sh").is_file()
@@ -389,9 +414,72 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     l0 = [json.loads((sweep / str(i) / "metrics.json").read_text())["sae/l0"] for i in range(2)]
     assert l0[0] <= 2 < l0[1] <= 4
     assert "3 jobs" in out
+    view = json.loads((sweep / "wandb_workspace.json").read_text())["spec"]["section"]
+    panels = [panel for section in view["panelBankConfig"]["sections"] for panel in section["panels"]]
+    by_k = [p["config"]["chartTitle"] for p in panels if p["config"].get("xAxis") == "config:k.value"]
+    assert len(by_k) == 3
+    pinned = [key for key in view["runSets"][0]["runFeed"]["columnPinned"] if key.startswith("config:")]
+    assert pinned == ["config:k.value"]
+    assert not any(key in json.dumps(view) for key in ("lm/ce", "dynk/", "train/"))
     staged = {p for r in runs for a in r["artifacts"] for p in a["paths"].values()}
     assert staged
     assert all(Path(p).is_relative_to(sweep) and Path(p).is_file() for p in staged)
+
+
+def failed_run(folder: Path) -> tuple[dict, str]:
+    """The only W&B run below `folder`, and the log of the job in it."""
+    wandb.teardown()
+    (log,) = logs(folder)
+    logged = load(log)
+    assert logged["exit_code"] == 1
+    assert "saescope.log" in logged["files"]
+    return logged, (log.parent / "files" / "saescope.log").read_text()
+
+
+def test_a_failed_job_leaves_its_error_and_log_in_wandb(saescope, here, tmp_path, monkeypatch):
+    code, _, err = saescope("-m", *here, "probes.ctx_len=100000", "tracking=offline", "hydra.sweep.dir=out")
+    assert (code, err.count("\n")) == (1, 1)
+    logged, text = failed_run(tmp_path / "out" / "0")
+    assert logged["summary"]["error"] in err
+    assert logged["run"]["name"].startswith("failed: ")
+    assert "probes.ctx_len=100000" in logged["run"]["name"]
+    assert logged["run"]["group"]
+    assert "resid of layer 2" in text
+    assert json.loads((tmp_path / "out" / "0" / "tracking.json").read_text())["id"] == logged["run"]["id"]
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", lambda *a, **k: 1 / 0)
+    args = [*here, "metrics.lm_tokens=0", "tracking=offline"]
+    assert saescope(*args, "hydra.run.dir=unexpected")[0] == 1
+    logged, text = failed_run(tmp_path / "unexpected")
+    assert "ZeroDivisionError" in logged["summary"]["error"]
+    assert "Traceback" in text
+    assert logged["config"]["k"] == 8
+    assert ".layers.2.x8.k8." in logged["run"]["name"]
+    assert (tmp_path / "unexpected" / "sync.sh").is_file()
+
+    # the log of the first attempt stays its own
+    assert saescope(*args, "hydra.run.dir=unexpected")[0] == 1
+    wandb.teardown()
+    texts = [(path.parent / "files" / "saescope.log").read_text() for path in logs(tmp_path / "unexpected")]
+    assert sorted(text.count("Traceback") for text in texts) == [1, 2]
+
+
+def test_a_refused_command_leaves_no_wandb_run(saescope, here, tmp_path):
+    assert saescope(*here, "probes.ctx_len=100000", "tracking=offline", "hydra.run.dir=run")[0] == 1
+    wandb.teardown()
+    assert logs(tmp_path) == []
+
+
+def test_an_interrupted_job_leaves_a_failed_wandb_run(saescope, here, tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", interrupt)
+    args = [*here, "metrics.lm_tokens=0", "tracking=offline"]
+    assert saescope(*args, "hydra.run.dir=run")[0] == 130
+    logged, text = failed_run(tmp_path / "run")
+    assert "interrupted" in logged["summary"]["error"]
+    assert "extracted" in text
 
 
 def test_a_repeated_sweep_has_all_its_points_in_its_own_group(saescope, here, tmp_path):
@@ -448,7 +536,8 @@ def test_an_untracked_result_gets_its_run_when_asked_for_and_its_upload_script(s
     infos = [json.loads((tmp_path / name / "tracking.json").read_text()) for name in ("tracked", "again")]
     assert json.loads((tmp_path / "untracked" / "tracking.json").read_text())["mode"] == "disabled"
     assert infos[0]["id"] == load(log)["run"]["id"]
-    assert infos[0]["sync"] in out or infos[1]["mode"] == "disabled"
+    assert infos[1] == infos[0]
+    assert infos[0]["sync"] in out
 
 
 @pytest.mark.parametrize("sae", ["neurons", "random"])
@@ -464,7 +553,16 @@ def test_controls(saescope, here, sae, tmp_path):
     summary = {
         k: v for k, v in run["summary"].items() if not k.startswith(("_", "hist/", "tables/", "pages/"))
     }
-    assert summary == metrics
+    assert summary == {key: value for key, value in metrics.items() if value is not None}
+    assert nulls(run["config"]) == []
+    resolved = ("k", "expansion_factor", "num_latents")
+    assert {key: run["config"][key] for key in resolved} == {
+        "k": 4, "expansion_factor": metrics["features/num_latents"] / 32,
+        "num_latents": metrics["features/num_latents"],
+    }  # fmt: skip
+    assert {key: run["config"]["sae"][key] for key in resolved} == {
+        key: run["config"][key] for key in resolved
+    }
     table = pd.read_csv(tmp_path / "out" / "sweep.csv")
     assert {key for key in table.columns if "/" in key} == set(metrics)
 

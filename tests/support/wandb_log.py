@@ -48,14 +48,18 @@ def _put(target: dict[str, Any], item: Any) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """`run`, `config`, `summary`, `history`, `artifacts`, `exit_code` of one log."""
-    out: dict[str, Any] = {"config": {}, "summary": {}, "history": [], "artifacts": [], "exit_code": None}
+    """`run`, `config`, `summary`, `history`, `artifacts`, `files`, `exit_code` of one log."""
+    out: dict[str, Any] = {
+        "config": {}, "summary": {}, "history": [], "artifacts": [], "files": [], "exit_code": None,
+    }  # fmt: skip
     for record in iter_records(path.read_bytes()):
         match record.WhichOneof("record_type"):
             case "run":
                 run = record.run
                 out["run"] = {
                     "id": run.run_id,
+                    "entity": run.entity,
+                    "project": run.project,
                     "group": run.run_group,
                     "name": run.display_name,
                     "tags": list(run.tags),
@@ -87,9 +91,22 @@ def load(path: Path) -> dict[str, Any]:
                         "paths": {c.path: c.local_path for c in artifact.manifest.contents},
                     }
                 )
+            case "files":
+                out["files"] += [file.path for file in record.files.files]
             case "exit":
                 out["exit_code"] = record.exit.exit_code
     return out
+
+
+def nulls(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys of nested values that are null."""
+    found = []
+    for key, value in values.items():
+        if value is None:
+            found.append(f"{prefix}{key}")
+        elif isinstance(value, dict):
+            found += nulls(value, f"{prefix}{key}.")
+    return found
 
 
 def logs(folder: Path) -> list[Path]:

@@ -75,6 +75,8 @@ class Received:
                 return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
             case "CommitArtifact":
                 return {"commitArtifact": {"artifact": {"id": v["artifactID"], "digest": "d"}}}
+            case "ArtifactType":
+                return {"project": {"artifact": None}}
             case "UpsertView2":
                 return {"upsertView": {"view": {"id": "view1", "name": v["name"]}, "inserted": True}}
         info = {"cliVersionInfo": {}, "latestLocalVersionInfo": None, "features": []}

@@ -3,8 +3,11 @@
 import copy
 
 import pytest
+import torch
 
-from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts
+from saescope.sae.coder import untrained
+from saescope.sae.neurons import NeuronBasis
+from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts, key_of, tags
 
 CONFIG = {
     "model": {"name": None, "revision": None},
@@ -74,3 +77,45 @@ def test_a_long_name_keeps_the_identity():
     long = name(name="m" * 300)
     assert len(long) == NAME_LENGTH
     assert long.endswith(".abcdef01")
+
+
+def test_the_embedded_model_is_called_so():
+    resolved = copy.deepcopy(RESOLVED)
+    resolved["model"]["name"] = "saescope embedded GPT-NeoX"
+    config = CONFIG | {"model": {"name": "embedded"}}
+    assert display_name(config, resolved, "").startswith("embedded.layers.3")
+    assert tags(config, resolved) == ["embedded", "layers.3", "train"]
+    assert config_of(config, resolved)["model"] == {"name": "embedded"}
+
+
+def test_k_that_varies_is_absent():
+    resolved = copy.deepcopy(RESOLVED)
+    resolved["sae"] |= {"source": "saelens", "k": None}
+    config = CONFIG | {"sae": {"source": "saelens", "k": None}}
+    assert "k" not in facts(config, resolved)
+    assert "k" not in config_of(config, resolved)["sae"]
+    assert ".kvar." in display_name(config, resolved, "")
+
+
+def test_every_source_says_its_sizes():
+    """What `provenance.json` says of an SAE fills these keys, whatever its source."""
+    coder = untrained(8, k=2, expansion_factor=4, num_latents=None, seed=0, dtype=torch.float32)
+    for sae in (NeuronBasis(8, 2), coder):
+        said = sae.provenance()
+        values = facts({}, {"sae": said})
+        assert (values["num_latents"], values["k"]) == (sae.num_latents, 2)
+        assert values["expansion_factor"] == sae.num_latents / 8
+        assert values["sae_source"]
+
+
+def test_a_setting_has_its_value_under_its_key():
+    config = config_of(CONFIG, RESOLVED) | facts(CONFIG, RESOLVED)
+    expected = {
+        "sae.k": 4, "hookpoint.depth": 0.5, "sae.init_seed": 1, "seed": 3, "hookpoint.kind": "resid",
+        "model.name": "owner/pythia-70m", "model.num_parameters": 70,
+    }  # fmt: skip
+    for setting, value in expected.items():
+        place = config
+        for part in key_of(setting).split("."):
+            place = place[part]
+        assert place == value, setting

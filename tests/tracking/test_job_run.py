@@ -1,6 +1,10 @@
 """A finished result as a W&B run, from its folder: whole, and once a group."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import wandb
@@ -8,11 +12,12 @@ import wandb
 from saescope.config import TrackingConfig
 from saescope.files import read_json, write_json
 from saescope.runfolder.run import read_run
-from saescope.tracking.job_run import SCALARS, has_run, log_reused, log_run, remember_run
+from saescope.tracking.job_run import SCALARS, log_reused, log_run, remember_run, run_at
 from saescope.tracking.wandb_run import tracked
 from saescope.tracking.wandb_start import Destination
 from tests.report.report_folder import write_run
-from tests.support.wandb_log import load, logs
+from tests.support.wandb_log import load, logs, nulls
+from tests.support.wandb_server import wandb_server
 
 OFFLINE = TrackingConfig("offline")
 
@@ -39,7 +44,10 @@ def test_everything_in_the_folder_is_logged(finished):
     wandb.teardown()
     (path,) = logs(finished)
     logged, run = load(path), read_run(finished)
-    assert {key: logged["summary"][key] for key in run.metrics} == dict(run.metrics)
+    values = {key: value for key, value in run.metrics.items() if value is not None}
+    assert len(values) < len(run.metrics)
+    assert {key: logged["summary"][key] for key in run.metrics if key in logged["summary"]} == values
+    assert nulls(logged["config"]) == nulls(logged["summary"]) == []
     assert [row["train/fvu"] for row in logged["history"] if "train/fvu" in row] == [1, 0.5, 1 / 3]
     assert {artifact["type"] for artifact in logged["artifacts"]} >= {"sae", "feature_table"}
     keys = {key for row in logged["history"] for key in row}
@@ -91,11 +99,73 @@ def test_online_asks_for_more_than_an_offline_log(finished):
     info = {"mode": "offline", "id": "a", "entity": None, "project": "p", "group": None, "log": str(log)}
     remember_run(info, finished)
     place = Destination(None, "p", None)
-    assert has_run(read_run(finished), place, "offline")
-    assert not has_run(read_run(finished), place, "online")
+    assert run_at(read_run(finished), place, "offline") == info
+    assert run_at(read_run(finished), place, "online") is None
     (log / "run-a.wandb.synced").touch()
-    assert has_run(read_run(finished), place, "online")
-    assert not has_run(read_run(finished), Destination("team", "p", None), "online")
+    assert run_at(read_run(finished), place, "online") == info
+    assert run_at(read_run(finished), Destination("team", "p", None), "online") is None
+    shutil.rmtree(log)
+    assert run_at(read_run(finished), place, "offline") is None
+
+
+def test_the_folder_names_the_run_of_the_group_that_asked_last(finished):
+    assert reuse(finished, "one")
+    assert reuse(finished, "two")
+    assert not reuse(finished, "one")
+    wandb.teardown()
+    tracking = read_json(finished / "tracking.json")
+    assert tracking["group"] == "one"
+    assert [entry["group"] for entry in tracking["runs"]] == ["one", "two"]
+
+
+def test_an_offline_log_that_is_gone_is_written_again_and_one_that_moved_is_not(finished):
+    assert reuse(finished, "g")
+    wandb.teardown()
+    moved = finished.rename(finished.with_name("moved"))
+    assert not reuse(moved, "g")
+    shutil.rmtree(moved / "wandb")
+    assert reuse(moved, "g")
+    wandb.teardown()
+    assert len(logs(moved)) == 1
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+from saescope.config import TrackingConfig
+from saescope.tracking.job_run import log_reused
+folder, entity = Path(sys.argv[1]), sys.argv[2]
+cfg = TrackingConfig(entity=entity)
+print(log_reused(cfg, folder, folder, group="g", notes="", data_dir=folder))
+"""
+
+
+def test_a_corrected_entity_gets_the_result_once(finished):
+    """In processes of their own, like commands: W&B reads server and key once."""
+    for entity, refuses, logged in (("wrong", 404, True), ("right", None, True), ("right", None, False)):
+        with wandb_server(refuses=refuses, because="entity not found") as server:
+            env = os.environ | {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0" * 40}
+            out = subprocess.run(
+                [sys.executable, "-c", AGAIN, str(finished), entity],
+                env=env, capture_output=True, text=True, timeout=200,
+            )  # fmt: skip
+            assert out.stdout.strip().endswith(str(logged)), out.stdout + out.stderr
+            assert {call["entity"] for call in server.of("UpsertBucket")[:1]} == (
+                {entity} if logged else set()
+            )
+        tracking = read_json(finished / "tracking.json")
+        assert (tracking["entity"], tracking["mode"]) == (entity, "offline" if refuses else "online")
+    assert [entry["entity"] for entry in tracking["runs"]] == ["wrong", "right"]
+
+
+def test_what_lacks_something_is_named_but_does_not_count(finished, monkeypatch):
+    monkeypatch.setattr(wandb, "Table", lambda **values: 1 / 0)
+    assert reuse(finished, "g")
+    tracking = read_json(finished / "tracking.json")
+    assert (tracking["group"], tracking["runs"]) == ("g", [])
+    monkeypatch.undo()
+    assert reuse(finished, "g")
+    assert len(read_json(finished / "tracking.json")["runs"]) == 1
 
 
 def test_curves_of_a_training_just_seen_are_not_logged_again(finished):

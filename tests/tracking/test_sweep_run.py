@@ -14,13 +14,15 @@ import wandb
 
 from saescope.config import TrackingConfig
 from saescope.metrics import metric
-from saescope.tracking.sweep_run import log_sweep
+from saescope.tracking.sweep_run import _axis, log_sweep
 from saescope.tracking.sync_script import write_sync
 from saescope.tracking.wandb_run import tracked
 from tests.support.wandb_log import load, logs
 from tests.support.wandb_server import wandb_server
 
 OFFLINE = TrackingConfig("offline")
+AXES = [("sae.k", True, True), ("hookpoint.depth",), ("sae.tokens", True, True), ("model.name", False)]
+"""Arguments of `Axis`."""
 TABLE = pd.DataFrame(
     {
         "job": [0, 1, 2],
@@ -101,6 +103,24 @@ def test_a_long_sweep_is_cut_in_the_table_only(tmp_path):
     assert info["id"] == logged["run"]["id"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "values", "expected"),
+    [
+        ("sae.k", [2, 4, None], (True, False)),
+        ("sae.k", [2, 16, None], (True, True)),
+        ("sae.lr", [0.0, 1e-3], (True, False)),
+        ("hookpoint.layer", [1, 11], (True, False)),
+        ("model.name", ["a", "b"], (False, False)),
+        ("sae.multi_topk", [True, False, None], (False, False)),
+    ],
+)
+def test_an_axis_is_drawn_as_its_values_ask(tmp_path, setting, values, expected):
+    pd.DataFrame({setting: values}).to_csv(tmp_path / "t.csv", index=False)
+    axis = _axis(pd.read_csv(tmp_path / "t.csv"), setting, False)
+    assert (axis.numeric, axis.log) == expected
+    assert axis.repeats is False
+
+
 def test_no_report_and_no_tracking_are_no_failure(tmp_path, caplog):
     assert log_sweep(tmp_path / "none", TrackingConfig("disabled"), "g")["mode"] == "disabled"
     assert not (tmp_path / "none").exists()
@@ -168,6 +188,17 @@ def test_sync_script_uploads_a_moved_sweep_with_its_artifacts(tmp_path):
         assert f"recorded in {was}" in refused.stderr
 
 
+def test_a_log_that_holds_nothing_is_not_uploaded(tmp_path):
+    """Of a process that was killed before W&B wrote its first record."""
+    sweep = a_sweep(tmp_path / "sweep", jobs=1)
+    empty = sweep / "0" / "wandb" / "offline-run-20260101_000000-x" / "run-x.wandb"
+    empty.parent.mkdir(parents=True)
+    empty.write_bytes(logs(sweep)[0].read_bytes()[:7])
+    script = write_sync(sweep)
+    assert script.read_text().count("\nupload ") == 2
+    assert "20260101" not in script.read_text()
+
+
 def test_sync_script_passes_every_run_and_says_what_is_left(tmp_path):
     sweep = a_sweep(tmp_path / "sweep")
     script = write_sync(sweep)
@@ -189,20 +220,29 @@ def test_sync_script_passes_every_run_and_says_what_is_left(tmp_path):
     assert "1 runs left" in done.stderr
 
 
+def the_axes():
+    from saescope.tracking.workspace import Axis
+
+    return [*(Axis(*arguments) for arguments in AXES), Axis("sae.init_seed", repeats=True)]
+
+
+def view(entity="me", project="p", group="g", axes=None, logged=None):
+    from saescope.tracking.workspace import build, dump
+
+    return dump(build(entity, project, group, the_axes() if axes is None else axes, logged))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("wandb_workspaces") is None, reason="the extra is not installed")
 class TestWorkspace:
     def test_golden(self):
-        from saescope.tracking.workspace import build, dump
-
         golden = json.loads(Path(__file__).with_name("wandb_workspace.json").read_text())
-        assert dump(build("me", "saescope", "g-1")) == golden
+        assert view("me", "saescope", "g-1") == golden
 
     def test_keys_are_ours(self):
         """Every metric of a panel is a key of `metrics.json`, or one we log beside it."""
         from saescope.tracking.wandb_run import CURVES
-        from saescope.tracking.workspace import AXES, build, dump
 
-        sections = dump(build("me", "p", "g"))["spec"]["section"]["panelBankConfig"]["sections"]
+        sections = view()["spec"]["section"]["panelBankConfig"]["sections"]
         names = ["Overview", "SI", "Q", "Reconstruction", "Dynamic-k", "Features", "System"]
         assert [s["name"] for s in sections] == names
         used = set()
@@ -211,7 +251,9 @@ class TestWorkspace:
             used |= set(config.get("metrics") or ())
             used |= {config[axis] for axis in ("xAxis", "yAxis") if axis in config}
             used |= {column["accessor"] for column in config.get("columns", ())}
-        used -= {f"config:{axis}.value" for axis in AXES} | {f"train/{key}" for key in CURVES}
+        axes = {axis.accessor for axis in the_axes()}
+        assert axes <= used | {"config:model_name.value"}
+        used -= axes | {f"train/{key}" for key in CURVES}
         used -= {"tokens_seen", "_runtime"}
         metrics = {key.removeprefix("summary:") for key in used if not key.startswith("system/")}
         assert len(metrics) > 20
@@ -221,12 +263,50 @@ class TestWorkspace:
         from wandb_workspaces.workspaces import Workspace
         from wandb_workspaces.workspaces.internal import View
 
-        from saescope.tracking.workspace import build, dump
-
-        written = dump(build("me", "p", "g"))
+        written = view()
         again = Workspace._from_model(View.model_validate(written))
-        assert [s.name for s in again.sections] == [s.name for s in build("me", "p", "g").sections]
+        sections = written["spec"]["section"]["panelBankConfig"]["sections"]
+        assert [s.name for s in again.sections] == [s["name"] for s in sections]
         assert sum(len(s.panels) for s in again.sections) == 52
+
+    def test_columns_are_in_the_form_the_app_reads(self):
+        """Pinned columns have the accessors that the library itself gives to parallel coordinates."""
+        section = view()["spec"]["section"]
+        (parallel,) = [
+            panel["config"]["columns"]
+            for part in section["panelBankConfig"]["sections"]
+            for panel in part["panels"]
+            if panel["viewType"] == "Parallel Coordinates Plot"
+        ]
+        pinned = list(section["runSets"][0]["runFeed"]["columnPinned"])
+        assert pinned[0] == "run:displayName"
+        assert pinned[1:] == [column["accessor"] for column in parallel]
+        assert pinned[1:6] == [
+            "config:k.value", "config:hookpoint.value.depth", "config:sae.value.tokens",
+            "config:model_name.value", "config:init_seed.value",
+        ]  # fmt: skip
+
+    def test_nothing_is_shown_that_no_run_has(self):
+        logged = {"si/mean", "si/excess", "sae/fvu", "sae/l0", "cost/wall_s"}
+        section = view(logged=logged)["spec"]["section"]
+        parts = {part["name"]: part["panels"] for part in section["panelBankConfig"]["sections"]}
+        assert "Q" not in parts
+        assert "Dynamic-k" not in parts
+        text = json.dumps(section)
+        absent = ("lm/", "q/", "dynk/", "train/", "features/", "si/ci_low")
+        assert [key for key in absent if f'"{key}' in text or f"summary:{key}" in text] == []
+        assert all(key in text for key in logged)
+
+    def test_axes_are_those_of_the_sweep(self):
+        assert "config:" not in json.dumps(view(axes=[]))
+        panels = [p for s in view()["spec"]["section"]["panelBankConfig"]["sections"] for p in s["panels"]]
+        scatter = [p["config"] for p in panels if str(p["config"].get("xAxis", "")).startswith("config:")]
+        assert {(c["xAxis"], c.get("xAxisLogScale", False)) for c in scatter} == {
+            ("config:k.value", True), ("config:hookpoint.value.depth", False),
+            ("config:sae.value.tokens", True),
+        }  # fmt: skip
+        bars = [p["config"]["chartTitle"] for p in panels if "model_name" in json.dumps(p["config"])]
+        assert len([title for title in bars if title.endswith("by model.name")]) == 3
 
     def test_saved_when_online(self, tmp_path):
         """In a process of its own: W&B reads server and key once."""

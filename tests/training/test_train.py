@@ -147,7 +147,7 @@ def test_a_second_job_skips_the_language_model(saescope, here, caplog):
 @pytest.mark.parametrize("devices", [1, 2])
 def test_sigterm_saves_and_the_same_command_goes_on(here, tmp_path, devices):
     command = [sys.executable, "-m", "saescope", *here, "sae.tokens=60000", "sae.save_every=100000",
-               "hydra.run.dir=run", f"runtime.devices={devices}"]  # fmt: skip
+               "hydra.run.dir=run", f"runtime.devices={devices}", "tracking.mode=offline"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     history = None
     deadline = time.monotonic() + 120
@@ -163,6 +163,12 @@ def test_sigterm_saves_and_the_same_command_goes_on(here, tmp_path, devices):
     steps = int(re.search(r"(\d+) steps of", done.stdout)[1])
     assert steps > 100
     assert pd.read_csv(tmp_path / "run/history.csv").step.tolist() == list(range(1, steps + 1))
+    stopped, resumed = map(load, logs(tmp_path / "run"))
+    assert (stopped["exit_code"], resumed["exit_code"]) == (1, 0)
+    assert "interrupted" in stopped["summary"]["error"]
+    assert "saescope.log" in stopped["files"]
+    points = [sum("train/fvu" in row for row in run["history"]) for run in (stopped, resumed)]
+    assert 0 < points[0] < points[1] == steps
 
 
 @pytest.mark.slow

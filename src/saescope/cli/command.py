@@ -59,7 +59,7 @@ def new_command() -> Command:
 def signals() -> Iterator[None]:
     """Remember which signal interrupts the command: Lightning turns Ctrl-C into an exit with code 1.
 
-    SIGTERM ends a single job as usual, and a sweep as Ctrl-C does (`end_on_sigterm`).
+    SIGTERM ends the command as Ctrl-C does, unless the process ignores it or has a handler of its own.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -67,6 +67,8 @@ def signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if before[signal.SIGINT] is signal.default_int_handler:  # a shell may ignore it, in the background
         signal.signal(signal.SIGINT, _interrupt)
+    if before[signal.SIGTERM] is signal.SIG_DFL:
+        end_on_sigterm()
     try:
         yield
     finally:

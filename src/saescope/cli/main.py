@@ -59,6 +59,9 @@ def main() -> int:
                 finish(this.sweep)
         except KeyboardInterrupt:  # a second time, while the table is written
             this.signal = this.signal or signal.SIGINT
+    if this.signal == signal.SIGTERM and this.sweep is None:  # whoever sent it sees that it worked
+        sys.stdout.flush()
+        signal.raise_signal(signal.SIGTERM)
     if this.signal:
         return 128 + this.signal
     return 1 if this.failures else 0

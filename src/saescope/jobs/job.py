@@ -6,7 +6,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,12 @@ from filelock import FileLock, Timeout
 from saescope.config import AppConfig
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
 from saescope.runfolder.identity import digest, find_finished, identity, link_result, remember
-from saescope.runfolder.names import LOCK
+from saescope.runfolder.names import LOCK, LOG
 from saescope.runfolder.run import read_run
-from saescope.runfolder.status import status_of, write_status
+from saescope.runfolder.status import is_refused, status_of, write_status
+from saescope.runfolder.write import write_tracking
 from saescope.text.probes import open_probes
+from saescope.tracking.wandb_run import Tracker, open_tracker
 
 if TYPE_CHECKING:
     from saescope.jobs.pipeline import Prepared
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and a full quota."""
+
+INTERRUPTED = "interrupted, or told to stop; the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
     Errors give a `failed` outcome and are written to `status.json`, except in the folder of another job,
     where nothing is written.
     """
-    prepared = None
+    prepared, tracker = None, None
     try:
         run_id = identity(cfg, _contents(cfg))
         finished = None if cfg.force else find_finished(run_id, context.run_dir)
@@ -81,10 +85,10 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 context.take_over()
                 write_status(context.run_dir, "running", overrides=list(context.overrides))
                 prepared = _prepare(cfg)
-                try:
-                    return _measure(cfg, context, run_id, prepared)
-                finally:
-                    _upload_script(context)
+                tracker = _tracker(cfg, context, run_id)
+                outcome = _measure(cfg, context, run_id, prepared, tracker)
+                _upload_script(context)
+                return outcome
         if finished.resolve() != context.run_dir.resolve():
             with _locked(context.run_dir):
                 _refuse_overwrite(context.run_dir, cfg)
@@ -104,7 +108,16 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 _upload_script(context)
         return Outcome(context.run_dir, "ok", reused_from=finished)
     except Exception as error:
-        return failed(error, context, measuring=prepared is not None)
+        outcome = failed(error, context, measuring=prepared is not None)
+        if tracker is None and not outcome.untouched and not is_refused(context.run_dir):
+            tracker = _tracker(cfg, context)
+        if tracker is not None:
+            _track_failure(outcome.error or "", tracker, context)
+        return outcome
+    except BaseException:
+        if tracker is not None:
+            _track_failure(INTERRUPTED, tracker, context)
+        raise
 
 
 def failed(error: Exception, context: Context, *, measuring: bool = False) -> Outcome:
@@ -194,12 +207,8 @@ def _prepare(cfg: AppConfig) -> "Prepared":
     return prepare(cfg)
 
 
-def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared") -> Outcome:
-    from saescope.jobs.pipeline import measure
-    from saescope.tracking.job_run import log_run, remember_run
-    from saescope.tracking.wandb_run import tracked
-
-    with tracked(
+def _tracker(cfg: AppConfig, context: Context, run_id: str = "") -> Tracker:
+    return open_tracker(
         cfg.tracking,
         run_dir=context.run_dir,
         group=context.group,
@@ -208,29 +217,49 @@ def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared"
         config=cfg.as_dict(),
         data_dir=context.data_dir,
         identity=run_id,
-    ) as tracker:
-        results = measure(cfg, prepared, context.run_dir, tracker)
+    )
 
-        def write_ok() -> None:
-            write_status(
-                context.run_dir,
-                "ok",
-                identity=run_id,
-                notes=results.notes,
-                warnings=results.warnings + tracker.lost,
-                overrides=list(context.overrides),
-            )
 
-        # The result is complete before W&B gets it: what interrupts the upload costs no measurement.
-        write_ok()
-        remember(run_id, context.run_dir)
-        log_run(read_run(context.run_dir), tracker)
-        info = tracker.info()
+def _measure(
+    cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared", tracker: Tracker
+) -> Outcome:
+    from saescope.jobs.pipeline import measure
+    from saescope.tracking.job_run import log_run, remember_run
+
+    results = measure(cfg, prepared, context.run_dir, tracker)
+
+    def write_ok() -> None:
+        write_status(
+            context.run_dir,
+            "ok",
+            identity=run_id,
+            notes=results.notes,
+            warnings=results.warnings + tracker.lost,
+            overrides=list(context.overrides),
+        )
+
+    # The result is complete before W&B gets it: what interrupts the upload costs no measurement.
+    write_ok()
+    remember(run_id, context.run_dir)
+    log_run(read_run(context.run_dir), tracker)
+    info = tracker.info()
+    tracker.finish()
     if tracker.lost:
         write_ok()
     elif tracker.run is not None:
         remember_run(info, context.run_dir)
     return Outcome(context.run_dir, "ok")
+
+
+def _track_failure(error: str, tracker: Tracker, context: Context) -> None:
+    """Close the W&B run of a job that failed: its error, its log as far as it got, where the run is."""
+    tracker.finish(error, context.run_dir / LOG)
+    if tracker.run is None:
+        return
+    with suppress(OSError):  # the failure itself is told
+        if status_of(context.run_dir).get("state") != "ok":
+            write_tracking(context.run_dir, tracker.info())
+        _upload_script(context)
 
 
 def _upload_script(context: Context) -> None:

@@ -48,12 +48,13 @@ def finish_sweep(
     def tracked() -> dict[str, Any]:
         from saescope.tracking.sweep_run import log_sweep
 
-        return log_sweep(sweep_dir, tracking, group)
+        varied = (summary.axes, summary.seeds) if summary else ()
+        return log_sweep(sweep_dir, tracking, group, *varied)
 
     def upload() -> None:
         from saescope.tracking.sync_script import write_sync
 
-        write_sync(sweep_dir, report)
+        write_sync(sweep_dir, report, jobs)
 
     if not interrupted:
         _attempt("overlap of the SAEs", overlap)

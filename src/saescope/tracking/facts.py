@@ -9,7 +9,23 @@ _RESOLVED = {
     "hookpoint": ("name", "layer", "depth"),
     "sae": ("repo", "k", "expansion_factor", "num_latents"),
 }
-"""Keys of config groups that are filled with what the job resolved them to."""
+"""Keys of config groups that are filled with what the job resolved, where they are null."""
+_FACTS = {
+    "model.name": "model_name",
+    "model.revision": "model_revision",
+    "model.num_parameters": "num_parameters",
+    "model.random_init": "random_init",
+    "hookpoint.name": "hookpoint_name",
+    "hookpoint.layer": "layer",
+    "sae.source": "sae_source",
+    "sae.repo": "sae_repo",
+    "sae.expansion_factor": "expansion_factor",
+    "sae.num_latents": "num_latents",
+    "sae.k": "k",
+}
+"""What the job resolved, by the setting it belongs to, and the flat key it gets."""
+_SEEDS = {"seed": "seed", "sae.init_seed": "init_seed", "sae.data_seed": "data_seed"}
+"""Settings that are facts as they were given."""
 _NO_FACTS = ("tracking", "force")
 """Parts of a job's config that say nothing about its result."""
 NAME_LENGTH = 100
@@ -26,7 +42,7 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
     source, expansion = values.get("sae_source", ""), values.get("expansion_factor")
     seeds = [values[key] for key in ("seed", "init_seed", "data_seed") if key in values]
     parts = [
-        _short(str(values.get("model_name", ""))),
+        _model(config, resolved),
         f"@{values['model_revision']}" if "model_revision" in values else "",
         ".random-init" if values.get("random_init") else "",
         f".{values.get('hookpoint_name', '')}",
@@ -40,30 +56,21 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
 
 def facts(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
     """Flat config keys of a job, from its config and provenance; what does not exist is left out."""
-    model, hookpoint, sae = (resolved.get(group) or {} for group in ("model", "hookpoint", "sae"))
-    given = config.get("sae") or {}
-    values = {
-        "model_name": model.get("name"),
-        "model_revision": model.get("revision"),
-        "num_parameters": model.get("num_parameters"),
-        "random_init": model.get("random_init"),
-        "hookpoint_name": hookpoint.get("name"),
-        "layer": hookpoint.get("layer"),
-        "depth": _depth(model, hookpoint),
-        "sae_source": sae.get("source"),
-        "sae_repo": sae.get("repo"),
-        "expansion_factor": sae.get("expansion_factor"),
-        "num_latents": sae.get("num_latents"),
-        "k": sae.get("k"),
-        "seed": config.get("seed"),
-        "init_seed": given.get("init_seed"),
-        "data_seed": given.get("data_seed"),
-    }
-    return _without_null(values)
+    values = {flat: _at(resolved, setting) for setting, flat in _FACTS.items()}
+    values["depth"] = _depth(resolved.get("model") or {}, resolved.get("hookpoint") or {})
+    return without_null(values | {flat: _at(config, setting) for setting, flat in _SEEDS.items()})
+
+
+def key_of(setting: str) -> str:
+    """The config key that holds a setting, such as `sae.k`, in every run: flat, or else nested like itself.
+
+    `hookpoint.depth` is what was asked for, as in `sweep.csv`; the fact `depth` is that of the layer.
+    """
+    return (_FACTS | _SEEDS).get(setting, setting)
 
 
 def config_of(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The config as W&B gets it: what the job was asked for, filled with what was resolved, no null."""
+    """The config as W&B gets it: what the job was asked for, filled with what was resolved; no null."""
     values = {key: value for key, value in config.items() if key not in _NO_FACTS}
     groups = resolved or {}
     for group, keys in _RESOLVED.items():
@@ -71,21 +78,32 @@ def config_of(config: Mapping[str, Any], resolved: Mapping[str, Any] | None = No
         if group == "hookpoint" and of_group:
             of_group["depth"] = _depth(groups.get("model") or {}, of_group)
         if isinstance(values.get(group), Mapping):
-            filled = {key: of_group[key] for key in keys if of_group.get(key) is not None}
-            values[group] = {**values[group], **filled}
-    return _without_null(values)
+            given = values[group]
+            values[group] = {**given, **{key: of_group.get(key) for key in keys if given.get(key) is None}}
+    return without_null(values)
 
 
-def tags(resolved: Mapping[str, Any]) -> list[str]:
+def tags(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> list[str]:
     """Model, hookpoint and source of the SAE."""
-    values = facts({}, resolved)
-    model = _short(str(values.get("model_name", "")))
-    return [model, *(str(values[key]) for key in ("hookpoint_name", "sae_source") if key in values)]
+    values = facts(config, resolved)
+    place = [str(values[key]) for key in ("hookpoint_name", "sae_source") if key in values]
+    return [_model(config, resolved), *place]
+
+
+def _at(values: Mapping[str, Any], setting: str) -> Any:
+    group, _, key = setting.rpartition(".")
+    return ((values.get(group) or {}) if group else values).get(key)
 
 
 def _depth(model: Mapping[str, Any], hookpoint: Mapping[str, Any]) -> float | None:
     layer, layers = hookpoint.get("layer"), model.get("num_layers")
     return None if layer is None or not layers else layer / layers
+
+
+def _model(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
+    """One word for the model; the embedded one is called so in the config only."""
+    name = (config.get("model") or {}).get("name")
+    return "embedded" if name == "embedded" else _short(str(facts(config, resolved).get("model_name", "")))
 
 
 def _short(name: str) -> str:
@@ -95,9 +113,10 @@ def _short(name: str) -> str:
     return "-".join(parts[-2:] if is_path else parts[-1:]) or "model"
 
 
-def _without_null(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_null(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested values that are not null."""
     return {
-        key: _without_null(value) if isinstance(value, Mapping) else value
+        key: without_null(value) if isinstance(value, Mapping) else value
         for key, value in values.items()
         if value is not None
     }

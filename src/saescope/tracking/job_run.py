@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
 from saescope.metrics import CATALOGUE
-from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, REPORT, SAE
+from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, REPORT, SAE, WANDB
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.write import write_tracking
 from saescope.tracking.wandb_run import Tracker, tracked
@@ -76,7 +77,10 @@ def log_reused(
         return False
     run, source = read_run(run_dir), read_run(finished)
     # an agent waits for the metric of its own run
-    if not by_agent() and has_run(source, destination(cfg, group), mode):
+    earlier = None if by_agent() else run_at(source, destination(cfg, group), mode)
+    if earlier is not None:
+        with suppress(OSError):  # no reason to call a finished result failed
+            write_tracking(run_dir, {**earlier, "runs": _runs(source)})
         return False
     with tracked(
         cfg,
@@ -92,20 +96,26 @@ def log_reused(
         info = tracker.info()
     if not tracker.lost:
         remember_run(info, run_dir, finished)
+    elif tracker.run is not None:  # it lacks something: the next one who asks gets the result again
+        with suppress(OSError):
+            write_tracking(run_dir, info | {"runs": _runs(run)})
     return tracker.run is not None
 
 
-def has_run(run: Run, place: Destination, mode: str) -> bool:
-    """Whether a W&B run at `place` holds the result.
+def run_at(run: Run, place: Destination, mode: str) -> Mapping[str, Any] | None:
+    """The W&B run at `place` that holds the result, as `tracking.json` has it; None where there is none.
 
-    Online, one that was tracked offline counts once it is uploaded.
+    An offline run counts while its log is there, and online once it is uploaded.
     """
     wanted = (place.entity, place.project, place.group)
-    return any(
-        (entry.get("entity"), entry.get("project"), entry.get("group")) == wanted
-        and (mode == "offline" or entry.get("mode") == "online" or _uploaded(entry))
-        for entry in _runs(run)
-    )
+
+    def counts(entry: Mapping[str, Any]) -> bool:
+        if (entry.get("entity"), entry.get("project"), entry.get("group")) != wanted:
+            return False
+        log = _log_of(entry, run.path)
+        return entry.get("mode") == "online" or (log is not None and (mode == "offline" or _uploaded(log)))
+
+    return next(filter(counts, reversed(_runs(run))), None)
 
 
 def remember_run(info: Mapping[str, Any], *folders: Path) -> None:
@@ -125,10 +135,18 @@ def remember_run(info: Mapping[str, Any], *folders: Path) -> None:
 
 def _runs(run: Run) -> list[Mapping[str, Any]]:
     entries = run.tracking.get("runs")
-    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+    entries = entries if isinstance(entries, list) else []
+    return [entry for entry in entries if isinstance(entry, Mapping)]
 
 
-def _uploaded(entry: Mapping[str, Any]) -> bool:
+def _log_of(entry: Mapping[str, Any], run_dir: Path) -> Path | None:
+    """Folder of the offline log, also where the run folder was moved; None where it is gone."""
+    if not isinstance(entry.get("log"), str):
+        return None
+    recorded = Path(entry["log"])
+    return next((log for log in (recorded, run_dir / WANDB / recorded.name) if log.is_dir()), None)
+
+
+def _uploaded(log: Path) -> bool:
     """Whether `wandb sync` marked the offline log as uploaded."""
-    folder = entry.get("log")
-    return isinstance(folder, str) and any(Path(folder).glob("run-*.wandb.synced"))
+    return any(log.glob("run-*.wandb.synced"))

@@ -1,16 +1,18 @@
 """One more W&B run at the end of a sweep: its table, its page, its files, in the group of its jobs."""
 
 import logging
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from saescope.config import TrackingConfig
 from saescope.runfolder.names import OVERLAP_CSV, SWEEP_CSV, SWEEP_HTML, SWEEP_PARQUET, WORKSPACE
-from saescope.tracking.wandb_run import Tracker, tracked
+from saescope.tracking.wandb_run import CURVES, Tracker, tracked
 from saescope.tracking.wandb_start import own_name
-from saescope.tracking.workspace import write_workspace
+from saescope.tracking.workspace import Axis, write_workspace
 
 log = logging.getLogger(__name__)
 
@@ -18,12 +20,17 @@ JOB_TYPE = "sweep_report"
 FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_HTML, OVERLAP_CSV, WORKSPACE)
 MAX_ROWS = 1999
 """Rows of the table to browse; the files have all."""
+LOG_FROM = 4
+"""Largest by smallest value from which an axis is logarithmic."""
 
 
-def log_sweep(sweep_dir: Path, cfg: TrackingConfig, group: str) -> dict[str, Any]:
+def log_sweep(
+    sweep_dir: Path, cfg: TrackingConfig, group: str, axes: Sequence[str] = (), seeds: Sequence[str] = ()
+) -> dict[str, Any]:
     """Log the finished report in `sweep_dir`; returns what a job writes to `tracking.json`.
 
-    Writes the workspace too. Does nothing with tracking disabled; what W&B refuses becomes a warning.
+    Writes the workspace too, over the settings `axes` and `seeds` that the sweep varies (columns of
+    `sweep.csv`). Does nothing with tracking disabled; what W&B refuses becomes a warning.
     """
     with tracked(
         cfg,
@@ -41,9 +48,12 @@ def log_sweep(sweep_dir: Path, cfg: TrackingConfig, group: str) -> dict[str, Any
             tracker.attempt(
                 "name of the sweep report", lambda: setattr(tracker.run, "name", f"report {group}")
             )
-        tracker.attempt("workspace", lambda: _workspace(sweep_dir, tracker, group))
         table = _table(sweep_dir / SWEEP_CSV)
         if table is not None:
+            varied = [_axis(table, key, key in seeds) for key in (*axes, *seeds)]
+            tracker.attempt(
+                "workspace", lambda: _workspace(sweep_dir, tracker, group, varied, _logged(table))
+            )
             tracker.table("sweep", *_rows(table.head(MAX_ROWS)))
         if (sweep_dir / SWEEP_HTML).is_file():
             tracker.page("sweep_report", sweep_dir / SWEEP_HTML)
@@ -54,14 +64,37 @@ def log_sweep(sweep_dir: Path, cfg: TrackingConfig, group: str) -> dict[str, Any
         return tracker.info()
 
 
-def _workspace(sweep_dir: Path, tracker: Tracker, group: str) -> None:
-    online = tracker.mode == "online"
+def _workspace(
+    sweep_dir: Path, tracker: Tracker, group: str, axes: Sequence[Axis], logged: Container[str]
+) -> None:
     run = tracker.run
     url = write_workspace(
-        sweep_dir, entity=run.entity or "", project=run.project or "", group=group, online=online
+        sweep_dir,
+        entity=run.entity or "",
+        project=run.project or "",
+        group=group,
+        online=tracker.mode == "online",
+        axes=axes,
+        logged=logged,
     )
     if url:
         log.info("W&B workspace of this sweep: %s", url)
+
+
+def _logged(table: pd.DataFrame) -> set[str]:
+    """Keys of metrics and training curves that some run has."""
+    metrics = {str(key) for key in table.columns if "/" in str(key) and table[key].notna().any()}
+    trained = "sae.source" in table and (table["sae.source"] == "train").any()
+    return metrics | ({f"train/{key}" for key in CURVES} if trained else set())
+
+
+def _axis(table: pd.DataFrame, setting: str, is_seed: bool) -> Axis:
+    values = table[setting].dropna()
+    numeric = is_numeric_dtype(values) and not is_bool_dtype(values)
+    # places are steps through the model; of sizes and rates the factors count
+    factors = numeric and not is_seed and not setting.startswith("hookpoint.") and values.min() > 0
+    log_axis = bool(factors and values.max() >= LOG_FROM * values.min())
+    return Axis(setting, bool(numeric), log_axis, is_seed)
 
 
 def _table(path: Path) -> pd.DataFrame | None:

@@ -6,7 +6,7 @@ path to it while it runs.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +41,40 @@ upload() {
 }
 
 """
+LOGS = f"{WANDB}/offline-run-*/run-*.wandb"
+"""Offline logs in the folder of their job."""
+HEADER = 7
+"""Bytes of a log that holds nothing: its process was killed before W&B wrote the first record."""
 TAIL = """
 [ "$left" -eq 0 ] || { echo "sync.sh: $left runs left; wandb login, then start it again" >&2; exit 1; }
 """
 
 
-def write_sync(folder: Path, report: Mapping[str, Any] | None = None) -> Path | None:
+def write_sync(
+    folder: Path, report: Mapping[str, Any] | None = None, jobs: Sequence[Path] = ()
+) -> Path | None:
     """Write `sync.sh` for all offline runs of a sweep folder or run folder; None when there is none.
 
-    They are those below it, the oldest first, and those elsewhere that a `tracking.json` of its jobs or
-    `report`, the tracking of the sweep itself, names: with `WANDB_DIR`, or where the group had an earlier
-    result already. Call it after the last run of the folder is closed.
+    They are those below it, the oldest first, then those elsewhere: of `jobs` whose folders lie outside, and
+    those that a `tracking.json` of the jobs or `report`, the tracking of the sweep itself, names (with
+    `WANDB_DIR`, or where the group had an earlier result already). Call it after the last run of the folder
+    is closed.
     """
     # searched by logs, not by run folders: the sweep's own report and failed jobs have logs too
-    runs = [path.parent for path in folder.glob(f"**/{WANDB}/offline-run-*/run-*.wandb")]
+    runs = [path.parent for path in folder.glob(f"**/{LOGS}") if path.stat().st_size > HEADER]
     # the name begins with the start time; the report of the sweep comes last
     ordered = sorted(runs, key=lambda run: (run.parents[1] == folder, run.name))
     inside = {run.resolve() for run in runs}
-    entries = [read_run(job).tracking for job in find_runs([folder])] + [report or {}]
-    logs = [Path(entry["log"]) for entry in entries if isinstance(entry.get("log"), str)]
-    outside = [log for log in dict.fromkeys(logs) if log.is_dir() and log.resolve() not in inside]
-    places = [run.relative_to(folder).as_posix() for run in ordered] + [str(log.resolve()) for log in outside]
+    all_jobs = dict.fromkeys(path.resolve() for path in (*find_runs([folder]), *jobs))
+    elsewhere = [
+        path.parent for job in all_jobs for path in sorted(job.glob(LOGS)) if path.stat().st_size > HEADER
+    ]
+    entries = [read_run(job).tracking for job in all_jobs] + [report or {}]
+    elsewhere += [Path(entry["log"]) for entry in entries if isinstance(entry.get("log"), str)]
+    outside = dict.fromkeys(
+        log.resolve() for log in elsewhere if log.is_dir() and log.resolve() not in inside
+    )
+    places = [run.relative_to(folder).as_posix() for run in ordered] + list(map(str, outside))
     if not places:
         return None
     script = folder / SYNC

@@ -1,11 +1,12 @@
-"""One job is one W&B run: `tracked` opens it, as a context manager around the whole job, and closes it.
+"""One job is one W&B run: `open_tracker` starts it, `Tracker.finish` closes it, `tracked` does both.
 
 Lightning gets `WandbLogger(experiment=run)` and starts none of its own; a failing job marks its run failed
-(exit code 1) and leaves the next job's run alone. W&B is a copy of the files: whatever goes wrong with it is
-a warning, never the end of a measurement.
+(exit code 1), leaves its error and its log there, and the next job's run alone. W&B is a copy of the files:
+whatever goes wrong with it is a warning, never the end of a measurement.
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from saescope.config import TrackingConfig
-from saescope.tracking.facts import config_of, display_name, facts, tags
+from saescope.errors import line
+from saescope.tracking.facts import NAME_LENGTH, config_of, display_name, facts, tags, without_null
 from saescope.tracking.staging import staged_in
 from saescope.tracking.wandb_start import (
     Destination,
@@ -42,6 +44,8 @@ PINNED = (
 """Config keys shown on top of a run's page; W&B pins top-level keys only."""
 CURVES = ("loss", "fvu", "auxk", "l0", "dead_frac", "lr")
 """Columns of `history.csv` that are curves over `tokens_seen`, as `train/<column>`."""
+ERROR = "error"
+"""Key of the summary of a failed run: why it failed, in one line."""
 
 
 @dataclass
@@ -63,6 +67,8 @@ class Tracker:
     """What W&B did not accept, one line each, for `status.json`."""
     trained_live: bool = False
     """Whether training curves were logged while the SAE was trained."""
+    finished: bool = False
+    """Whether the run is closed; nothing is sent then."""
 
     def logger(self) -> Any:
         """Lightning logger that writes into our run, or None."""
@@ -83,10 +89,10 @@ class Tracker:
             if not (by_agent() or own_name()):
                 self.run.name = self.name
             self.run.tags = tuple(
-                dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags(resolved) if t)))
+                dict.fromkeys((*(self.run.tags or ()), *(t[:64] for t in tags(config, resolved) if t)))
             )
             flat = facts(config, resolved)
-            values = beside_swept(config_of(config, resolved)) | {"resolved": dict(resolved)} | flat
+            values = beside_swept(config_of(config, resolved)) | {"resolved": without_null(resolved)} | flat
             self.run.config.update(values, allow_val_change=True)
             # last: an update of the config removes the pins
             self.run.pin_config_keys([key for key in PINNED if key in flat])
@@ -129,8 +135,8 @@ class Tracker:
             self.attempt("scalars", lambda: self.run.log(dict(values)))
 
     def summary(self, metrics: Mapping[str, Any]) -> None:
-        """Metrics under the keys of `metrics.json`."""
-        self.attempt("summary", lambda: self.run.summary.update(dict(metrics)))
+        """Metrics under the keys of `metrics.json`, without those that are null."""
+        self.attempt("summary", lambda: self.run.summary.update(without_null(metrics)))
 
     def histograms(self, histograms: Mapping[str, Any]) -> None:
         """Histograms whose bin edges are the same in every run."""
@@ -200,9 +206,37 @@ class Tracker:
             "reason": self.reason or None,
         }
 
+    def finish(self, error: str | None = None, job_log: Path | None = None) -> None:
+        """Close the run, as failed where there is an `error`; the run then holds it and the file `job_log`.
+
+        Later calls do nothing.
+        """
+        if self.run is None or self.finished:
+            return
+        if error is not None:
+            self.attempt("error", lambda: self._fail(error, job_log))
+        self.finished = True
+        try:
+            self.run.finish(exit_code=0 if error is None else 1)
+        except Exception as problem:
+            log.warning(
+                "W&B run %s was not closed properly (%s); the local files are complete", self.run.id, problem
+            )
+
+    def _fail(self, error: str, job_log: Path | None) -> None:
+        if not (self.name or by_agent() or own_name()):  # no model was loaded that could name it
+            what = self.run.notes or "the default job"  # of overrides the last ones are swept
+            self.run.name = f"failed: {what if len(what) < NAME_LENGTH else '… ' + what[-NAME_LENGTH:]}"
+        self.run.summary[ERROR] = error
+        if job_log is not None and job_log.is_file():
+            # a copy: a link would upload what a later attempt in the same folder writes
+            copy = Path(self.run.dir) / job_log.name
+            shutil.copyfile(job_log, copy)
+            self.run.save(str(copy), base_path=self.run.dir, policy="now", glob=False)
+
     def attempt(self, what: str, send: Callable[[], object]) -> None:
         """Call `send`; when it fails, a warning with `what` is logged and added to `lost`."""
-        if self.run is None:
+        if self.run is None or self.finished:
             return
         try:
             with staged_in(self.data_dir, offline=self.mode == "offline"):
@@ -212,8 +246,7 @@ class Tracker:
             log.warning("W&B did not take the %s (%s); the local files have it", what, error)
 
 
-@contextmanager
-def tracked(
+def open_tracker(
     cfg: TrackingConfig,
     *,
     run_dir: Path,
@@ -223,30 +256,29 @@ def tracked(
     config: Mapping[str, Any],
     data_dir: Path,
     identity: str = "",
-) -> Iterator[Tracker]:
-    """A tracker for one job; `data_dir` is where offline artifacts are staged, inside the sweep folder."""
+) -> Tracker:
+    """Start a run, unless tracking is disabled. The caller calls `finish`, whatever happens.
+
+    `data_dir` is where offline artifacts are staged, inside the sweep folder.
+    """
     mode = mode_of(cfg)
     if mode == "disabled":
-        yield Tracker()
-        return
+        return Tracker()
     started = start(cfg, mode, Start(run_dir, group, job_type, notes, config_of(config)))
-    run = started.run
-    if run is None:
-        yield Tracker(lost=["W&B: the run could not be started"])
-        return
+    if started.run is None:
+        return Tracker(lost=["W&B: the run could not be started"])
+    return Tracker(started.run, started.mode, data_dir, identity, destination(cfg, group), started.reason)
+
+
+@contextmanager
+def tracked(cfg: TrackingConfig, **settings: Any) -> Iterator[Tracker]:
+    """`open_tracker` with its arguments as a context manager; an exception marks the run failed."""
+    tracker = open_tracker(cfg, **settings)
     # Not `with run:`, which prints a traceback for every user error; never a bare finish() in `finally`,
     # which would mark a failed run as finished.
-    tracker = Tracker(run, started.mode, data_dir, identity, destination(cfg, group), started.reason)
     try:
         yield tracker
-    except BaseException:
-        _finish(run, 1)
+    except BaseException as error:
+        tracker.finish(line(str(error)) or type(error).__name__)
         raise
-    _finish(run, 0)
-
-
-def _finish(run: Any, exit_code: int) -> None:
-    try:
-        run.finish(exit_code=exit_code)
-    except Exception as error:
-        log.warning("W&B run %s was not closed properly (%s); the local files are complete", run.id, error)
+    tracker.finish()

@@ -5,6 +5,8 @@ is saved in the project too, one view per sweep, of the sweep's group only.
 """
 
 import logging
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +48,48 @@ from saescope.metrics import (
     shown,
 )
 from saescope.runfolder.names import WORKSPACE
+from saescope.tracking.facts import key_of
 
 log = logging.getLogger(__name__)
 
-AXES = ("num_parameters", "depth", "expansion_factor", "k")
-"""Config keys of a job (`facts.facts`) that sweeps vary."""
+
+@dataclass(frozen=True)
+class Axis:
+    """A setting that the sweep varies."""
+
+    setting: str
+    """Its column of `sweep.csv`, such as `sae.k`."""
+    numeric: bool = True
+    """Whether its values are numbers: others cannot be an axis of a scatter plot, but can group bars."""
+    log: bool = False
+    """Whether it is drawn on a logarithmic axis."""
+    repeats: bool = False
+    """A seed: its values are repetitions of one condition."""
+
+    @property
+    def accessor(self) -> str:
+        """Its column in the app: W&B keeps the value of a config key below `value`."""
+        name, dot, rest = key_of(self.setting).partition(".")
+        return f"config:{name}.value{dot}{rest}"
 
 
-def write_workspace(folder: Path, *, entity: str, project: str, group: str, online: bool) -> str | None:
+def write_workspace(
+    folder: Path,
+    *,
+    entity: str,
+    project: str,
+    group: str,
+    online: bool,
+    axes: Sequence[Axis] = (),
+    logged: Container[str] | None = None,
+) -> str | None:
     """Write the view of `group` to `folder`, save it when online; its URL, or None.
 
-    Without the extra one log line says how to install it. Raises W&B's own error when a view cannot be saved.
+    For `axes` and `logged` see `build`. Without the extra one log line says how to install it. Raises W&B's
+    own error when a view cannot be saved.
     """
     try:
-        view = build(entity, project, group)
+        view = build(entity, project, group, axes, logged)
     except ImportError:
         log.info("no W&B workspace: pip install 'saescope[workspaces]' (wandb-workspaces) makes one")
         return None
@@ -75,34 +105,52 @@ def dump(view: Any) -> dict[str, Any]:
     return workspace_view(view)
 
 
-def build(entity: str, project: str, group: str) -> Any:
-    """The workspace of one sweep. Raises ImportError without the extra."""
+def build(
+    entity: str,
+    project: str,
+    group: str,
+    axes: Sequence[Axis] = (),
+    logged: Container[str] | None = None,
+) -> Any:
+    """The workspace of one sweep over `axes`. Raises ImportError without the extra.
+
+    `logged`: keys of metrics and curves that some run has, None for all; panels of others would stay empty.
+    """
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
-    def config(key: str) -> Any:
-        return wr.Config(key)
+    def has(key: str) -> bool:
+        return logged is None or key in logged
 
     def summary(key: str) -> Any:
         return wr.SummaryMetric(key)
 
     def bars(*metrics: Metric, chance: bool = False) -> Any:
-        nulls = [entry.null for entry in metrics if chance and entry.null]
-        title = " · ".join([entry.label for entry in metrics] + ["by chance" for _ in nulls])
-        return wr.BarPlot(
-            title=title, metrics=[wr.Metric(key) for key in [*(entry.key for entry in metrics), *nulls]]
+        here = [entry for entry in metrics if has(entry.key)]
+        nulls = [entry.null for entry in here if chance and entry.null]
+        title = " · ".join([entry.label for entry in here] + ["by chance" for _ in nulls])
+        keys = [*(entry.key for entry in here), *nulls]
+        return wr.BarPlot(title=title, metrics=[wr.Metric(key) for key in keys]) if keys else None
+
+    def against(x: Metric, y: Metric, log_x: bool = True) -> Any:
+        if not (has(x.key) and has(y.key)):
+            return None
+        return wr.ScatterPlot(
+            title=f"{y.short} by {x.short}", x=summary(x.key), y=summary(y.key), log_x=log_x or None
         )
 
-    def against(x: Metric | str, y: Metric, log_x: bool = True) -> Any:
-        where, name = (config(x), x) if isinstance(x, str) else (summary(x.key), x.short)
-        return wr.ScatterPlot(title=f"{y.short} by {name}", x=where, y=summary(y.key), log_x=log_x or None)
+    def by(axis: Axis, y: Metric) -> Any:
+        title, where = f"{y.short} by {axis.setting}", wr.Config(key_of(axis.setting))
+        if axis.numeric:
+            return wr.ScatterPlot(title=title, x=where, y=summary(y.key), log_x=axis.log or None)
+        return wr.BarPlot(title=title, metrics=[wr.Metric(y.key)], groupby=where)
 
     def by_axes(y: Metric) -> list[Any]:
-        return [against(axis, y, log_x=axis != "depth") for axis in AXES]
+        return [by(axis, y) for axis in axes if has(y.key) and not axis.repeats]
 
     def curves(*keys: str) -> list[Any]:
-        return [wr.LinePlot(title=key, x="tokens_seen", y=[key]) for key in keys]
+        return [wr.LinePlot(title=key, x="tokens_seen", y=[key]) for key in keys if has(key)]
 
     def machine(*keys: str) -> list[Any]:
         return [wr.LinePlot(title=key, x="RelativeTime(Process)", y=[f"system/{key}"]) for key in keys]
@@ -110,9 +158,9 @@ def build(entity: str, project: str, group: str) -> Any:
     def media(*keys: str) -> Any:
         return wr.MediaBrowser(title=", ".join(keys), media_keys=list(keys), num_columns=1)
 
-    outcomes = [entry.key for entry in shown("sweep") if not entry.between_jobs]
-    columns = [config(axis) for axis in AXES] + [summary(key) for key in outcomes]
-    sections = {
+    outcomes = [entry.key for entry in shown("sweep") if not entry.between_jobs and has(entry.key)]
+    columns = [wr.Config(key_of(axis.setting)) for axis in axes] + [summary(key) for key in outcomes]
+    planned = {
         "Overview": [
             wr.ParallelCoordinatesPlot(
                 title="axes and outcomes",
@@ -168,6 +216,8 @@ def build(entity: str, project: str, group: str) -> Any:
             *machine("cpu", "proc.memory.rssMB", "gpu.0.gpu", "gpu.0.memoryAllocated"),
         ],
     }
+    shown_panels = {name: [panel for panel in panels if panel] for name, panels in planned.items()}
+    sections = {name: panels for name, panels in shown_panels.items() if panels}
     # W&B's ids are random; with ours the same sweep gives the same file
     number_panels([panel for panels in sections.values() for panel in panels])
     return ws.Workspace(
@@ -181,6 +231,6 @@ def build(entity: str, project: str, group: str) -> Any:
         settings=ws.WorkspaceSettings(x_axis="tokens_seen", max_runs=100),
         runset_settings=ws.RunsetSettings(
             filters=[expr.Metric("Group") == group],
-            pinned_columns=[f"config:{axis}" for axis in AXES] + [f"summary:{key}" for key in outcomes],
+            pinned_columns=[axis.accessor for axis in axes] + [f"summary:{key}" for key in outcomes],
         ),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from saescope.files import write_text
 from saescope.report.sweep.compared import compare_jobs
+from saescope.report.sweep.settings import SEEDS, varies
 from saescope.report.sweep.table import frame, write_table
 from saescope.runfolder.names import SWEEP_HTML
 from saescope.runfolder.run import Run
@@ -27,6 +28,10 @@ class SweepSummary:
     """`sweep.csv`, `sweep.parquet`, `sweep.html`."""
     sentences: tuple[str, ...]
     """The headline of the page, warnings first."""
+    axes: tuple[str, ...]
+    """The settings that differ between the jobs and make another condition; columns of the table."""
+    seeds: tuple[str, ...]
+    """The seeds that differ between the jobs."""
 
 
 def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = None) -> SweepSummary:
@@ -49,4 +54,6 @@ def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = No
         f"job {row['job']}" + (f" ({row['overrides']})" if row["overrides"] else "") + f": {row['error']}"
         for row in unfinished
     )
-    return SweepSummary(table, failed, paths, tuple(sentences))
+    finished = [row for row in sweep.rows if row["state"] == "ok"]
+    seeds = tuple(key for key in SEEDS if varies(finished, key))
+    return SweepSummary(table, failed, paths, tuple(sentences), tuple(sweep.axes), seeds)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import Template
@@ -133,12 +134,13 @@ def _run_job(values: DictConfig) -> float | None:
     if outcomes is not None:
         write_outcome(outcomes, job)
     objective = None
+    started = time.monotonic()
     try:
         cfg, overrides = this_job(values)
         objective = cfg.objective
         _check_sweep(objective)
         context, job = replace(context, overrides=overrides), replace(job, overrides=overrides)
-        log.info("%s", _first_line(context))
+        log.info("%s", _first_line(overrides))
         outcome = run_job(cfg, context)
     except Exception as error:
         outcome = failed(error, context)
@@ -149,22 +151,27 @@ def _run_job(values: DictConfig) -> float | None:
     if outcomes is not None:
         ended = replace(job, state=outcome.state, error=outcome.error or "", untouched=outcome.untouched)
         write_outcome(outcomes, ended)
-    _report(outcome)
+    _report(outcome, time.monotonic() - started)
     return outcome.metrics.get(objective) if objective else None
 
 
-def _first_line(context: Context) -> str:
+def _first_line(overrides: Sequence[str]) -> str:
     """What starts, before anything slow is imported; in a sweep also how far it is."""
-    hydra_cfg = HydraConfig.get()
-    overrides = " ".join(context.overrides)
-    if hydra_cfg.mode != RunMode.MULTIRUN:
-        return f"saescope {__version__}: {overrides or 'the default job'}"
-    before, num_jobs = int(hydra_cfg.job.num), command().num_jobs
-    if num_jobs is None:
-        return f"job {before + 1}: {overrides}"
-    left = (time.monotonic() - command().started) / before * (num_jobs - before) if before else None
+    words = " ".join(overrides)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return f"saescope {__version__}: {words or 'the default job'}"
+    before, num_jobs = int(HydraConfig.get().job.num), command().num_jobs
+    # only where the jobs run one after the other in this process does their time say when the last one ends
+    left = None
+    if before and num_jobs is not None and command().sweep is not None:
+        left = (time.monotonic() - command().started) / before * (num_jobs - before)
     eta = f", about {about(left)} left" if left is not None else ""
-    return f"job {before + 1} of {num_jobs}{eta}: {overrides}"
+    return f"{_name_in_sweep()}{eta}: {words}"
+
+
+def _name_in_sweep() -> str:
+    number, num_jobs = int(HydraConfig.get().job.num) + 1, command().num_jobs
+    return f"job {number}" if num_jobs is None else f"job {number} of {num_jobs}"
 
 
 def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
@@ -185,6 +192,8 @@ def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
             handlers.append(logging.FileHandler(run_dir / LOG, encoding="utf-8"))
             handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
             logging.getLogger().addHandler(handlers[0])
+            first = (log.name, logging.INFO, __file__, 0, "%s", (_first_line(overrides),), None)
+            handlers[0].handle(log.makeRecord(*first))  # it was printed before the folder was this job's
 
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return Context(run_dir, run_dir, None, overrides, take_over)
@@ -210,10 +219,13 @@ def _check_sweep(objective: str | None) -> None:
         own_gpu(hydra_cfg.job.num)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: Outcome, seconds: float) -> None:
     if outcome.state == "failed":
         command().fail(outcome.error or "failed")
         return
-    from saescope.cli.console import print_run
+    from saescope.cli.console import print_job, print_run
 
+    if HydraConfig.get().mode == RunMode.MULTIRUN:  # the table comes after the last job
+        print_job(_name_in_sweep(), seconds, outcome.run_dir, outcome.reused_from)
+        return
     print_run(outcome.run_dir, outcome.reused_from)

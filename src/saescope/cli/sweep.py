@@ -27,10 +27,12 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self.id = ""
+        self.num_jobs: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """In the process of the command. Launchers copy this object to the processes of the jobs."""
         self.id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        self.num_jobs = command().num_jobs
         command().sweep, command().id = config, self.id
         end_on_sigterm()
         _guard_subdir(config)
@@ -39,6 +41,7 @@ class SweepCallback(Callback):
         """In the process of a job, before it."""
         folder = Path(config.hydra.sweep.dir).absolute() / OUTCOMES / self.id
         command().job_outcomes = folder if self.id else None
+        command().num_jobs = self.num_jobs
 
 
 def _guard_subdir(config: DictConfig) -> None:

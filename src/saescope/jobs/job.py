@@ -15,10 +15,12 @@ from filelock import FileLock, Timeout
 
 from saescope.config import AppConfig
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
-from saescope.runfolder.identity import digest, find_finished, identity, link_result, remember
+from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
 from saescope.runfolder.names import LOCK
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import status_of, write_status
+from saescope.runtime.meter import phase
+from saescope.runtime.threads import set_threads
 from saescope.text.probes import open_probes
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
     """
     prepared = None
     try:
+        set_threads()
         run_id = identity(cfg, _contents(cfg))
         finished = None if cfg.force else find_finished(run_id, context.run_dir)
         if finished is None or finished.resolve() != context.run_dir.resolve():
@@ -189,7 +192,8 @@ def _locked(run_dir: Path) -> Iterator[None]:
 
 def _prepare(cfg: AppConfig) -> "Prepared":
     # Imported here: torch and transformers take seconds, and a finished result needs neither.
-    from saescope.jobs.pipeline import prepare
+    with phase("load torch and transformers"):
+        from saescope.jobs.pipeline import prepare
 
     return prepare(cfg)
 
@@ -250,7 +254,9 @@ def _contents(cfg: AppConfig) -> dict[str, str]:
     inputs = {key: Path(name).expanduser() for key, name in cfg.inputs().items()}
     local = {key: path for key, path in inputs.items() if path.exists()}
     origins = open_probes(cfg.probes).origins | local
-    return {key: digest(value) if isinstance(value, Path) else value for key, value in origins.items()}
+    files = {key: value for key, value in origins.items() if isinstance(value, Path)}
+    named = {key: value for key, value in origins.items() if not isinstance(value, Path)}
+    return named | digests(files)
 
 
 def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:

@@ -18,7 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saescope.cli.command import Command, command, new_command, signals
-from saescope.cli.command_line import arguments, read, this_job, version
+from saescope.cli.command_line import arguments, read, task_overrides, this_job, version
+from saescope.cli.submitted import cancelled
 from saescope.cli.sweep import finish, group_of
 from saescope.config import config_dir
 from saescope.config.compose import HYDRA_ERRORS, PLUGINS, in_one_line
@@ -76,7 +77,9 @@ def _run(this: Command) -> None:
         if os.environ.get("SAESCOPE_DEBUG"):
             traceback.print_exception(error)
         launcher = next((word for word in sys.argv if word.startswith("hydra/launcher=")), "")
-        if isinstance(error, HYDRA_ERRORS):
+        if "float-castable" in str(error):  # of Optuna's sweeper, which ends at a job without a value
+            this.fail(f"the search ends here: this job has no value of its objective; {GO_ON}")
+        elif isinstance(error, HYDRA_ERRORS):
             this.fail(line(in_one_line(error)))
         elif isinstance(error, RuntimeError) and "slurm" in launcher:  # of submitit, without a cluster
             there = "start it where srun and sbatch are, or try hydra/launcher=slurm_local"
@@ -90,7 +93,8 @@ def _run(this: Command) -> None:
             this.fail(f"a job left with exit code {stop.code}; {GO_ON}")  # a library in it did
             return
         this.signal = this.signal or signal.SIGINT
-        print("saescope: interrupted" + ("" if this.sweep is None else f"; {GO_ON}"), file=sys.stderr)
+        words = ["interrupted", *cancelled(stop), *([] if this.sweep is None else [GO_ON])]
+        print(f"saescope: {'; '.join(words)}", file=sys.stderr)
 
 
 def _help() -> str:
@@ -149,8 +153,15 @@ def _run_job(values: DictConfig) -> float | None:
             logging.getLogger().removeHandler(handler)
             handler.close()
     if outcomes is not None:
-        ended = replace(job, state=outcome.state, error=outcome.error or "", untouched=outcome.untouched)
-        write_outcome(outcomes, ended)
+        ended = replace(
+            job,
+            state=outcome.state,
+            error=outcome.error or "",
+            untouched=outcome.untouched,
+            refused=outcome.refused,
+        )
+        if outcomes.is_dir():  # else the command has ended without this job and has removed it
+            write_outcome(outcomes, ended)
     _report(outcome, time.monotonic() - started)
     return outcome.metrics.get(objective) if objective else None
 
@@ -178,7 +189,7 @@ def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
     """Folders, group and overrides of this job, from Hydra. The handler of its log is added to `handlers`."""
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
-    overrides = tuple(hydra_cfg.overrides.task)
+    overrides = task_overrides()
     record = {
         HYDRA_CONFIG: OmegaConf.to_yaml(values),
         HYDRA_SETTINGS: OmegaConf.to_yaml(HydraConfig.instance().cfg),

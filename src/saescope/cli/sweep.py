@@ -18,8 +18,10 @@ from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain
 from saescope.errors import line
 from saescope.runfolder.names import OUTCOMES
 from saescope.runfolder.outcomes import read_outcomes, runs_of
+from saescope.runfolder.status import mark_refused
 
 SUBDIR = "hydra.sweep.subdir"
+DEFAULT_SUBDIR = "${hydra.job.num}"
 
 
 class SweepCallback(Callback):
@@ -45,16 +47,23 @@ class SweepCallback(Callback):
 
 
 def _guard_subdir(config: DictConfig) -> None:
-    """Let `_subdir` resolve a given `hydra.sweep.subdir`.
+    """Let `_subdir` resolve `hydra.sweep.subdir`, given on the command line or by a file.
 
     Hydra resolves it before it calls the job: a pattern without a value for one job would end the sweep.
     """
     given = config.hydra.overrides.hydra
     texts = cast(list[str], OmegaConf.to_container(given, resolve=False))  # they hold interpolations
+    overrides = {
+        override.key_or_group: at
+        for at, override in enumerate(OverridesParser.create().parse_overrides(texts))
+    }
+    pattern = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweep, resolve=False))["subdir"]
+    guarded = f"{SUBDIR}=${{saescope_subdir:x{str(pattern).encode().hex()}}}"
     with read_write(config.hydra):
-        for at, override in enumerate(OverridesParser.create().parse_overrides(texts)):
-            if override.key_or_group == SUBDIR:
-                given[at] = f"{SUBDIR}=${{saescope_subdir:x{str(override.value()).encode().hex()}}}"
+        if SUBDIR in overrides:
+            given[overrides[SUBDIR]] = guarded
+        elif pattern != DEFAULT_SUBDIR:
+            given.append(guarded)
 
 
 def _subdir(encoded: str, *, _root_: DictConfig) -> str:
@@ -100,6 +109,9 @@ def finish(config: DictConfig) -> None:
     summary = finish_sweep(sweep_dir, tracking, group, runs, interrupted=bool(command().signal))
     command().failures += print_sweep(sweep_dir, summary, runs, own)
     command().failures += [outcome.error for outcome in outcomes if outcome.state != "ok"]
+    if all(outcome.refused and not outcome.untouched for outcome in outcomes):
+        for outcome in outcomes:
+            mark_refused(Path(outcome.folder))
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # another command's are there
         folder.parent.rmdir()

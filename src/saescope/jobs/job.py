@@ -58,6 +58,8 @@ class Outcome:
     reused_from: Path | None = None
     untouched: bool = False
     """The folder belongs to another job: its finished result, or at work there now. Nothing was written."""
+    refused: bool = False
+    """What the user has to correct ended it before it measured anything."""
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
@@ -117,17 +119,19 @@ def failed(error: Exception, context: Context, *, measuring: bool = False) -> Ou
     folders above leave it out.
     """
     message, expected = message_of(error, context.run_dir)
-    refused = expected and not measuring and context.group is None
+    refused = expected and not measuring
     untouched = False
     try:
-        untouched = isinstance(error, BusyError) or not _write_failure(context, message, refused)
+        untouched = isinstance(error, BusyError) or not _write_failure(
+            context, message, refused and context.group is None
+        )
     except OSError as unwritten:
         message += f"; status.json could not be written either ({unwritten.strerror})"
     if os.environ.get("SAESCOPE_DEBUG"):
         traceback.print_exception(error)
     elif not expected:
         log.error("unexpected failure\n%s", "".join(traceback.format_exception(error)))
-    return Outcome(context.run_dir, "failed", error=message, untouched=untouched)
+    return Outcome(context.run_dir, "failed", error=message, untouched=untouched, refused=refused)
 
 
 def message_of(error: Exception, run_dir: Path) -> tuple[str, bool]:

@@ -335,7 +335,7 @@ def test_a_folder_pattern_of_a_file_fails_the_job_that_has_no_value(saescope, he
         "  sweeper:\n    params:\n      sae.k: 2,4\n"
     )
     args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out"]
-    code, out, err = saescope("-m", "--config-dir", "conf", "sweep=mine", *args)
+    code, _, err = saescope("-m", "--config-dir", "conf", "sweep=mine", *args)
     assert (code, err.count("\n")) == (1, 1), err
     assert "FOLDER_2" in err
     table = pd.read_csv(tmp_path / "out" / "sweep.csv")

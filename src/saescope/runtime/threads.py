@@ -19,7 +19,7 @@ def set_threads() -> None:
 def usable_cores() -> int:
     """Cores that affinity and container quota leave to this process."""
     # Imported here: it imports numpy, which a refused command does not need.
-    import joblib
+    import joblib  # type: ignore[import-untyped]
 
     return int(joblib.cpu_count())
 

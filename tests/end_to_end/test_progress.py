@@ -11,8 +11,8 @@ pytestmark = pytest.mark.slow
 
 SMALL = [
     "metrics=quick", "metrics.permutations=200", "metrics.bootstraps=200", "metrics.lm_tokens=600",
-    "metrics.rewirings=20", "metrics.null_tokens=2000", "probes.max_tokens_per_task=4000", "tracking=disabled",
-    "hookpoint.layer=2", "runtime.dtype=float32", "force=true",
+    "metrics.rewirings=20", "metrics.null_tokens=2000", "probes.max_tokens_per_task=4000",
+    "tracking=disabled", "hookpoint.layer=2", "runtime.dtype=float32", "force=true",
 ]  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def spoken(monkeypatch, tmp_path):
 def test_a_default_job(spoken):
     said = spoken(*SMALL)
     for step in (
-        "find model and SAE", "tokenise the probes", "load the model", "load the SAE", "extract", "splice",
+        "find model and SAE", "tokenise the probes", "load the model", "extract", "splice",
         "choose examples, write the tables", "write the report",
     ):  # fmt: skip
         assert f"{step}: " in said, step

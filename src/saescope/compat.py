@@ -7,6 +7,7 @@ functions: a report must not import torch.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,17 @@ def sae_lens_trains(architecture: str) -> bool:
     from sae_lens.registry import SAE_TRAINING_CLASS_REGISTRY
 
     return architecture in SAE_TRAINING_CLASS_REGISTRY
+
+
+def submitted_jobs(error: BaseException) -> list[Any]:
+    """The submitit jobs that Hydra's launcher waited for when `error` was raised.
+
+    It has them in a variable of its `launch` only.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_qualname == "BaseSubmititLauncher.launch":
+            return list(frame.f_locals.get("jobs", ()))
+    return []
 
 
 def workspace_view(workspace: Any) -> dict[str, Any]:

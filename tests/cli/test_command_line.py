@@ -22,6 +22,7 @@ from saescope.errors import ConfigError
         ("-m sweep=controls sae.tokens=5", "sweep=controls ++sae.tokens=5 -m", 6),
         ("-m +sweep=controls sae.k=5", "sweep=controls sae.k=5 -m", 6),
         ("-m sae=train,random sae.tokens=5", "sae=train,random ++sae.tokens=5 -m", 2),
+        ("-m sae=hub,train sae.tokens=5 sae.repo=x", "sae=hub,train ++sae.tokens=5 ++sae.repo=x -m", 2),
         ("-m sae=train,random sae.init_seed=5", "sae=train,random sae.init_seed=choice(5) -m", 2),
         ("-m sae=glob(*,exclude=[s*,p*]) sae.repo=x", "sae=glob(*,exclude=[s*,p*]) ++sae.repo=x -m", 4),
         (

@@ -328,6 +328,22 @@ def test_a_job_whose_folder_cannot_be_had_fails_alone(saescope, here, tmp_path, 
     assert "eight" in table["error"][1]
 
 
+def test_a_folder_pattern_of_a_file_fails_the_job_that_has_no_value(saescope, here, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLDER_4", "four")
+    (tmp_path / "conf" / "sweep").mkdir(parents=True)
+    (tmp_path / "conf" / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  sweep:\n    subdir: ${oc.env:FOLDER_${sae.k}}\n"
+        "  sweeper:\n    params:\n      sae.k: 2,4\n"
+    )
+    args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out"]
+    code, _, err = saescope("-m", "--config-dir", "conf", "sweep=mine", *args)
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "FOLDER_2" in err
+    table = pd.read_csv(tmp_path / "out" / "sweep.csv")
+    assert table["job"].tolist() == ["0", "four"]
+    assert table["state"].tolist() == ["failed", "ok"]
+
+
 @pytest.mark.parametrize("pattern", ["k${sae.k}/deep/er", "sae/.hidden/${hydra.job.num}", "wandb/${sae.k}"])
 def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pattern):
     args = [*here, "metrics.lm_tokens=0", "hydra.sweep.dir=out", f"hydra.sweep.subdir={pattern}"]
@@ -373,6 +389,38 @@ def test_refused_commands_do_not_count_as_failed_jobs(saescope, here, tmp_path):
         open_sweep(tmp_path / "outputs")
     saescope(*here, "tracking=disabled", "sae.k=1000")  # was at work: the SAE is loaded by then
     assert [run.state for run in open_sweep(tmp_path / "outputs").runs] == ["failed"]
+
+
+def test_a_sweep_whose_jobs_are_all_refused_does_not_count_either(saescope, here, tmp_path):
+    for mistyped in (["sae.k=lots,few"], ["sae.k=2,4", "hookpoint.layer=99"]):
+        code, out, err = saescope("-m", *here, "tracking=disabled", *mistyped)
+        assert (code, err.count("\n")) == (1, 2)
+        assert out.count("failed: job") == 2
+    with pytest.raises(ReportError, match="no job in"):
+        open_sweep(tmp_path / "multirun")
+    saescope("-m", *here, "tracking=disabled", "sae.k=2,lots", "metrics.lm_tokens=0")
+    assert [run.state for run in open_sweep(tmp_path / "multirun").runs] == ["ok", "failed"]
+
+
+def test_a_single_job_that_cannot_be_resolved_is_one_line(saescope, here, tmp_path):
+    code, _, err = saescope(*here, "tracking=disabled", "sae.k=${oc.env:SAESCOPE_NO_SUCH}")
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "SAESCOPE_NO_SUCH" in err
+    with pytest.raises(ReportError, match="no job in"):
+        open_sweep(tmp_path / "outputs")
+
+
+def test_a_search_that_meets_a_failed_job_ends_in_one_line(saescope, here, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="pip install hydra-optuna-sweeper")
+    args = [*here, "tracking=disabled", "metrics.lm_tokens=0", "hydra.sweep.dir=out", "objective=si/excess"]
+    search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=3"]
+    code, out, err = saescope("-m", *args, *search, "sae.k=choice(1000,2000,3000)")
+    assert code == 1
+    ours = [line for line in err.splitlines() if line.startswith("saescope: ")]  # Optuna writes there too
+    assert ["exceeds its 256 latents" in line for line in ours] == [True] * 3 + [False]
+    assert ours[-1].startswith("saescope: the search ends here: this job has no value of its objective")
+    assert "Traceback" not in out
+    assert pd.read_csv(tmp_path / "out" / "sweep.csv")["state"].tolist() == ["failed"] * 3
 
 
 def test_edited_probes_make_another_run(saescope, here, probes, tmp_path):

@@ -57,6 +57,10 @@ def test_jobs_side_by_side_are_distinct_runs_and_fill_the_cache_once(sweep, tmp_
     assert job.returncode == 0, said[-2000:]
     folders = [tmp_path / "out" / n for n in ("0", "1")]
     assert [yaml.safe_load((f / "config.yaml").read_text())["sae"]["k"] for f in folders] == [4, 8]
+    for number, folder in enumerate(folders, 1):
+        first = (folder / "saescope.log").read_text().splitlines()[0]
+        assert f"job {number} of 2: " in first
+        assert "left" not in first
     runs = [load(logs(folder)[0]) for folder in folders]
     assert len({run["run"]["id"] for run in runs}) == 2
     assert len({run["run"]["group"] for run in runs}) == 1
@@ -122,6 +126,26 @@ def test_an_interrupted_sweep_ends_with_its_table(sweep, tmp_path, number, code)
     assert again.returncode == 0, said[-2000:]
     assert said.count("had a finished result") == 1
     assert pd.read_csv(tmp_path / "out" / "sweep.csv")["state"].tolist() == ["ok", "ok", "ok"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sweep_cancels_the_jobs_it_has_submitted(sweep, tmp_path, number, code):
+    job = sweep("hydra/launcher=slurm_local", "sae.k=4,8", "sae.tokens=4000000", "hydra.sweep.dir=out")
+    logs_of_jobs, deadline = tmp_path / "out", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        texts = [path.read_text() for path in logs_of_jobs.glob("*/saescope.log")]
+        if len(texts) == 2 and all("training: " in text for text in texts):
+            break
+        time.sleep(0.05)
+    assert "job 2 of 2: " in (tmp_path / "out" / "1" / "saescope.log").read_text()
+    job.send_signal(number)
+    said, _ = job.communicate(timeout=100)
+    assert job.returncode == code, said[-2000:]
+    assert "interrupted; 2 running or queued jobs cancelled; the same command goes on" in said, said[-2000:]
+    assert pd.read_csv(tmp_path / "out" / "sweep.csv")["state"].tolist() == ["unfinished"] * 2
+    assert not (tmp_path / "out" / ".outcomes").exists()
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(tmp_path) not in running
 
 
 def test_a_killed_sweep_continues_with_the_same_command(sweep, tmp_path):

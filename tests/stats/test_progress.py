@@ -33,11 +33,13 @@ def test_every_draw_is_counted_and_nothing_else_changes():
 
     assert both(progress=progress) == both()
     totals = {
-        "permutations": 40, "bootstraps": 30, "pairs of latents": 435, "curveball passes": 3, "rewirings": 5,
+        "permutations": 40, "bootstraps": 30, "pairs of latents": 435, "Leiden runs": 5,
+        "latents in the naive graph": 30, "curveball passes": 3, "rewirings": 5,
     }  # fmt: skip
     assert list(calls) == list(totals)
+    assert calls["Leiden runs"].count((0, 5)) == 2  # of all edges, and of those within tasks
     for step, counted in calls.items():
         total = totals[step]
         assert counted[0] == (0, total), step
         assert max(counted) == (total, total), step
-        assert step == "rewirings" or counted == sorted(counted), step
+        assert step in ("rewirings", "Leiden runs") or counted == sorted(counted), step

@@ -31,7 +31,7 @@ class Command:
     signal: int = 0
     """The signal that interrupted the command."""
     num_jobs: int | None = None
-    """Jobs of its sweep, where they run one after the other in this process and their number is known."""
+    """Jobs of its sweep; None for a single job, and where only the sweeper knows."""
     started: float = field(default_factory=time.monotonic)
     """When the command started, on the monotonic clock."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import yaml
@@ -14,11 +14,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from saescope.config import AppConfig, config_dir, from_mapping
 from saescope.config.applicable import takes, without_keys_of_others
-from saescope.config.compose import in_grammar, plain, to_config
+from saescope.config.compose import HYDRA_ERRORS, in_grammar, plain, to_config
 from saescope.errors import ConfigError, choices, nearest
 from saescope.version import __version__
 
@@ -87,13 +87,22 @@ def arguments(words: Sequence[str]) -> Iterator[None]:
         sys.argv[:] = typed
 
 
+def task_overrides() -> tuple[str, ...]:
+    """The overrides of the job that Hydra runs; as they were typed where one of them cannot be resolved."""
+    given = HydraConfig.get().overrides.task
+    try:
+        return tuple(given)
+    except HYDRA_ERRORS:
+        return tuple(cast(list[str], OmegaConf.to_container(given, resolve=False)))
+
+
 def this_job(values: DictConfig) -> tuple[AppConfig, tuple[str, ...]]:
     """Configuration and overrides of the job that Hydra runs, without what is for others of its sweep.
 
     Raises ConfigError.
     """
     hydra_cfg = HydraConfig.get()
-    overrides = tuple(hydra_cfg.overrides.task)
+    overrides = task_overrides()
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return to_config(values), overrides
     forced = {word.lstrip("+").partition("=")[0]: word for word in overrides if word.startswith("++")}

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from saescope.metrics import shown
+from saescope.cli.sweep_table import number, print_table
+from saescope.metrics import Q_EXCESS, SAE_FVU, SI_EXCESS, shown
 from saescope.report.words import headline
 from saescope.runfolder.names import REPORT, SYNC
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.sweep import find_runs, job_name
+from saescope.runtime.meter import about
 
 if TYPE_CHECKING:
     from saescope.report.sweep import SweepSummary
-
-SWEEP_COLUMNS = tuple(metric.key for metric in shown("sweep") if not metric.between_jobs)
 
 PLAIN: Any = {"highlight": False, "markup": False, "emoji": False}
 """Of a console that prints text as it is: paths and overrides may hold `[brackets]` and `:words:`."""
@@ -44,6 +44,18 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
     console.print(f"report:  {run_dir / REPORT}")
 
 
+def print_job(name: str, seconds: float, run_dir: Path, reused_from: Path | None = None) -> None:
+    """One line for a job of a sweep: its main numbers, how long it took, and where it is."""
+    run = read_run(run_dir)
+    numbers = ", ".join(
+        f"{metric.key} {number(run.metrics.get(metric.key))}" for metric in (SI_EXCESS, Q_EXCESS, SAE_FVU)
+    )
+    how = about(seconds)
+    if reused_from is not None:
+        how = f"this very config had a finished result in {reused_from}"
+    Console(soft_wrap=True, **PLAIN).print(f"{name} ok: {numbers}; {how}; {run_dir}")
+
+
 def print_sweep(
     sweep_dir: Path,
     summary: "SweepSummary | None" = None,
@@ -61,19 +73,13 @@ def print_sweep(
     terminal = Console(**PLAIN)
     console = Console(soft_wrap=True, **PLAIN, width=terminal.width if terminal.is_terminal else 180)
     jobs = list(map(read_run, find_runs([sweep_dir]))) if jobs is None else jobs
-    table = Table(
-        "job", "overrides", "state", *SWEEP_COLUMNS, title=f"{len(jobs)} jobs", title_justify="left"
-    )
+    print_table(jobs, sweep_dir, console, console.width)
     messages: list[str] = []
     shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
-        name = job_name(job.path, sweep_dir)
-        metrics = job.metrics if job.ok else {}
         overrides = " ".join(override for override in job.overrides if override not in shared)
-        table.add_row(name, overrides, job.state, *(number(metrics.get(k)) for k in SWEEP_COLUMNS))
         if not job.ok and (of_command is None or job.path in of_command):
-            messages.append(f"job {name} ({overrides}): {job.error}")
-    console.print(table)
+            messages.append(f"job {job_name(job.path, sweep_dir)} ({overrides}): {job.error}")
     for sentence in summary.sentences if summary else ():
         console.print(f"• {sentence}")
     for message in messages:
@@ -85,12 +91,3 @@ def print_sweep(
     if summary:
         console.print(f"report:  {summary.paths[-1]}")
     return messages
-
-
-def number(value: float | int | None) -> str:
-    """Three significant digits, thousands separated; a dash where a metric does not apply."""
-    if value is None:
-        return "–"
-    if isinstance(value, int) or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from string import Template
@@ -17,7 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from saescope.cli.command import Command, command, new_command, signals
-from saescope.cli.command_line import arguments, read, this_job, version
+from saescope.cli.command_line import arguments, read, task_overrides, this_job, version
+from saescope.cli.submitted import cancelled
 from saescope.cli.sweep import finish, group_of
 from saescope.config import config_dir
 from saescope.config.compose import HYDRA_ERRORS, PLUGINS, in_one_line
@@ -78,7 +80,9 @@ def _run(this: Command) -> None:
         if os.environ.get("SAESCOPE_DEBUG"):
             traceback.print_exception(error)
         launcher = next((word for word in sys.argv if word.startswith("hydra/launcher=")), "")
-        if isinstance(error, HYDRA_ERRORS):
+        if "float-castable" in str(error):  # of Optuna's sweeper, which ends at a job without a value
+            this.fail(f"the search ends here: this job has no value of its objective; {GO_ON}")
+        elif isinstance(error, HYDRA_ERRORS):
             this.fail(line(in_one_line(error)))
         elif isinstance(error, RuntimeError) and "slurm" in launcher:  # of submitit, without a cluster
             there = "start it where srun and sbatch are, or try hydra/launcher=slurm_local"
@@ -92,7 +96,8 @@ def _run(this: Command) -> None:
             this.fail(f"a job left with exit code {stop.code}; {GO_ON}")  # a library in it did
             return
         this.signal = this.signal or signal.SIGINT
-        print("saescope: interrupted" + ("" if this.sweep is None else f"; {GO_ON}"), file=sys.stderr)
+        words = ["interrupted", *cancelled(stop), *([] if this.sweep is None else [GO_ON])]
+        print(f"saescope: {'; '.join(words)}", file=sys.stderr)
 
 
 def _help() -> str:
@@ -136,12 +141,13 @@ def _run_job(values: DictConfig) -> float | None:
     if outcomes is not None:
         write_outcome(outcomes, job)
     objective = None
+    started = time.monotonic()
     try:
         cfg, overrides = this_job(values)
         objective = cfg.objective
         _check_sweep(objective)
         context, job = replace(context, overrides=overrides), replace(job, overrides=overrides)
-        log.info("%s", _first_line(context))
+        log.info("%s", _first_line(overrides))
         outcome = run_job(cfg, context)
     except Exception as error:
         outcome = failed(error, context)
@@ -150,31 +156,43 @@ def _run_job(values: DictConfig) -> float | None:
             logging.getLogger().removeHandler(handler)
             handler.close()
     if outcomes is not None:
-        ended = replace(job, state=outcome.state, error=outcome.error or "", untouched=outcome.untouched)
-        write_outcome(outcomes, ended)
-    _report(outcome)
+        ended = replace(
+            job,
+            state=outcome.state,
+            error=outcome.error or "",
+            untouched=outcome.untouched,
+            refused=outcome.refused,
+        )
+        if outcomes.is_dir():  # else the command has ended without this job and has removed it
+            write_outcome(outcomes, ended)
+    _report(outcome, time.monotonic() - started)
     return outcome.metrics.get(objective) if objective else None
 
 
-def _first_line(context: Context) -> str:
+def _first_line(overrides: Sequence[str]) -> str:
     """What starts, before anything slow is imported; in a sweep also how far it is."""
-    hydra_cfg = HydraConfig.get()
-    overrides = " ".join(context.overrides)
-    if hydra_cfg.mode != RunMode.MULTIRUN:
-        return f"saescope {__version__}: {overrides or 'the default job'}"
-    before, num_jobs = int(hydra_cfg.job.num), command().num_jobs
-    if num_jobs is None:
-        return f"job {before + 1}: {overrides}"
-    left = (time.monotonic() - command().started) / before * (num_jobs - before) if before else None
+    words = " ".join(overrides)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        return f"saescope {__version__}: {words or 'the default job'}"
+    before, num_jobs = int(HydraConfig.get().job.num), command().num_jobs
+    # only where the jobs run one after the other in this process does their time say when the last one ends
+    left = None
+    if before and num_jobs is not None and command().sweep is not None:
+        left = (time.monotonic() - command().started) / before * (num_jobs - before)
     eta = f", about {about(left)} left" if left is not None else ""
-    return f"job {before + 1} of {num_jobs}{eta}: {overrides}"
+    return f"{_name_in_sweep()}{eta}: {words}"
+
+
+def _name_in_sweep() -> str:
+    number, num_jobs = int(HydraConfig.get().job.num) + 1, command().num_jobs
+    return f"job {number}" if num_jobs is None else f"job {number} of {num_jobs}"
 
 
 def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
     """Folders, group and overrides of this job, from Hydra. The handler of its log is added to `handlers`."""
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
-    overrides = tuple(hydra_cfg.overrides.task)
+    overrides = task_overrides()
     record = {
         HYDRA_CONFIG: OmegaConf.to_yaml(values),
         HYDRA_SETTINGS: OmegaConf.to_yaml(HydraConfig.instance().cfg),
@@ -188,6 +206,8 @@ def _context(values: DictConfig, handlers: list[logging.Handler]) -> Context:
             handlers.append(logging.FileHandler(run_dir / LOG, encoding="utf-8"))
             handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
             logging.getLogger().addHandler(handlers[0])
+            first = (log.name, logging.INFO, __file__, 0, "%s", (_first_line(overrides),), None)
+            handlers[0].handle(log.makeRecord(*first))  # it was printed before the folder was this job's
 
     if hydra_cfg.mode != RunMode.MULTIRUN:
         return Context(run_dir, run_dir, None, overrides, take_over)
@@ -213,10 +233,13 @@ def _check_sweep(objective: str | None) -> None:
         own_gpu(hydra_cfg.job.num)
 
 
-def _report(outcome: Outcome) -> None:
+def _report(outcome: Outcome, seconds: float) -> None:
     if outcome.state == "failed":
         command().fail(outcome.error or "failed")
         return
-    from saescope.cli.console import print_run
+    from saescope.cli.console import print_job, print_run
 
+    if HydraConfig.get().mode == RunMode.MULTIRUN:  # the table comes after the last job
+        print_job(_name_in_sweep(), seconds, outcome.run_dir, outcome.reused_from)
+        return
     print_run(outcome.run_dir, outcome.reused_from)

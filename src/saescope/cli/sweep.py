@@ -18,8 +18,10 @@ from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain
 from saescope.errors import line
 from saescope.runfolder.names import OUTCOMES
 from saescope.runfolder.outcomes import read_outcomes, runs_of
+from saescope.runfolder.status import mark_refused
 
 SUBDIR = "hydra.sweep.subdir"
+DEFAULT_SUBDIR = "${hydra.job.num}"
 
 
 class SweepCallback(Callback):
@@ -27,10 +29,12 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self.id = ""
+        self.num_jobs: int | None = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """In the process of the command. Launchers copy this object to the processes of the jobs."""
         self.id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        self.num_jobs = command().num_jobs
         command().sweep, command().id = config, self.id
         end_on_sigterm()
         _guard_subdir(config)
@@ -39,19 +43,27 @@ class SweepCallback(Callback):
         """In the process of a job, before it."""
         folder = Path(config.hydra.sweep.dir).absolute() / OUTCOMES / self.id
         command().job_outcomes = folder if self.id else None
+        command().num_jobs = self.num_jobs
 
 
 def _guard_subdir(config: DictConfig) -> None:
-    """Let `_subdir` resolve a given `hydra.sweep.subdir`.
+    """Let `_subdir` resolve `hydra.sweep.subdir`, given on the command line or by a file.
 
     Hydra resolves it before it calls the job: a pattern without a value for one job would end the sweep.
     """
     given = config.hydra.overrides.hydra
     texts = cast(list[str], OmegaConf.to_container(given, resolve=False))  # they hold interpolations
+    overrides = {
+        override.key_or_group: at
+        for at, override in enumerate(OverridesParser.create().parse_overrides(texts))
+    }
+    pattern = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweep, resolve=False))["subdir"]
+    guarded = f"{SUBDIR}=${{saescope_subdir:x{str(pattern).encode().hex()}}}"
     with read_write(config.hydra):
-        for at, override in enumerate(OverridesParser.create().parse_overrides(texts)):
-            if override.key_or_group == SUBDIR:
-                given[at] = f"{SUBDIR}=${{saescope_subdir:x{str(override.value()).encode().hex()}}}"
+        if SUBDIR in overrides:
+            given[overrides[SUBDIR]] = guarded
+        elif pattern != DEFAULT_SUBDIR:
+            given.append(guarded)
 
 
 def _subdir(encoded: str, *, _root_: DictConfig) -> str:
@@ -97,6 +109,9 @@ def finish(config: DictConfig) -> None:
     summary = finish_sweep(sweep_dir, tracking, group, runs, interrupted=bool(command().signal))
     command().failures += print_sweep(sweep_dir, summary, runs, own)
     command().failures += [outcome.error for outcome in outcomes if outcome.state != "ok"]
+    if all(outcome.refused and not outcome.untouched for outcome in outcomes):
+        for outcome in outcomes:
+            mark_refused(Path(outcome.folder))
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # another command's are there
         folder.parent.rmdir()

@@ -56,7 +56,7 @@ def measure_blocks(
         for draw in range(number):
             edits[k, "random", draw] = _top_blocks(neurons, _random_blocks(draw, seed), k, passes)
         edits[k, "neuron", 0] = _top_neurons(neurons, k)
-    dense, edited = passes.losses(edits)
+    dense, edited = passes.losses(edits, name="dynamic k, blocks of neurons")
     tokens, has_tokens_D = dense.tokens_D.sum(), dense.tokens_D > 0
     loss = {key: (losses.ce_D - dense.ce_D)[has_tokens_D] for key, losses in edited.items()}
     results = []

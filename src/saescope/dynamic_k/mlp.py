@@ -1,8 +1,6 @@
 """`dynamic_k=mlp`: quality and cost of MLPs that execute a fraction of their neurons."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +13,6 @@ from saescope.dynamic_k.mlp_summary import Pooled, summarise
 from saescope.dynamic_k.mlps import find_mlps
 from saescope.dynamic_k.part import ALL_TASKS, Part
 from saescope.dynamic_k.passes import (
-    BatchEdit,
     DocumentLosses,
     Passes,
     calibration_and_evaluation,
@@ -26,7 +23,7 @@ from saescope.dynamic_k.variants import Masks, phase_of, sparse_positions, varia
 from saescope.extraction.setup import Setup
 from saescope.model.load import check_context
 from saescope.runtime.meter import Meter
-from saescope.text.windows import Batch, Windows
+from saescope.text.windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -84,8 +81,10 @@ def run_mlp(cfg: AppConfig, setup: Setup) -> Part:
         for v in variants(job)
     ]
     log.info("dynamic k: %d MLPs, %d variants on %d windows", len(mlps), len(grid), len(evaluation.order))
-    for masks in grid:
-        masks.fit(model, fitting_batch(calibration_passes))
+    with Meter("dynamic k, cuts", len(grid), "variants") as meter:
+        for masks in grid:
+            masks.fit(model, fitting_batch(calibration_passes))
+            meter.advance(1)
     macs = macs_of(model, mlps, _context(windows, evaluation.order))
     measured: list[MeasuredVariant] = []
     for phase in ("all", "generation"):
@@ -102,21 +101,9 @@ def run_mlp(cfg: AppConfig, setup: Setup) -> Part:
 
 def _measure(phase: str, grid: list[Masks], evaluation: Passes, macs: Macs) -> list[MeasuredVariant]:
     """Measure variants that are sparse at the same positions; the dense model is scored at those too."""
-    tokens = sum(int(batch.real_BT.sum()) for batch in evaluation.batches)
-    with Meter("dynamic k", tokens * len(grid), "tokens") as meter:
-        edits = {masks.variant: _with_meter(masks.applied, meter) for masks in grid}
-        dense, sparse = evaluation.losses(edits, among=lambda batch: sparse_positions(phase, batch))
+    edits = {masks.variant: masks.applied for masks in grid}
+    dense, sparse = evaluation.losses(edits, among=lambda batch: sparse_positions(phase, batch))
     return [MeasuredVariant(masks, dense, sparse[masks.variant], macs) for masks in grid]
-
-
-def _with_meter(edit: BatchEdit, meter: Meter) -> BatchEdit:
-    @contextmanager
-    def metered(batch: Batch) -> Iterator[None]:
-        with edit(batch):
-            yield
-        meter.advance(int(batch.real_BT.sum()))
-
-    return metered
 
 
 def _context(windows: Windows, order: Any) -> float:

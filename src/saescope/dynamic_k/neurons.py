@@ -14,6 +14,7 @@ from saescope.dynamic_k.mlps import Mlp, abs_act_x_wnorm, watched, weight_in_out
 from saescope.dynamic_k.passes import Passes
 from saescope.dynamic_k.selectors import top_mask
 from saescope.dynamic_k.union import Growth, growth
+from saescope.runtime.meter import Meter
 from saescope.stats.arrays import FloatArray, IntArray
 from saescope.text.windows import Batch
 
@@ -59,7 +60,10 @@ def study(mlps: list[Mlp], passes: Passes, k: float, seed: int) -> list[Neurons]
     for at in range(0, len(mlps), group_size):
         group = mlps[at : at + group_size]
         scores, doc_N = gather(group, passes)
-        neurons += [_study_mlp(mlp, scores.pop(mlp.layer), doc_N, task_D, k, seed) for mlp in group]
+        with Meter("dynamic k, communities of neurons", len(mlps), "MLPs", start=at) as meter:
+            for mlp in group:
+                neurons.append(_study_mlp(mlp, scores.pop(mlp.layer), doc_N, task_D, k, seed))
+                meter.advance(1)
     return neurons
 
 

@@ -18,6 +18,7 @@ from saescope.config.dynamic_k import DynamicKConfig
 from saescope.errors import ProbeError
 from saescope.extraction.setup import Setup
 from saescope.model.losses import TokenLosses, clean_pass, edited_passes, scored_positions
+from saescope.runtime.meter import Meter
 from saescope.stats.savings import mean_interval
 from saescope.text.windows import Batch, Windows, batches
 
@@ -126,19 +127,22 @@ class Passes:
         self,
         edits: Mapping[Name, BatchEdit],
         *,
+        name: str = "dynamic k",
         among: Callable[[Batch], Tensor] | None = None,
         during_dense: BatchEdit = lambda _batch: nullcontext(),
     ) -> tuple[DocumentLosses, dict[Name, DocumentLosses]]:
         """Losses of the dense model and under every edit, batch by batch.
 
-        `among` (bool [B, T]) narrows the positions whose prediction is scored; `during_dense` is open in the
-        dense pass, to look at activations.
+        `name` is shown with the progress. `among` (bool [B, T]) narrows the positions whose prediction is
+        scored; `during_dense` is open in the dense pass, to look at activations.
         """
         num_documents = len(self.windows.task_D)
         dense = DocumentLosses.zeros(num_documents)
         edited = {name: DocumentLosses.zeros(num_documents) for name in edits}
-        with torch.inference_mode():
+        passes = 1 + len(edits)
+        with torch.inference_mode(), Meter(name, passes * self.num_tokens, "tokens") as meter:
             for batch in self.batches:
+                tokens = int(batch.real_BT.sum())
                 scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
                 if among is not None:
                     scored_BT = scored_BT & among(batch)[:, :-1]
@@ -146,17 +150,25 @@ class Passes:
                 with during_dense(batch):
                     clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
                 dense.add(clean.losses, doc_S)
-                opened = {name: edit(batch) for name, edit in edits.items()}
-                for name, losses in edited_passes(self.model, clean, opened):
-                    edited[name].add(losses, doc_S)
+                meter.advance(tokens)
+                opened = {edit_name: edit(batch) for edit_name, edit in edits.items()}
+                for edit_name, losses in edited_passes(self.model, clean, opened):
+                    edited[edit_name].add(losses, doc_S)
+                    meter.advance(tokens)
         return dense, edited
 
     def watch(self, edit: BatchEdit) -> None:
         """Run the blocks, without the unembedding, over every batch, with `edit(batch)` open."""
-        with torch.inference_mode():
+        with torch.inference_mode(), Meter("dynamic k, calibration", self.num_tokens, "tokens") as meter:
             for batch in self.batches:
                 with edit(batch):
                     self.model.base_model(input_ids=batch.input_ids_BT, use_cache=False)
+                meter.advance(int(batch.real_BT.sum()))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the batches, those that are not counted too."""
+        return sum(int(batch.real_BT.sum()) for batch in self.batches)
 
     def documents(self, batch: Batch, chosen_BT: Tensor) -> npt.NDArray[np.int64]:
         """Document of each chosen position of a batch, in order."""

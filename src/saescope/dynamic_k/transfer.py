@@ -75,7 +75,7 @@ def measure_transfer(
         tables = _tables(neurons, k, by_label)
         edits["permuted own", draw] = by_document(neurons, tables, task_D, passes)
         edits["permuted other", draw] = by_document(neurons, tables, other_D, passes)
-    dense, edited = passes.losses(edits)
+    dense, edited = passes.losses(edits, name="dynamic k, masks of other tasks")
     loss: dict[str, FloatArray] = {
         choice: np.stack([losses.ce_D - dense.ce_D for (name, _), losses in edited.items() if name == choice])
         for choice in dict.fromkeys(name for name, _ in edits)

@@ -24,6 +24,7 @@ from saescope.extraction.setup import Setup
 from saescope.model.hookpoints import Hookpoint
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.processes import leave_group_at_exit
+from saescope.runtime.threads import share_threads
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows, batches
 
@@ -170,8 +171,10 @@ class _ResultWriter(Callback):
         self.path = path
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Set the allocator of this process: a spawned one does not inherit it."""
+        """Set allocator and threads of this process: a spawned one does not inherit them."""
         keep_freed_memory()
+        if trainer.world_size > 1:
+            share_threads(trainer.world_size)
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Write the module's results."""

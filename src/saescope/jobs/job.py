@@ -15,11 +15,13 @@ from filelock import FileLock, Timeout
 
 from saescope.config import AppConfig
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
-from saescope.runfolder.identity import digest, find_finished, identity, link_result, remember
+from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
 from saescope.runfolder.names import LOCK, LOG
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import is_refused, status_of, write_status
 from saescope.runfolder.write import write_tracking
+from saescope.runtime.meter import phase
+from saescope.runtime.threads import set_threads
 from saescope.text.probes import open_probes
 from saescope.tracking.wandb_run import Tracker, open_tracker
 
@@ -60,6 +62,8 @@ class Outcome:
     reused_from: Path | None = None
     untouched: bool = False
     """The folder belongs to another job: its finished result, or at work there now. Nothing was written."""
+    refused: bool = False
+    """What the user has to correct ended it before it measured anything."""
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
@@ -75,6 +79,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
     """
     prepared, tracker = None, None
     try:
+        set_threads()
         run_id = identity(cfg, _contents(cfg))
         finished = None if cfg.force else find_finished(run_id, context.run_dir)
         if finished is None or finished.resolve() != context.run_dir.resolve():
@@ -127,17 +132,19 @@ def failed(error: Exception, context: Context, *, measuring: bool = False) -> Ou
     folders above leave it out.
     """
     message, expected = message_of(error, context.run_dir)
-    refused = expected and not measuring and context.group is None
+    refused = expected and not measuring
     untouched = False
     try:
-        untouched = isinstance(error, BusyError) or not _write_failure(context, message, refused)
+        untouched = isinstance(error, BusyError) or not _write_failure(
+            context, message, refused and context.group is None
+        )
     except OSError as unwritten:
         message += f"; status.json could not be written either ({unwritten.strerror})"
     if os.environ.get("SAESCOPE_DEBUG"):
         traceback.print_exception(error)
     elif not expected:
         log.error("unexpected failure\n%s", "".join(traceback.format_exception(error)))
-    return Outcome(context.run_dir, "failed", error=message, untouched=untouched)
+    return Outcome(context.run_dir, "failed", error=message, untouched=untouched, refused=refused)
 
 
 def message_of(error: Exception, run_dir: Path) -> tuple[str, bool]:
@@ -202,7 +209,8 @@ def _locked(run_dir: Path) -> Iterator[None]:
 
 def _prepare(cfg: AppConfig) -> "Prepared":
     # Imported here: torch and transformers take seconds, and a finished result needs neither.
-    from saescope.jobs.pipeline import prepare
+    with phase("load torch and transformers"):
+        from saescope.jobs.pipeline import prepare
 
     return prepare(cfg)
 
@@ -279,7 +287,9 @@ def _contents(cfg: AppConfig) -> dict[str, str]:
     inputs = {key: Path(name).expanduser() for key, name in cfg.inputs().items()}
     local = {key: path for key, path in inputs.items() if path.exists()}
     origins = open_probes(cfg.probes).origins | local
-    return {key: digest(value) if isinstance(value, Path) else value for key, value in origins.items()}
+    files = {key: value for key, value in origins.items() if isinstance(value, Path)}
+    named = {key: value for key, value in origins.items() if not isinstance(value, Path)}
+    return named | digests(files)
 
 
 def _refuse_overwrite(run_dir: Path, cfg: AppConfig) -> None:

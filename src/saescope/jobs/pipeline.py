@@ -35,7 +35,7 @@ from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.hardware import choose
-from saescope.runtime.meter import Steps
+from saescope.runtime.meter import Steps, phase
 from saescope.sae.base import Sae
 from saescope.text.windows import Windows, tokenize_probes
 from saescope.tracking.wandb_run import Tracker
@@ -57,17 +57,20 @@ def prepare(cfg: AppConfig) -> Prepared:
     Raises a SaescopeError for what the user has to correct, before anything slow happens.
     """
     quiet_transformers()
-    skeleton = _skeleton(cfg)
-    hookpoint = resolve(cfg.hookpoint, skeleton)
-    dynamic_k.check(cfg, skeleton)
-    sae.check(
-        cfg.sae,
-        hookpoint=hookpoint.label,
-        model_sae_repo=cfg.model.sae_repo,
-        model_name=cfg.model.repo,
-    )
-    check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
-    return Prepared(hookpoint, _probe_windows(cfg, skeleton.config.vocab_size))
+    with phase("find model and SAE"):
+        skeleton = _skeleton(cfg)
+        hookpoint = resolve(cfg.hookpoint, skeleton)
+        dynamic_k.check(cfg, skeleton)
+        sae.check(
+            cfg.sae,
+            hookpoint=hookpoint.label,
+            model_sae_repo=cfg.model.sae_repo,
+            model_name=cfg.model.repo,
+        )
+        check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
+    with phase("tokenise the probes"):
+        windows = _probe_windows(cfg, skeleton.config.vocab_size)
+    return Prepared(hookpoint, windows)
 
 
 def _skeleton(cfg: AppConfig) -> Any:
@@ -115,7 +118,8 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     started = time.perf_counter()
     setup = _load(cfg, prepared)
     coder = _sae(cfg, setup, run_dir, tracker)
-    provenance = provenance_of(cfg, setup, coder)
+    with phase("describe model and SAE"):
+        provenance = provenance_of(cfg, setup, coder)
     tracker.describe(cfg.as_dict(), provenance)
     passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
@@ -128,10 +132,12 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
         "cost/tokens_per_s": passes.codes.num_tokens / passes.seconds,
         "cost/peak_mem_mb": peak_mem_mb(setup.machine.device),
     }
-    results = _results(cfg, setup, coder, provenance, passes, features, part, cost)
-    write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
-    write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
-    write_report(run_dir)
+    with phase("choose examples, write the tables"):
+        results = _results(cfg, setup, coder, provenance, passes, features, part, cost)
+        write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
+        write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
+    with phase("write the report"):
+        write_report(run_dir)
     return results
 
 
@@ -140,9 +146,10 @@ def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
     keep_freed_memory()
     machine = choose(cfg.runtime)
     reset_peak(machine.device)
-    lm = load_model(cfg.model, machine.dtype, cfg.seed)
-    lm.model.to(machine.device)
-    store = ActivationStore(cfg.runtime.cache, cfg.runtime.cache_gb, lm.model, machine.dtype)
+    with phase("load the model"):
+        lm = load_model(cfg.model, machine.dtype, cfg.seed)
+        lm.model.to(machine.device)
+        store = ActivationStore(cfg.runtime.cache, cfg.runtime.cache_gb, lm.model, machine.dtype)
     setup = Setup(lm, prepared.hookpoint, prepared.windows, machine, store, cfg.runtime)
     place = setup.hookpoint
     log.info("hookpoint %s (%s %s), width %d", place.label, place.kind, place.side, setup.width)
@@ -155,16 +162,17 @@ def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> Sae:
         from saescope.training.train import train_sae
 
         return train_sae(cfg, setup, run_dir, tracker)
-    return sae.load(
-        cfg.sae,
-        d_in=setup.width,
-        hookpoint=setup.hookpoint.label,
-        model_sae_repo=cfg.model.sae_repo,
-        model_name=setup.lm.name,
-        dtype=setup.machine.dtype,
-        at=setup.hookpoint,
-        model=setup.lm.model,
-    )
+    with phase("load the SAE"):
+        return sae.load(
+            cfg.sae,
+            d_in=setup.width,
+            hookpoint=setup.hookpoint.label,
+            model_sae_repo=cfg.model.sae_repo,
+            model_name=setup.lm.name,
+            dtype=setup.machine.dtype,
+            at=setup.hookpoint,
+            model=setup.lm.model,
+        )
 
 
 @dataclass(frozen=True)

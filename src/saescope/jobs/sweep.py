@@ -9,6 +9,7 @@ from saescope.config import TrackingConfig
 from saescope.report.sweep import SweepSummary, write_sweep
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.sweep import find_runs, open_sweep
+from saescope.runtime.meter import phase
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,8 @@ def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
 
 def _attempt(what: str, make: Callable[[], T]) -> T | None:
     try:
-        return make()
+        with phase(what):
+            return make()
     except Exception as error:
         log.warning("%s: %s: %s; the jobs are complete", what, type(error).__name__, error)
         log.debug("traceback", exc_info=True)

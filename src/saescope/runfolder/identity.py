@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from saescope.config import AppConfig
@@ -13,6 +13,7 @@ from saescope.files import read_json, write_json
 from saescope.runfolder.names import ARTIFACTS, HYDRA, LOCK, STATUS, SYNC, WANDB
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import unreadable, write_status
+from saescope.runtime.meter import Meter
 from saescope.version import __version__
 
 log = logging.getLogger(__name__)
@@ -22,21 +23,41 @@ _NOT_SHARED = {ARTIFACTS, HYDRA, LOCK, STATUS, SYNC, WANDB}
 """Files and folders that a linked result does not take over; nor its logs."""
 
 
+_BLOCK = 8 * 2**20
+
+
 def identity(cfg: AppConfig, contents: dict[str, str]) -> str:
-    """12 hex digits: scientific config, contents of local inputs (`digest`), and saescope's version."""
+    """12 hex digits: scientific config, contents of local inputs (`digests`), and saescope's version."""
     science = {"config": cfg.scientific(), "contents": contents, "saescope": __version__}
     return hashlib.sha256(json.dumps(science, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def digest(place: Path) -> str:
-    """SHA-256 of a file, or over names and bytes of the files in a folder, hidden ones left out."""
+def digests(places: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of each file; of a folder over names and bytes of the files in it, hidden ones left out."""
+    files = {key: _files(place) for key, place in places.items()}
+    size = sum(path.stat().st_size for paths in files.values() for path in paths)
+    with Meter("read the inputs", size, "B") as meter:
+        return {key: _digest(places[key], paths, meter) for key, paths in files.items()}
+
+
+def _files(place: Path) -> list[Path]:
+    return [
+        path
+        for path in ([place] if place.is_file() else sorted(place.rglob("*")))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(place).parts)
+    ]
+
+
+def _digest(place: Path, paths: Sequence[Path], meter: Meter) -> str:
     total = hashlib.sha256()
-    for path in [place] if place.is_file() else sorted(place.rglob("*")):
-        relative = path.relative_to(place)
-        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
-            total.update(relative.as_posix().encode() + b"\0")
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+    for path in paths:
+        total.update(path.relative_to(place).as_posix().encode() + b"\0")
+        content = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                content.update(block)
+                meter.advance(len(block))
+        total.update(content.digest())
     return total.hexdigest()
 
 

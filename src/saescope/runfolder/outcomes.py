@@ -32,6 +32,8 @@ class JobOutcome:
     error: str = ""
     untouched: bool = False
     """The folder belongs to another job, and nothing in it was changed."""
+    refused: bool = False
+    """What the user has to correct ended it before it measured anything."""
 
 
 def write_outcome(command: Path, outcome: JobOutcome) -> None:

@@ -35,9 +35,19 @@ def unreadable(status: Mapping[str, Any]) -> str | None:
 
 
 def is_refused(run_dir: Path) -> bool:
-    """Whether a single job was refused there before it measured anything: a mistyped command is no result."""
+    """Whether a command was refused there before it measured anything: a mistyped command is no result.
+
+    Of a sweep, only where every job was; else the refused ones are rows like other failed jobs.
+    """
     status = status_of(run_dir)
     return status.get("state") == "failed" and status.get("refused") is True
+
+
+def mark_refused(run_dir: Path) -> None:
+    """Have reports of the folders above leave out the failed job in `run_dir`."""
+    status = status_of(run_dir)
+    if status.get("state") == "failed":
+        write_json(run_dir / STATUS, status | {"refused": True})
 
 
 def status_of(run_dir: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Newman modularity and the Leiden partition that (nearly) maximises it."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from saescope.stats.arrays import Csr, FloatArray, IntArray
 from saescope.stats.compat import louvain_moves
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.threads import in_threads
 
 TOLERANCE = 1e-4
@@ -60,6 +62,7 @@ def leiden(
     seeds: Sequence[int],
     resolution: float = 1.0,
     max_iterations: int = 10,
+    progress: Progress = no_progress,
 ) -> Partition:
     """Leiden (Traag, Waltman & van Eck 2019), the best of `seeds` by modularity.
 
@@ -84,8 +87,14 @@ def leiden(
     graph = sparse.csr_matrix((half + half.T) / (2.0 * float(weight.sum())))
     graph.sort_indices()  # in place, so before threads share it
 
+    ended = itertools.count(1)  # counts over threads
+
     def run_of(seed: int) -> IntArray:
-        return _run(graph, np.random.default_rng(seed), resolution, max_iterations)
+        labels = _run(graph, np.random.default_rng(seed), resolution, max_iterations)
+        progress("Leiden runs", next(ended), len(seeds))
+        return labels
+
+    progress("Leiden runs", 0, len(seeds))
 
     runs[:, nodes] = in_threads(run_of, seeds)
     scores = [modularity(source, target, weight, labels, resolution) for labels in runs]

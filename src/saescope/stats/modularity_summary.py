@@ -117,13 +117,13 @@ def summarise_modularity(
         progress=progress,
     )
     degree_S = np.bincount(np.concatenate([edges.source, edges.target]), minlength=nodes.size)
-    partition = _partition(edges, nodes.size, settings)
-    within_partition = _partition(within_edges, nodes.size, settings)
+    partition = _partition(edges, nodes.size, settings, progress)
+    within_partition = _partition(within_edges, nodes.size, settings, progress)
 
     metrics: Metrics = {f"q/{key}": None for key in KEYS}
     notes: Notes = {}
     for some_metrics, some_notes in (
-        _naive_metrics(active_NF, settings),
+        _naive_metrics(active_NF, settings, progress),
         _edge_metrics(edges, degree_S),
         _edge_null_metrics(active_NS, settings, progress),
         _partition_metrics(edges, partition, top_task_S, settings),
@@ -150,7 +150,9 @@ def summarise_modularity(
     )
 
 
-def _partition(edges: Edges, num_nodes: int, settings: ModularitySettings) -> Partition | None:
+def _partition(
+    edges: Edges, num_nodes: int, settings: ModularitySettings, progress: Progress
+) -> Partition | None:
     """The best Leiden partition; None where there are too few edges for a graph."""
     if len(edges) < MIN_EDGES:
         return None
@@ -161,6 +163,7 @@ def _partition(edges: Edges, num_nodes: int, settings: ModularitySettings) -> Pa
         num_nodes,
         seeds=_leiden_seeds(settings),
         resolution=settings.resolution,
+        progress=progress,
     )
 
 
@@ -168,8 +171,8 @@ def _leiden_seeds(settings: ModularitySettings) -> list[int]:
     return [settings.seed + run for run in range(max(1, settings.leiden_seeds))]
 
 
-def _naive_metrics(active_NF: Csr, settings: ModularitySettings) -> tuple[Metrics, Notes]:
-    naive = naive_modularity(active_NF) if settings.naive else None
+def _naive_metrics(active_NF: Csr, settings: ModularitySettings, progress: Progress) -> tuple[Metrics, Notes]:
+    naive = naive_modularity(active_NF, progress) if settings.naive else None
     if naive is not None:
         return {"q/naive": naive}, {}
     return {}, {"q/naive": f"more than {MAX_LATENTS} latents" if settings.naive else "switched off"}

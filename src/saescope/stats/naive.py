@@ -4,6 +4,7 @@ import numpy as np
 
 from saescope.stats.arrays import Csr, FloatArray, IntArray
 from saescope.stats.coactivation import binary
+from saescope.stats.progress import Progress, no_progress
 
 MAX_LATENTS = 8192
 TOP = 200
@@ -13,7 +14,7 @@ BLOCK_ENTRIES = 12_000_000
 """Entries of the joint count matrix formed in one go."""
 
 
-def naive_modularity(active_NF: Csr) -> float | None:
+def naive_modularity(active_NF: Csr, progress: Progress = no_progress) -> float | None:
     """Greedy modularity of the 200 largest entries of the symmetric PMI matrix; None above 8,192 latents.
 
     PMI_ij = ln[(p_ij + 1e-9) / (p_i p_j + 1e-9)], diagonal 0; each pair sits in the matrix twice, so the
@@ -30,6 +31,8 @@ def naive_modularity(active_NF: Csr) -> float | None:
     by_latent = active.T.tocsr()
     block = max(1, BLOCK_ENTRIES // max(1, num_latents))
     values, places = np.zeros(0), np.zeros(0, dtype=np.int64)
+    step = "latents in the naive graph"
+    progress(step, 0, num_latents)
     for start in range(0, num_latents, block):
         counts = (by_latent[start : start + block] @ active).tocoo()
         row, col = counts.row.astype(np.int64) + start, counts.col.astype(np.int64)
@@ -38,6 +41,7 @@ def naive_modularity(active_NF: Csr) -> float | None:
         values, places = _largest(
             np.concatenate([values, pmi[pair]]), np.concatenate([places, (row * num_latents + col)[pair]])
         )
+        progress(step, min(start + block, num_latents), num_latents)
     graph = nx.Graph()
     for value, place in zip(values.tolist(), places.tolist(), strict=True):
         if value > 0:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from filelock import FileLock
 from saescope.config.corpus import CorpusConfig
 from saescope.errors import CorpusError
 from saescope.files import read_json, whole, write_json
+from saescope.runtime.meter import Meter
 from saescope.text.corpus import Corpus, open_corpus
 from saescope.text.corpus_files import fingerprint
 from saescope.text.packing import Ids, RowWriter, eos_of, pack
@@ -136,7 +138,8 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
             RowWriter(train, request.rows, cfg.ctx_len, eos),
             RowWriter(heldout, request.holdout_rows, cfg.ctx_len, eos),
         )
-        pack(request.corpus.texts(), request.tokenizer, *writers)
+        with Meter("tokenise the corpus", sum(writer.room for writer in writers), "tokens") as meter:
+            pack(_counted(request.corpus.texts(), writers, meter), request.tokenizer, *writers)
         train_tokens, heldout_tokens = writers[0].tokens, writers[1].tokens
     if train_tokens // cfg.ctx_len * cfg.ctx_len < request.at_least:
         raise CorpusError(
@@ -154,6 +157,13 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
         log.warning("%s ends after %d training tokens; %d were requested", where, train_tokens, requested)
     log.info("corpus: %d training and %d held-out tokens from %s in %.1f s",
              train_tokens, heldout_tokens, where, time.perf_counter() - started)  # fmt: skip
+
+
+def _counted(texts: Iterable[str], writers: Sequence[RowWriter], meter: Meter) -> Iterator[str]:
+    """The texts, while `meter` shows how many tokens are written."""
+    for text in texts:
+        meter.advance(sum(writer.tokens for writer in writers) - meter.done)
+        yield text
 
 
 def _key(request: _Request) -> str:

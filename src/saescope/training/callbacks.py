@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from saescope.errors import SaeError
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.processes import leave_group_at_exit
+from saescope.runtime.threads import share_threads
 from saescope.training import checkpoint
 from saescope.training.module import SaeTraining, reduce_over_processes
 
@@ -59,7 +60,7 @@ class CheckpointSaver(Callback):
         keep_freed_memory()  # a setting of the process: a spawned one lacks it
         if trainer.world_size > 1:  # a spawned process has default signal handlers and one thread per core
             signal.signal(signal.SIGTERM, self.request_stop)
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // trainer.world_size))
+            share_threads(trainer.world_size)
         if self.resume:
             state = checkpoint.read(self.path)
             assert state is not None

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from saescope.files import write_text
-from saescope.runtime.meter import Meter
+from saescope.runtime.meter import Meter, phase
 from saescope.tracking.wandb_run import Tracker
 
 COLUMNS = ("step", "tokens_seen", "loss", "fvu", "auxk", "multi_topk_fvu", "l0", "dead_frac", "lr", "k")
@@ -21,21 +21,26 @@ class TrainingLog:
         self.path, self.steps, self.tracker = path, steps, tracker
         self.every = max(1, steps // points)
         self.meter: Meter | None = None
+        self.first_step: Meter | None = None
 
     def __enter__(self) -> "TrainingLog":
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.first_step = phase("start the training")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.meter is not None:
-            self.meter.close()
+        for meter in (self.first_step, self.meter):
+            if meter is not None:
+                meter.close()
 
     def step(self, metrics: dict[str, float]) -> None:
         """Record the metrics of one step."""
         step = int(metrics["step"])
         if self.meter is None:
+            if self.first_step is not None:
+                self.first_step.close()
             self.meter = Meter("train", self.steps, "steps", start=step - 1)
             if earlier := self._drop_rows_from(step):
                 self.tracker.training([dict(zip(COLUMNS, row, strict=True)) for row in earlier])

@@ -13,6 +13,7 @@ from saescope.report.sweep.comparable import Group
 from saescope.runfolder.names import MATCHED
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
+from saescope.runtime.meter import Meter
 
 SI_DRAWS = 10
 Q_DRAWS = 5
@@ -37,28 +38,30 @@ def matched_values(jobs: Sequence[Run], groups: Sequence[Group], out: Path) -> t
     stored: dict[str, Any] = {}
     rows: list[Values] = [dict.fromkeys(COLUMNS) for _ in jobs]
     messages: list[str] = []
-    for group in groups:
-        connected: dict[int, int] = {}
-        for at in group.members:
-            try:
-                connected[at] = _connected(jobs[at])
-            except _UNREADABLE as error:
-                messages.append(unread_message(jobs[at], error))
-        large_enough = [number for number in connected.values() if number >= LEAST_LATENTS]
-        latents = min([*large_enough, MOST_LATENTS]) if large_enough else 0
-        for at in connected:
-            try:
-                firings = int(finite(jobs[at].section("metrics").get("min_count")) or 50)
-                key = str(jobs[at].path)
-                inputs = [_VERSION, firings, latents, SI_DRAWS, Q_DRAWS, *_stamp(jobs[at])]
-                previous = earlier.get(key)
-                if isinstance(previous, dict) and previous.get("question") == inputs:
-                    rows[at] = {name: previous["values"].get(name) for name in COLUMNS}
-                else:
-                    rows[at] |= _si(jobs[at], firings) | _q(jobs[at], latents)
-                stored[key] = {"question": inputs, "values": rows[at]}
-            except _UNREADABLE as error:
-                messages.append(unread_message(jobs[at], error))
+    with Meter("SI and Q at equal size", sum(len(group.members) for group in groups), "jobs") as meter:
+        for group in groups:
+            connected: dict[int, int] = {}
+            for at in group.members:
+                try:
+                    connected[at] = _connected(jobs[at])
+                except _UNREADABLE as error:
+                    messages.append(unread_message(jobs[at], error))
+            large_enough = [number for number in connected.values() if number >= LEAST_LATENTS]
+            latents = min([*large_enough, MOST_LATENTS]) if large_enough else 0
+            for at in connected:
+                try:
+                    firings = int(finite(jobs[at].section("metrics").get("min_count")) or 50)
+                    key = str(jobs[at].path)
+                    inputs = [_VERSION, firings, latents, SI_DRAWS, Q_DRAWS, *_stamp(jobs[at])]
+                    previous = earlier.get(key)
+                    if isinstance(previous, dict) and previous.get("question") == inputs:
+                        rows[at] = {name: previous["values"].get(name) for name in COLUMNS}
+                    else:
+                        rows[at] |= _si(jobs[at], firings) | _q(jobs[at], latents)
+                    stored[key] = {"question": inputs, "values": rows[at]}
+                except _UNREADABLE as error:
+                    messages.append(unread_message(jobs[at], error))
+                meter.advance(1)
     if stored and stored != earlier:
         write_json(out / MATCHED, stored)
     return rows, messages

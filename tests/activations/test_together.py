@@ -57,8 +57,7 @@ def setup_of(lm, probes, cache, *, point=0, gb=1.0, companions=CONFIGS):
         Hardware("cpu", torch.float32, 600),
         ActivationStore(str(cache), gb, lm.model, torch.float32),
         RuntimeConfig("cpu"),
-        probe_companions=others,
-        row_companions=others,
+        companions=others,
     )
 
 
@@ -122,5 +121,5 @@ def test_no_more_hookpoints_than_the_cache_has_room_for(lm, probes, tmp_path, pa
 
 def test_a_companion_the_model_does_not_run_is_left_out(lm, probes, tmp_path):
     point = dataclasses.replace(resolve(CONFIGS[0], lm.model), name="rotary_emb", side="input")
-    setup = dataclasses.replace(setup_of(lm, probes, tmp_path), probe_companions=(point,))
+    setup = dataclasses.replace(setup_of(lm, probes, tmp_path), companions=(point,))
     assert torch.equal(read(setup), read(setup_of(lm, probes, tmp_path / "alone", companions=())))

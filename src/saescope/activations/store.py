@@ -66,7 +66,6 @@ class ActivationStore:
                             self._cached(self.cache, live([point]), point, rows)
                         ): point
                         for point in companions
-                        if point != hookpoint
                     }
                     self._together(cached, hookpoint, others, live)
                     cached.build(meter.advance)

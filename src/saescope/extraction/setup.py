@@ -38,11 +38,8 @@ class Setup:
 
     runtime: RuntimeConfig
 
-    probe_companions: tuple[Hookpoint, ...] = ()
-    """Hookpoints at which other jobs will read the same probe windows."""
-
-    row_companions: tuple[Hookpoint, ...] = ()
-    """Hookpoints at which other jobs will train on the same text."""
+    companions: tuple[Hookpoint, ...] = ()
+    """Hookpoints at which other jobs will read the same text: their caches are filled in the same passes."""
 
     @cached_property
     def capture(self) -> Capture:
@@ -67,8 +64,7 @@ class Setup:
         both = dataclasses.replace(
             self,
             hookpoint=dataclasses.replace(self.hookpoint, side="both"),
-            probe_companions=(),
-            row_companions=(),
+            companions=(),
         )
         if self.hookpoint.side != "output" or both.width != 2 * self.width:
             raise HookpointError(
@@ -81,7 +77,7 @@ class Setup:
     @cached_property
     def companion_widths(self) -> dict[Hookpoint, int]:
         """Width of every companion's activations; nothing for those this model does not run."""
-        points = list(dict.fromkeys([*self.probe_companions, *self.row_companions]))
+        points = [point for point in dict.fromkeys(self.companions) if point != self.hookpoint]
         if not points:
             return {}
         try:
@@ -102,7 +98,7 @@ class Setup:
             live,
             self.hookpoint,
             self.windows,
-            companions=self._known(self.probe_companions),
+            companions=list(self.companion_widths),
             fill=self.processes == 1,
             missing="model, probes",
         ) as source:
@@ -120,7 +116,7 @@ class Setup:
             batch_rows = self.machine.batch_tokens // rows.shape[1]
             return LiveActivations(capture, rows, batch_rows, self.machine.device, width)
 
-        companions = self._known(self.row_companions)
+        companions = list(self.companion_widths)
         with self.store.opened(
             live, self.hookpoint, rows, companions=companions, fill=fill, missing=f"model, {text}"
         ) as source:
@@ -132,6 +128,3 @@ class Setup:
             return self.capture, self.width
         widths = {**self.companion_widths, self.hookpoint: self.width}
         return Captures(self.lm.model, points), sum(widths[point] for point in points)
-
-    def _known(self, companions: tuple[Hookpoint, ...]) -> list[Hookpoint]:
-        return [point for point in companions if point in self.companion_widths]

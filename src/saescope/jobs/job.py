@@ -5,15 +5,15 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from saescope.config import AppConfig
+from saescope.config import AppConfig, HookpointConfig
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
 from saescope.runfolder.identity import digest, find_finished, identity, link_result, remember
 from saescope.runfolder.names import LOCK
@@ -43,6 +43,8 @@ class Context:
     take_over: Callable[[], None] = field(default=lambda: None)
     """Called when the run folder is this job's, never in a folder of another one: writes what the command
     itself leaves there (Hydra's record, the log). May be called again."""
+    siblings: tuple[HookpointConfig, ...] = ()
+    """Hookpoints of the other jobs of the sweep that are alike otherwise: the model is run once for all."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
     """
     prepared = None
     try:
-        run_id = identity(cfg, _contents(cfg))
+        contents = _contents(cfg)
+        run_id = identity(cfg, contents)
         finished = None if cfg.force else find_finished(run_id, context.run_dir)
         if finished is None or finished.resolve() != context.run_dir.resolve():
             _refuse_overwrite(context.run_dir, cfg)
@@ -80,7 +83,9 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 _refuse_overwrite(context.run_dir, cfg)  # another process may have finished here meanwhile
                 context.take_over()
                 write_status(context.run_dir, "running", overrides=list(context.overrides))
-                prepared = _prepare(cfg)
+                siblings = [replace(cfg, hookpoint=hookpoint) for hookpoint in context.siblings]
+                open_ones = [job for job in siblings if find_finished(identity(job, contents)) is None]
+                prepared = _prepare(cfg, [job.hookpoint for job in open_ones])
                 try:
                     return _measure(cfg, context, run_id, prepared)
                 finally:
@@ -187,11 +192,11 @@ def _locked(run_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def _prepare(cfg: AppConfig) -> "Prepared":
+def _prepare(cfg: AppConfig, siblings: Sequence[HookpointConfig]) -> "Prepared":
     # Imported here: torch and transformers take seconds, and a finished result needs neither.
     from saescope.jobs.pipeline import prepare
 
-    return prepare(cfg)
+    return prepare(cfg, siblings)
 
 
 def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared") -> Outcome:

@@ -1,7 +1,9 @@
 """One job: capture → SAE → features → SI/Q → report, with the run folder as the result."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,10 @@ from saescope.analysis.reconstruction import (
     task_metrics,
     without_nonfinite,
 )
-from saescope.config import AppConfig
+from saescope.config import AppConfig, HookpointConfig
 from saescope.dynamic_k import run as dynamic_k
 from saescope.dynamic_k.part import Part
-from saescope.errors import ConfigError, ModelError
+from saescope.errors import ConfigError, HookpointError, ModelError
 from saescope.extraction.codes import Codes
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
@@ -49,11 +51,14 @@ class Prepared:
 
     hookpoint: Hookpoint
     windows: Windows
+    companions: tuple[Hookpoint, ...] = ()
+    """Hookpoints that other jobs of the sweep will read on the same text."""
 
 
-def prepare(cfg: AppConfig) -> Prepared:
+def prepare(cfg: AppConfig, siblings: Sequence[HookpointConfig] = ()) -> Prepared:
     """Resolve the hookpoint on a weightless model and tokenise the probes.
 
+    `siblings` are the hookpoints of other jobs of the sweep that are alike otherwise.
     Raises a SaescopeError for what the user has to correct, before anything slow happens.
     """
     quiet_transformers()
@@ -67,7 +72,17 @@ def prepare(cfg: AppConfig) -> Prepared:
         model_name=cfg.model.repo,
     )
     check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
-    return Prepared(hookpoint, _probe_windows(cfg, skeleton.config.vocab_size))
+    windows = _probe_windows(cfg, skeleton.config.vocab_size)
+    return Prepared(hookpoint, windows, _companions(siblings, skeleton))
+
+
+def _companions(siblings: Sequence[HookpointConfig], skeleton: Any) -> tuple[Hookpoint, ...]:
+    """Those hookpoints that the model has; a job that asks for another fails by itself."""
+    companions: list[Hookpoint] = []
+    for sibling in siblings:
+        with contextlib.suppress(HookpointError):
+            companions.append(resolve(sibling, skeleton, quiet=True))
+    return tuple(companions)
 
 
 def _skeleton(cfg: AppConfig) -> Any:
@@ -143,7 +158,9 @@ def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
     lm = load_model(cfg.model, machine.dtype, cfg.seed)
     lm.model.to(machine.device)
     store = ActivationStore(cfg.runtime.cache, cfg.runtime.cache_gb, lm.model, machine.dtype)
-    setup = Setup(lm, prepared.hookpoint, prepared.windows, machine, store, cfg.runtime)
+    setup = Setup(
+        lm, prepared.hookpoint, prepared.windows, machine, store, cfg.runtime, companions=prepared.companions
+    )
     place = setup.hookpoint
     log.info("hookpoint %s (%s %s), width %d", place.label, place.kind, place.side, setup.width)
     return setup

@@ -36,6 +36,11 @@ class ActivationStore:
         """Hash of the model (`model_digest`)."""
         return model_digest(self._model)
 
+    def has_room(self, tokens: int, width: int) -> bool:
+        """Whether activations [tokens, width] fit under the cap of the cache."""
+        num_bytes = tokens * width * self._dtype.itemsize
+        return self.cache is not None and num_bytes <= self.cache.cap_bytes
+
     @contextmanager
     def opened(
         self,

@@ -1,4 +1,4 @@
-"""The hookpoints of a sweep's other jobs: jobs that differ from this one in the hookpoint alone."""
+"""The other jobs of a sweep that differ from this one in one config group alone, such as the hookpoint."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,53 +6,58 @@ from typing import Any
 
 import yaml
 
-from saescope.config import HookpointConfig, from_mapping
+from saescope.config import from_mapping
 from saescope.errors import ConfigError
-
-GROUP = "hookpoint"
 
 Axes = Mapping[str, Sequence[str]]
 """Values of each swept key, as they are written on the command line."""
 
 
-def hookpoint_axes(axes: Axes) -> dict[str, list[str]]:
-    """Those axes that choose the hookpoint."""
-    return {key: list(values) for key, values in axes.items() if key.partition(".")[0] == GROUP}
+def axes_of(group: str, axes: Axes) -> dict[str, list[str]]:
+    """Those axes that choose the option of `group` or a key of it."""
+    return {key: list(values) for key, values in axes.items() if key.partition(".")[0] == group}
 
 
 def siblings(
-    hookpoint: Mapping[str, Any],
+    kind: Any,
+    group: str,
+    settings: Mapping[str, Any],
     axes: Axes,
     options: Mapping[str, Mapping[str, Any]],
     overrides: Sequence[str],
-) -> tuple[HookpointConfig, ...]:
-    """The hookpoint of every job that a sweep over `axes` has beside this one, all other settings equal.
+) -> tuple[Any, ...]:
+    """The settings of `group` in every job that differs from this one in them alone.
 
     Args:
-        hookpoint: the hookpoint settings of this job.
-        axes: `hookpoint_axes`.
-        options: settings of every option of the group `hookpoint` that is swept.
+        kind: dataclass of the settings, or union of dataclasses.
+        group: name of the config group.
+        settings: those of this job.
+        axes: `axes_of` the group.
+        options: settings of every option of the group that is swept.
         overrides: those of this job, axes included.
     """
-    this = from_mapping(HookpointConfig, hookpoint)
-    return tuple(other for other in dict.fromkeys(_all(hookpoint, axes, options, overrides)) if other != this)
+    this = from_mapping(kind, settings)
+    others = _all(kind, group, settings, axes, options, overrides)
+    return tuple(other for other in dict.fromkeys(others) if other != this)
 
 
 def _all(
-    hookpoint: Mapping[str, Any],
+    kind: Any,
+    group: str,
+    settings: Mapping[str, Any],
     axes: Axes,
     options: Mapping[str, Mapping[str, Any]],
     overrides: Sequence[str],
-) -> Iterator[HookpointConfig]:
+) -> Iterator[Any]:
     words = [word.lstrip("+").partition("=") for word in overrides]
-    fixed = {key: value for key, _, value in words if key.startswith(f"{GROUP}.") and key not in axes}
+    fixed = {key: value for key, _, value in words if key.startswith(f"{group}.") and key not in axes}
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
-        option = chosen.pop(GROUP, None)
-        settings = dict(hookpoint if option is None else options.get(option, {}))
+        option = chosen.pop(group, None)
+        job = dict(settings if option is None else options.get(option, {}))
         for key, value in ({} if option is None else fixed).items() | chosen.items():
-            settings[key.removeprefix(f"{GROUP}.")] = yaml.safe_load(value)
+            job[key.removeprefix(f"{group}.")] = yaml.safe_load(value)
         try:
-            yield from_mapping(HookpointConfig, settings)
+            yield from_mapping(kind, job)
         except ConfigError:  # that job will say so
             continue

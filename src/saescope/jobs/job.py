@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from saescope.config import AppConfig, HookpointConfig
+from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
+from saescope.jobs.others import OtherJobs
 from saescope.runfolder.identity import digest, find_finished, identity, link_result, remember
 from saescope.runfolder.names import LOCK
 from saescope.runfolder.run import read_run
@@ -43,8 +44,12 @@ class Context:
     take_over: Callable[[], None] = field(default=lambda: None)
     """Called when the run folder is this job's, never in a folder of another one: writes what the command
     itself leaves there (Hydra's record, the log). May be called again."""
-    siblings: tuple[HookpointConfig, ...] = ()
-    """Hookpoints of the other jobs of the sweep that are alike otherwise: the model is run once for all."""
+    hookpoints: tuple[HookpointConfig, ...] = ()
+    """Those of the other jobs of the sweep that are alike otherwise: the model is run once for all."""
+    trainings: tuple[TrainSae, ...] = ()
+    """Those of the other jobs of the sweep that are alike otherwise."""
+    together: bool = False
+    """Train their SAEs side by side, even where the activations could be stored."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 _refuse_overwrite(context.run_dir, cfg)  # another process may have finished here meanwhile
                 context.take_over()
                 write_status(context.run_dir, "running", overrides=list(context.overrides))
-                siblings = [replace(cfg, hookpoint=hookpoint) for hookpoint in context.siblings]
-                open_ones = [job for job in siblings if find_finished(identity(job, contents)) is None]
-                prepared = _prepare(cfg, [job.hookpoint for job in open_ones])
+                prepared = _prepare(cfg, _other_jobs(cfg, context, contents))
                 try:
                     return _measure(cfg, context, run_id, prepared)
                 finally:
@@ -192,11 +195,24 @@ def _locked(run_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def _prepare(cfg: AppConfig, siblings: Sequence[HookpointConfig]) -> "Prepared":
+def _other_jobs(cfg: AppConfig, context: Context, contents: dict[str, str]) -> OtherJobs:
+    """What the jobs of the sweep that have no result yet share with this one."""
+
+    def is_open(job: AppConfig) -> bool:
+        return find_finished(identity(job, contents)) is None
+
+    return OtherJobs(
+        tuple(other for other in context.hookpoints if is_open(replace(cfg, hookpoint=other))),
+        tuple(other for other in context.trainings if is_open(replace(cfg, sae=other))),
+        context.together,
+    )
+
+
+def _prepare(cfg: AppConfig, others: OtherJobs) -> "Prepared":
     # Imported here: torch and transformers take seconds, and a finished result needs neither.
     from saescope.jobs.pipeline import prepare
 
-    return prepare(cfg, siblings)
+    return prepare(cfg, others)
 
 
 def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared") -> Outcome:

@@ -29,6 +29,7 @@ from saescope.errors import ConfigError, HookpointError, ModelError
 from saescope.extraction.codes import Codes
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
+from saescope.jobs.others import NONE, OtherJobs
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
@@ -53,12 +54,11 @@ class Prepared:
     windows: Windows
     companions: tuple[Hookpoint, ...] = ()
     """Hookpoints that other jobs of the sweep will read on the same text."""
+    others: OtherJobs = NONE
 
 
-def prepare(cfg: AppConfig, siblings: Sequence[HookpointConfig] = ()) -> Prepared:
+def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
     """Resolve the hookpoint on a weightless model and tokenise the probes.
-
-    `siblings` are the hookpoints of other jobs of the sweep that are alike otherwise.
     Raises a SaescopeError for what the user has to correct, before anything slow happens.
     """
     quiet_transformers()
@@ -73,15 +73,15 @@ def prepare(cfg: AppConfig, siblings: Sequence[HookpointConfig] = ()) -> Prepare
     )
     check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     windows = _probe_windows(cfg, skeleton.config.vocab_size)
-    return Prepared(hookpoint, windows, _companions(siblings, skeleton))
+    return Prepared(hookpoint, windows, _companions(others.hookpoints, skeleton), others)
 
 
-def _companions(siblings: Sequence[HookpointConfig], skeleton: Any) -> tuple[Hookpoint, ...]:
+def _companions(hookpoints: Sequence[HookpointConfig], skeleton: Any) -> tuple[Hookpoint, ...]:
     """Those hookpoints that the model has; a job that asks for another fails by itself."""
     companions: list[Hookpoint] = []
-    for sibling in siblings:
+    for hookpoint in hookpoints:
         with contextlib.suppress(HookpointError):
-            companions.append(resolve(sibling, skeleton, quiet=True))
+            companions.append(resolve(hookpoint, skeleton, quiet=True))
     return tuple(companions)
 
 
@@ -129,7 +129,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     """Load, extract, compute, write the run folder; meanwhile `tracker` gets name and training curves."""
     started = time.perf_counter()
     setup = _load(cfg, prepared)
-    coder = _sae(cfg, setup, run_dir, tracker)
+    coder = _sae(cfg, setup, run_dir, tracker, prepared.others)
     provenance = provenance_of(cfg, setup, coder)
     tracker.describe(cfg.as_dict(), provenance)
     passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
@@ -166,12 +166,12 @@ def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
     return setup
 
 
-def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> Sae:
+def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker, others: OtherJobs) -> Sae:
     """Train or load the SAE."""
     if cfg.sae.source == "train":
         from saescope.training.train import train_sae
 
-        return train_sae(cfg, setup, run_dir, tracker)
+        return train_sae(cfg, setup, run_dir, tracker, others.trainings, together=others.together)
     return sae.load(
         cfg.sae,
         d_in=setup.width,

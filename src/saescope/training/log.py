@@ -16,9 +16,11 @@ COLUMNS = ("step", "tokens_seen", "loss", "fvu", "auxk", "multi_topk_fvu", "l0",
 class TrainingLog:
     """Curves and progress of one training; a resumed training continues the same file."""
 
-    def __init__(self, path: Path, steps: int, tracker: Tracker, points: int = 500) -> None:
-        """`points`: rows written at most, evenly spaced over `steps`."""
-        self.path, self.steps, self.tracker = path, steps, tracker
+    def __init__(
+        self, path: Path, steps: int, tracker: Tracker, points: int = 500, *, quiet: bool = False
+    ) -> None:
+        """`points`: rows written at most, evenly spaced over `steps`; `quiet`: no progress."""
+        self.path, self.steps, self.tracker, self.quiet = path, steps, tracker, quiet
         self.every = max(1, steps // points)
         self.meter: Meter | None = None
 
@@ -36,7 +38,7 @@ class TrainingLog:
         """Record the metrics of one step."""
         step = int(metrics["step"])
         if self.meter is None:
-            self.meter = Meter("train", self.steps, "steps", start=step - 1)
+            self.meter = Meter("train", self.steps, "steps", start=step - 1, quiet=self.quiet)
             if earlier := self._drop_rows_from(step):
                 self.tracker.training([dict(zip(COLUMNS, row, strict=True)) for row in earlier])
         if step % self.every == 0 or step == self.steps:

@@ -200,7 +200,7 @@ def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
 def _beside(
     cfg: AppConfig, this: TrainSae, setup: Setup, plan: _Plan, others: Sequence[TrainSae], *, together: bool
 ) -> list[_Plan]:
-    """The trainings that run side by side with `plan`: on the same batches, as many as memory has room for."""
+    """The trainings to run side by side with `plan`: on its batches, as many as memory has room for."""
     stored = setup.store.has_room(plan.rows.train.size, setup.width)
     if setup.processes > 1 or (stored and not together):
         return []

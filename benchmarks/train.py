@@ -107,7 +107,7 @@ class Bench:
     def in_sweep(self, expansion: int, cache: str) -> SparseCoder:
         """The SAE of one job of a sweep; the first fills the activation cache."""
         store = ActivationStore(cache, 20.0, self.model, torch.float32)
-        with store.opened(self.live(), self.hookpoint, self.rows) as source:
+        with store.opened(lambda _: self.live(), self.hookpoint, self.rows) as source:
             return self.saescope(expansion, source)[1]
 
     def memory(self, expansion: int, x: torch.Tensor) -> list[float]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.model.losses import clean_pass, edit_at, edited_passes, scored_positions
+from saescope.model.losses import CHUNK_BYTES, clean_pass, edit_at, edited_passes, scored_positions
 
 # what follows token 0, 1, 2: logits of the tokens 0, 1, 2
 NEXT = torch.tensor([[np.log(2.0), 0.0, 0.0], [0.0, np.log(3.0), 0.0], [0.0, 0.0, 0.0]]).float()
@@ -69,7 +69,7 @@ def test_the_clean_pass_serves_logits_from_elsewhere(monkeypatch):
     clean = clean_pass(model, ids, torch.ones(1, 4, dtype=torch.bool))
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     whole = clean.compare(logits)
-    monkeypatch.setattr("saescope.model.losses.CHUNK_BYTES", 1)
+    monkeypatch.setitem(CHUNK_BYTES, "cpu", 1)
     for one_by_one, together in zip(clean.compare(logits), whole, strict=True):
         assert torch.equal(one_by_one, together)
     expected = torch.nn.functional.cross_entropy(logits, clean.target_S, reduction="none")

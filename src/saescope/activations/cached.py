@@ -4,8 +4,8 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -52,6 +52,10 @@ class CachedActivations:
         self.cache, self.key, self.live, self.shard_bytes = cache, key, live, shard_bytes
         self.layout = Layout(key, live.sizes_R, shard_bytes)
         self.sizes_R, self.d_in = live.sizes_R, key.d_in
+        self.companions: list[CachedActivations] = []
+        """Other hookpoints of the same model, in shards of the same rows: written in the same passes."""
+        self.live_together: Callable[[list[CachedActivations]], ActivationSource] | None = None
+        """Activations of this hookpoint and some companions, side by side in this order."""
         self.storing = True
         """False once the cap or the disk is full: from then on the rest is computed on the fly."""
         self._written: list[tuple[int, float]] = []
@@ -184,23 +188,37 @@ class CachedActivations:
         path = self._path(number)
         try:
             with FileLock(path.with_suffix(".lock"), timeout=-1 if wait else 0):
-                if not self._is_sound(number):
-                    for leftover in (path, *self.folder.glob(f".{path.name}.*")):  # of a writer that died
-                        leftover.unlink(missing_ok=True)
+                if self._is_absent(number):
                     self._write(number)
         except Timeout:
             return False
-        except _NoRoomError:
-            self._stop(
-                f"{self.layout.total_bytes / 1e9:.2f} GB of activations do not fit under "
-                f"runtime.cache_gb={self.cache.cap_bytes / 1e9:g}"
-            )
-        except OSError as error:
-            self._stop(f"cannot write activations to {self.folder}: {error.strerror or error}")
+        except (_NoRoomError, OSError) as error:
+            self._stop(self._reason(error))
+        return True
+
+    def _reason(self, error: Exception) -> str:
+        """Why nothing more is stored."""
+        if isinstance(error, OSError):
+            return f"cannot write activations to {self.folder}: {error.strerror or error}"
+        return (
+            f"{self.layout.total_bytes / 1e9:.2f} GB of activations do not fit under "
+            f"runtime.cache_gb={self.cache.cap_bytes / 1e9:g}"
+        )
+
+    def _is_absent(self, number: int) -> bool:
+        """Whether the shard has to be written; what a writer that died left of it is removed.
+
+        Another process may have built it meanwhile. Call it with the lock of the shard acquired.
+        """
+        if self._is_sound(number):
+            return False
+        path = self._path(number)
+        for leftover in (path, *self.folder.glob(f".{path.name}.*")):
+            leftover.unlink(missing_ok=True)
         return True
 
     def _is_sound(self, number: int) -> bool:
-        """Whether the shard exists with the right checksum: another process may have built it meanwhile."""
+        """Whether the shard exists with the right checksum."""
         try:
             shard = OpenShard(self._path(number), self.layout, number)
         except (OSError, DamagedShardError):
@@ -214,22 +232,60 @@ class CachedActivations:
         return True
 
     def _write(self, number: int) -> None:
-        """Compute and store a shard; call it with the lock of the shard acquired."""
+        """Compute and store a shard, and in the same pass those of the companions that lack it.
+
+        Call it with the lock of the shard acquired.
+        """
+        with ExitStack() as stack:
+            temporary = stack.enter_context(self._reserved(number))
+            files = [(self, temporary)]
+            for companion in self.companions:
+                if (file := companion._joining(number, stack)) is not None:
+                    files.append((companion, file))
+            sources = [source for source, _ in files]
+            live = self.live if len(files) == 1 or not self.live_together else self.live_together(sources)
+            started = time.perf_counter()
+            values_ND = live.read(np.array(self.layout.rows(number), dtype=np.int64))
+            build_s = (time.perf_counter() - started) / len(files)
+            at = 0
+            for source, path in files:
+                columns = values_ND[:, at : at + source.d_in].to("cpu", source.key.torch_dtype)
+                at += source.d_in
+                with path.open("r+b") as opened:
+                    write_shard(opened, columns, build_s)
+                source._written.append((source.layout.num_bytes(number), build_s))
+        log.debug("activation cache: shard %d written at %d hookpoints", number, len(files))
+
+    @contextmanager
+    def _reserved(self, number: int) -> Iterator[Path]:
+        """A file for a shard with its space taken before it is computed, so that concurrent writers count it.
+
+        It gets its name when the block succeeds. Raises _NoRoomError, OSError.
+        """
         num_bytes = self.layout.num_bytes(number)
         with whole(self._path(number)) as temporary:
             with self.cache.locked():
                 if not self.cache.make_room(num_bytes):
                     raise _NoRoomError
-                # reserve the space before computing, so that concurrent writers count it
                 os.truncate(temporary, num_bytes)
-            started = time.perf_counter()
-            rows = np.array(self.layout.rows(number), dtype=np.int64)
-            values = self.live.read(rows).to("cpu", self.key.torch_dtype)
-            build_s = time.perf_counter() - started
-            with temporary.open("r+b") as file:
-                write_shard(file, values, build_s)
-        self._written.append((num_bytes, build_s))
-        log.debug("activation cache: shard %d written", number)
+            yield temporary
+
+    def _joining(self, number: int, stack: ExitStack) -> Path | None:
+        """The file for a shard that another hookpoint's pass is about to compute.
+
+        None where the shard exists, another process is writing it, or it cannot be stored. Lock and file
+        end with `stack`.
+        """
+        if not self.storing or self._opened(number) is not None:
+            return None
+        try:
+            stack.enter_context(FileLock(self._path(number).with_suffix(".lock"), timeout=0))
+            return stack.enter_context(self._reserved(number)) if self._is_absent(number) else None
+        except Timeout:
+            return None
+        except (_NoRoomError, OSError) as error:
+            self._stop(self._reason(error))
+            return None
 
     def _stop(self, reason: str) -> None:
         if self.storing:

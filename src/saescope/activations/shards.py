@@ -55,6 +55,10 @@ class Layout:
         """Bytes of all activations."""
         return int(self.bytes_R.sum())
 
+    def same_rows(self, other: "Layout") -> bool:
+        """Whether the shards of both are of the same rows."""
+        return self._bounds == other._bounds and np.array_equal(self.sizes_R, other.sizes_R)
+
     def rows(self, shard: int) -> range:
         """Row numbers of a shard."""
         return range(self._bounds[shard], self._bounds[shard + 1])

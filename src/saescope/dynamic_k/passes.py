@@ -5,7 +5,7 @@ No document has windows on both sides: what is chosen on one is judged on the ot
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,7 +17,9 @@ from torch import Tensor
 from saescope.config.dynamic_k import DynamicKConfig
 from saescope.errors import ProbeError
 from saescope.extraction.setup import Setup
+from saescope.model.hookpoints import Hookpoint
 from saescope.model.losses import TokenLosses, clean_pass, edited_passes, scored_positions
+from saescope.model.upper_blocks import upper_blocks
 from saescope.runtime.meter import Meter
 from saescope.stats.savings import mean_interval
 from saescope.text.windows import Batch, Windows, batches
@@ -130,12 +132,15 @@ class Passes:
         name: str = "dynamic k",
         among: Callable[[Batch], Tensor] | None = None,
         during_dense: BatchEdit = lambda _batch: nullcontext(),
+        at: Hookpoint | None = None,
     ) -> tuple[DocumentLosses, dict[Name, DocumentLosses]]:
         """Losses of the dense model and under every edit, batch by batch.
 
         `name` is shown with the progress. `among` (bool [B, T]) narrows the positions whose prediction is
-        scored; `during_dense` is open in the dense pass, to look at activations.
+        scored; `during_dense` is open in the dense pass, to look at activations. `at`: where all edits are;
+        the blocks below are not run for them.
         """
+        upper = upper_blocks(self.model, at, self.batches[0].input_ids_BT) if at is not None else None
         num_documents = len(self.windows.task_D)
         dense = DocumentLosses.zeros(num_documents)
         edited = {name: DocumentLosses.zeros(num_documents) for name in edits}
@@ -147,14 +152,17 @@ class Passes:
                 if among is not None:
                     scored_BT = scored_BT & among(batch)[:, :-1]
                 doc_S = self.documents(batch, scored_BT)
-                with during_dense(batch):
+                with ExitStack() as dense_pass:
+                    dense_pass.enter_context(during_dense(batch))
+                    streams = dense_pass.enter_context(upper.recorded()) if upper else []
                     clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
                 dense.add(clean.losses, doc_S)
                 meter.advance(tokens)
                 opened = {edit_name: edit(batch) for edit_name, edit in edits.items()}
-                for edit_name, losses in edited_passes(self.model, clean, opened):
-                    edited[edit_name].add(losses, doc_S)
-                    meter.advance(tokens)
+                with upper.entered(streams[0]) if upper else nullcontext():
+                    for edit_name, losses in edited_passes(self.model, clean, opened):
+                        edited[edit_name].add(losses, doc_S)
+                        meter.advance(tokens)
         return dense, edited
 
     def watch(self, edit: BatchEdit) -> None:

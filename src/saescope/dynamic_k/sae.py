@@ -111,7 +111,7 @@ def run_sae(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
         base, points = calibrate(capture, sae, calibration, job.selectors, (*job.k, *beyond))
         reads = SplicedReads(capture, sae, points)
         dense, spliced = evaluation.losses(
-            {point: reads.spliced(point) for point in points}, during_dense=reads.encoding
+            {point: reads.spliced(point) for point in points}, during_dense=reads.encoding, at=hookpoint
         )
     for point in points:
         quality = reads.quality[point]

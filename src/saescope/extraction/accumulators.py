@@ -14,6 +14,9 @@ from saescope.sae.base import SparseCodes
 
 VARIANTS = ("clean", "spliced", "zero", "mean")
 """Versions of the model whose losses are measured: untouched, and with the hookpoint replaced."""
+SUMS = ("ce", "kl", "tokens")
+ABLATED_SUMS = tuple(f"{name}_{variant}" for variant in ("zero", "mean") for name in SUMS)
+"""States of `LossSums` that are the same for every SAE at a hookpoint."""
 
 
 class ReconstructionSums(Metric):
@@ -70,7 +73,7 @@ class LossSums(Metric):
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
         for variant in VARIANTS:
-            for name in ("ce", "kl", "tokens"):
+            for name in SUMS:
                 zeros = torch.zeros(num_tasks, dtype=torch.float64)
                 self.add_state(f"{name}_{variant}", zeros, dist_reduce_fx="sum")
 

@@ -21,6 +21,7 @@ from saescope.extraction.modules import BatchModule, Extraction, Splice
 from saescope.extraction.nonfinite import nonfinite_message
 from saescope.extraction.progress import TokenProgress
 from saescope.extraction.setup import Setup
+from saescope.extraction.shared_losses import shared_losses
 from saescope.model.hookpoints import Hookpoint
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.processes import leave_group_at_exit
@@ -99,15 +100,18 @@ class Engine:
                 f"NaN or infinite activations at {self.hookpoint.label} in every window: no losses can be "
                 "measured; set metrics.lm_tokens=0"
             )
-        module = Splice(
-            self.model,
-            self.hookpoint,
-            self.sae,
-            self.windows,
-            self._batches(chosen),
-            torch.from_numpy(mean_D),
-        )
-        return self._run(module, "splice")
+        chosen_batches = self._batches(chosen)
+        with shared_losses(self.setup, chosen_batches, without) as shared:
+            module = Splice(
+                self.model,
+                self.hookpoint,
+                self.sae,
+                self.windows,
+                chosen_batches,
+                torch.from_numpy(mean_D),
+                shared,
+            )
+            return self._run(module, "splice")
 
     def _batches(self, order: npt.NDArray[np.int64]) -> list[Batch]:
         """Batches of the chosen windows, at least one per process. Raises ConfigError for too few windows."""

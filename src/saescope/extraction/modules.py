@@ -1,6 +1,7 @@
 """The Lightning modules of a measurement: extraction, and language-model losses with the SAE spliced in."""
 
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from typing import Any, cast
 
 import torch
@@ -9,11 +10,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from saescope.activations import ActivationSource
-from saescope.extraction.accumulators import LossSums
+from saescope.extraction.accumulators import ABLATED_SUMS, LossSums
 from saescope.extraction.encoding import Encoding
+from saescope.extraction.shared_losses import SharedLosses
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint
-from saescope.model.losses import clean_pass, edit_at, edited_passes, scored_positions
+from saescope.model.losses import CleanPass, clean_pass, edit_at, edited_passes, scored_positions
+from saescope.model.upper_blocks import UpperBlocks, top, upper_blocks
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows
 
@@ -76,7 +79,8 @@ class Extraction(BatchModule):
 class Splice(BatchModule):
     """Next-token losses: clean, with the SAE's reconstruction, with zeros, and with the mean activation.
 
-    Only counted positions are replaced, and only their predictions are scored.
+    Only counted positions are replaced, and only their predictions are scored. Edits are run from the block
+    they can reach on; what no SAE changes is taken from `shared`, or left there for the next SAE.
     """
 
     def __init__(
@@ -87,26 +91,70 @@ class Splice(BatchModule):
         windows: Windows,
         batches: list[Batch],
         mean_D: Tensor,
+        shared: SharedLosses,
     ) -> None:
         super().__init__(model, hookpoint, sae, windows, batches)
         self.register_buffer("mean_D", mean_D.float(), persistent=False)
         self.mean_D: Tensor
         self.losses = LossSums(len(windows.tasks))
+        self.shared = shared
+        self.parts: dict[str, UpperBlocks] = {}
+        """Where the model can be entered: `entry` for edits, `last` above all blocks."""
+
+    def on_test_start(self) -> None:
+        """Find where this model can be entered, and take the sums of the ablated model that are stored."""
+        checked = self.batches[0].input_ids_BT[:1].to(self.device)
+        parts = {
+            "entry": upper_blocks(self.model, self.capture.hookpoint, checked),
+            "last": top(self.model, checked),
+        }
+        self.parts = {name: part for name, part in parts.items() if part is not None}
+        if self.shared.stored:
+            for name in ABLATED_SUMS:
+                setattr(self.losses, name, self.shared.tensors[name].to(self.device))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """One batch: four forward passes."""
+        """One batch: at most one pass from the start, and one from the hookpoint for each edit."""
         scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
         task_S = torch.repeat_interleave(self.task_W[batch.window_B], scored_BT.sum(1))
-        clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
+        clean, entry_BTd = self._clean(batch, scored_BT, batch_idx)
         self.losses.update("clean", clean.losses, task_S)
         replacements: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
             "spliced": lambda x_ND, _old: self.sae.reconstruct(x_ND, self.sae.encode(x_ND)),
-            "zero": lambda _x, old_ND: torch.zeros_like(old_ND),
-            "mean": lambda _x, old_ND: self.mean_D.expand_as(old_ND),
         }
+        if not self.shared.stored:
+            replacements |= {
+                "zero": lambda _x, old_ND: torch.zeros_like(old_ND),
+                "mean": lambda _x, old_ND: self.mean_D.expand_as(old_ND),
+            }
         edits = {
             name: self.capture.replaced(edit_at(batch.counted_BT, replace))
             for name, replace in replacements.items()
         }
-        for name, losses in edited_passes(self.model, clean, edits):
-            self.losses.update(name, losses, task_S)
+        with nullcontext() if entry_BTd is None else self.parts["entry"].entered(entry_BTd):
+            for name, losses in edited_passes(self.model, clean, edits):
+                self.losses.update(name, losses, task_S)
+
+    def on_test_epoch_end(self) -> None:
+        """Leave the sums of the ablated model for the next SAE."""
+        for name in ABLATED_SUMS:
+            self.shared.add(name, getattr(self.losses, name))
+
+    def _clean(self, batch: Batch, scored_BT: Tensor, batch_number: int) -> tuple[CleanPass, Tensor | None]:
+        """The untouched model's predictions, and the stream that enters the blocks an edit can reach."""
+        tensors = self.shared.tensors
+        streams = {
+            name: tensors[key].to(self.device)
+            for name in self.parts
+            if self.shared.stored and (key := f"{name}.{batch_number}") in tensors
+        }
+        if "last" in streams:
+            with self.parts["last"].entered(streams["last"]):
+                clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
+            return clean, streams.get("entry")
+        with ExitStack() as stack:
+            recorded = {name: stack.enter_context(part.recorded()) for name, part in self.parts.items()}
+            clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
+        for name, (stream,) in recorded.items():
+            self.shared.add(f"{name}.{batch_number}", stream)
+        return clean, recorded["entry"][0] if "entry" in recorded else None

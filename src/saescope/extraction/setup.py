@@ -1,7 +1,8 @@
 """What every pass over text needs: model, hookpoint, probe windows, machine, cache."""
 
 import dataclasses
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,14 @@ from functools import cached_property
 from saescope.activations import ActivationSource, ActivationStore, LiveActivations, LiveWindows
 from saescope.config import RuntimeConfig
 from saescope.errors import HookpointError
-from saescope.model.capture import Capture
+from saescope.model.capture import Capture, Captures, NoActivationError
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.load import LanguageModel
 from saescope.runtime.hardware import Hardware
 from saescope.text.packing import Ids
 from saescope.text.windows import Windows
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Setup:
     """Opens activations: from the cache, or from the model every time."""
 
     runtime: RuntimeConfig
+
+    companions: tuple[Hookpoint, ...] = ()
+    """Hookpoints at which other jobs will read the same text: their caches are filled in the same passes."""
 
     @cached_property
     def capture(self) -> Capture:
@@ -55,7 +61,11 @@ class Setup:
 
         Raises HookpointError where the two have different widths.
         """
-        both = dataclasses.replace(self, hookpoint=dataclasses.replace(self.hookpoint, side="both"))
+        both = dataclasses.replace(
+            self,
+            hookpoint=dataclasses.replace(self.hookpoint, side="both"),
+            companions=(),
+        )
         if self.hookpoint.side != "output" or both.width != 2 * self.width:
             raise HookpointError(
                 "a transcoder predicts a module's output from an input of the same width; "
@@ -64,15 +74,33 @@ class Setup:
             )
         return both
 
+    @cached_property
+    def companion_widths(self) -> dict[Hookpoint, int]:
+        """Width of every companion's activations; nothing for those this model does not run."""
+        points = [point for point in dict.fromkeys(self.companions) if point != self.hookpoint]
+        if not points:
+            return {}
+        try:
+            return dict(zip(points, Captures(self.lm.model, points).widths(), strict=True))
+        except NoActivationError as error:
+            log.info("hookpoints of the other jobs are read in their own passes: %s", error)
+            return {}
+
     @contextmanager
     def probe_activations(self) -> Iterator[ActivationSource]:
         """Activations of the counted tokens of the probe windows, from the cache where there is one."""
-        live = LiveWindows(
-            self.capture, self.windows, self.machine.batch_tokens, self.machine.device, self.width
-        )
-        fill = self.processes == 1
+
+        def live(points: Sequence[Hookpoint]) -> ActivationSource:
+            capture, width = self._reader(points)
+            return LiveWindows(capture, self.windows, self.machine.batch_tokens, self.machine.device, width)
+
         with self.store.opened(
-            live, self.hookpoint, self.windows, fill=fill, missing="model, probes"
+            live,
+            self.hookpoint,
+            self.windows,
+            companions=list(self.companion_widths),
+            fill=self.processes == 1,
+            missing="model, probes",
         ) as source:
             yield source
 
@@ -82,7 +110,21 @@ class Setup:
 
         `fill` runs the model now, for all that the cache lacks.
         """
-        batch_rows = self.machine.batch_tokens // rows.shape[1]
-        live = LiveActivations(self.capture, rows, batch_rows, self.machine.device, self.width)
-        with self.store.opened(live, self.hookpoint, rows, fill=fill, missing=f"model, {text}") as source:
+
+        def live(points: Sequence[Hookpoint]) -> ActivationSource:
+            capture, width = self._reader(points)
+            batch_rows = self.machine.batch_tokens // rows.shape[1]
+            return LiveActivations(capture, rows, batch_rows, self.machine.device, width)
+
+        companions = list(self.companion_widths)
+        with self.store.opened(
+            live, self.hookpoint, rows, companions=companions, fill=fill, missing=f"model, {text}"
+        ) as source:
             yield source
+
+    def _reader(self, points: Sequence[Hookpoint]) -> tuple[Capture | Captures, int]:
+        """Reads these hookpoints side by side; and the width of what it reads."""
+        if list(points) == [self.hookpoint]:
+            return self.capture, self.width
+        widths = {**self.companion_widths, self.hookpoint: self.width}
+        return Captures(self.lm.model, points), sum(widths[point] for point in points)

@@ -7,14 +7,15 @@ import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from saescope.config import AppConfig
+from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
+from saescope.jobs.others import OtherJobs
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
 from saescope.runfolder.names import LOCK, LOG
 from saescope.runfolder.run import read_run
@@ -49,6 +50,12 @@ class Context:
     take_over: Callable[[], None] = field(default=lambda: None)
     """Called when the run folder is this job's, never in a folder of another one: writes what the command
     itself leaves there (Hydra's record, the log). May be called again."""
+    hookpoints: tuple[HookpointConfig, ...] = ()
+    """Those of the other jobs of the sweep that are alike otherwise: the model is run once for all."""
+    trainings: tuple[TrainSae, ...] = ()
+    """Those of the other jobs of the sweep that are alike otherwise."""
+    together: bool = False
+    """Train their SAEs side by side, even where the activations could be stored."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,8 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
     prepared, tracker = None, None
     try:
         set_threads()
-        run_id = identity(cfg, _contents(cfg))
+        contents = _contents(cfg)
+        run_id = identity(cfg, contents)
         finished = None if cfg.force else find_finished(run_id, context.run_dir)
         if finished is None or finished.resolve() != context.run_dir.resolve():
             _refuse_overwrite(context.run_dir, cfg)
@@ -89,7 +97,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 _refuse_overwrite(context.run_dir, cfg)  # another process may have finished here meanwhile
                 context.take_over()
                 write_status(context.run_dir, "running", overrides=list(context.overrides))
-                prepared = _prepare(cfg)
+                prepared = _prepare(cfg, _other_jobs(cfg, context, contents))
                 tracker = _tracker(cfg, context, run_id)
                 outcome = _measure(cfg, context, run_id, prepared, tracker)
                 _upload_script(context)
@@ -207,12 +215,25 @@ def _locked(run_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def _prepare(cfg: AppConfig) -> "Prepared":
+def _other_jobs(cfg: AppConfig, context: Context, contents: dict[str, str]) -> OtherJobs:
+    """What the jobs of the sweep that have no result yet share with this one."""
+
+    def is_open(job: AppConfig) -> bool:
+        return find_finished(identity(job, contents)) is None
+
+    return OtherJobs(
+        tuple(other for other in context.hookpoints if is_open(replace(cfg, hookpoint=other))),
+        tuple(other for other in context.trainings if is_open(replace(cfg, sae=other))),
+        context.together,
+    )
+
+
+def _prepare(cfg: AppConfig, others: OtherJobs) -> "Prepared":
     # Imported here: torch and transformers take seconds, and a finished result needs neither.
     with phase("load torch and transformers"):
         from saescope.jobs.pipeline import prepare
 
-    return prepare(cfg)
+    return prepare(cfg, others)
 
 
 def _tracker(cfg: AppConfig, context: Context, run_id: str = "") -> Tracker:

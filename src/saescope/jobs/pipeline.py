@@ -1,7 +1,9 @@
 """One job: capture → SAE → features → SI/Q → report, with the run folder as the result."""
 
+import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,14 @@ from saescope.analysis.reconstruction import (
     task_metrics,
     without_nonfinite,
 )
-from saescope.config import AppConfig
+from saescope.config import AppConfig, HookpointConfig
 from saescope.dynamic_k import run as dynamic_k
 from saescope.dynamic_k.part import Part
-from saescope.errors import ConfigError, ModelError
+from saescope.errors import ConfigError, HookpointError, ModelError
 from saescope.extraction.codes import Codes
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
+from saescope.jobs.others import NONE, OtherJobs
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
@@ -49,11 +52,13 @@ class Prepared:
 
     hookpoint: Hookpoint
     windows: Windows
+    companions: tuple[Hookpoint, ...] = ()
+    """Hookpoints that other jobs of the sweep will read on the same text."""
+    others: OtherJobs = NONE
 
 
-def prepare(cfg: AppConfig) -> Prepared:
+def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
     """Resolve the hookpoint on a weightless model and tokenise the probes.
-
     Raises a SaescopeError for what the user has to correct, before anything slow happens.
     """
     quiet_transformers()
@@ -70,7 +75,16 @@ def prepare(cfg: AppConfig) -> Prepared:
         check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     with phase("tokenise the probes"):
         windows = _probe_windows(cfg, skeleton.config.vocab_size)
-    return Prepared(hookpoint, windows)
+    return Prepared(hookpoint, windows, _companions(others.hookpoints, skeleton), others)
+
+
+def _companions(hookpoints: Sequence[HookpointConfig], skeleton: Any) -> tuple[Hookpoint, ...]:
+    """Those hookpoints that the model has; a job that asks for another fails by itself."""
+    companions: list[Hookpoint] = []
+    for hookpoint in hookpoints:
+        with contextlib.suppress(HookpointError):
+            companions.append(resolve(hookpoint, skeleton, quiet=True))
+    return tuple(companions)
 
 
 def _skeleton(cfg: AppConfig) -> Any:
@@ -117,7 +131,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     """Load, extract, compute, write the run folder; meanwhile `tracker` gets name and training curves."""
     started = time.perf_counter()
     setup = _load(cfg, prepared)
-    coder = _sae(cfg, setup, run_dir, tracker)
+    coder = _sae(cfg, setup, run_dir, tracker, prepared.others)
     with phase("describe model and SAE"):
         provenance = provenance_of(cfg, setup, coder)
     tracker.describe(cfg.as_dict(), provenance)
@@ -150,18 +164,20 @@ def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
         lm = load_model(cfg.model, machine.dtype, cfg.seed)
         lm.model.to(machine.device)
         store = ActivationStore(cfg.runtime.cache, cfg.runtime.cache_gb, lm.model, machine.dtype)
-    setup = Setup(lm, prepared.hookpoint, prepared.windows, machine, store, cfg.runtime)
+    setup = Setup(
+        lm, prepared.hookpoint, prepared.windows, machine, store, cfg.runtime, companions=prepared.companions
+    )
     place = setup.hookpoint
     log.info("hookpoint %s (%s %s), width %d", place.label, place.kind, place.side, setup.width)
     return setup
 
 
-def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> Sae:
+def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker, others: OtherJobs) -> Sae:
     """Train or load the SAE."""
     if cfg.sae.source == "train":
         from saescope.training.train import train_sae
 
-        return train_sae(cfg, setup, run_dir, tracker)
+        return train_sae(cfg, setup, run_dir, tracker, others.trainings, together=others.together)
     with phase("load the SAE"):
         return sae.load(
             cfg.sae,

@@ -4,8 +4,8 @@ A forward hook reads the module itself. `output_hidden_states` is not used: its 
 block i, and its last entry has passed the final norm, so the last block's output is not in it.
 """
 
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -142,6 +142,51 @@ class Capture:
 
         block = self.base.get_submodule(self.hookpoint.name.rpartition(".")[0])
         return [self.module.register_forward_pre_hook(before_norm), block.register_forward_hook(after_block)]
+
+
+class Captures:
+    """Reads activations at several hookpoints of a model in one forward pass."""
+
+    def __init__(self, model: Any, hookpoints: Sequence[Hookpoint]) -> None:
+        self.base = model.base_model
+        self.modules = [self.base.get_submodule(hookpoint.name) for hookpoint in hookpoints]
+        self.hookpoints = tuple(hookpoints)
+
+    def __call__(self, input_ids_BT: Tensor) -> Tensor:
+        """Activations [B, T, Σ d_in], those of the hookpoints side by side in their order.
+
+        Blocks above the last hookpoint are not run. Raises NoActivationError.
+        """
+        return torch.cat(self.each(input_ids_BT), dim=-1)
+
+    def each(self, input_ids_BT: Tensor) -> list[Tensor]:
+        """Activations [B, T, d_in] of every hookpoint. Raises NoActivationError."""
+        caught: dict[int, Tensor] = {}
+        with ExitStack() as handles:
+            for number, (module, hookpoint) in enumerate(zip(self.modules, self.hookpoints, strict=True)):
+
+                def keep(tensor: Tensor, number: int = number) -> None:
+                    caught[number] = tensor
+                    if len(caught) == len(self.hookpoints):
+                        raise _Reached
+
+                handles.callback(_hook(module, hookpoint.side, keep).remove)
+            try:
+                self.base(input_ids=input_ids_BT, use_cache=False)
+            except _Reached:
+                return [caught[number] for number in range(len(self.hookpoints))]
+        missing = [point.label for number, point in enumerate(self.hookpoints) if number not in caught]
+        raise NoActivationError(f"the forward pass does not run {', '.join(missing)}")
+
+    def widths(self) -> list[int]:
+        """Width of every hookpoint's activations, from a run of two tokens. Raises NoActivationError."""
+        device = next(self.base.parameters()).device
+        with torch.inference_mode():
+            return [x.shape[-1] for x in self.each(torch.zeros(1, 2, dtype=torch.long, device=device))]
+
+    def width(self) -> int:
+        """Sum of `widths`."""
+        return sum(self.widths())
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:

@@ -50,8 +50,8 @@ class Hookpoint:
         return self.name if self.side == "output" else f"{self.name}.input"
 
 
-def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
-    """Find the hookpoint in `model` (a causal LM, weights not needed), and log what it is.
+def resolve(cfg: HookpointConfig, model: nn.Module, *, quiet: bool = False) -> Hookpoint:
+    """Find the hookpoint in `model` (a causal LM, weights not needed), and log what it is unless `quiet`.
 
     Raises HookpointError naming the valid layers, or the valid names nearest first, when it is not there.
     """
@@ -71,7 +71,8 @@ def resolve(cfg: HookpointConfig, model: nn.Module) -> Hookpoint:
         check_layer(layer, len(blocks))
         place = blocks.place(layer, POSITION_OF_KIND[cfg.kind])
     hookpoint = _hookpoint(place, blocks)
-    log.info(
+    log.log(
+        logging.DEBUG if quiet else logging.INFO,
         "%s is the %s of module %s (%s, %s)",
         requested,
         hookpoint.side,

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-CHUNK_BYTES = 256 * 2**20
-"""Memory for the intermediate values of one comparison."""
+CHUNK_BYTES = {"cpu": 8 * 2**20}
+"""Memory for the intermediate values of one comparison, by device type: what a core's cache holds."""
+DEVICE_CHUNK_BYTES = 256 * 2**20
+"""The same on other devices, which need many rows to be busy."""
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -60,7 +62,8 @@ class CleanPass:
 
     def compare(self, logits_SV: Tensor) -> TokenLosses:
         """Losses of other logits at the same positions, in memory-bounded chunks."""
-        rows = max(1, CHUNK_BYTES // (16 * logits_SV.shape[-1]))
+        chunk_bytes = CHUNK_BYTES.get(logits_SV.device.type, DEVICE_CHUNK_BYTES)
+        rows = max(1, chunk_bytes // (16 * logits_SV.shape[-1]))
         target_S = self.target_S
         ce: list[Tensor] = []
         kl: list[Tensor] = []

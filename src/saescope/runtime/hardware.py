@@ -1,6 +1,7 @@
 """Device, precision and batch size for this machine."""
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,13 @@ def choose(cfg: RuntimeConfig) -> Hardware:
         hardware.batch_tokens,
     )
     return hardware
+
+
+def free_memory(device: str) -> int:
+    """Bytes that nothing uses, on a GPU or in the machine."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _native_dtype(device: str) -> torch.dtype:

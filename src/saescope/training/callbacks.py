@@ -82,15 +82,16 @@ class CheckpointSaver(Callback):
         )
         due = pl_module.step // self.every > (self.saved_step or 0) // self.every
         if due or stop:
-            self._save(trainer, pl_module)
+            self.save(trainer, pl_module)
         if stop:
             raise StoppedError
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Save the finished training."""
-        self._save(trainer, pl_module)
+        self.save(trainer, pl_module)
 
-    def _save(self, trainer: Trainer, module: SaeTraining) -> None:
+    def save(self, trainer: Trainer, module: SaeTraining) -> None:
+        """Write the checkpoint, in the first process."""
         if trainer.is_global_zero:
             checkpoint.write(self.path, {**module.training_state(), "recipe": repr(module.recipe)})
         self.saved_step = module.step

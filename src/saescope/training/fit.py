@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -20,6 +20,7 @@ from saescope.training.batches import ActivationBatches, BatchShare
 from saescope.training.callbacks import CheckpointSaver, OnStep, StepMetrics, StoppedError
 from saescope.training.module import LossNotFiniteError, SaeTraining
 from saescope.training.relay import relayed
+from saescope.training.side_by_side import Companion, CompanionCallback, LeadCallback, SideBySide
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +36,13 @@ def fit(
     devices: int = 1,
     on_step: OnStep | None = None,
     callbacks: Sequence[Callback] = (),
+    companions: Sequence[Companion] = (),
 ) -> SparseCoder:
     """Train for `module.total_steps` batches and return the SAE, ready to save.
 
     Continues from `checkpoint_path` when it exists; a finished one is returned as it is. `on_step` gets
     `module.last_metrics` after every batch, in the first process. SIGTERM saves, then has its usual effect.
+    `companions` are trained on the same batches, those of them that are at the same step; one process only.
     Raises SaeError when there are too few batches, the loss is not finite, or the disk is full.
     """
     steps = module.total_steps
@@ -55,6 +58,8 @@ def fit(
             log.info("resuming SAE training at step %d of %d from %s", start, steps, checkpoint_path)
         del state  # not pickled into spawned processes: each reads the file
         saver = CheckpointSaver(checkpoint_path, save_every, start > 0)
+        beside = [each for each in companions if devices == 1 and _step_of(each) == start]
+        whole = SideBySide(module, beside) if beside else module
         # Lightning's own DDP would reduce at every backward; the module reduces once per optimiser step.
         strategy = UnwrappedDDP(start_method="spawn") if devices > 1 else "auto"
         with relayed(on_step) if devices > 1 else nullcontext(on_step) as on_step_here:
@@ -64,17 +69,34 @@ def fit(
                 strategy=strategy,
                 max_epochs=1,
                 logger=logger or False,
-                callbacks=[StepMetrics(on_step_here, logger), *callbacks, saver],
+                callbacks=_callbacks(
+                    [StepMetrics(on_step_here, logger), *callbacks, saver], beside, save_every, start > 0
+                ),
                 enable_checkpointing=False,
                 enable_model_summary=False,
                 enable_progress_bar=False,
                 use_distributed_sampler=False,
             )
-            _run(trainer, module, BatchShare(batches, start, steps), saver)
+            _run(trainer, whole, BatchShare(batches, start, steps), saver)
         # spawned processes hand nothing back but the file
         state = checkpoint.read(checkpoint_path) if devices > 1 else module.training_state()
     assert state is not None
     return checkpoint.averaged_coder(state)
+
+
+def _step_of(companion: Companion) -> int:
+    path = companion.checkpoint_path
+    return _checked_start(companion.module, checkpoint.read(path), path)
+
+
+def _callbacks(
+    of_lead: list[Callback], beside: Sequence[Companion], save_every: int, resume: bool
+) -> list[Callback]:
+    """All callbacks; those that may stop the training last."""
+    if not beside:
+        return of_lead
+    of_companions = [CompanionCallback(companion, save_every, resume) for companion in beside]
+    return [*of_companions, *map(LeadCallback, of_lead)]
 
 
 def _checked_start(module: SaeTraining, state: dict[str, Any] | None, path: Path) -> int:
@@ -91,7 +113,7 @@ def _checked_start(module: SaeTraining, state: dict[str, Any] | None, path: Path
     return int(state["step"])
 
 
-def _run(trainer: Trainer, module: SaeTraining, share: BatchShare, saver: CheckpointSaver) -> None:
+def _run(trainer: Trainer, module: LightningModule, share: BatchShare, saver: CheckpointSaver) -> None:
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM) if in_main else None
     if in_main:

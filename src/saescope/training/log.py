@@ -16,16 +16,18 @@ COLUMNS = ("step", "tokens_seen", "loss", "fvu", "auxk", "multi_topk_fvu", "l0",
 class TrainingLog:
     """Curves and progress of one training; a resumed training continues the same file."""
 
-    def __init__(self, path: Path, steps: int, tracker: Tracker, points: int = 500) -> None:
-        """`points`: rows written at most, evenly spaced over `steps`."""
-        self.path, self.steps, self.tracker = path, steps, tracker
+    def __init__(
+        self, path: Path, steps: int, tracker: Tracker, points: int = 500, *, quiet: bool = False
+    ) -> None:
+        """`points`: rows written at most, evenly spaced over `steps`; `quiet`: no progress."""
+        self.path, self.steps, self.tracker, self.quiet = path, steps, tracker, quiet
         self.every = max(1, steps // points)
         self.meter: Meter | None = None
         self.first_step: Meter | None = None
 
     def __enter__(self) -> "TrainingLog":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.first_step = phase("start the training")
+        self.first_step = None if self.quiet else phase("start the training")
         return self
 
     def __exit__(
@@ -41,7 +43,7 @@ class TrainingLog:
         if self.meter is None:
             if self.first_step is not None:
                 self.first_step.close()
-            self.meter = Meter("train", self.steps, "steps", start=step - 1)
+            self.meter = Meter("train", self.steps, "steps", start=step - 1, quiet=self.quiet)
             if earlier := self._drop_rows_from(step):
                 self.tracker.training([dict(zip(COLUMNS, row, strict=True)) for row in earlier])
         if step % self.every == 0 or step == self.steps:

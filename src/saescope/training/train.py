@@ -1,11 +1,12 @@
 """`sae=train`: corpus → activations → an SAE trained with sparsify's recipe, saved in sparsify's layout."""
 
+import dataclasses
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from saescope.files import whole
 from saescope.metrics import SAE_FVU
 from saescope.model.load import check_context
 from saescope.runfolder.names import HISTORY, SAE
-from saescope.runtime.hardware import Hardware
+from saescope.runtime.hardware import Hardware, free_memory
 from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.folder import load_sparsify
 from saescope.text.token_rows import TokenRows, token_rows
@@ -35,6 +36,7 @@ from saescope.training.fit import fit
 from saescope.training.log import TrainingLog
 from saescope.training.module import SaeTraining
 from saescope.training.recipe import new_coder
+from saescope.training.side_by_side import Companion
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +60,20 @@ class RowBatches:
             yield self.source.read(np.array_split(rows, world)[rank]).float()
 
 
-def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> CoderSae:
+def train_sae(
+    cfg: AppConfig,
+    setup: Setup,
+    run_dir: Path,
+    tracker: Tracker,
+    others: Sequence[TrainSae] = (),
+    *,
+    together: bool = False,
+) -> CoderSae:
     """Train the SAE of `cfg`, or continue its training, or read a finished one.
 
-    Saved under `run_dir/sae/<hookpoint>`.
+    Saved under `run_dir/sae/<hookpoint>`. `others` are SAEs that jobs of the same sweep will train on these
+    activations: where these cannot be stored, or with `together`, they are trained side by side with this
+    one, and their jobs find them finished.
 
     Raises SaeError, CorpusError or CacheError for what the user has to correct.
     """
@@ -74,7 +86,8 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
         plan.steps,
         plan.tokens // plan.steps,
     )
-    trained = _train(cfg.sae, setup, plan, tracker)
+    beside = _beside(cfg, cfg.sae, setup, plan, others, together=together)
+    trained = _train(cfg.sae, setup, plan, tracker, beside)
     saved = run_dir / SAE / setup.hookpoint.name
     save_coder(trained, saved)
     if plan.history.is_file():
@@ -114,6 +127,9 @@ class _Plan:
 
     rows_per_batch: int
 
+    encoder_dtype: torch.dtype | None
+    """Precision of the encoder product; None: that of the weights."""
+
     home: Path
     """Folder of checkpoint and history; the same settings give the same folder."""
 
@@ -131,6 +147,27 @@ class _Plan:
     def history(self) -> Path:
         """The training curves."""
         return self.home / HISTORY
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of the training."""
+        return self.home / "checkpoint.pt"
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of weights, gradients and at most three values of the optimiser for each, in float32."""
+        weights: int = sum(parameter.numel() for parameter in self.coder.parameters())
+        return 5 * 4 * weights
+
+    def module(self) -> SaeTraining:
+        """The training steps."""
+        return SaeTraining(
+            self.coder,
+            self.recipe,
+            total_steps=self.steps,
+            finetune=self.finetune,
+            encoder_dtype=self.encoder_dtype,
+        )
 
 
 def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
@@ -155,34 +192,84 @@ def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
     rows = token_rows(cfg.corpus, setup.lm.tokenizer, sae.tokens, folder, at_least=per_batch * ctx_len)
     coder = loaded or new_coder(setup.width, num_latents, sae.recipe)
     home = TRAININGS / _identity(cfg, setup, rows)
-    return _Plan(coder, loaded is not None, sae.recipe, rows, per_batch, home)
+    return _Plan(
+        coder, loaded is not None, sae.recipe, rows, per_batch, _encoder_dtype(sae, setup.machine), home
+    )
 
 
-def _train(cfg: TrainSae, setup: Setup, plan: _Plan, tracker: Tracker) -> SparseCoder:
+def _beside(
+    cfg: AppConfig, this: TrainSae, setup: Setup, plan: _Plan, others: Sequence[TrainSae], *, together: bool
+) -> list[_Plan]:
+    """The trainings to run side by side with `plan`: on its batches, as many as memory has room for."""
+    stored = setup.store.has_room(plan.rows.train.size, setup.width)
+    if setup.processes > 1 or (stored and not together):
+        return []
+    same_batches = [other for other in others if _stream(other) == _stream(this)]
+    room = free_memory(setup.machine.device) / 2 - plan.num_bytes
+    plans: list[_Plan] = []
+    for other in same_batches:
+        beside = _plan(dataclasses.replace(cfg, sae=other), other, setup)
+        room -= beside.num_bytes
+        if room < 0:
+            log.info("%d SAEs are left to trainings of their own: memory", len(same_batches) - len(plans))
+            break
+        plans.append(beside)
+    return plans
+
+
+def _stream(cfg: TrainSae) -> tuple[int | bool, ...]:
+    """What decides the batches, for one model, hookpoint and corpus."""
+    return cfg.tokens, cfg.batch_tokens, cfg.data_seed
+
+
+def _train(
+    cfg: TrainSae, setup: Setup, plan: _Plan, tracker: Tracker, beside: Sequence[_Plan] = ()
+) -> SparseCoder:
     """The trained SAE; an interrupted training continues from its checkpoint."""
     machine = setup.machine
-    module = SaeTraining(
-        plan.coder,
-        plan.recipe,
-        total_steps=plan.steps,
-        finetune=plan.finetune,
-        encoder_dtype=_encoder_dtype(cfg, machine),
-    )
+    module = plan.module()
     with (
         _locked(plan.home),
         setup.row_activations(plan.rows.train, "training text", fill=setup.processes == 1) as source,
         TrainingLog(plan.history, plan.steps, tracker) as history,
+        ExitStack() as others,
     ):
+        companions = []
+        for other in beside:
+            if others.enter_context(_locked_unless_busy(other.home)):
+                curves = TrainingLog(other.history, other.steps, Tracker(), quiet=True)
+                companions.append(
+                    Companion(other.module(), other.checkpoint, others.enter_context(curves).step)
+                )
+        if companions:
+            log.info("training %d SAEs side by side on one stream of activations", 1 + len(companions))
         order = row_order(len(plan.rows.train), cfg.data_seed)
         return fit(
             module,
             RowBatches(source, order, plan.rows_per_batch),
-            checkpoint_path=plan.home / "checkpoint.pt",
+            checkpoint_path=plan.checkpoint,
             save_every=cfg.save_every,
             accelerator={"cuda": "gpu"}.get(machine.device, machine.device),
             devices=setup.runtime.devices,
             on_step=history.step,
+            companions=companions,
         )
+
+
+@contextmanager
+def _locked_unless_busy(home: Path) -> Iterator[bool]:
+    """Whether no other process works on the training; then none will until the block ends."""
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / "training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -1,0 +1,118 @@
+"""The upper part of a model: run from one of its blocks on, given the residual stream that enters it.
+
+The blocks below only pass their input on, so whatever the model does before, between and after its blocks
+(masks, position embeddings, final norm, unembedding, logit caps) stays its own code.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from saescope.model.blocks import Blocks
+from saescope.model.capture import first
+from saescope.model.hookpoints import Hookpoint
+
+log = logging.getLogger(__name__)
+
+CHECKED_TOKENS = 8
+TOLERANCE = 1e-3
+"""Largest difference of logits in the check, in their standard deviations. The same operations on the same
+numbers differ by nothing; a model that needs more of its lower blocks than the stream differs by much."""
+
+
+class UpperBlocks:
+    """Block `entry` of a causal language model and all blocks above it; `entry` = number of blocks: none."""
+
+    def __init__(self, model: Any, entry: int) -> None:
+        blocks = Blocks(model.base_model).modules
+        assert 0 < entry <= len(blocks), "there is a block below"
+        self.below: list[nn.Module] = list(blocks)[:entry]
+        self.others: tuple[Any, ...] | None = None
+        """What a block returns beside the stream; None where it returns the stream alone."""
+
+    @contextmanager
+    def recorded(self) -> Iterator[list[Tensor]]:
+        """While open, every forward pass appends the stream [B, T, d] that enters the upper blocks."""
+        streams: list[Tensor] = []
+
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            streams.append(first(output))
+            if isinstance(output, tuple):
+                self.others = tuple(None if isinstance(item, Tensor) else item for item in output[1:])
+
+        handle = self.below[-1].register_forward_hook(keep)
+        try:
+            yield streams
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def entered(self, stream_BTd: Tensor) -> Iterator[None]:
+        """While open, forward passes over texts of this shape [B, T] start from `stream_BTd`."""
+
+        def pass_on(*args: Any, **kwargs: Any) -> Any:
+            return self._output(args[0] if args else kwargs["hidden_states"])
+
+        def give_stream(*_args: Any, **_kwargs: Any) -> Any:
+            return self._output(stream_BTd)
+
+        for block in self.below:
+            block.forward = give_stream if block is self.below[-1] else pass_on  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            for block in self.below:
+                del block.forward
+
+    def _output(self, stream_BTd: Tensor) -> Any:
+        """The stream in the form in which a block of this model returns it."""
+        return stream_BTd if self.others is None else (stream_BTd, *self.others)
+
+    def same_logits(self, model: Any, input_ids_BT: Tensor) -> bool:
+        """Whether the model's logits for a few tokens are the same from here as from the start."""
+        input_ids_BT = input_ids_BT[:1, :CHECKED_TOKENS]
+        try:
+            with torch.inference_mode():
+                with self.recorded() as streams:
+                    whole = model(input_ids=input_ids_BT, use_cache=False).logits
+                with self.entered(streams[0]):
+                    upper = model(input_ids=input_ids_BT, use_cache=False).logits
+        # a model that reads more of its lower blocks than their stream fails in its own way
+        except Exception as error:
+            log.debug("entering the model at block %d: %s", len(self.below), error)
+            return False
+        gap = (whole.float() - upper.float()).abs().max()
+        return bool(gap <= TOLERANCE * whole.float().std())
+
+
+def upper_blocks(model: Any, hookpoint: Hookpoint, input_ids_BT: Tensor) -> UpperBlocks | None:
+    """The blocks that an edit at `hookpoint` can reach; None where there is nothing below to leave out.
+
+    `input_ids_BT` are some tokens to check it with: a model that cannot be entered there gives None, and a
+    line in the log.
+    """
+    if hookpoint.layer is None:
+        return None
+    is_block_output = hookpoint.side == "output" and hookpoint.name.endswith(f".{hookpoint.layer}")
+    entry = hookpoint.layer + 1 if is_block_output else hookpoint.layer
+    return entered_at(model, entry, input_ids_BT)
+
+
+def top(model: Any, input_ids_BT: Tensor) -> UpperBlocks | None:
+    """What follows the last block: final norm and unembedding. None as in `upper_blocks`."""
+    return entered_at(model, len(Blocks(model.base_model)), input_ids_BT)
+
+
+def entered_at(model: Any, entry: int, input_ids_BT: Tensor) -> UpperBlocks | None:
+    """The blocks from `entry` on; None as in `upper_blocks`."""
+    if entry == 0:
+        return None
+    upper = UpperBlocks(model, entry)
+    if upper.same_logits(model, input_ids_BT):
+        return upper
+    log.info("%s cannot be entered at block %d; losses run the whole model", type(model).__name__, entry)
+    return None

@@ -31,7 +31,7 @@ def test_headline_numbers_are_on_the_page(finished):
         "83 % of the 912 supported latents",
         "mean SI is 0.181 (95 % CI 0.171–0.192); shuffled task labels give 0.00612",
         "16,854 validated edges (0 survive randomised firing)",
-        "Q = 0.360, against 0.0801 for graphs with the same degrees (z = 187, p = 0.048)",
+        "Q = 0.360, against 0.0801 for graphs with the same degrees (z = 187, p ≤ 1/21)",
         "Within tasks Q is still 0.324",
         "naive SI 0.271, naive Q 0.981",
         "EleutherAI/pythia-70m",

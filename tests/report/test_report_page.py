@@ -80,6 +80,13 @@ def test_page_is_well_formed_and_ids_are_unique(finished):
     assert all(reader.labels)
 
 
+def test_p_and_q_at_their_floor_are_bounds(finished):
+    text = " ".join(re.sub(r"<[^>]+>", " ", text_of(finished)).split())
+    assert "q-value ≤ 0.0012" in text  # si_p 0.001 of 1,000 permutations
+    assert re.search(r"0.280 \(z = 187, p ≤ 1/21\)", text)
+    assert re.search(r"q/p ≤ 1/21 ", text)
+
+
 def test_figures_are_whole_svg_files(finished):
     assert sorted(path.stem for path in (finished / "figures").glob("*.svg")) == FIGURES
     for path in (finished / "figures").iterdir():

@@ -78,6 +78,7 @@ def test_controls_are_the_yardstick(tmp_path):
     )
     assert about(texts, "Q beside controls")
     assert about(texts, "FVU: trained")
+    assert about(texts, "Every setting has one seed")
     assert not [sentence for sentence in texts if re.search(r"\b(falls|rises|cannot tell)\b", sentence)]
     controls = pd.read_csv(tmp_path / "sweep.csv", keep_default_na=False)["control"]
     assert list(controls) == ["", "random SAE", "neurons", "random weights", "random SAE on random weights"]
@@ -104,7 +105,7 @@ def test_each_result_has_the_control_of_its_own_shape(tmp_path):
     )
     (si,) = about(texts, "SI beside controls")
     assert re.search(
-        r"at sae.k=16 trained 0.\d+; random SAE 0.(10|09)\d+, \d+ % of it\. at sae.k=32 trained", si
+        r"at sae.k=16 trained 0.\d+; random SAE 0.(10|09)\d+, \d+ % of it\. At sae.k=32 trained", si
     )
     assert "random SAE 0.4" not in si
     assert about(texts, "SI rises with sae.k:")  # of the results, not of the controls

@@ -19,7 +19,7 @@ def beside_sentences(rows: Sequence[Row], beside: Sequence[BesideControls]) -> I
     for measure in MEASURES:
         parts = list(_set_against(beside, measure))
         if parts:
-            yield f"{subject(measure, rows)} beside controls: {'. '.join(parts)}."
+            yield f"{subject(measure, rows)} beside controls: {'. '.join(_capitals(parts))}."
     if len(beside) == 1:
         qualities = (_quality(rows, metric, beside[0]) for metric in QUALITIES)
         yield from filter(None, [" ".join(filter(None, qualities))])
@@ -33,6 +33,11 @@ def beside_sentences(rows: Sequence[Row], beside: Sequence[BesideControls]) -> I
                 f"number of latents) for {where if where and len(alone) <= MOST else number}, so none is "
                 "set beside it."
             )
+
+
+def _capitals(parts: Sequence[str]) -> list[str]:
+    """All but the first start a sentence."""
+    return [part if at == 0 else part[:1].upper() + part[1:] for at, part in enumerate(parts)]
 
 
 def _quality(rows: Sequence[Row], metric: Metric, entry: BesideControls) -> str:

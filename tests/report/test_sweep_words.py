@@ -133,7 +133,7 @@ def test_many_results_give_a_range(tmp_path):
         job["si"] = 0.1
     (si,) = about(sentences(tmp_path, *jobs), "SI beside controls")
     assert re.fullmatch(
-        r"SI beside controls: random weights (49|50) %( to 5\d %)? of the trained value \(5 of 5 results\)\.",
+        r"SI beside controls: over 5 results, of the trained value: random weights (49|50) %( to 5\d %)?\.",
         si,
     )
 

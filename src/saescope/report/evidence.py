@@ -1,6 +1,6 @@
 """Too little evidence, in one line each: few documents in a task, draws too few to tell latents apart."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saescope.metrics import TASK_DOCS, Metric, at_floor, metric
-from saescope.report.numbers import count, figure, percent
+from saescope.report.numbers import count, figure
 from saescope.runfolder.values import finite
 
 FEWEST_DOCUMENTS = 20
@@ -80,7 +80,7 @@ def shortage_sentences(shortages: list[Shortage], jobs: int = 1) -> list[str]:
         shares = sorted(floor[1] for floor in floors if floor[0] == draws)
         qs = sorted(floor[2] for floor in floors if floor[0] == draws)
         sentences.append(
-            f"{count(draws)} permutations are few: {_span(shares, percent)} of the supported latents "
+            f"{count(draws)} permutations are few: {_span(shares, _whole)} of the supported latents "
             f"share the smallest possible p-value, 1/{count(draws + 1)} "
             f"(q = {_span(qs, lambda q: figure(q, 2))}{_of(len(shares), jobs)}), so p and q do not rank "
             "them. More (metrics.permutations) would."
@@ -112,9 +112,13 @@ def draws_of(entry: Metric, config: Mapping[str, Any]) -> int | None:
     return None if number is None else int(number)
 
 
-def _span(values: list[float], text: Any) -> str:
+def _span(values: list[float], text: Callable[[float], str]) -> str:
     low, high = text(values[0]), text(values[-1])
     return low if low == high else f"{low} to {high}"
+
+
+def _whole(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _of(number: int, jobs: int) -> str:

@@ -13,6 +13,9 @@ from saescope.report.sweep.pareto import QUALITIES
 from saescope.report.sweep.phrases import MOST, Row, at_text, joined, subject
 from saescope.runfolder.values import finite
 
+NAMED = 2
+"""Results whose controls a sentence names one by one; of more it gives the range, and the table has all."""
+
 
 def beside_sentences(rows: Sequence[Row], beside: Sequence[BesideControls]) -> Iterator[str]:
     """One sentence a measure, one on reconstruction, and one for each kind that is nowhere alike."""
@@ -67,20 +70,9 @@ def _first_kinds(entry: BesideControls) -> list[tuple[Kind, Point]]:
 def _set_against(beside: Sequence[BesideControls], measure: Metric) -> Iterator[str]:
     """`trained 0.246; random SAE 0.181, 74 % of it`: one part a result, or the range over many."""
     entries = [entry for entry in beside if measure.key in entry.result.readings]
-    if len(entries) > MOST:
-        for kind in dict.fromkeys(kind for entry in entries for kind in entry.controls):
-            shares = [
-                control.readings[measure.key].value / entry.result.readings[measure.key].value
-                for entry in entries
-                if (control := entry.controls.get(kind))
-                and measure.key in control.readings
-                and entry.result.readings[measure.key].value > 0
-            ]
-            if shares:
-                low, high = _share(min(shares)), _share(max(shares))
-                span = low if low == high else f"{low} to {high}"
-                results = f"{len(shares)} of {len(entries)} results"
-                yield f"{control_name(kind)} {span} of the trained value ({results})"
+    if len(entries) > NAMED:
+        if texts := [text for kind in _kinds(entries) if (text := _range(entries, measure, kind))]:
+            yield f"over {len(entries)} results, of the trained value: {'; '.join(texts)}"
         return
     for entry in entries:
         result = entry.result.readings[measure.key]
@@ -91,6 +83,28 @@ def _set_against(beside: Sequence[BesideControls], measure: Metric) -> Iterator[
         if texts:
             where = f"at {at_text(entry.at)} " if entry.at and len(entries) > 1 else ""
             yield f"{where}trained {figure(result.value)}; {'; '.join(texts)}"
+
+
+def _range(entries: Sequence[BesideControls], measure: Metric, kind: Kind) -> str:
+    """`random SAE 70 % to 79 %`, or nothing."""
+    shares = [
+        control.readings[measure.key].value / entry.result.readings[measure.key].value
+        for entry in entries
+        if (control := entry.controls.get(kind))
+        and measure.key in control.readings
+        and entry.result.readings[measure.key].value > 0
+    ]
+    if not shares:
+        return ""
+    low, high = _share(min(shares)), _share(max(shares))
+    some = "" if len(shares) == len(entries) else f" ({len(shares)} of {len(entries)} results)"
+    return f"{control_name(kind)} {low if low == high else f'{low} to {high}'}{some}"
+
+
+def _kinds(entries: Sequence[BesideControls]) -> list[Kind]:
+    """The kinds that differ from a result in one thing; all where there is none such."""
+    kinds = list(dict.fromkeys(kind for entry in entries for kind in entry.controls))
+    return [kind for kind in kinds if len(kind) == 1] or kinds
 
 
 def _against(result: Reading, control: Reading) -> str:

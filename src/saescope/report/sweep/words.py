@@ -228,7 +228,7 @@ def _side_by_side(name: str, axis: str, steps: Sequence[Difference]) -> str:
 
 
 def _seeds(findings: Findings) -> Iterator[str]:
-    if not findings.steps and not findings.beside:
+    if not findings.steps and not any(any(entry.controls.values()) for entry in findings.beside):
         return
     spreads = [
         f"{measure.short} {figure(findings.spread[measure.key])}"

@@ -8,7 +8,7 @@ metric is one entry here; its position here is that in every table.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Direction = Literal["higher", "lower", "none"]
 Place = Literal["terminal", "page", "sweep", "axes"]
@@ -45,6 +45,8 @@ class Metric:
     """Key of the lower end of its 95 % interval."""
     high: str | None = None
     """Key of the upper end."""
+    draws: str | int | None = None
+    """Of a permutation p-value: the setting with its number of draws, or that number."""
     shown: tuple[Place, ...] = ()
     naive: bool = False
     """A number that the usual recipe reports; for comparison only."""
@@ -365,7 +367,13 @@ Q_EXCESS = Metric(
     "q/excess", "Q excess", "Q above the mean of its rewirings.", "q", chance="0", shown=("page", "sweep")
 )
 Q_Z = Metric("q/z", "Q, z", "Q excess in standard deviations of the null.", "q")
-Q_P = Metric("q/p", "Q, p", "(1 + rewirings whose Q is at least as large) / (rewirings + 1).", "q")
+Q_P = Metric(
+    "q/p",
+    "Q, p",
+    "(1 + rewirings whose Q is at least as large) / (rewirings + 1).",
+    "q",
+    draws="metrics.rewirings",
+)
 Q_N_EDGES = Metric(
     "q/n_edges",
     "Validated edges",
@@ -651,6 +659,7 @@ DYNK_TRANSFER_P = Metric(
     "The gain over one other task per document, against 19 permutations of the calibration documents' "
     "task labels; p = (1 + reached)/20.",
     "dynk.structure.transfer",
+    draws=19,
 )
 DYNK_TRANSFER_NULL_MEAN = Metric(
     "dynk/transfer_null_mean",
@@ -702,6 +711,7 @@ DYNK_ETA_P = Metric(
     "Gain of community blocks, p",
     "(1 + random partitions at least as good)/20, among 19 with blocks of the same sizes.",
     "dynk.structure.blocks.eta",
+    draws=19,
 )
 DYNK_ETA_KMEANS = Metric(
     "dynk/eta_kmeans",
@@ -786,6 +796,16 @@ def metric(key: str) -> Metric | None:
     if group == "task" and "/" in rest:
         key = f"task/{_TASK}/{rest.rpartition('/')[2]}"
     return _BY_KEY.get(key)
+
+
+def at_floor(p: Any, draws: int) -> Any:
+    """Whether a permutation p-value is the smallest that its draws allow.
+
+    p is (1 + draws that reach the observed)/(draws + 1).
+    `p`: a number or an array of numbers, NaN is not at the floor. With more draws such a p could be smaller,
+    so it is an upper bound and printed as `p ≤ 1/(draws + 1)`.
+    """
+    return p * (draws + 1) < 1.5
 
 
 def in_group(group: str) -> tuple[Metric, ...]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
 
-from saescope.dynamic_k.blocks import block_mask, measure_blocks
+from saescope.dynamic_k.blocks import block_mask, block_section, measure_blocks
 
 from .planted import circles, grouped, own_texts, studied, unstructured
 
@@ -21,6 +21,8 @@ def test_blocks_of_a_planted_network_reach_the_bound():
     assert eta.eta == pytest.approx(1.0, abs=1e-3)
     assert (eta.low, eta.high) == pytest.approx((1.0, 1.0), abs=1e-3)
     assert eta.p == 1 / 20
+    section = block_section([result], neurons)
+    assert "≤ 1/20" in section["rows"][0]  # the floor of 19 partitions: no exact p
     planted = np.repeat(np.arange(8), 8)
     assert adjusted_rand_score(planted, neurons[0].communities.community_F) == 1.0
 

@@ -75,4 +75,5 @@ def test_wrong_pairing(offset_model, principal_saes, probes, tmp_path, where, wr
     assert (DOUBT in (run / "report.html").read_text()) == bool(wrong)
     assert ("the SAE of layers.3 is read at layers.0.mlp" in console) == bool(wrong)
     warnings = json.loads((run / "status.json").read_text())["warnings"]
+    warnings = [warning for warning in warnings if "permutations are few" not in warning]
     assert len(warnings) == (2 if wrong else 1 if wrong is None else 0)

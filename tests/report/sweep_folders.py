@@ -28,19 +28,21 @@ def write_job(
     max_tokens: int = 50_000,
     model: str | None = None,
     identity: str | None = None,
+    source: str = "train",
+    kind: str = "resid",
 ) -> Path:
     """A finished job; SI and Q follow the settings unless they are given."""
     rng = np.random.default_rng([k, expansion, int(100 * depth), seed])
     write_run(path, latents=300, supported=80, seed=seed)
-    si = si if si is not None else 0.02 + 0.02 * np.log10(size) + 0.004 * expansion - 0.001 * k
-    si = (0.03 if random_init else si) + 0.02 * (depth - 0.5) + rng.normal(0, 0.001)
+    by_settings = 0.03 if random_init else 0.02 + 0.02 * np.log10(size) + 0.004 * expansion - 0.001 * k
+    si = (by_settings if si is None else si) + 0.02 * (depth - 0.5) + rng.normal(0, 0.001)
     q = (q if q is not None else 0.36 - 0.001 * k + 0.02 * depth) + rng.normal(0, 0.002)
     name = model or f"EleutherAI/pythia-{round(size / 1e6)}m"
     config = yaml.safe_load((path / "config.yaml").read_text())
     config["model"] |= {"name": name, "random_init": random_init}
-    config["sae"] = {"source": "train", "repo": None, "k": k, "expansion_factor": expansion,
+    config["sae"] = {"source": source, "repo": None, "k": k, "expansion_factor": expansion,
                      "num_latents": None, "tokens": 500_000, "init_seed": seed, "data_seed": 0}  # fmt: skip
-    config["hookpoint"] = {"kind": "resid", "layer": None, "depth": depth, "name": None}
+    config["hookpoint"] = {"kind": kind, "layer": None, "depth": depth, "name": None}
     config["probes"]["max_tokens_per_task"] = max_tokens
     overrides = [
         f"sae.k={k}",
@@ -51,9 +53,9 @@ def write_job(
     layer = int(depth * 6)
     provenance = {
         "model": {"name": name, "num_parameters": size, "num_layers": 6, "random_init": random_init},
-        "hookpoint": {"name": f"layers.{layer}", "kind": "resid", "layer": layer, "width": 512},
+        "hookpoint": {"name": f"layers.{layer}", "kind": kind, "layer": layer, "width": 512},
         "sae": {
-            "source": "train",
+            "source": source,
             "k": k,
             "expansion_factor": float(expansion),
             "num_latents": 512 * expansion,
@@ -68,7 +70,7 @@ def write_job(
     (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (path / "provenance.json").write_text(json.dumps(provenance))
     (path / "metrics.json").write_text(json.dumps(values))
-    identity = identity or "-".join(map(str, (name, k, expansion, depth, seed, random_init)))
+    identity = identity or "-".join(map(str, (name, k, expansion, depth, seed, random_init, source, kind)))
     status = {"schema": 1, "state": "ok", "identity": identity,
               "notes": {}, "warnings": [], "overrides": overrides}  # fmt: skip
     (path / "status.json").write_text(json.dumps(status))

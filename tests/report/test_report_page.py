@@ -31,7 +31,7 @@ def test_headline_numbers_are_on_the_page(finished):
         "83 % of the 912 supported latents",
         "mean SI is 0.181 (95 % CI 0.171–0.192); shuffled task labels give 0.00612",
         "16,854 validated edges (0 survive randomised firing)",
-        "Q = 0.360, against 0.0801 for graphs with the same degrees (z = 187, p = 0.048)",
+        "Q = 0.360, against 0.0801 for graphs with the same degrees (z = 187, p ≤ 1/21)",
         "Within tasks Q is still 0.324",
         "naive SI 0.271, naive Q 0.981",
         "EleutherAI/pythia-70m",
@@ -78,6 +78,13 @@ def test_page_is_well_formed_and_ids_are_unique(finished):
     assert len(reader.ids) == len(set(reader.ids))
     assert len(reader.labels) == len(FIGURES)
     assert all(reader.labels)
+
+
+def test_p_and_q_at_their_floor_are_bounds(finished):
+    text = " ".join(re.sub(r"<[^>]+>", " ", text_of(finished)).split())
+    assert "q-value ≤ 0.0012" in text  # si_p 0.001 of 1,000 permutations
+    assert re.search(r"0.280 \(z = 187, p ≤ 1/21\)", text)
+    assert re.search(r"q/p ≤ 1/21 ", text)
 
 
 def test_figures_are_whole_svg_files(finished):

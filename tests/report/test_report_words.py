@@ -136,8 +136,32 @@ def test_percent(share, shown):
 
 def test_other_numbers():
     assert (count(np.int64(16854)), count(None)) == ("16,854", "—")
-    assert (p_value(0.0002), p_value(0.0476), p_value(None)) == ("p < 0.001", "p = 0.048", "p not known")
+    assert p_value(0.0002, None) == "p < 0.001"
+    assert (p_value(0.0476, None), p_value(None, 20)) == ("p = 0.048", "p not known")
     assert (seconds(48.3), seconds(725), seconds(12000)) == ("48.3 s", "12 min 5 s", "3 h 20 min")
+
+
+@pytest.mark.parametrize(
+    ("reached", "draws", "shown"),
+    [(0, 20, "p ≤ 1/21"), (1, 20, "p = 0.095"), (0, 10_000, "p ≤ 1/10,001"), (1, 10_000, "p < 0.001")],
+)
+def test_a_p_at_its_floor_is_an_upper_bound(reached, draws, shown):
+    assert p_value((1 + reached) / (draws + 1), draws) == shown
+
+
+def test_q_at_the_floor_of_its_rewirings_is_no_exact_p():
+    at_20, at_99 = ({"metrics": {"rewirings": draws}} for draws in (20, 99))
+    assert "(z = 187, p ≤ 1/21)" in text(q__p=1 / 21, config=at_20)
+    assert "(z = 187, p = 0.048)" in text(q__p=1 / 21, config=at_99)
+
+
+@pytest.mark.parametrize(
+    "config", [{"sae": {"source": "random"}}, {"sae": {"source": "hub"}, "model": {"random_init": True}}]
+)
+def test_a_control_is_not_called_uninterpretable(config):
+    bad = {"sae__fvu": 1.31, "sae__explained_variance": -0.31, "lm__ce_score": 0.1}
+    assert "uninterpretable" not in text(config=config, **bad)
+    assert "uninterpretable" in text(config={"sae": {"source": "hub"}}, **bad)
 
 
 def test_control_characters_are_visible():

@@ -138,7 +138,9 @@ def test_page_says_what_changes_and_what_is_noise(six):
     assert "1 of 6 jobs did not finish: 5 (failed)" in page.text
     assert "5 jobs vary sae.k (16, 32) and sae.expansion_factor (8, 16, 32)." in page.text
     assert "so they can be compared" in page.text
-    assert "SI rises with sae.expansion_factor: each of 3 steps is larger than the noise" in page.text
+    assert re.search(
+        r"SI rises with sae.expansion_factor, at fixed sae.k \(mean of 2 settings\): \+0\.03", page.text
+    )
     assert all(" ".join(sentence.split()) in page.text for sentence in summary.sentences)
     assert "within noise" in page.text
     noted = summary.table["within_noise"]
@@ -314,8 +316,8 @@ def test_sixty_rows(sixty):
     assert len(summary.table) == 60
     assert "2 of 60 jobs did not finish" in page.text
     assert page.payload["axes"] == ["model.num_parameters", "hookpoint.depth", "sae.k", "model.random_init"]
-    rises = "SI rises with model.num_parameters: each of 18 steps is larger than the noise"
-    assert rises in page.text
+    rises = r"SI rises with model.num_parameters, at fixed hookpoint.depth and sae.k \(mean of 6 settings\): "
+    assert re.search(rises + r"\+0\.01\d+ ± 0\.00\d+ from 14,067,712 to 70,426,624; ", page.text)
     assert (folder / "sweep.html").stat().st_size < 6_000_000
 
 

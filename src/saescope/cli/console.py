@@ -32,7 +32,7 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
         chance = number(metrics.get(metric.null)) if metric.null else metric.chance
         table.add_row(metric.label, number(metrics.get(metric.key)), chance, metric.key)
     console.print(table)
-    for sentence in headline(metrics, run.status):
+    for sentence in headline(metrics, run.status, run.config):
         console.print(f"• {sentence.text}")
     if reused_from is not None:
         console.print(f"This very config had a finished result in {reused_from}; force=true measures again.")

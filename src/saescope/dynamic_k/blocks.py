@@ -14,6 +14,7 @@ from saescope.dynamic_k.neurons import Neurons
 from saescope.dynamic_k.part import Section, section
 from saescope.dynamic_k.passes import BatchEdit, Passes
 from saescope.dynamic_k.selectors import kept_count, top_mask
+from saescope.metrics import at_floor
 from saescope.stats.arrays import IntArray
 from saescope.stats.savings import Recovered, recovered_share
 
@@ -76,6 +77,11 @@ def measure_blocks(
     return results
 
 
+def _p(p: float, draws: int) -> float | str:
+    """At its floor the p-value is an upper bound."""
+    return f"≤ 1/{draws + 1}" if at_floor(p, draws) else p
+
+
 def block_section(results: list[BlockResult], neurons: list[Neurons]) -> Section:
     """eta by k: the share of the random-to-neuron gap that whole blocks recover."""
     rows = []
@@ -88,7 +94,7 @@ def block_section(results: list[BlockResult], neurons: list[Neurons]) -> Section
                 *(
                     (None,) * 4
                     if community is None
-                    else (community.eta, community.low, community.high, community.p)
+                    else (community.eta, community.low, community.high, _p(community.p, result.draws))
                 ),
                 None if kmeans is None else kmeans.eta,
                 result.draws,

@@ -15,6 +15,7 @@ from saescope.dynamic_k.neurons import Neurons
 from saescope.dynamic_k.part import Section, section
 from saescope.dynamic_k.passes import BatchEdit, Passes
 from saescope.dynamic_k.selectors import top_mask
+from saescope.metrics import at_floor
 from saescope.stats import specialization
 from saescope.stats.arrays import FloatArray, IntArray
 from saescope.stats.savings import mean_by_task, mean_interval, other_tasks, permutation_p
@@ -190,6 +191,7 @@ def transfer_section(transfer: Transfer, tasks: tuple[str, ...], k: float) -> Se
     rows += [[f"{task} mask by SI", *delta["si"][at]] for at, task in enumerate(tasks)]
     rows += [["generic mask", *delta["generic"][0]], ["random mask", *delta["random"][0]]]
     low, high = transfer.gain_interval
+    p_text = f"p ≤ 1/{null_P.size + 1}" if at_floor(transfer.p, null_P.size) else f"p = {transfer.p:.3g}"
     generic_low, generic_high = transfer.over_generic_interval
     return section(
         f"Task masks at k = {k:g}: CE above the dense model's",
@@ -199,7 +201,7 @@ def transfer_section(transfer: Transfer, tasks: tuple[str, ...], k: float) -> Se
             f"Another task's mask costs {transfer.gain:.4f} nats per token more than the own one "
             f"[{low:.4f}, {high:.4f}]; with the task labels of calibration documents permuted "
             f"{null_P.mean():.4f} (largest of {null_P.size}: {null_P.max():.4f}; "
-            f"paired difference {transfer.paired:.4f}, p = {transfer.p:.3g}).",
+            f"paired difference {transfer.paired:.4f}, {p_text}).",
             f"Generic mask less the own one: {transfer.over_generic:+.4f} nats "
             f"[{generic_low:.4f}, {generic_high:.4f}]; "
             "above 0, the own mask is worth having.",

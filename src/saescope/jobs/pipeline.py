@@ -250,7 +250,10 @@ def _results(
     return Results(
         metrics,
         null_notes(metrics, notes),
-        [*warnings_of(coder, cfg, setup, codes, metrics), *part.warnings],
+        [
+            *warnings_of(coder, cfg, setup, codes, metrics, features.features["si_p"].to_numpy()),
+            *part.warnings,
+        ],
         features.features,
         features.edges,
         contexts,

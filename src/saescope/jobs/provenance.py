@@ -6,9 +6,11 @@ import logging
 import platform
 import resource
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 
 from saescope.analysis.reconstruction import Metrics
@@ -17,14 +19,20 @@ from saescope.extraction.codes import Codes
 from saescope.extraction.nonfinite import nonfinite_message
 from saescope.extraction.setup import Setup
 from saescope.metrics import SAE_FVU
+from saescope.report.evidence import shortage
 from saescope.sae.base import Sae
 from saescope.version import __version__
 
 log = logging.getLogger(__name__)
 
 
-def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics: Metrics) -> list[str]:
-    """Warnings that the metrics alone do not give; those from the numbers are in `report.words`."""
+def warnings_of(
+    coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics: Metrics, si_p_F: npt.NDArray[Any]
+) -> list[str]:
+    """Warnings that the metrics alone do not give; those from the numbers are in `report.words`.
+
+    `si_p_F`: the permutation p of every latent, NaN without support.
+    """
     windows = setup.windows
     warnings: list[str] = []
     fvu = metrics.get(SAE_FVU.key)
@@ -35,6 +43,8 @@ def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics:
             "an FVU above 1 means that this pre-trained SAE does not belong here: "
             "it is of another hookpoint or model variant, or expects scaled activations."
         )
+    if cfg.model.random_init:
+        warnings.append("model.random_init=true is a control: the model has random weights.")
     trained_k = coder.provenance().get("trained_k")
     if trained_k is not None and coder.k is not None and coder.k != trained_k:
         consequence = (
@@ -50,6 +60,7 @@ def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics:
             f"probes.prepend_bos={str(coder.prepend_bos).lower()} repeats its training."
         )
     warnings += coder.warnings
+    warnings += shortage(metrics, asdict(cfg.metrics), si_p_F).sentences
     if len(codes.left_out):
         place = setup.hookpoint.label
         where = nonfinite_message(codes.left_out, windows.doc_W, windows.task_D, windows.tasks, place)
@@ -78,7 +89,7 @@ def provenance_of(cfg: AppConfig, setup: Setup, coder: Sae) -> dict[str, Any]:
             "layer": hookpoint.layer,
             "width": coder.d_in,
         },
-        "sae": coder.provenance(),
+        "sae": coder.provenance() | ({"control": True} if coder.control else {}),
         "probes": {
             "tasks": list(windows.tasks),
             "documents": len(windows.task_D),

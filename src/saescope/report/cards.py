@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from saescope.metrics import at_floor
 from saescope.report.numbers import count, figure, p_value, percent
 from saescope.runfolder.run import Columns, Run
 from saescope.runfolder.values import finite
 
 CONTEXTS = 5
 """Contexts shown on a card."""
-_FEATURES = ("latent", "docs", "density", "max_act", "si", "si_q", "top_task", "community")
+_FEATURES = ("latent", "docs", "density", "max_act", "si", "si_p", "si_q", "top_task", "community")
 _EXAMPLES = ("latent", "rank", "task", "activation", "token", "context_before", "context_after")
 _BEFORE, _AFTER = 140, 70
 """Characters of text shown before and after the token."""
@@ -61,18 +62,21 @@ def card_groups(run: Run) -> list[tuple[str, list[Card]]]:
     shown = [row_of[int(latent)] for latent in np.unique(examples["latent"]) if int(latent) in row_of]
     si = np.nan_to_num(features["si"].astype(float), nan=-1.0)
     groups: dict[str, list[Card]] = {task: [] for task in run.tasks}
+    permutations = finite(run.section("metrics").get("permutations"))
     for at in sorted(shown, key=lambda at: (-si[at], at)):
         task = features["top_task"][at]
         name = str(task) if isinstance(task, str) else "no preferred task"
-        groups.setdefault(name, []).append(_card(features, examples, run.tasks, at))
+        groups.setdefault(name, []).append(_card(features, examples, run.tasks, at, permutations))
     return [(task, cards) for task, cards in groups.items() if cards]
 
 
-def _card(features: Columns, examples: Columns, tasks: list[str], at: int) -> Card:
+def _card(
+    features: Columns, examples: Columns, tasks: list[str], at: int, permutations: float | None
+) -> Card:
     latent = int(features["latent"][at])
     community = int(features["community"][at])
     facts = [
-        ("q-value", p_value(features["si_q"][at]).removeprefix("p ").removeprefix("= ")),
+        ("q-value", _q_value(features["si_q"][at], features["si_p"][at], permutations)),
         ("density", percent(features["density"][at])),
         ("max activation", figure(features["max_act"][at])),
         ("documents", count(features["docs"][at])),
@@ -85,6 +89,15 @@ def _card(features: Columns, examples: Columns, tasks: list[str], at: int) -> Ca
         rates=list(_rates(features, tasks, at)),
         contexts=_contexts(examples, np.flatnonzero(examples["latent"] == latent)),
     )
+
+
+def _q_value(q: object, p: object, permutations: float | None) -> str:
+    """`0.012`, `< 0.001`, or `≤ 0.012` where p is at its floor."""
+    number = finite(p)
+    text = p_value(q, None).removeprefix("p ").removeprefix("= ")
+    if number is None or permutations is None or not at_floor(number, int(permutations)):
+        return text
+    return text if text.startswith("<") else f"≤ {text}"
 
 
 def _rates(features: Columns, tasks: list[str], at: int) -> Iterator[Rate]:

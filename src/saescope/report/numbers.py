@@ -1,5 +1,6 @@
 """Numbers as people read them: three significant digits, thousands separators, no false precision."""
 
+from saescope.metrics import at_floor
 from saescope.runfolder.values import finite
 
 DASH = "—"
@@ -36,11 +37,17 @@ def percent(value: object) -> str:
     return rounded.removesuffix(".0") + " %"
 
 
-def p_value(value: object) -> str:
-    """`p < 0.001` or `p = 0.048`, or `p not known`."""
+def p_value(value: object, draws: int | None) -> str:
+    """`p ≤ 1/21`, `p < 0.001` or `p = 0.048`, or `p not known`.
+
+    `draws`: behind a permutation p-value, (1 + draws that reach the observed)/(draws + 1). With more of them
+    its floor 1/(draws + 1) would be smaller, so a p at the floor is an upper bound. None: not known.
+    """
     p = finite(value)
     if p is None:
         return "p not known"
+    if draws is not None and at_floor(p, draws):
+        return f"p ≤ 1/{count(draws + 1)}"
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 

@@ -16,10 +16,12 @@ from saescope.metrics import (
     TASK_DOCS,
     TASK_TOKENS,
     Metric,
+    at_floor,
     in_group,
     metric,
     shown,
 )
+from saescope.report.evidence import draws_of
 from saescope.report.numbers import count, figure, interval, p_value, percent, seconds
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
@@ -90,6 +92,9 @@ def metric_rows(run: Run) -> list[MetricRow]:
     for key, value in run.metrics.items():
         entry = metric(key)
         cell = _cell(run, key) if value is None else Cell(_exact(value))
+        draws = None if entry is None else draws_of(entry, run.config)
+        if value is not None and draws is not None and at_floor(value, draws):
+            cell = Cell(p_value(value, draws).removeprefix("p "))
         rows.append(MetricRow(key, cell, "" if entry is None else f"{entry.label}: {entry.sentence}"))
     return rows
 
@@ -139,7 +144,7 @@ def _beside(run: Run, entry: Metric) -> str:
     """What is printed after the value: its interval, its test, or the total it is a part of."""
     m = run.metrics
     if entry == Q_EXCESS and finite(m.get(Q_Z.key)) is not None:
-        return f"(z = {figure(m.get(Q_Z.key))}, {p_value(m.get(Q_P.key))})"
+        return f"(z = {figure(m.get(Q_Z.key))}, {p_value(m.get(Q_P.key), draws_of(Q_P, run.config))})"
     if entry == SI_SIGNIFICANT_FRAC:
         return f"(FDR {percent(run.si_fdr)})"
     if entry == FEATURES_SUPPORTED:

@@ -27,6 +27,8 @@ from saescope.metrics import (
     SI_NULL_MEAN,
     SI_SIGNIFICANT_FRAC,
 )
+from saescope.report.controls import control_labels
+from saescope.report.evidence import draws_of
 from saescope.report.numbers import count, figure, interval, p_value, percent
 from saescope.runfolder.values import finite
 
@@ -52,20 +54,41 @@ class Sentence:
 def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -> list[Sentence]:
     """The result as sentences: warnings first, then SI, Q, quality of the SAE, and the naive numbers last.
 
-    `config` (the resolved run config) is read for the FDR level in the SI sentence only.
+    `config` (the resolved run config) is read for the FDR level, the number of rewirings, and whether the run
+    is a control.
     """
-    settings = (config or {}).get("metrics") or {}
-    fdr = finite(settings.get("si_fdr")) or 0.05
-    warnings = [Sentence("warning", text) for text in _warnings(metrics, status)]
-    findings = [*_specialisation(metrics, fdr), *_modularity(metrics, status), *_quality(metrics)]
+    config = config or {}
+    fdr = finite((config.get("metrics") or {}).get("si_fdr")) or 0.05
+    is_control = bool(control_labels(config, {}))
+    warnings = [Sentence("warning", text) for text in _warnings(metrics, status, is_control)]
+    rewirings = draws_of(Q_P, config)
+    findings = [*_specialisation(metrics, fdr), *_modularity(metrics, status, rewirings), *_quality(metrics)]
     return warnings + [Sentence("finding", text) for text in findings] + _naive(metrics)
 
 
-def _warnings(m: Metrics, status: Metrics) -> Iterator[str]:
+def _warnings(m: Metrics, status: Metrics, is_control: bool) -> Iterator[str]:
     # running: the report is written before the final status
     if status.get("state", "ok") not in ("ok", "running"):
         error = " ".join(str(status.get("error") or "no reason recorded").split())
         yield f"The run did not finish ({status['state']}): {error.rstrip('.')}."
+    if not is_control:  # a control is a yardstick however it reconstructs
+        yield from _bad_reconstruction(m)
+    supported, latents = finite(m.get(FEATURES_SUPPORTED.key)), finite(m.get(FEATURES_NUM_LATENTS.key))
+    if supported and latents and supported < 0.1 * latents:
+        yield (
+            f"Only {count(supported)} of {count(latents)} latents have enough support: "
+            "SI and Q describe a small part of this SAE. More probe text helps."
+        )
+    edges, null_edges = finite(m.get(Q_N_EDGES.key)), finite(m.get(Q_NULL_EDGES.key))
+    if edges and null_edges and null_edges > 0.05 * edges:
+        yield (
+            f"Randomised firing still yields {count(null_edges)} validated edges (real: {count(edges)}): "
+            "some of the graph behind Q is not evidence of co-activation."
+        )
+    yield from (" ".join(str(text).split()) for text in status.get("warnings") or ())
+
+
+def _bad_reconstruction(m: Metrics) -> Iterator[str]:
     ev, ce = finite(m.get(SAE_EXPLAINED_VARIANCE.key)), finite(m.get(LM_CE_SCORE.key))
     fvu = finite(m.get(SAE_FVU.key))
     if fvu is not None and fvu > 1:
@@ -83,19 +106,6 @@ def _warnings(m: Metrics, status: Metrics) -> Iterator[str]:
             f"The CE score is {figure(ce)} (below {CE_FLOOR}): with the SAE spliced in, the model loses much "
             "of what this hookpoint does. SI and Q are uninterpretable."
         )
-    supported, latents = finite(m.get(FEATURES_SUPPORTED.key)), finite(m.get(FEATURES_NUM_LATENTS.key))
-    if supported and latents and supported < 0.1 * latents:
-        yield (
-            f"Only {count(supported)} of {count(latents)} latents have enough support: "
-            "SI and Q describe a small part of this SAE. More probe text helps."
-        )
-    edges, null_edges = finite(m.get(Q_N_EDGES.key)), finite(m.get(Q_NULL_EDGES.key))
-    if edges and null_edges and null_edges > 0.05 * edges:
-        yield (
-            f"Randomised firing still yields {count(null_edges)} validated edges (real: {count(edges)}): "
-            "some of the graph behind Q is not evidence of co-activation."
-        )
-    yield from (" ".join(str(text).split()) for text in status.get("warnings") or ())
 
 
 def _quality(m: Metrics) -> Iterator[str]:
@@ -143,7 +153,7 @@ def _specialisation(m: Metrics, fdr: float) -> Iterator[str]:
         yield f"{text}; shuffled task labels give {figure(null)}."
 
 
-def _modularity(m: Metrics, status: Metrics) -> Iterator[str]:
+def _modularity(m: Metrics, status: Metrics, rewirings: int | None) -> Iterator[str]:
     if not finite(m.get(FEATURES_SUPPORTED.key)):
         return
     edges, q = finite(m.get(Q_N_EDGES.key)), finite(m.get(Q_MODULARITY.key))
@@ -163,7 +173,7 @@ def _modularity(m: Metrics, status: Metrics) -> Iterator[str]:
     else:
         z = finite(m.get(Q_Z.key))
         chance = f"{figure(null)} for graphs with the same degrees"
-        beside = f"({'' if z is None else f'z = {figure(z)}, '}{p_value(p)})"
+        beside = f"({'' if z is None else f'z = {figure(z)}, '}{p_value(p, rewirings)})"
         if q <= null or (p is not None and p > 0.05):
             yield f"{graph}, no more than its degrees explain: {chance} {beside}."
         else:

@@ -149,7 +149,8 @@ def test_metrics_equal_sae_lens_evaluation(job, tmp_path, architecture):
     assert metrics["sae/explained_variance"] > 0.2
     assert metrics["lm/ce_score"] > 0.3
     assert metrics["features/num_latents"] == 1024
-    assert status["warnings"] == []
+    (thin,) = status["warnings"]  # that the six documents a task are few; nothing about the SAE
+    assert "has 6 documents, fewer than 20" in thin
     assert provenance["sae"]["architecture"] == architecture
 
 
@@ -168,11 +169,13 @@ def test_what_differs_from_its_training_is_said(job, tmp_path):
     release = saved(tmp_path / "sae", trained("topk", prepend_bos=True, seqpos_slice=[3, None]))
     args = ("sae=saelens", f"sae.release={release}", "metrics.lm_tokens=0")
     _, status, _ = job(*args, "sae.k=4", name="without")
-    read, bos, positions = status["warnings"]
+    read, bos, positions, documents, permutations = status["warnings"]
     assert "read at k=4, trained at k=16" in read
     assert "trained with a BOS token" in bos
     assert "probes.prepend_bos=true" in bos
     assert "positions [3, None]" in positions
+    assert "has 6 documents, fewer than 20" in documents
+    assert permutations.startswith("100 permutations are few: ")
     _, status, _ = job(*args, "probes.prepend_bos=true", name="with")
     assert not any("BOS" in warning for warning in status["warnings"])
 

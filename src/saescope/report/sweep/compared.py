@@ -1,16 +1,21 @@
 """The jobs of a sweep, read and compared: everything its page shows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from saescope.errors import ReportError
+from saescope.report.controls import control_name
+from saescope.report.evidence import Shortage, shortage, shortage_sentences
 from saescope.report.sweep.comparable import Group, groups
+from saescope.report.sweep.controls import beside_controls, labels_of
 from saescope.report.sweep.differences import Difference, differences, within_noise
 from saescope.report.sweep.lines import Line, lines, seed_spread
 from saescope.report.sweep.matching import matched_values
 from saescope.report.sweep.settings import axes
 from saescope.report.sweep.table import job_rows
+from saescope.report.sweep.words import Findings
 from saescope.runfolder.run import Run
 from saescope.runfolder.sweep import open_sweep
 
@@ -25,14 +30,10 @@ class ComparedSweep:
     rows: Sequence[dict[str, Any]]
     groups: Sequence[Group]
     axes: Sequence[str]
-    twins: Mapping[str, Sequence[str]]
-    """Settings that always change together with an axis."""
     lines: Sequence[Line]
     steps: Sequence[Difference]
-    spread: dict[str, float]
-    """Standard deviation over seeds, by the key of the measure."""
-    unread: Sequence[str]
-    """Files that could not be read, one line each."""
+    findings: Findings
+    """What the headline is about."""
 
 
 def compare_jobs(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = None) -> ComparedSweep:
@@ -40,17 +41,52 @@ def compare_jobs(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = N
     jobs = open_sweep(dirs).runs if jobs is None else jobs
     job_groups = groups(jobs)
     at_matched, unread = matched_values(jobs, job_groups, out)
+    labels = labels_of(jobs)
     rows = job_rows(jobs, job_groups, at_matched, out)
-    finished = [row for row, job in zip(rows, jobs, strict=True) if job.ok]
+    for row, label in zip(rows, labels, strict=True):
+        row["control"] = control_name(label)
+    finished = [at for at, job in enumerate(jobs) if job.ok]
     hookpoints = [job.section("hookpoint") for job in jobs if job.ok]
     by_depth = all(place.get("layer") is None and place.get("depth") is not None for place in hookpoints)
-    twins = axes(finished, by_depth)
-    swept = list(twins)
+    swept = list(axes([rows[at] for at in finished], by_depth))
     spread = seed_spread(rows, job_groups, swept)
     all_lines = lines(rows, job_groups, swept, spread)
     steps = differences(all_lines)
-    rows_with_steps = [row | {"within_noise": within_noise(steps, at)} for at, row in enumerate(rows)]
-    sweep = ComparedSweep(
-        tuple(dirs), out, jobs, rows_with_steps, job_groups, swept, twins, all_lines, steps, spread, unread
+    # what changes along the axes is said of the results; controls stand beside them
+    results = [at for at in finished if not labels[at]] or finished
+    result_groups = [
+        replace(group, members=tuple(at for at in group.members if at in results)) for group in job_groups
+    ]
+    twins = axes([rows[at] for at in results], by_depth)
+    beside = beside_controls(rows, job_groups, labels, list(twins), spread)
+    findings = Findings(
+        rows,
+        job_groups,
+        results,
+        twins,
+        differences(lines(rows, result_groups, list(twins), spread)),
+        beside,
+        shortage_sentences([_shortage(jobs[at]) for at in finished], len(finished)),
+        spread,
+        unread,
     )
-    return replace(sweep, lines=[line for line in all_lines if len(line.points) > 1])
+    rows_with_steps = [row | {"within_noise": within_noise(steps, at)} for at, row in enumerate(rows)]
+    return ComparedSweep(
+        tuple(dirs),
+        out,
+        jobs,
+        rows_with_steps,
+        job_groups,
+        swept,
+        [line for line in all_lines if len(line.points) > 1],
+        steps,
+        findings,
+    )
+
+
+def _shortage(job: Run) -> Shortage:
+    try:
+        p_F = job.columns("features", ["si_p"])["si_p"]
+    except ReportError:
+        p_F = None
+    return shortage(job.metrics, job.section("metrics"), p_F)

@@ -20,6 +20,8 @@ class Difference:
     """The other settings that vary in the sweep, and their values here."""
     before: Value
     after: Value
+    ordered: bool
+    """The axis has numbers; names have no direction, so nothing rises or falls along them."""
     jobs: tuple[int, ...]
     """The jobs behind the later point."""
     low: float
@@ -41,8 +43,11 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """`within noise`, `rises` or `falls`."""
-        return "within noise" if self.within_noise else "rises" if self.change > 0 else "falls"
+        """`within noise`; along numbers `rises` or `falls`, between names `higher` or `lower`."""
+        if self.within_noise:
+            return "within noise"
+        up, down = ("rises", "falls") if self.ordered else ("higher", "lower")
+        return up if self.change > 0 else down
 
 
 def differences(lines: Sequence[Line]) -> list[Difference]:
@@ -58,9 +63,11 @@ def differences(lines: Sequence[Line]) -> list[Difference]:
 
 
 def within_noise(compared: Sequence[Difference], job: int) -> str:
-    """The steps that end at a job and are within noise: `SI along sae.k from 16; Q along …`."""
+    """The steps that end at a job and are within noise: `SI along sae.k from 16; Q beside sae.source=…`."""
     return "; ".join(
         f"{step.measure.short} along {step.axis} from {step.before}"
+        if step.ordered
+        else f"{step.measure.short} beside {step.axis}={step.before}"
         for step in compared
         if job in step.jobs and step.within_noise
     )
@@ -75,6 +82,7 @@ def _steps(line: Line, before: Point, after: Point) -> list[Difference]:
             line.at,
             before.x,
             after.x,
+            line.ordered,
             after.jobs,
             before.readings[measure.key].value,
             after.readings[measure.key].value,

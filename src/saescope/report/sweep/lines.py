@@ -62,7 +62,7 @@ def lines(
         fixed = set(confounded(measured, axis, list(axes)))
         others = [other for other in axes if other != axis and other not in fixed]
         for group in groups:
-            members = _distinct(rows, group.members)
+            members = distinct(rows, group.members)
             runs: dict[tuple[tuple[str, Value], ...], dict[Value, list[int]]] = {}
             for at in members:
                 rest = tuple((other, rows[at].get(other)) for other in others)
@@ -70,7 +70,7 @@ def lines(
             for rest, by_x in runs.items():
                 ordered = all(finite(x) is not None for x in by_x)
                 xs = sorted(by_x, key=lambda x: finite(x) or 0.0) if ordered else list(by_x)
-                points = tuple(_point(rows, x, by_x[x], spread) for x in xs)
+                points = tuple(point(rows, x, by_x[x], spread) for x in xs)
                 all_lines.append(Line(axis, group.name, rest, ordered, points))
     return all_lines
 
@@ -82,7 +82,7 @@ def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str
         squares, freedom = 0.0, 0
         for group in groups:
             cells: dict[tuple[Value, ...], list[float]] = {}
-            for at in _distinct(rows, group.members):
+            for at in distinct(rows, group.members):
                 value = finite(rows[at].get(measure.key))
                 if value is not None:
                     cells.setdefault(tuple(rows[at].get(axis) for axis in axes), []).append(value)
@@ -108,7 +108,8 @@ def interval_of(row: Row, measure: Metric) -> float | None:
     return None if sd is None else 1.96 * sd
 
 
-def _point(rows: Sequence[Row], x: Value, jobs: list[int], spread: Mapping[str, float]) -> Point:
+def point(rows: Sequence[Row], x: Value, jobs: list[int], spread: Mapping[str, float]) -> Point:
+    """The point of `jobs` that differ in seeds only."""
     readings = {}
     for measure in MEASURES:
         values = [value for at in jobs if (value := finite(rows[at].get(measure.key))) is not None]
@@ -123,7 +124,7 @@ def _point(rows: Sequence[Row], x: Value, jobs: list[int], spread: Mapping[str, 
     return Point(x, tuple(jobs), readings)
 
 
-def _distinct(rows: Sequence[Row], members: Sequence[int]) -> list[int]:
+def distinct(rows: Sequence[Row], members: Sequence[int]) -> list[int]:
     """Members without those that are the same finished result linked into another sweep."""
     seen: dict[Any, int] = {}
     for at in members:

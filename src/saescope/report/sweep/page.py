@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from saescope.metrics import COST_TOKENS, FEATURES_NUM_LATENTS, shown
-from saescope.report.numbers import DASH, count, figure
+from saescope.metrics import COST_TOKENS, FEATURES_NUM_LATENTS, at_floor, metric, shown
+from saescope.report.evidence import draws_of
+from saescope.report.numbers import DASH, count, figure, p_value
 from saescope.report.sweep.compared import ComparedSweep
+from saescope.report.sweep.controls_words import beside_table
 from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.overlap_and_dynamic_k import dynamic_k_curves, overlap_tables
 from saescope.report.sweep.pareto import fronts
@@ -20,9 +23,10 @@ from saescope.report.sweep.payload import (
     script_json,
 )
 from saescope.report.sweep.scaling import scaling_sentences, scaling_series
-from saescope.report.sweep.words import Findings, headline
+from saescope.report.sweep.words import headline
 from saescope.report.templating import TEMPLATES, environment
 from saescope.runfolder.names import REPORT
+from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 KEY_COLUMNS = tuple(metric.key for metric in shown("sweep"))
@@ -38,10 +42,8 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
         return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
     curves, unread_curves = dynamic_k_curves(sweep.jobs)
-    unread = [*sweep.unread, *unread_curves]
-    sentences = headline(
-        Findings(sweep.rows, sweep.groups, sweep.axes, sweep.twins, sweep.steps, sweep.spread, unread)
-    )
+    findings = replace(sweep.findings, unread=[*sweep.findings.unread, *unread_curves])
+    sentences = headline(findings)
     series = scaling_series(sweep.rows, sweep.groups, sweep.axes)
     labels = _labels(sweep)
     values = job_values(sweep.rows, sweep.axes)
@@ -51,7 +53,7 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
         "groups": [str(row["group"]) for row in sweep.rows],
         "axes": list(sweep.axes),
         "values": values,
-        "lines": line_values(sweep.lines, len(sweep.groups) > 1),
+        "lines": line_values(sweep.lines, len(sweep.groups) > 1, sweep.rows),
         "fronts": fronts(sweep.rows, sweep.groups),
         "heatmaps": heatmaps(sweep.rows, sweep.groups, sweep.axes),
         "histograms": histograms(sweep.jobs),
@@ -71,6 +73,7 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
             warnings=[sentence.text for sentence in sentences if sentence.kind == "warning"],
             findings=[sentence.text for sentence in sentences if sentence.kind != "warning"],
             sections={key: bool(payload[key]) for key in payload},
+            beside=beside_table(sweep.rows, findings.beside),
             differences=[_step(step) for step in sweep.steps],
             many_groups=len(sweep.groups) > 1,
             scaling=scaling_sentences(series),
@@ -119,7 +122,8 @@ def _facts(sweep: ComparedSweep) -> list[tuple[str, str]]:
 def _columns(sweep: ComparedSweep) -> list[dict[str, Any]]:
     """Table columns after job and state; those with `key` are shown at once."""
     keys = [key for key in sweep.rows[0] if key not in ("job", "state", "error", "group")]
-    first = [*sweep.axes, *(key for key in KEY_COLUMNS if key in keys), "within_noise"]
+    controls = ["control"] if any(row["control"] for row in sweep.rows) else []
+    first = [*controls, *sweep.axes, *(key for key in KEY_COLUMNS if key in keys), "within_noise"]
     ordered = first + [key for key in keys if key not in first]
     return [{"name": key, "key": key in first} for key in ordered]
 
@@ -133,19 +137,23 @@ def _row(sweep: ComparedSweep, at: int, label: str) -> dict[str, Any]:
         "state": row["state"],
         "error": row["error"],
         "group": row["group"],
-        "cells": [_cell(row, column["name"], job.notes) for column in _columns(sweep)],
+        "cells": [_cell(row, column["name"], job) for column in _columns(sweep)],
     }
 
 
-def _cell(row: Mapping[str, Any], key: str, notes: Mapping[str, str]) -> dict[str, str]:
+def _cell(row: Mapping[str, Any], key: str, job: Run) -> dict[str, str]:
     value = row.get(key)
     if value is None:
-        return {"text": DASH, "sort": "", "note": notes.get(key, "")}
+        return {"text": DASH, "sort": "", "note": job.notes.get(key, "")}
     if isinstance(value, bool) or not isinstance(value, int | float):
         return {"text": str(value), "sort": str(value), "note": ""}
     text = f"{value:,}" if isinstance(value, int) else figure(value)
     if "." in key and "/" not in key and isinstance(value, int | float):
         text = f"{value:g}" if abs(value) < 1e6 else count(value)
+    entry = metric(key)
+    draws = None if entry is None else draws_of(entry, job.config)
+    if draws is not None and at_floor(value, draws):
+        text = p_value(value, draws).removeprefix("p ")
     return {"text": text, "sort": repr(value), "note": ""}
 
 
@@ -153,7 +161,7 @@ def _step(step: Difference) -> dict[str, str]:
     sign = "+" if step.change >= 0 else ""
     return {
         "axis": step.axis,
-        "step": f"{step.before} → {step.after}",
+        "step": f"{step.before} → {step.after}" if step.ordered else f"{step.after} beside {step.before}",
         "at": ", ".join(f"{axis}={value}" for axis, value in step.at) or DASH,
         "group": step.group,
         "measure": step.measure.short,

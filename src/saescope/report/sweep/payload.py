@@ -70,8 +70,10 @@ def swept_first(swept: Sequence[str], keys: Sequence[str]) -> list[str]:
     return [key for key in swept if key in keys] + [key for key in keys if key not in swept]
 
 
-def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]]:
-    """Lines with their points as plain lists."""
+def line_values(
+    lines: Sequence[Line], many_groups: bool, rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Lines with their points as plain lists, and whether all jobs of a line are controls."""
     plain_lines = []
     for line in lines:
         at = [f"{axis.rpartition('.')[2]} {value}" for axis, value in line.at]
@@ -82,6 +84,7 @@ def line_values(lines: Sequence[Line], many_groups: bool) -> list[dict[str, Any]
                 "name": name,
                 "at": {axis: str(value) for axis, value in line.at},
                 "ordered": line.ordered,
+                "control": all(rows[at]["control"] for point in line.points for at in point.jobs),
                 "x": [point.x if line.ordered else str(point.x) for point in line.points],
                 "jobs": [list(point.jobs) for point in line.points],
                 "readings": {

@@ -134,6 +134,11 @@ def steps(value: Value) -> Value:
     return value
 
 
+def conditions(row: Mapping[str, Value]) -> dict[str, Value]:
+    """The settings of a row that make its condition: no seeds, nothing on where and how it was measured."""
+    return {key: row.get(key) for key in sorted(row) if _is_condition(key)}
+
+
 def _is_condition(key: str) -> bool:
     is_setting = "/" not in key and ("." in key)
     return is_setting and not (

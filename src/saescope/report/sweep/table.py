@@ -21,7 +21,7 @@ def job_rows(
     """One mapping a job, column → value.
 
     Names with a slash are metric keys, names with a dot settings. `group` is the letter of the job's
-    comparable group, empty for a job that did not finish.
+    comparable group, empty for a job that did not finish; `control` is left to the comparison.
     """
     letter = {at: group.name for group in groups for at in group.members}
     metrics = list(dict.fromkeys(key for job in jobs if job.ok for key in job.metrics))
@@ -41,6 +41,7 @@ def job_rows(
             "overrides": " ".join(job.overrides),
             "identity": job.identity,
             "group": letter.get(at, ""),
+            "control": "",
             **{key: job_settings[at].get(key) for key in shown},
             **matched[at],
             "within_noise": "",

@@ -4,27 +4,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from saescope.metrics import (
-    LM_CE_SCORE,
-    MATCHED_Q,
-    MATCHED_Q_LATENTS,
-    MATCHED_SI,
-    MATCHED_SI_COUNT,
-    SAE_EXPLAINED_VARIANCE,
-    Metric,
-)
-from saescope.report.numbers import count, figure
+from saescope.metrics import LM_CE_SCORE, SAE_EXPLAINED_VARIANCE
+from saescope.report.numbers import figure
 from saescope.report.sweep.comparable import Group
+from saescope.report.sweep.controls import BesideControls
+from saescope.report.sweep.controls_words import beside_sentences
 from saescope.report.sweep.differences import Difference
+from saescope.report.sweep.effects import Effect, effects
 from saescope.report.sweep.lines import MEASURES
-from saescope.report.sweep.settings import SEEDS, confounded
+from saescope.report.sweep.phrases import (
+    MOST,
+    at_text,
+    jobs_text,
+    joined,
+    signed,
+    steps_text,
+    subject,
+    value_text,
+    values_text,
+)
+from saescope.report.sweep.settings import SEEDS, Value, confounded
 from saescope.report.words import CE_FLOOR, EV_FLOOR, Sentence
 from saescope.runfolder.values import finite
 
 Row = Mapping[str, Any]
-
-_CONTROLS = {("model.random_init", True), ("sae.source", "random"), ("sae.source", "neurons")}
-"""Conditions that are controls: a trend is that of the other conditions, where there are any."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +36,37 @@ class Findings:
 
     rows: Sequence[Row]
     groups: Sequence[Group]
-    axes: Sequence[str]
+    results: Sequence[int]
+    """Positions of the finished jobs that are no controls; of all of them where every one is a control."""
     twins: Mapping[str, Sequence[str]]
-    """Settings that always change together with an axis."""
+    """The settings that differ between the results, and those that always change together with each."""
     steps: Sequence[Difference]
+    """Between results."""
+    beside: Sequence[BesideControls]
+    """Results that have controls."""
+    thin: Sequence[str]
+    """Where there is too little evidence, one line each."""
     spread: Mapping[str, float]
     """Standard deviation over seeds, by the key of the measure."""
     unread: Sequence[str]
     """Files that could not be read, one line each."""
 
+    @property
+    def axes(self) -> list[str]:
+        """The settings that differ between the results."""
+        return list(self.twins)
+
 
 def headline(findings: Findings) -> list[Sentence]:
     """Warnings first, then what changes along each axis."""
     return [Sentence("warning", text) for text in _warnings(findings)] + [
-        Sentence("finding", text) for text in (*_overview(findings), *_along(findings), *_seeds(findings))
+        Sentence("finding", text)
+        for text in (
+            *_overview(findings),
+            *beside_sentences(findings.rows, findings.beside),
+            *_along(findings),
+            *_seeds(findings),
+        )
     ]
 
 
@@ -56,7 +76,7 @@ def _warnings(findings: Findings) -> Iterator[str]:
     if unfinished:
         names = ", ".join(f"{row['job']} ({row['state']})" for row in unfinished[:8])
         more = f" and {len(unfinished) - 8} more" if len(unfinished) > 8 else ""
-        number = f"{len(unfinished)} of {_jobs(len(rows))}"
+        number = f"{len(unfinished)} of {jobs_text(len(rows))}"
         yield f"{number} did not finish: {names}{more}. The table has the errors."
     if len(findings.groups) > 1:
         yield (
@@ -65,27 +85,31 @@ def _warnings(findings: Findings) -> Iterator[str]:
         )
         for group in findings.groups[1:]:
             differences = "; ".join(group.differs[:6]) + ("; …" if len(group.differs) > 6 else "")
-            yield f"Group {group.name} ({_jobs(len(group.members))}) has {differences}."
-    poor = [
-        row
-        for row in rows
-        if (ev := finite(row.get(SAE_EXPLAINED_VARIANCE.key))) is not None
-        and (ev < EV_FLOOR or (finite(row.get(LM_CE_SCORE.key)) or 1.0) < CE_FLOOR)
-    ]
+            yield f"Group {group.name} ({jobs_text(len(group.members))}) has {differences}."
+    poor = [row for row in rows if not row["control"] and _reconstructs_badly(row)]
     if poor:
         names = ", ".join(str(row["job"]) for row in poor[:8]) + (", …" if len(poor) > 8 else "")
+        controls = sum(bool(row["control"]) for row in rows)
+        aside = " (controls aside)" if controls else ""
         yield (
-            f"In {len(poor)} of {_jobs(len(rows))} the SAE reconstructs badly (less than half of the "
-            f"variance, or a CE score below {CE_FLOOR}): their SI and Q are uninterpretable ({names})."
+            f"In {len(poor)} of {jobs_text(len(rows) - controls)}{aside} the SAE reconstructs badly "
+            f"(less than half of the variance, or a CE score below {CE_FLOOR}): their SI and Q are "
+            f"uninterpretable ({names})."
         )
     for axis in findings.axes:
-        measured = [dict(row) for row in rows if row["state"] == "ok"]
-        tied = [*findings.twins.get(axis, ()), *confounded(measured, axis, list(findings.axes))]
+        results = [dict(rows[at]) for at in findings.results]
+        tied = [*findings.twins[axis], *confounded(results, axis, findings.axes)]
         if tied:
             change = "changes" if len(tied) == 1 else "change"
-            yield f"Along {axis} also {_and(tied)} {change}: the sweep cannot tell their effects apart."
+            yield f"Along {axis} also {joined(tied)} {change}: the sweep cannot tell their effects apart."
+    yield from findings.thin
     if findings.unread:
         yield f"Left out: {'; '.join(findings.unread[:4])}{'; …' if len(findings.unread) > 4 else ''}."
+
+
+def _reconstructs_badly(row: Row) -> bool:
+    ev, ce = finite(row.get(SAE_EXPLAINED_VARIANCE.key)), finite(row.get(LM_CE_SCORE.key))
+    return ev is not None and (ev < EV_FLOOR or (ce is not None and ce < CE_FLOOR))
 
 
 def _overview(findings: Findings) -> Iterator[str]:
@@ -93,15 +117,29 @@ def _overview(findings: Findings) -> Iterator[str]:
     if not finished:
         yield "No job has finished, so there is nothing to compare."
         return
-    swept = [f"{axis} ({_values([row.get(axis) for row in finished])})" for axis in findings.axes]
-    seeds = any(len({row.get(key) for row in finished}) > 1 for key in SEEDS)
-    about = "differ in their seeds only" if seeds else "have the same settings"
-    if swept:
-        about = f"vary {_and(swept)}"
     if len(finished) == 1:
         yield "One job has finished; a sweep needs two to compare."
         return
-    text = f"{_jobs(len(finished))} {about}."
+    results = [findings.rows[at] for at in findings.results]
+    swept = [f"{axis} ({values_text([row.get(axis) for row in results])})" for axis in findings.axes]
+    seeds = any(len({row.get(key) for row in results}) > 1 for key in SEEDS)
+    about = "differ in their seeds only" if seeds else "have the same settings"
+    if swept:
+        about = f"vary {joined(swept)}"
+    text = f"{jobs_text(len(results))} {about}."
+    controls = [row["control"] for row in finished if row["control"]]
+    if controls and len(results) == len(finished):
+        text = f"All {len(finished)} jobs are controls; they {about}."
+    elif controls:
+        kinds = "; ".join(
+            f"{kind} ({controls.count(kind)})" if controls.count(kind) > 1 else kind
+            for kind in dict.fromkeys(controls)
+        )
+        of_results = f" The results {about}." if len(results) > 1 else ""
+        text = (
+            f"{jobs_text(len(finished))}: {len(results)} result{'' if len(results) == 1 else 's'} and "
+            f"{len(controls)} control{'' if len(controls) == 1 else 's'} ({kinds}).{of_results}"
+        )
     if len(findings.groups) == 1:
         text += " All have the same texts, tokens and definitions, so they can be compared."
     yield text
@@ -111,46 +149,86 @@ def _along(findings: Findings) -> Iterator[str]:
     for axis in findings.axes:
         for measure in MEASURES:
             steps = [step for step in findings.steps if (step.axis, step.measure) == (axis, measure)]
-            steps = [step for step in steps if not set(step.at) & _CONTROLS] or steps
-            if steps:
-                yield _trend(_subject(measure, findings.rows), axis, steps)
+            name = subject(measure, findings.rows)
+            if numbers := [step for step in steps if step.ordered]:
+                yield from _trend(name, axis, effects(numbers))
+            if names := [step for step in steps if not step.ordered]:
+                yield _side_by_side(name, axis, names)
 
 
-def _trend(name: str, axis: str, steps: Sequence[Difference]) -> str:
-    up = sum(step.verdict == "rises" for step in steps)
-    down = sum(step.verdict == "falls" for step in steps)
-    still = len(steps) - up - down
-    low = min(min(step.low, step.high) for step in steps)
-    high = max(max(step.low, step.high) for step in steps)
-    span = f"(values from {figure(low)} to {figure(high)})"
-    if not up and not down:
+def _trend(name: str, axis: str, each: Sequence[Effect]) -> Iterator[str]:
+    """What steps along an axis of numbers do, at fixed values of the others."""
+    fixed = _fixed(each)
+    steps = [step for effect in each for step in effect.settings]
+    if all(step.within_noise for step in steps) and all(effect.within_noise for effect in each):
         largest = max(steps, key=lambda step: abs(step.change))
-        return (
-            f"{name} does not change with {axis} beyond noise: {_steps(len(steps))}, the largest "
-            f"{_signed(largest.change)} where the noise is ± {figure(largest.noise)}."
+        yield (
+            f"{name} does not change with {axis} beyond noise{fixed}: {steps_text(len(steps))}, the largest "
+            f"{signed(largest.change)} ± {figure(largest.noise)}."
         )
-    if still == 0 and not (up and down):
-        verb = "rises" if up else "falls"
-        each = "the one step is" if len(steps) == 1 else f"each of {_steps(len(steps))} is"
-        return f"{name} {verb} with {axis}: {each} larger than the noise {span}."
-    parts = [
-        f"{number} {word}" for number, word in ((up, "up"), (down, "down"), (still, "within noise")) if number
-    ]
-    return f"{name} along {axis}: of {_steps(len(steps))}, {_and(parts)} {span}."
+        return
+    agreeing = [effect for effect in each if not effect.opposite]
+    if agreeing:
+        signs = {0 if effect.within_noise else 1 if effect.change > 0 else -1 for effect in agreeing}
+        verb = {1: "rises with", -1: "falls with"}.get(sum(signs)) if len(signs) == 1 else None
+        verb = verb if len(agreeing) == len(each) and verb else "along"
+        sentence = f"{name} {verb} {axis}{fixed}: {'; '.join(_step(effect) for effect in agreeing[:MOST])}"
+        yield sentence + (f"; … ({len(agreeing)} steps)." if len(agreeing) > MOST else ".")
+    for effect in each:
+        if effect.opposite:
+            yield (
+                f"From {axis} {value_text(effect.before)} to {value_text(effect.after)} the effect on {name} "
+                f"changes sign: it rises {_where(effect.rising)} and falls {_where(effect.falling)}."
+            )
 
 
-def _subject(measure: Metric, rows: Sequence[Row]) -> str:
-    if measure == MATCHED_SI:
-        firings = {row.get(MATCHED_SI_COUNT.key) for row in rows} - {None}
-        return f"At matched firing counts ({_values(list(firings))} a latent) SI"
-    if measure == MATCHED_Q:
-        latents = {row.get(MATCHED_Q_LATENTS.key) for row in rows} - {None}
-        return f"At matched latents (graphs of {_values(list(latents))}) Q"
-    return measure.short
+def _step(effect: Effect) -> str:
+    """`−0.025 ± 0.004 from 4 to 8`, the mean over the settings of the other axes."""
+    text = (
+        f"{signed(effect.change)} ± {figure(effect.noise)} from {value_text(effect.before)} "
+        f"to {value_text(effect.after)}"
+    )
+    if effect.within_noise:
+        text += ", within noise"
+    if effect.mixed:
+        text += ", its sign not the same at every setting"
+    return text
+
+
+def _fixed(each: Sequence[Effect]) -> str:
+    """`, at fixed sae.k (mean of 2 settings)`, or nothing where no other axis varies."""
+    settings = {(step.group, step.at) for effect in each for step in effect.settings}
+    others = [axis for axis, _ in each[0].settings[0].at]
+    if not others:
+        return ""
+    mean = f" (mean of {len(settings)} settings)" if len(settings) > 1 else ""
+    return f", at fixed {joined(others)}{mean}"
+
+
+def _where(steps: Sequence[Difference]) -> str:
+    """`at sae.k=4 (+0.02 ± 0.01)`."""
+    texts = [f"at {at_text(step.at)} ({signed(step.change)} ± {figure(step.noise)})" for step in steps]
+    return ", ".join(texts[:MOST]) + (f", … ({len(texts)} settings)" if len(texts) > MOST else "")
+
+
+def _side_by_side(name: str, axis: str, steps: Sequence[Difference]) -> str:
+    """The values beside each other: names have no direction."""
+    by_setting: dict[tuple[str, tuple[tuple[str, Value], ...]], list[Difference]] = {}
+    for step in steps:
+        by_setting.setdefault((step.group, step.at), []).append(step)
+    parts = []
+    for (_, at), same in list(by_setting.items())[:MOST]:
+        values = [f"{value_text(same[0].before)} {figure(same[0].low)}"]
+        for step in same:
+            note = f" (within noise of {value_text(step.before)})" if step.within_noise else ""
+            values.append(f"{value_text(step.after)} {figure(step.high)}{note}")
+        parts.append((f"at {at_text(at)} " if at else "") + ", ".join(values))
+    more = f"; … ({len(by_setting)} settings)" if len(by_setting) > MOST else ""
+    return f"{name} by {axis}: {'; '.join(parts)}{more}."
 
 
 def _seeds(findings: Findings) -> Iterator[str]:
-    if not findings.steps:
+    if not findings.steps and not any(any(entry.controls.values()) for entry in findings.beside):
         return
     spreads = [
         f"{measure.short} {figure(findings.spread[measure.key])}"
@@ -162,31 +240,6 @@ def _seeds(findings: Findings) -> Iterator[str]:
     else:
         yield (
             "Every setting has one seed, so the spread over seeds is not known: noise is the 95 % interval "
-            "of SI and the spread of the null of Q. More seeds (sae.init_seed, sae.data_seed) would tell."
+            "of SI and the spread of the null of Q (for a difference, those of both jobs). "
+            "More seeds (sae.init_seed, sae.data_seed) would tell."
         )
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{figure(value)}"
-
-
-def _values(values: Sequence[Any]) -> str:
-    distinct = [value for value in dict.fromkeys(values) if value is not None]
-    if distinct and all(finite(value) is not None for value in distinct):
-        distinct.sort()
-    texts = [
-        str(value) if not isinstance(value, int) or value < 10_000 else count(value) for value in distinct
-    ]
-    return ", ".join(texts[:8]) + (f", … ({len(texts)} values)" if len(texts) > 8 else "")
-
-
-def _and(parts: Sequence[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
-
-
-def _jobs(number: int) -> str:
-    return f"{number} job{'' if number == 1 else 's'}"
-
-
-def _steps(number: int) -> str:
-    return f"{number} step{'' if number == 1 else 's'}"

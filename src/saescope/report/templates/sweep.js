@@ -91,8 +91,8 @@ function drawAlong() {
     const by = many && counts.length ? counts[0][1] : null;
     const hues = by ? [...new Set(mine.map(line => line.at[by]))] : [];
     mine.forEach((line, at) => {
-      const control = line.at["model.random_init"] === "True", readings = line.readings[measure];
-      const random = control ? " random weights" : "";
+      const control = line.control, readings = line.readings[measure];
+      const random = line.at["model.random_init"] === "True" ? " random weights" : "";
       const legend = by ? by.split(".").pop() + " " + line.at[by] + (by === "model.random_init" ? "" : random) : line.name;
       const color = hue(by ? hues.indexOf(line.at[by]) : at);
       traces.push({type: "scatter", mode: line.ordered ? "lines+markers" : "markers", x: line.x.map(x => typeof x === "string" ? safe(x) : x),

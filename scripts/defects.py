@@ -64,7 +64,7 @@ DEFECTS = [
     ("stats/rewiring.py", "valid = valid[~edge_set.contains(ad[0][valid], ad[1][valid])]\n", "", Q),
     ("stats/rewiring.py", "np.flatnonzero((a != d) & (c != b))", "np.arange(a.size)", Q),
     ("stats/rewiring.py", "rng.permutation(weight)", "weight", Q),
-    ("model/capture.py", "            raise _Reached\n", "", CAPTURE + " tests/extraction/test_counts.py"),
+    ("model/capture.py", "caught.append(tensor)\n            raise _Reached\n", "caught.append(tensor)\n", CAPTURE + " tests/extraction/test_counts.py"),
     ("model/capture.py", "register_forward_pre_hook(before, with_kwargs=True)\n    return", "register_forward_hook("
      "lambda m, a, k, o: keep(first(o)), with_kwargs=True)\n    return", CAPTURE + " tests/model/test_hookpoints.py"),
     ("model/capture.py", "for handle in handles:\n                handle.remove()", "pass", CAPTURE),

@@ -85,3 +85,27 @@ def test_unknown_flags(flag, message):
 @pytest.mark.parametrize("flag", ["--multi", "--cfg=job", "-m", "--info", "-cjob", "-sc"])
 def test_flags_of_hydra(flag):
     assert flag in read([flag, "seed=1"]).words
+
+
+@pytest.mark.parametrize(
+    ("word", "axis"),
+    [
+        ("hookpoint.layer=[3,6,9]", "hookpoint.layer=3,6,9"),
+        ("hookpoint.depth=[0.25, 0.5]", "hookpoint.depth=0.25,0.5"),
+        ("hookpoint.name=[layers.1.mlp,layers.2]", "hookpoint.name=layers.1.mlp,layers.2"),
+    ],
+)
+def test_several_hookpoints_in_one_command_are_a_sweep(word, axis):
+    line = read([word, "sae.k=4"])
+    assert set(line.words) == {axis, "sae.k=4", "--multirun"}
+    assert line.num_jobs == len(axis.split(","))
+    assert line.axes == {axis.partition("=")[0]: axis.partition("=")[2].split(",")}
+    assert set(read([word, "-m"]).words) == {axis, "-m"}
+
+
+def test_the_axes_of_a_sweep_are_known_where_they_are_a_product():
+    line = read(["-m", "sweep=layers", "sae=train,random", "sae.k=4"])
+    assert line.axes == {"hookpoint.depth": ["0.25", "0.5", "0.75"], "sae": ["train", "random"]}
+    assert read(["sae.k=4"]).axes == {}
+    assert read(["-m", "hydra/sweeper=optuna", "sae.k=4,8"]).axes == {}
+    assert read(["-m", "sae.k=interval(1,4)"]).axes == {}

@@ -128,3 +128,16 @@ def test_a_full_cache_stores_nothing(engine, mean, tmp_path):
     assert not list(tmp_path.rglob("losses-*"))
     for name in expected:
         np.testing.assert_array_equal(losses[name], expected[name])
+
+
+@pytest.mark.parametrize("layer", [0, 3])
+def test_the_last_block_has_one_stream(model_folder, probes, tmp_path, layer):
+    """Above the last block, where the SAE is read there, is the same stream as at it."""
+    plain = make_engine(model_folder, NeuronBasis(32, k=8), probes, layer=layer)
+    _, sums = plain.extract()
+    mean = sums["x"].sum(0) / sums["tokens"].sum()
+    expected = plain.splice(600, mean)
+    for _ in range(2):
+        losses = cached(plain, tmp_path).splice(600, mean)
+        for name in expected:
+            np.testing.assert_array_equal(losses[name], expected[name])

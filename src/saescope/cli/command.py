@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ class Command:
     """The signal that interrupted the command."""
     num_jobs: int | None = None
     """Jobs of its sweep; None for a single job, and where only the sweeper knows."""
+    axes: Mapping[str, list[str]] = field(default_factory=dict)
+    """Values of each axis of its sweep, where they are known."""
     started: float = field(default_factory=time.monotonic)
     """When the command started, on the monotonic clock."""
 

@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,6 +31,8 @@ FLAGS = (
     *VALUE_FLAGS, "--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m",
     "--shell-completion", "-sc",
 )  # fmt: skip
+HOOKPOINT_LISTS = ("hookpoint.layer", "hookpoint.depth", "hookpoint.name")
+"""Keys whose list is an axis: a job has one hookpoint."""
 SWEEP_FLAGS = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
@@ -42,6 +44,8 @@ class Command:
     """What Hydra gets."""
     num_jobs: int | None
     """Jobs of a sweep; None for a single job, and where only the sweeper knows."""
+    axes: Mapping[str, list[str]] = field(default_factory=dict)
+    """Values of each axis of a sweep over a product; none where only the sweeper knows."""
 
 
 def version() -> str:
@@ -58,14 +62,27 @@ def read(words: Sequence[str]) -> Command:
         if word.startswith("-") and not is_value:
             _check_flag(word)
         (flags if is_value or word.startswith("-") else overrides).append(word)
-    overrides = in_grammar(overrides)
-    num_jobs = None
-    if set(SWEEP_FLAGS) & set(words):
+    typed = in_grammar(overrides)
+    overrides = [_one_hookpoint_a_job(override) for override in typed]
+    is_sweep = bool({*SWEEP_FLAGS} & {*words})
+    if overrides != typed and not is_sweep:
+        flags, is_sweep = [*flags, "--multirun"], True
+    num_jobs, axes = None, {}
+    if is_sweep:
         sweep = _Sweep(words, overrides)
         overrides = [sweep.for_its_jobs(override) for override in overrides]
-        num_jobs = sweep.num_jobs()
+        num_jobs, axes = sweep.num_jobs(), sweep.axis_values()
     # flags last: argparse, which Hydra uses, refuses overrides on both sides of one
-    return Command((*overrides, *flags), num_jobs)
+    return Command((*overrides, *flags), num_jobs, axes)
+
+
+def _one_hookpoint_a_job(override: str) -> str:
+    """`hookpoint.layer=[3,6,9]` as the axis `hookpoint.layer=3,6,9`."""
+    parsed = OverridesParser.create().parse_override(override)
+    key = parsed.get_key_element()
+    if key not in HOOKPOINT_LISTS or parsed.is_sweep_override() or not isinstance(parsed.value(), list):
+        return override
+    return f"{key}={','.join(map(str, parsed.value()))}"
 
 
 def _check_flag(word: str) -> None:
@@ -107,7 +124,7 @@ def this_job(values: DictConfig) -> tuple[AppConfig, tuple[str, ...]]:
         return to_config(values), overrides
     forced = {word.lstrip("+").partition("=")[0]: word for word in overrides if word.startswith("++")}
     folders = [source.path for source in hydra_cfg.runtime.config_sources if source.schema == "file"]
-    preset = _preset(folders, "experiment", hydra_cfg.runtime.choices.get("experiment"))
+    preset = preset_of(folders, "experiment", hydra_cfg.runtime.choices.get("experiment"))
     job, dropped = without_keys_of_others(plain(values), [*forced, *_dotted(preset)])
     gone = {forced[key] for key in dropped & set(forced)}
     return from_mapping(AppConfig, job), tuple(
@@ -124,11 +141,13 @@ class _Sweep:
         self.folders = [*own, config_dir()]
         self.typed = {parsed.get_key_element(): parsed for parsed in parser.parse_overrides(list(overrides))}
         preset = self._one("sweep")
-        params = _preset(self.folders, "sweep", preset).get("hydra", {}).get("sweeper", {}).get("params", {})
+        params = (
+            preset_of(self.folders, "sweep", preset).get("hydra", {}).get("sweeper", {}).get("params", {})
+        )
         axes = parser.parse_overrides([f"{key}={value}" for key, value in params.items()])
         self.axes = {axis.get_key_element(): axis for axis in axes} | self.typed
         self.searched = "hydra/sweeper" in self.typed
-        defaults = _preset([config_dir()], "", "config").get("defaults", [])
+        defaults = preset_of([config_dir()], "", "config").get("defaults", [])
         self.defaults = {
             group: option for entry in defaults if isinstance(entry, dict) for group, option in entry.items()
         }
@@ -146,8 +165,8 @@ class _Sweep:
         key = rest.partition(".")[0]
         if not (options and key and equals) or word.startswith("~"):
             return override
-        having = [takes(group, _preset(self.folders, group, option), key) for option in options]
-        default = takes(group, _preset(self.folders, group, self.defaults.get(group)), key)
+        having = [takes(group, preset_of(self.folders, group, option), key) for option in options]
+        default = takes(group, preset_of(self.folders, group, self.defaults.get(group)), key)
         if not any(having) or (all(having) and default):
             return override
         if not all(having):
@@ -161,13 +180,20 @@ class _Sweep:
         counts = [self._values(axis) for axis in self.axes.values() if axis.is_sweep_override()]
         return None if None in counts else math.prod(len(values) for values in counts if values is not None)
 
+    def axis_values(self) -> dict[str, list[str]]:
+        """Values of each axis; none where the sweeper decides."""
+        if self.searched:
+            return {}
+        axes = {key: self._values(axis) for key, axis in self.axes.items() if axis.is_sweep_override()}
+        return {} if None in axes.values() else {key: values or [] for key, values in axes.items()}
+
     def _options(self, group: str) -> list[str]:
         """Options of a group in the jobs; empty when the sweep does not choose among them."""
         if group in self.axes and (group not in self.typed or self.axes[group].is_sweep_override()):
             return self._values(self.axes[group]) or []
         presets = self.typed.get("experiment")
         if group in self.defaults and presets is not None and presets.is_sweep_override():
-            chosen = [_preset(self.folders, "experiment", name) for name in self._values(presets) or []]
+            chosen = [preset_of(self.folders, "experiment", name) for name in self._values(presets) or []]
             return [_overridden(preset).get(group, self.defaults[group]) for preset in chosen]
         return []
 
@@ -190,7 +216,7 @@ class _Sweep:
         return None if override is None or override.is_sweep_override() else str(override.value())
 
 
-def _preset(folders: Sequence[str], group: str, option: str | None) -> dict[str, Any]:
+def preset_of(folders: Sequence[str], group: str, option: str | None) -> dict[str, Any]:
     """Content of the file of an option in the first of `folders` that has it; empty for one that has none."""
     for folder in folders:
         path = Path(folder, group, f"{option}.yaml")

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from saescope.cli.command import Command, command, new_command, signals
 from saescope.cli.command_line import arguments, read, task_overrides, this_job, version
+from saescope.cli.siblings import with_other_jobs
 from saescope.cli.submitted import cancelled
 from saescope.cli.sweep import finish, group_of
 from saescope.config import config_dir
@@ -73,7 +74,7 @@ def _run(this: Command) -> None:
     """The job or the jobs. What ends them early is a line; the table of a sweep is written all the same."""
     try:
         read_line = read(sys.argv[1:])
-        this.num_jobs = read_line.num_jobs
+        this.num_jobs, this.axes = read_line.num_jobs, read_line.axes
         with arguments(read_line.words):
             _job()
     except Exception as error:  # of composing or launching; a job catches its own errors
@@ -147,6 +148,7 @@ def _run_job(values: DictConfig) -> float | None:
         objective = cfg.objective
         _check_sweep(objective)
         context, job = replace(context, overrides=overrides), replace(job, overrides=overrides)
+        context = with_other_jobs(context, cfg)
         log.info("%s", _first_line(overrides))
         outcome = run_job(cfg, context)
     except Exception as error:

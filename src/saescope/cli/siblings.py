@@ -1,16 +1,43 @@
 """The other jobs of a sweep that differ from this one in one config group alone, such as the hookpoint."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
-from saescope.config import from_mapping
+from saescope.cli.command import command
+from saescope.cli.command_line import preset_of
+from saescope.config import AppConfig, HookpointConfig, SaeConfig, TrainSae, from_mapping
 from saescope.errors import ConfigError
+from saescope.jobs.job import Context
 
 Axes = Mapping[str, Sequence[str]]
 """Values of each swept key, as they are written on the command line."""
+
+
+def with_other_jobs(context: Context, cfg: AppConfig) -> Context:
+    """The context of the job that Hydra runs, with what other jobs of its sweep have in common with it."""
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode != RunMode.MULTIRUN:
+        return context
+    folders = [source.path for source in hydra_cfg.runtime.config_sources if source.schema == "file"]
+
+    def others(kind: Any, group: str, settings: Any) -> tuple[Any, ...]:
+        axes = axes_of(group, command().axes)
+        options = {name: preset_of(folders, group, name) for name in axes.get(group, ())}
+        return siblings(kind, group, dataclasses.asdict(settings), axes, options, context.overrides)
+
+    saes = others(SaeConfig, "sae", cfg.sae) if isinstance(cfg.sae, TrainSae) else ()
+    return dataclasses.replace(
+        context,
+        hookpoints=others(HookpointConfig, "hookpoint", cfg.hookpoint),
+        trainings=tuple(sae for sae in saes if isinstance(sae, TrainSae)),
+        together=hydra_cfg.runtime.choices.get("hydra/launcher") == "together",
+    )
 
 
 def axes_of(group: str, axes: Axes) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 import copy
 import secrets
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -30,11 +31,12 @@ class SweepCallback(Callback):
     def __init__(self) -> None:
         self.id = ""
         self.num_jobs: int | None = None
+        self.axes: Mapping[str, list[str]] = {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """In the process of the command. Launchers copy this object to the processes of the jobs."""
         self.id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-        self.num_jobs = command().num_jobs
+        self.num_jobs, self.axes = command().num_jobs, command().axes
         command().sweep, command().id = config, self.id
         end_on_sigterm()
         _guard_subdir(config)
@@ -43,7 +45,7 @@ class SweepCallback(Callback):
         """In the process of a job, before it."""
         folder = Path(config.hydra.sweep.dir).absolute() / OUTCOMES / self.id
         command().job_outcomes = folder if self.id else None
-        command().num_jobs = self.num_jobs
+        command().num_jobs, command().axes = self.num_jobs, self.axes
 
 
 def _guard_subdir(config: DictConfig) -> None:

@@ -100,6 +100,8 @@ class Splice(BatchModule):
         self.shared = shared
         self.parts: dict[str, UpperBlocks] = {}
         """Where the model can be entered: `entry` for edits, `last` above all blocks."""
+        self.entry = "entry"
+        """The part that edits enter: `last` where they are above all blocks."""
 
     def on_test_start(self) -> None:
         """Find where this model can be entered, and take the sums of the ablated model that are stored."""
@@ -109,6 +111,10 @@ class Splice(BatchModule):
             "last": top(self.model, checked),
         }
         self.parts = {name: part for name, part in parts.items() if part is not None}
+        depths = [len(part.below) for part in self.parts.values()]
+        if len(depths) == 2 and depths[0] == depths[1]:  # one stream, stored once
+            del self.parts["entry"]
+            self.entry = "last"
         if self.shared.stored:
             for name in ABLATED_SUMS:
                 setattr(self.losses, name, self.shared.tensors[name].to(self.device))
@@ -131,7 +137,7 @@ class Splice(BatchModule):
             name: self.capture.replaced(edit_at(batch.counted_BT, replace))
             for name, replace in replacements.items()
         }
-        with nullcontext() if entry_BTd is None else self.parts["entry"].entered(entry_BTd):
+        with nullcontext() if entry_BTd is None else self.parts[self.entry].entered(entry_BTd):
             for name, losses in edited_passes(self.model, clean, edits):
                 self.losses.update(name, losses, task_S)
 
@@ -151,10 +157,10 @@ class Splice(BatchModule):
         if "last" in streams:
             with self.parts["last"].entered(streams["last"]):
                 clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
-            return clean, streams.get("entry")
+            return clean, streams.get(self.entry)
         with ExitStack() as stack:
             recorded = {name: stack.enter_context(part.recorded()) for name, part in self.parts.items()}
             clean = clean_pass(self.model, batch.input_ids_BT, scored_BT)
         for name, (stream,) in recorded.items():
             self.shared.add(f"{name}.{batch_number}", stream)
-        return clean, recorded["entry"][0] if "entry" in recorded else None
+        return clean, recorded[self.entry][0] if self.entry in recorded else None

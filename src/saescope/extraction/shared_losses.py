@@ -51,7 +51,7 @@ class SharedLosses:
         """Add a stream or sum, if they are wanted; all are given up once they are too large."""
         if not self.storing:
             return
-        self.tensors[name] = tensor.cpu()
+        self.tensors[name] = tensor.cpu().contiguous()
         if sum(tensor.nbytes for tensor in self.tensors.values()) > MAX_BYTES:
             self.tensors.clear()
             self.storing = False

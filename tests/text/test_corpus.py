@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -161,14 +162,49 @@ def test_memmaps_that_do_not_fit(tmp_path: Path):
     with pytest.raises(CorpusError, match="no such file"):
         rows()
     path.write_bytes(b"abc")
-    with pytest.raises(CorpusError, match="odd number of bytes"):
+    with pytest.raises(CorpusError, match=r"holds 3 bytes, which are no uint16 tokens of 2 bytes each"):
         rows()
     np.full(80, 60_000, np.uint16).tofile(path)
-    with pytest.raises(CorpusError, match=r"holds token 60000, but the tokenizer knows 200"):
+    with pytest.raises(CorpusError, match=r"read as uint16 holds token 60000, but the tokenizer knows 200"):
         rows()
     path.write_bytes(b"")
     with pytest.raises(CorpusError, match="gives 0 training tokens"):
         rows()
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int32", "int64"])
+def test_wider_tokens_are_noticed_and_read_as_said(tmp_path: Path, dtype: str):
+    tokens = np.random.default_rng(0).integers(0, 200, 8 * 50)
+    path = tmp_path / "tokens.bin"
+    tokens.astype(dtype).tofile(path)
+    cfg = CorpusConfig(source="memmap", path=str(path), ctx_len=8, holdout_tokens=0)
+    # little-endian int32 and uint32 of tokens are the same bytes
+    name = "int64" if dtype == "int64" else "uint32"
+    with pytest.raises(CorpusError, match=rf"looks like {name} tokens.*Set corpus\.dtype={name} "):
+        token_rows(cfg, Letters(), 80, tmp_path / "cache")
+    stated = dataclasses.replace(cfg, dtype=dtype)
+    assert (token_rows(stated, Letters(), 80, tmp_path / "cache").train.reshape(-1) == tokens[:80]).all()
+    forced = dataclasses.replace(cfg, dtype="uint16")
+    train = token_rows(forced, Letters(), 80, tmp_path / "cache").train  # another entry of the cache
+    assert (train.reshape(-1)[1::2] == 0).all()
+
+
+def test_a_vocabulary_beyond_uint16_needs_a_stated_width(tmp_path: Path):
+    path = tmp_path / "tokens.bin"
+    tokens = np.random.default_rng(0).integers(0, 128_000, 8 * 50)
+    tokens.astype(np.uint32).tofile(path)
+    cfg = CorpusConfig(source="memmap", path=str(path), ctx_len=8, holdout_tokens=0)
+    with pytest.raises(CorpusError, match=r"knows 128,256 tokens, more than uint16 holds.*corpus\.dtype=uint32"):
+        token_rows(cfg, Letters(128_256), 80, None)
+    stated = dataclasses.replace(cfg, dtype="uint32")
+    assert (token_rows(stated, Letters(128_256), 80, None).train.reshape(-1) == tokens[:80]).all()
+    with pytest.raises(CorpusError, match=r"read as uint32 holds token \d+, but the tokenizer knows 200"):
+        token_rows(stated, Letters(), 80, None)
+    np.save(tmp_path / "tokens.npy", tokens.astype(np.int64))
+    said = dataclasses.replace(cfg, path=str(tmp_path / "tokens.npy"))
+    assert (token_rows(said, Letters(128_256), 80, None).train.reshape(-1) == tokens[:80]).all()
+    with pytest.raises(CorpusError, match=r"says itself that it holds int64"):
+        token_rows(dataclasses.replace(said, dtype="uint16"), Letters(128_256), 80, None)
 
 
 def test_every_option_is_a_valid_config():
@@ -192,6 +228,8 @@ def test_every_option_is_a_valid_config():
         ({"source": "local"}, "needs corpus.path"),
         ({"source": "embedded", "path": "x"}, "needs corpus=local"),
         ({"source": "local", "path": "x", "revision": "main"}, "needs corpus=hf"),
+        ({"source": "local", "path": "x", "dtype": "uint32"}, "corpus.dtype=uint32 needs corpus.source=memmap"),
+        ({"source": "memmap", "path": "x", "dtype": "float32"}, "corpus.dtype=float32 is not known"),
         ({"source": "embedded", "ctx_len": 1}, "corpus.ctx_len=1 is too small"),
         ({"source": "embedded", "holdout_tokens": -1}, "corpus.holdout_tokens=-1 is too small"),
     ],

@@ -28,6 +28,7 @@ _TAKEN_BY: dict[str, tuple[str, ...]] = {
     "corpus.config": ("hf",),
     "corpus.revision": ("hf",),
     "corpus.path": ("local", "memmap"),
+    "corpus.dtype": ("memmap",),
 }
 _TAKEN_BY |= {
     f"dynamic_k.{field.name}": TARGETS[1:] if field.name in _BOTH else ("mlp",)

@@ -6,6 +6,8 @@ from saescope.config.check import at_least, one_of
 from saescope.errors import ConfigError
 
 SOURCES = ("embedded", "hf", "local", "memmap")
+DTYPES = ("uint16", "uint32", "int32", "int64")
+"""Types of the numbers in a file of tokens without a header."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,12 @@ class CorpusConfig:
     """`hf`, JSONL and parquet: field with the text."""
 
     path: str | None = None
-    """`local`: a .txt, .jsonl or .parquet file, or a folder of them. `memmap`: a file of uint16
-    tokens, or .npy."""
+    """`local`: a .txt, .jsonl or .parquet file, or a folder of them. `memmap`: a file of tokens, raw
+    integers or .npy."""
+
+    dtype: str | None = None
+    """`memmap`: type of the integers in a file without a header; null: uint16, as sparsify writes them, and
+    refused where the file or the vocabulary says that they are wider."""
 
     revision: str | None = None
     """`hf`: branch, tag or commit on the Hub."""
@@ -53,6 +59,10 @@ class CorpusConfig:
             raise ConfigError(f"corpus.source={self.source} needs corpus.path=FILE_OR_FOLDER")
         if self.source in ("embedded", "hf") and self.path:
             raise ConfigError(f"corpus.path={self.path} needs corpus=local")
+        if self.dtype is not None:
+            one_of("corpus.dtype", self.dtype, DTYPES)
+            if self.source != "memmap":
+                raise ConfigError(f"corpus.dtype={self.dtype} needs corpus.source=memmap")
         if self.source != "hf":
             for key in ("name", "config", "revision"):
                 if getattr(self, key):

@@ -37,6 +37,7 @@ from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.hardware import choose
 from saescope.runtime.meter import Steps
 from saescope.sae.base import Sae
+from saescope.text.token_rows import check_corpus
 from saescope.text.windows import Windows, tokenize_probes
 from saescope.tracking.wandb_run import Tracker
 
@@ -67,7 +68,10 @@ def prepare(cfg: AppConfig) -> Prepared:
         model_name=cfg.model.repo,
     )
     check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
-    return Prepared(hookpoint, _probe_windows(cfg, skeleton.config.vocab_size))
+    windows = _probe_windows(cfg, skeleton.config.vocab_size)
+    if cfg.sae.source == "train":
+        check_corpus(cfg.corpus, load_tokenizer(cfg.model))
+    return Prepared(hookpoint, windows)
 
 
 def _skeleton(cfg: AppConfig) -> Any:

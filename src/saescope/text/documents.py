@@ -1,9 +1,13 @@
 """Probe documents with their task labels, as every probe source gives them."""
 
-import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+
+_KEPT = "_-.\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""Kept in names of tasks beside letters, marks and digits; the joiners are part of Persian and Indic spelling."""
 
 
 @dataclass(frozen=True)
@@ -54,5 +58,8 @@ class Probes:
 
 
 def task_name(name: str) -> str:
-    """The name with all characters but letters, digits, `_`, `-`, `.` replaced by `_`."""
-    return re.sub(r"[^\w.-]", "_", name)
+    """The name with all characters but letters, digits, `_`, `-`, `.` replaced by `_`.
+
+    Letters of any script, with the vowel signs and accents written on them, are kept as they are.
+    """
+    return "".join(c if c in _KEPT or unicodedata.category(c)[0] in "LMN" else "_" for c in name)

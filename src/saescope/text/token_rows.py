@@ -19,11 +19,11 @@ from saescope.files import read_json, whole, write_json
 from saescope.text.corpus import Corpus, open_corpus
 from saescope.text.corpus_files import fingerprint
 from saescope.text.packing import Ids, RowWriter, eos_of, pack
-from saescope.text.token_memmap import read_rows, token_file
+from saescope.text.token_memmap import open_tokens, read_rows, token_file
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when packing changes, so that rows of an older form are not found."""
 
 
@@ -76,6 +76,20 @@ def token_rows(
         ) from error
 
 
+def check_corpus(cfg: CorpusConfig, tokenizer: Any) -> None:
+    """Open the source and read its first document: what is wrong shows before anything slow is loaded.
+
+    Raises CorpusError when the source is not there, cannot be read or holds nothing.
+    """
+    eos_of(tokenizer)
+    if cfg.source == "memmap":
+        open_tokens(cfg, len(tokenizer))
+    elif cfg.source != "embedded":
+        corpus = open_corpus(cfg)
+        if next(corpus.texts(), None) is None:
+            raise CorpusError(f"{corpus.where} holds no text")
+
+
 def rows_digest(rows: Ids) -> str:
     """Hash of the tokens and the shape of `rows`."""
     digest = hashlib.sha256(f"{rows.shape}".encode())
@@ -124,8 +138,8 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
     where = request.corpus.where if request.corpus else f"corpus.path={cfg.path}"
     if request.corpus is None:
         train_rows, heldout_rows, train_tokens = read_rows(
-            token_file(cfg), ctx_len=cfg.ctx_len, rows=request.rows,
-            holdout_rows=request.holdout_rows, eos=eos, vocabulary=len(request.tokenizer),
+            cfg, rows=request.rows, holdout_rows=request.holdout_rows, eos=eos,
+            vocabulary=len(request.tokenizer),
         )  # fmt: skip
         train_tokens = min(train_tokens, train_rows.size)
         train.write(train_rows.tobytes())
@@ -161,7 +175,7 @@ def _key(request: _Request) -> str:
     cfg = request.cfg
     source = request.corpus.fingerprint if request.corpus else fingerprint([token_file(cfg)])
     parts = [
-        VERSION, cfg.source, source, cfg.ctx_len, request.rows, request.holdout_rows,
+        VERSION, cfg.source, cfg.dtype, source, cfg.ctx_len, request.rows, request.holdout_rows,
         tokenizer_digest(request.tokenizer),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

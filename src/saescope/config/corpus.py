@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from saescope.config.check import at_least, one_of
+from saescope.config.probes import CHATS
 from saescope.errors import ConfigError
 
 SOURCES = ("embedded", "hf", "local", "memmap")
@@ -28,10 +29,14 @@ class CorpusConfig:
     """`hf`: split of the dataset."""
 
     text_key: str = "text"
-    """`hf`, JSONL and parquet: field with the text."""
+    """Column with the text; nested ones as `data.text`; lists of messages are chats."""
+
+    chat: str = "auto"
+    """How chats become text: by the tokenizer's chat `template`, as `plain` lines, or `auto`: by the template
+    where the tokenizer has one."""
 
     path: str | None = None
-    """`local`: a .txt, .jsonl or .parquet file, or a folder of them. `memmap`: a file of tokens, raw
+    """`local`: a .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow file, or a folder of them. `memmap`: a file of tokens, raw
     integers or .npy."""
 
     dtype: str | None = None
@@ -67,5 +72,6 @@ class CorpusConfig:
             for key in ("name", "config", "revision"):
                 if getattr(self, key):
                     raise ConfigError(f"corpus.{key}={getattr(self, key)} needs corpus=hf")
+        one_of("corpus.chat", self.chat, CHATS)
         if not self.split or not self.text_key:
             raise ConfigError("corpus.split and corpus.text_key must not be empty")

@@ -56,7 +56,7 @@ def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics:
         warnings.append(f"{where}: left out.")
     for warning in warnings:
         log.warning("%s", warning)
-    return warnings
+    return [*windows.warnings, *warnings]  # those of the windows were logged when the text was read
 
 
 def provenance_of(cfg: AppConfig, setup: Setup, coder: Sae) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from saescope.text.content import Text
+
 
 _KEPT = "_-.\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Kept in names of tasks beside letters, marks and digits; the joiners are part of Persian and Indic spelling."""
@@ -17,7 +19,8 @@ class Document:
     task: str
     """Task label, fit for a metric key (letters, digits, `_`, `-`, `.`)."""
 
-    text: str
+    text: Text
+    """A text, or a chat; an empty one is counted and left out."""
 
     repeat: int = 1
     """How often its tokens count. It stays one document: repeating adds weight, not evidence."""
@@ -55,6 +58,12 @@ class Probes:
 
     origins: dict[str, Path | str]
     """Where the documents come from: files and folders, and Hub datasets as `name@commit`."""
+
+    notices: tuple[str, ...] = ()
+    """What a reader has to know about the source, such as files that were left out; sentences."""
+
+    parallel: bool = False
+    """Whether documents of the same number are translations of each other: all tasks get the same ones."""
 
 
 def task_name(name: str) -> str:

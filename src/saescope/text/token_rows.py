@@ -16,6 +16,7 @@ from filelock import FileLock
 from saescope.config.corpus import CorpusConfig
 from saescope.errors import CorpusError
 from saescope.files import read_json, whole, write_json
+from saescope.text.content import as_text
 from saescope.text.corpus import Corpus, open_corpus
 from saescope.text.corpus_files import fingerprint
 from saescope.text.packing import Ids, RowWriter, eos_of, pack
@@ -86,8 +87,10 @@ def check_corpus(cfg: CorpusConfig, tokenizer: Any) -> None:
         open_tokens(cfg, len(tokenizer))
     elif cfg.source != "embedded":
         corpus = open_corpus(cfg)
-        if next(corpus.texts(), None) is None:
+        first = next(corpus.texts(), None)
+        if first is None:
             raise CorpusError(f"{corpus.where} holds no text")
+        as_text(first, tokenizer, cfg.chat, "corpus.chat", corpus.where, CorpusError)
 
 
 def rows_digest(rows: Ids) -> str:
@@ -150,7 +153,11 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
             RowWriter(train, request.rows, cfg.ctx_len, eos),
             RowWriter(heldout, request.holdout_rows, cfg.ctx_len, eos),
         )
-        pack(request.corpus.texts(), request.tokenizer, *writers)
+        texts = (
+            as_text(text, request.tokenizer, cfg.chat, "corpus.chat", where, CorpusError)
+            for text in request.corpus.texts()
+        )
+        pack(texts, request.tokenizer, *writers)
         train_tokens, heldout_tokens = writers[0].tokens, writers[1].tokens
     if train_tokens // cfg.ctx_len * cfg.ctx_len < request.at_least:
         raise CorpusError(
@@ -176,7 +183,7 @@ def _key(request: _Request) -> str:
     source = request.corpus.fingerprint if request.corpus else fingerprint([token_file(cfg)])
     parts = [
         VERSION, cfg.source, cfg.dtype, source, cfg.ctx_len, request.rows, request.holdout_rows,
-        tokenizer_digest(request.tokenizer),
+        tokenizer_digest(request.tokenizer), cfg.chat, getattr(request.tokenizer, "chat_template", None),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

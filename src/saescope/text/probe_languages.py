@@ -10,7 +10,7 @@ from pathlib import Path
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError, choices, nearest
-from saescope.text.content import Chat, is_blank
+from saescope.text.content import Chat
 from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.records import ENDINGS, TABLES, is_saved, read_records, text_in
 from saescope.text.text_files import lines, whole_text
@@ -159,8 +159,10 @@ def _columns(cfg: ProbesConfig, place: Path) -> dict[str, Sentences]:
             sentences.append(whole_text(value, where, ProbeError) if isinstance(value, str) else "")
     if wrong := [name for name in cfg.languages if name in others]:
         raise ProbeError(f"{place}: column '{wrong[0]}' holds no text")
+    if cfg.languages:
+        return {name: columns[name] for name in columns if name in cfg.languages}
     return {
         name: sentences
         for name, sentences in columns.items()
-        if name not in others and (name in cfg.languages or (not cfg.languages and not all(map(is_blank, sentences))))
+        if name not in others and any(map(str.isalpha, "".join(sentences)))  # numbers are no language
     }

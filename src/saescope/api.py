@@ -203,7 +203,7 @@ def capture(
         than two tasks.
 
     Example:
-        >>> texts = {"sums": ["1 + 1 = 2"] * 12, "prose": ["Once upon a time"] * 12}
+        >>> texts = {"sums": [f"{n} + 1 = {n + 1}" for n in range(12)], "prose": ["Once upon a time"]}
         >>> activations = saescope.capture(lm, texts, "layers.2")
         >>> activations.values.shape[1], sorted(set(activations.tasks.tolist()))
         (128, ['prose', 'sums'])

@@ -29,7 +29,9 @@ def texts(copies: int) -> dict[str, list[str]]:
 
 def significant(lm, copies: int, duplicates: str) -> tuple[float | None, int, list[str]]:
     x = saescope.capture(lm, texts(copies), "layers.2", duplicates=duplicates)
-    result = saescope.measure(x, saescope.load_sae("embedded", "layers.2", model=lm), permutations=200, bootstraps=20)
+    result = saescope.measure(
+        x, saescope.load_sae("embedded", "layers.2", model=lm), permutations=200, bootstraps=20
+    )
     return result.metrics["si/significant_frac"], len(set(x.documents.tolist())), list(x.windows.warnings)
 
 
@@ -37,7 +39,9 @@ def test_copies_of_documents_are_no_evidence(lm):
     share, documents, warnings = significant(lm, COPIES, "merge")
     assert share == 0
     assert documents == 48
-    assert f"{48 * (COPIES - 1)} of {48 * COPIES} documents repeat an earlier one of their task" in warnings[0]
+    assert (
+        f"{48 * (COPIES - 1)} of {48 * COPIES} documents repeat an earlier one of their task" in warnings[0]
+    )
     assert "each counts as one document with it (probes.duplicates=merge)" in warnings[0]
 
     share, documents, warnings = significant(lm, COPIES, "warn")

@@ -1,4 +1,4 @@
-"""A whole job with tasks and a model named in other scripts, and files beside them: kept, or said everywhere."""
+"""A job with tasks and a model named in other scripts, and files beside them: kept, or said everywhere."""
 
 import html
 import json
@@ -15,7 +15,9 @@ from tests.support.wandb_log import load, logs
 NAMES = ("हिन्दी", "日本語", "ไทย")
 
 
-def test_names_of_any_script_and_what_is_left_out(monkeypatch, tmp_path, capfd, model_folder, sae_folder, probes):
+def test_names_of_any_script_and_what_is_left_out(
+    monkeypatch, tmp_path, capfd, model_folder, sae_folder, probes
+):
     shutil.copytree(model_folder, tmp_path / "模型")
     folder = tmp_path / "probes"
     folder.mkdir()
@@ -25,9 +27,9 @@ def test_names_of_any_script_and_what_is_left_out(monkeypatch, tmp_path, capfd, 
     (folder / "कुछ.xlsx").write_bytes(b"x")
     args = [
         "model=local", "model.name=模型", f"sae.repo={sae_folder}", "probes=folder", f"probes.path={folder}",
-        "hookpoint.layer=2", "probes.ctx_len=64", "metrics=quick", "metrics.permutations=20", "metrics.bootstraps=20",
-        "metrics.lm_tokens=0", "probes.max_tokens_per_task=2500", "runtime.dtype=float32", "hydra.run.dir=run",
-        "tracking=offline",
+        "hookpoint.layer=2", "probes.ctx_len=64", "probes.max_tokens_per_task=2500", "metrics=quick",
+        "metrics.permutations=20", "metrics.bootstraps=20", "metrics.lm_tokens=0", "runtime.dtype=float32",
+        "hydra.run.dir=run", "tracking=offline",
     ]  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["saescope", *[quoted(arg) for arg in args]])
     logging.getLogger().handlers.clear()

@@ -40,6 +40,7 @@ def begin_with(tokenizer, *tokens: str, end: str = ""):
 
 def windows_of(tokenizer, documents, **values) -> Windows:
     """Windows of the documents, beside another task."""
+
     def task(name, texts):
         return Task(name, (Part(name, lambda: (Document(name, text) for text in texts)),))
 
@@ -70,7 +71,9 @@ def test_a_long_text_begins_so_in_every_window(tokenizer):
     prefix = tokenizer.convert_tokens_to_ids(["[gMASK]", "<sop>"])
     ids = of_first_task(windows)
     assert all(window[:2] == prefix and len(window) <= 10 for window in ids)
-    assert [token for window in ids for token in window[2:]] == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert [token for window in ids for token in window[2:]] == tokenizer(text, add_special_tokens=False)[
+        "input_ids"
+    ]
     with pytest.raises(ProbeError, match=r"ctx_len=2 leaves no room beside the 2 tokens"):
         windows_of(tokenizer, [text], ctx_len=2)
 
@@ -94,7 +97,9 @@ def test_a_chat_is_what_the_template_gives(tokenizer, tmp_path, own, in_template
     tokenizer.chat_template = in_template + TEMPLATE
     for task in ("a", "b"):
         rows = TALKS if task == "a" else [list(reversed(talk)) for talk in TALKS]
-        (tmp_path / f"{task}.jsonl").write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in rows))
+        (tmp_path / f"{task}.jsonl").write_text(
+            "".join(json.dumps({"messages": talk}) + "\n" for talk in rows)
+        )
     cfg = ProbesConfig("folder", path=str(tmp_path), text_key="messages")
     expected = [tokenizer.apply_chat_template(talk, tokenize=True, return_dict=False) for talk in TALKS]
     assert of_first_task(tokenize_probes(cfg, tokenizer)) == expected
@@ -120,10 +125,14 @@ def test_prepend_bos_decides(tokenizer):
 def test_a_template_of_one_task_is_said(tokenizer, tmp_path: Path):
     for task, before in (("a", "Answer the question as well as you can: "), ("b", "")):
         (tmp_path / f"{task}.jsonl").write_text(
-            "".join(json.dumps({"text": f"{before}{w}{n} and {n}{w} so"}) + "\n" for n, w in enumerate("bcdfghk"))
+            "".join(
+                json.dumps({"text": f"{before}{w}{n} and {n}{w} so"}) + "\n" for n, w in enumerate("bcdfghk")
+            )
         )
     windows = tokenize_probes(ProbesConfig("folder", path=str(tmp_path)), tokenizer)
     (warning,) = windows.warnings
     size = len(tokenizer("Answer the question as well as you can:")["input_ids"])
-    assert warning.startswith(f"probes: all 7 documents of a begin with the same {size} tokens ('Answer the question")
+    assert warning.startswith(
+        f"probes: all 7 documents of a begin with the same {size} tokens ('Answer the question"
+    )
     assert len(windows.ids[0]) > size  # named, not stripped

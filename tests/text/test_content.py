@@ -42,7 +42,14 @@ class Plain:
             TALK,
         ),
         (
-            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+                    }
+                ]
+            },
             "messages",
             Chat((("user", "a\nb"),)),
         ),
@@ -85,7 +92,9 @@ def test_a_chat_is_the_template_or_its_lines():
 
     assert written(Templated(), "auto") == written(Templated(), "template") == "^<user>Hello?<assistant>Yes."
     assert written(Templated(), "plain") == written(Plain(), "auto") == "Hello?\nYes."
-    with pytest.raises(ProbeError, match=r"a\.jsonl line 1 is a chat, .*no chat template; set probes\.chat=plain"):
+    with pytest.raises(
+        ProbeError, match=r"a\.jsonl line 1 is a chat, .*no chat template; set probes\.chat=plain"
+    ):
         written(Plain(), "template")
     system = Chat((("system", "Be kind."),))
     with pytest.raises(ProbeError, match=r"template refuses these messages \(System role not supported\)"):

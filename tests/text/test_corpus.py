@@ -50,7 +50,11 @@ def test_another_text_key(tmp_path: Path):
         ("a.jsonl", b'{"txt": "x"}\n', r"line 1 has no text under 'text'; did you mean 'txt'\?"),
         ("a.jsonl", b"[1]\n", r"line 1 has no text"),
         ("a.txt", b"fine\n\xff\xfe\n", r"a\.txt line 2 is not UTF-8"),
-        ("a.parquet", b"nothing of the kind", r"cannot read .*a\.parquet \(ArrowInvalid: .*not a parquet file"),
+        (
+            "a.parquet",
+            b"nothing of the kind",
+            r"cannot read .*a\.parquet \(ArrowInvalid: .*not a parquet file",
+        ),
         ("a.md", b"text", r"cannot read '\.md' files; valid: \.txt"),
     ],
 )
@@ -194,7 +198,9 @@ def test_a_vocabulary_beyond_uint16_needs_a_stated_width(tmp_path: Path):
     tokens = np.random.default_rng(0).integers(0, 128_000, 8 * 50)
     tokens.astype(np.uint32).tofile(path)
     cfg = CorpusConfig(source="memmap", path=str(path), ctx_len=8, holdout_tokens=0)
-    with pytest.raises(CorpusError, match=r"knows 128,256 tokens, more than uint16 holds.*corpus\.dtype=uint32"):
+    with pytest.raises(
+        CorpusError, match=r"knows 128,256 tokens, more than uint16 holds.*corpus\.dtype=uint32"
+    ):
         token_rows(cfg, Letters(128_256), 80, None)
     stated = dataclasses.replace(cfg, dtype="uint32")
     assert (token_rows(stated, Letters(128_256), 80, None).train.reshape(-1) == tokens[:80]).all()
@@ -228,7 +234,10 @@ def test_every_option_is_a_valid_config():
         ({"source": "local"}, "needs corpus.path"),
         ({"source": "embedded", "path": "x"}, "needs corpus=local"),
         ({"source": "local", "path": "x", "revision": "main"}, "needs corpus=hf"),
-        ({"source": "local", "path": "x", "dtype": "uint32"}, "corpus.dtype=uint32 needs corpus.source=memmap"),
+        (
+            {"source": "local", "path": "x", "dtype": "uint32"},
+            "corpus.dtype=uint32 needs corpus.source=memmap",
+        ),
         ({"source": "memmap", "path": "x", "dtype": "float32"}, "corpus.dtype=float32 is not known"),
         ({"source": "embedded", "ctx_len": 1}, "corpus.ctx_len=1 is too small"),
         ({"source": "embedded", "holdout_tokens": -1}, "corpus.holdout_tokens=-1 is too small"),

@@ -45,7 +45,13 @@ def test_other_tasks_are_told_apart():
     assert repeats.elsewhere_D.tolist() == [False, True, False, False]
 
 
-@pytest.mark.parametrize("text", ["今日は朝から雨が降っていて、駅まで歩くのに三十分もかかりました。", "วันนี้ฝนตกตั้งแต่เช้าและต้องเดินไปสถานีนานมาก"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "今日は朝から雨が降っていて、駅まで歩くのに三十分もかかりました。",
+        "วันนี้ฝนตกตั้งแต่เช้าและต้องเดินไปสถานีนานมาก",
+    ],
+)
 def test_scripts_without_spaces(text):
     longer = text * 3
     assert find_repeats([longer, longer[:-1], longer[::-1]], [0] * 3).first_D.tolist() == [0, 0, 2]
@@ -53,7 +59,9 @@ def test_scripts_without_spaces(text):
 
 def test_templates_with_other_words_are_no_duplicates():
     rng = np.random.default_rng(2)
-    texts = [f"Answer the following question as well as you can: {' '.join(words(rng, 30))}" for _ in range(200)]
+    texts = [
+        f"Answer the following question as well as you can: {' '.join(words(rng, 30))}" for _ in range(200)
+    ]
     assert find_repeats(texts, [0] * 200).first_D.tolist() == list(range(200))
 
 

@@ -103,7 +103,9 @@ def test_nested_and_chat_columns(tmp_path):
         datasets.Dataset.from_dict(rows).to_parquet(tmp_path / f"{task}.parquet")
     assert read(tmp_path, text_key="data.text") == {"a": ["x", "y"], "b": ["x", "y"]}
     assert read(tmp_path, text_key="talk")["a"] == [Chat((("user", "Hi"),))] * 2
-    with pytest.raises(ProbeError, match=r"no text under 'data\.txt'; did you mean 'data\.text'\? set probes\.text_key"):
+    with pytest.raises(
+        ProbeError, match=r"no text under 'data\.txt'; did you mean 'data\.text'\? set probes\.text_key"
+    ):
         read(tmp_path, text_key="data.txt")
     windows = tokenize_probes(ProbesConfig("folder", path=str(tmp_path), text_key="talk"), Letters())
     assert "".join(map(chr, windows.ids[0])) == "Hi"
@@ -111,7 +113,9 @@ def test_nested_and_chat_columns(tmp_path):
 
 def test_one_dataset_with_a_column_of_tasks(tmp_path):
     labels = datasets.ClassLabel(names=["sport", "विज्ञान"])
-    features = datasets.Features({"text": datasets.Value("string"), "label": labels, "kind": datasets.Value("string")})
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": labels, "kind": datasets.Value("string")}
+    )
     rows = {"text": ["a", "b", "c", "d"], "label": [1, 0, 1, -1], "kind": ["x", "y", None, "x"]}
     data = datasets.Dataset.from_dict(rows, features=features)
     data.save_to_disk(tmp_path / "saved")
@@ -119,9 +123,11 @@ def test_one_dataset_with_a_column_of_tasks(tmp_path):
     datasets.DatasetDict({"train": data, "test": data}).save_to_disk(tmp_path / "splits")
     for place in ("saved", "one.parquet"):
         assert read(tmp_path / place, task_key="kind") == {"x": ["a", "d"], "y": ["b"]}
-        assert "1 records without a value of probes.task_key=kind" in notices(tmp_path / place, task_key="kind")
+        assert "1 records without a value of probes.task_key=kind" in notices(
+            tmp_path / place, task_key="kind"
+        )
         assert read(tmp_path / place, task_key="label") == {"-1": ["d"], "sport": ["b"], "विज्ञान": ["a", "c"]}
-        with pytest.raises(ProbeError, match="is one dataset; set probes.task_key .*: text, label, kind$"):
+        with pytest.raises(ProbeError, match=r"is one dataset; set probes\.task_key .*: text, label, kind$"):
             read(tmp_path / place)
         with pytest.raises(ProbeError, match=r"no column 'knd'; did you mean 'kind'\?"):
             read(tmp_path / place, task_key="knd")
@@ -143,7 +149,11 @@ def test_empty_and_uncounted_documents_are_counted_and_said(tmp_path):
     ("name", "content", "words"),
     [
         ("b.csv", b"", r"cannot read .*b\.csv \(EmptyDataError"),
-        ("b.csv", b"words\nx\n", r"b\.csv record 0 has no text under 'text'; set probes\.text_key to one of: words"),
+        (
+            "b.csv",
+            b"words\nx\n",
+            r"b\.csv record 0 has no text under 'text'; set probes\.text_key to one of: words",
+        ),
         ("b.csv", b"text\n", r"b\.csv holds no document"),
         ("b.csv", b"text\ncaf\xe9\n", r"cannot read .*b\.csv \(UnicodeDecodeError"),
         ("b.parquet", b"nothing", r"cannot read .*b\.parquet \(ArrowInvalid"),

@@ -31,7 +31,10 @@ def opened(path: Path | None, **values) -> Probes:
 
 
 def documents(path: Path | None, **values) -> dict[str, list[str]]:
-    return {task.name: [d.text for part in task.parts for d in part.read()] for task in opened(path, **values).tasks}
+    return {
+        task.name: [d.text for part in task.parts for d in part.read()]
+        for task in opened(path, **values).tasks
+    }
 
 
 def write_lines(folder: Path, ending: str = ".txt") -> Path:
@@ -72,7 +75,9 @@ def test_tables_with_a_column_per_language_and_files_of_records(tmp_path):
     assert list(documents(tmp_path / "all.csv", languages=("日本語", "eng_Latn"))) == ["eng_Latn", "日本語"]
     (tmp_path / "folder").mkdir()
     for name, sentences in SENTENCES.items():
-        datasets.Dataset.from_dict({"t": [{"x": s} for s in sentences]}).to_parquet(tmp_path / "folder" / f"{name}.parquet")
+        datasets.Dataset.from_dict({"t": [{"x": s} for s in sentences]}).to_parquet(
+            tmp_path / "folder" / f"{name}.parquet"
+        )
     assert documents(tmp_path / "folder", sentences=2, text_key="t.x") == PAIRS
 
 
@@ -92,7 +97,9 @@ def test_a_budget_cuts_all_languages_at_the_same_document(tmp_path):
         (tmp_path / f"{name}.txt").write_text("\n".join(f"{sentence}{n}" for n in range(8)))
     cfg = ProbesConfig("languages", path=str(tmp_path), sentences=1, max_tokens_per_task=130, ctx_len=64)
     windows = tokenize_probes(cfg, Letters())
-    texts = [[text(ids) for ids, t in zip(windows.ids, windows.task_W, strict=True) if t == k] for k in (0, 1)]
+    texts = [
+        [text(ids) for ids, t in zip(windows.ids, windows.task_W, strict=True) if t == k] for k in (0, 1)
+    ]
     assert texts == [[f"{sentence}{n}" for n in range(3)] for sentence in long.values()]
     (warning,) = windows.warnings
     assert "3 documents of each language are measured" in warning
@@ -145,5 +152,5 @@ def test_what_does_not_fit_is_one_line(tmp_path):
     (tmp_path / "one.txt").write_text("a\nb\n")
     with pytest.raises(ProbeError, match="is one file without columns"):
         opened(tmp_path / "one.txt")
-    with pytest.raises(ConfigError, match="probes.sentences=0 is too small"):
+    with pytest.raises(ConfigError, match=r"probes\.sentences=0 is too small"):
         ProbesConfig("languages", sentences=0)

@@ -196,7 +196,10 @@ def test_what_a_manifest_needs(tmp_path):
         documents(manifest(tmp_path, HAIKU, HAIKU | {"task_id": "b"}), "domain")
     for values, message in (
         ({"source": "manifest"}, "needs probes.path=FILE"),
-        ({"source": "standard", "path": "x"}, "probes.path=x needs probes=folder, probes=languages or probes=manifest"),
+        (
+            {"source": "standard", "path": "x"},
+            "probes.path=x needs probes=folder, probes=languages or probes=manifest",
+        ),
         ({"source": "manifest", "path": "x", "group_by": "task"}, "probes.group_by=task is not known"),
         ({"source": "folder", "path": "x", "group_by": "domain"}, "needs probes=manifest"),
     ):

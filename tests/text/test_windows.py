@@ -130,7 +130,9 @@ def test_task_names_fit_metric_keys(tmp_path):
     assert set(windows_of(path).tasks) == {"b", "my_task__1_"}
 
 
-@pytest.mark.parametrize("name", ["हिन्दी", "日本語", "العربية", "Français", "ไทย", "پارسی\u200cزبان", "Ελληνικά"])
+@pytest.mark.parametrize(
+    "name", ["हिन्दी", "日本語", "العربية", "Français", "ไทย", "پارسی\u200cزبان", "Ελληνικά"]
+)
 def test_task_names_of_any_script_are_kept(name):
     assert task_name(name) == name
     assert task_name(f"{name} (1)/x") == f"{name}__1__x"

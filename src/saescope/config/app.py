@@ -59,8 +59,8 @@ class AppConfig:
             batch = self.sae.batch_tokens // self.corpus.ctx_len * self.corpus.ctx_len or self.corpus.ctx_len
             if self.sae.tokens < batch:
                 raise ConfigError(
-                    f"sae.tokens={self.sae.tokens} is less than one batch of {batch} tokens, so nothing would be "
-                    "trained; raise it, or lower sae.batch_tokens"
+                    f"sae.tokens={self.sae.tokens} is less than one batch of {batch} tokens, so nothing "
+                    "would be trained; raise it, or lower sae.batch_tokens"
                 )
 
     def as_dict(self) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class CorpusConfig:
     where the tokenizer has one."""
 
     path: str | None = None
-    """`local`: a .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow file, or a folder of them. `memmap`: a file of tokens, raw
-    integers or .npy."""
+    """`local`: a .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow file, or a folder of them. `memmap`: a
+    file of tokens, raw integers or .npy."""
 
     dtype: str | None = None
     """`memmap`: type of the integers in a file without a header; null: uint16, as sparsify writes them, and

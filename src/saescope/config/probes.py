@@ -26,7 +26,7 @@ class ProbesConfig:
     sentences in the package. `manifest`: the JSONL file of task records."""
 
     text_key: str = "text"
-    """`folder`, `languages`: column with the text; nested ones as `data.text`; lists of messages are chats."""
+    """`folder`, `languages`: column with the text; nested ones as `data.text`; messages are chats."""
 
     task_key: str | None = None
     """`folder`: column with the task, where all tasks are in one file or dataset; null: a file per task."""

@@ -85,6 +85,7 @@ def provenance_of(cfg: AppConfig, setup: Setup, coder: Sae) -> dict[str, Any]:
             "counted_tokens": windows.num_tokens,
             "left_unread": windows.truncated,
             "origins": windows.origins,
+            "chats": windows.chats,
         },
         "machine": {
             "device": machine.device,

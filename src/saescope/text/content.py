@@ -40,8 +40,10 @@ def value_at(record: Record, column: str) -> Any:
     value: Any = record
     parts = [column] if column in record else column.split(".")
     for part in parts:
-        value = [_part(item, part, column) for item in value] if isinstance(value, list) else _part(
-            value, part, column
+        value = (
+            [_part(item, part, column) for item in value]
+            if isinstance(value, list)
+            else _part(value, part, column)
         )
     return value
 
@@ -94,12 +96,12 @@ def plain_at(record: Record, column: str) -> str:
 
 def _message(item: Record, column: str) -> tuple[str, str]:
     for role, content in _ROLES:
-        if isinstance(item.get(role), str) and content in item:
-            name = item[role]
+        name = item.get(role)
+        if isinstance(name, str) and content in item:
             return _ROLE_NAMES.get(name, name) if role == "from" else name, _content(item[content], column)
     raise WrongValueError(
-        f"column '{column}' holds a list of objects that are no messages (role and content); name the text in "
-        f"them, such as {column}.{next(iter(item), 'text')}"
+        f"column '{column}' holds a list of objects that are no messages (role and content); name the text "
+        f"in them, such as {column}.{next(iter(item), 'text')}"
     )
 
 
@@ -113,12 +115,18 @@ def _content(value: Any, column: str) -> str:
         if others := sorted({str(part.get("type")) for part in value} - {"text"}):
             raise WrongValueError(f"column '{column}' has messages with {', '.join(others)} beside text")
         return "\n".join(str(part.get("text") or "") for part in value)
-    raise WrongValueError(f"column '{column}' has a message whose content is {type(value).__name__}, not text")
+    raise WrongValueError(
+        f"column '{column}' has a message whose content is {type(value).__name__}, not text"
+    )
 
 
 def is_blank(text: Text) -> bool:
     """Whether there is nothing to read."""
-    return not any(content.strip() for _, content in text.messages) if isinstance(text, Chat) else not text.strip()
+    return (
+        not any(content.strip() for _, content in text.messages)
+        if isinstance(text, Chat)
+        else not text.strip()
+    )
 
 
 def uses_template(tokenizer: Any, chat: str) -> bool:
@@ -131,7 +139,8 @@ def as_text(
 ) -> str:
     """The text itself, or a chat as the model reads it: by its template, or as lines of plain text.
 
-    `setting` is the config key of `chat`. Raises `error` where there is no template, or the template refuses the messages.
+    `setting` is the config key of `chat`. Raises `error` where there is no template, or the template refuses
+    the messages.
     """
     if isinstance(text, str):
         return text

@@ -19,8 +19,8 @@ HASHED_BYTES = 256 * 2**20
 def text_files(path: str) -> list[Path]:
     """The file, or the text files anywhere below the folder, sorted; hidden ones are left out.
 
-    Files of other endings are named in a warning. Raises CorpusError when there is none, and for a folder that
-    `datasets` saved.
+    Files of other endings are named in a warning. Raises CorpusError when there is none, and for a folder
+    that `datasets` saved.
     """
     place = Path(path).expanduser()
     if place.is_file():

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from saescope.text.content import Text
 
-
 _KEPT = "_-.\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
-"""Kept in names of tasks beside letters, marks and digits; the joiners are part of Persian and Indic spelling."""
+"""Kept in names of tasks beside letters, marks and digits; joiners are part of Persian and Indic spelling."""
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def find_repeats(texts: Sequence[str], tasks: Sequence[int]) -> Repeats:
 
     A document is compared with the first of each group of near-duplicates, never with a later member, so that
     a chain of small changes does not tie unlike documents together. The search is exact: two sets whose
-    Jaccard index is at least t share one of the |x| − ⌈t·|x|⌉ + 1 rarest elements of either (prefix filtering,
-    Chaudhuri et al. 2006).
+    Jaccard index is at least t share one of the |x| − ⌈t·|x|⌉ + 1 rarest elements of either (prefix
+    filtering, Chaudhuri et al. 2006).
     """
     documents = _grams(texts)
     first_D = np.arange(len(texts))

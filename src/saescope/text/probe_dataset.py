@@ -29,6 +29,7 @@ from saescope.text.hub_dataset import (
 COMMIT_NOTES = Path("outputs") / ".datasets"
 """Where the commits of Hub datasets are noted for jobs without a network."""
 
+
 @dataclass(frozen=True)
 class ProbeDataset:
     """A dataset, and how a record of it becomes a text."""
@@ -45,7 +46,8 @@ class ProbeDataset:
     """What of the configuration names it, for messages."""
 
     num_docs: int | None = None
-    """Documents taken, empty ones aside. With a number the records are streamed; without, the dataset is downloaded once."""
+    """Documents taken, empty ones aside. With a number the records are streamed; without, the dataset is
+    downloaded once."""
 
     unique_column: str | None = None
     """Column whose value may occur once: later records that repeat it are left out."""

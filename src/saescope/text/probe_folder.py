@@ -17,7 +17,7 @@ READABLE = ", ".join(ENDINGS)
 
 
 def open_folder(cfg: ProbesConfig) -> Probes:
-    """`<task>.jsonl`, `.txt`, `.csv` … files, or folders of them, or the dataset that `probes.task_key` divides.
+    """`<task>.jsonl`, `.txt`, `.csv` … files, folders of them, or a dataset that `probes.task_key` divides.
 
     Raises ProbeError when there is nothing, or no second task.
     """
@@ -76,8 +76,8 @@ def task_places(folder: Path) -> Layout:
     tasks = folders if len(files) < 2 <= len(folders) else files
     if len(tasks) < 2:
         raise ProbeError(
-            f"{folder} has {len(tasks)} task files; SI compares tasks, so at least two <task>.jsonl, <task>.txt "
-            f"… ({READABLE}) or two folders of them are needed, or probes.task_key"
+            f"{folder} has {len(tasks)} task files; SI compares tasks, so at least two <task>.jsonl, "
+            f"<task>.txt … ({READABLE}) or two folders of them are needed, or probes.task_key"
         )
     left_out = [p for p in entries if p not in {place for _, place in tasks} and _matters(p)]
     inside = [path for _, place in tasks if place.is_dir() for path in _left_out_in(place)]
@@ -136,8 +136,8 @@ def _notices(place: Path, left_out: Sequence[str]) -> tuple[str, ...]:
     if not left_out:
         return ()
     return (
-        f"probes: left out of {place}: {choices(left_out, 10)} (tasks are files that end in {READABLE} and are "
-        "not hidden, or, where there are none, folders of them).",
+        f"probes: left out of {place}: {choices(left_out, 10)} (tasks are files that end in {READABLE} and "
+        "are not hidden, or, where there are fewer than two, folders of them).",
     )
 
 
@@ -167,19 +167,21 @@ def _by_column(cfg: ProbesConfig, place: Path, task_key: str) -> Probes:
             except NoColumnError as error:
                 names = columns(record)
                 raise ProbeError(
-                    f"{where} has no column '{task_key}'; {nearest(task_key, names)}set probes.task_key to one "
-                    f"of: {choices(names, 12)}"
+                    f"{where} has no column '{task_key}'; {nearest(task_key, names)}set probes.task_key to "
+                    f"one of: {choices(names, 12)}"
                 ) from error
             if label is None or label == "":
                 unlabelled += 1
             elif isinstance(label, str | int):
                 texts.setdefault(str(label), []).append(text)
             else:
-                raise ProbeError(f"{where}: column '{task_key}' holds {type(label).__name__}, no name of a task")
+                raise ProbeError(
+                    f"{where}: column '{task_key}' holds {type(label).__name__}, no name of a task"
+                )
     if len(texts) < 2:
         raise ProbeError(
-            f"{place} has {len(texts)} tasks (probes.task_key={task_key}); SI compares tasks, so at least two are "
-            "needed"
+            f"{place} has {len(texts)} tasks (probes.task_key={task_key}); SI compares tasks, so at least "
+            "two are needed"
         )
     _check_names(place, list(texts))
     tasks = []
@@ -188,9 +190,13 @@ def _by_column(cfg: ProbesConfig, place: Path, task_key: str) -> Probes:
             raise ProbeError(f"{place} holds no document of task '{name}'")
         documents = [Document(task_name(name), text) for text in texts[name]]
         tasks.append(Task(task_name(name), (Part(f"{place} task {name}", partial(iter, documents)),)))
-    notices = _notices(place, [str(p.relative_to(place)) for p in _left_out_in(place)] if place.is_dir() else [])
+    notices = _notices(
+        place, [str(p.relative_to(place)) for p in _left_out_in(place)] if place.is_dir() else []
+    )
     if unlabelled:
-        notices += (f"probes: {unlabelled} records without a value of probes.task_key={task_key} are left out.",)
+        notices += (
+            f"probes: {unlabelled} records without a value of probes.task_key={task_key} are left out.",
+        )
     return Probes(tuple(tasks), {"probes": place}, notices)
 
 

@@ -34,8 +34,8 @@ def open_languages(cfg: ProbesConfig) -> Probes:
     place = EMBEDDED if cfg.path is None else Path(cfg.path).expanduser()
     if not place.exists():
         raise ProbeError(
-            f"probes.path={cfg.path}: no such file or folder (looked in {Path.cwd()}); give a folder with one file "
-            "per language, or a table with one column per language"
+            f"probes.path={cfg.path}: no such file or folder (looked in {Path.cwd()}); give a folder with "
+            "one file per language, or a table with one column per language"
         )
     left_out: list[str] = []
     if place.is_dir() and not is_saved(place):
@@ -43,14 +43,15 @@ def open_languages(cfg: ProbesConfig) -> Probes:
         languages = _chosen(cfg, place, {name: _read(cfg, path) for name, path in sources.items()})
     else:
         languages = _columns(cfg, place)
+    languages = dict(sorted(languages.items()))
     if len(languages) < 2:
         raise ProbeError(f"{place} has {len(languages)} languages; at least two are needed")
     counts = {name: len(sentences) for name, sentences in languages.items()}
     if len(set(counts.values())) > 1:
         raise ProbeError(
             f"{place}: the languages have different numbers of sentences "
-            f"({choices((f'{name} {count}' for name, count in counts.items()), 12)}); each sentence must stand at the "
-            "same place in all of them"
+            f"({choices((f'{name} {count}' for name, count in counts.items()), 12)}); each sentence must "
+            "stand at the same place in all of them"
         )
     labels = [task_name(name) for name in languages]
     if doubled := sorted({label for label in labels if labels.count(label) > 1}):
@@ -64,9 +65,13 @@ def open_languages(cfg: ProbesConfig) -> Probes:
     ]
     notices = []
     if left_out:
-        notices.append(f"probes: left out of {place}: {choices(left_out, 10)} (files that end in {VALID} are read).")
+        notices.append(
+            f"probes: left out of {place}: {choices(left_out, 10)} (files that end in {VALID} are read)."
+        )
     if missing:
-        notices.append(f"probes: {missing} sentences that are empty in one language are left out in all of them.")
+        notices.append(
+            f"probes: {missing} sentences that are empty in one language are left out in all of them."
+        )
     return Probes(tuple(tasks), {"probes": place}, tuple(notices), parallel=True)
 
 
@@ -75,7 +80,7 @@ def _of_task(label: str, texts: Sequence[str]) -> Iterator[Document]:
 
 
 def _documents(languages: Sequence[Sentences], sentences: int) -> tuple[list[list[str]], int]:
-    """Documents [D][language] of consecutive sentences, and the number of sentences missing in some language."""
+    """Documents [D][language] of consecutive sentences, and how many sentences some language lacks."""
     rows = list(zip(*languages, strict=True))
     complete = [row for row in rows if all(sentence.strip() for sentence in row)]
     groups = [complete[at : at + sentences] for at in range(0, len(complete), sentences)]
@@ -88,12 +93,16 @@ def _files(cfg: ProbesConfig, folder: Path) -> tuple[dict[str, Path], list[str]]
     entries = sorted(p for p in folder.iterdir() if p.name[0] != ".")
     readable = {p: p.stem for p in entries if p.is_file() and p.suffix in (*LINES, *ENDINGS)}
     readable |= {p: p.name for p in entries if p.is_dir() and is_saved(p)}
-    if not readable and len({p.stem for p in entries}) == 1:  # corpus.en, corpus.de: one stem, as Moses has it
+    if (
+        not readable and len({p.stem for p in entries}) == 1
+    ):  # corpus.en, corpus.de: one stem, as Moses has it
         readable = {p: p.suffix[1:] for p in entries if p.is_file() and p.suffix}
     names = list(readable.values())
     for path, name in readable.items():
         if names.count(name) > 1:
-            raise ProbeError(f"{folder} has two files of the language '{name}' ({path.name}); keep one of them")
+            raise ProbeError(
+                f"{folder} has two files of the language '{name}' ({path.name}); keep one of them"
+            )
     left_out = [p.name for p in entries if p not in readable]
     return {name: path for path, name in readable.items()}, left_out
 
@@ -137,8 +146,8 @@ def _columns(cfg: ProbesConfig, place: Path) -> dict[str, Sentences]:
     """The columns of one table that hold text, or those that `probes.languages` names."""
     if place.is_file() and place.suffix != ".jsonl" and place.suffix not in TABLES:
         raise ProbeError(
-            f"probes.path={cfg.path} is one file without columns; give a folder with one file per language, or a "
-            f"table (.jsonl, {', '.join(TABLES)})"
+            f"probes.path={cfg.path} is one file without columns; give a folder with one file per language, "
+            f"or a table (.jsonl, {', '.join(TABLES)})"
         )
     columns: dict[str, list[str]] = {}
     others: set[str] = set()
@@ -149,8 +158,8 @@ def _columns(cfg: ProbesConfig, place: Path) -> dict[str, Sentences]:
         for name in cfg.languages:
             if name not in record:
                 raise ProbeError(
-                    f"{where} has no column '{name}'; {nearest(name, record)}set probes.languages to some of: "
-                    f"{choices(record)}"
+                    f"{where} has no column '{name}'; {nearest(name, record)}set probes.languages to some "
+                    f"of: {choices(record)}"
                 )
         for name, sentences in columns.items():
             value = record.get(name)

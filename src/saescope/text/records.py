@@ -1,4 +1,4 @@
-"""Records of a data file, or of a folder that `datasets` saved: read line by line or by the `datasets` library."""
+"""Records of a data file, or of a folder that `datasets` saved: by line, or by the `datasets` library."""
 
 import glob
 import logging
@@ -11,7 +11,7 @@ from saescope.text.content import NoColumnError, Record, Text, WrongValueError, 
 from saescope.text.hub_dataset import error_summary
 from saescope.text.text_files import FORM, json_lines, lines, paragraphs, whole_text
 
-TABLES = {
+TABLES: dict[str, tuple[str, dict[str, Any]]] = {
     ".json": ("json", {}),
     ".csv": ("csv", {"keep_default_na": False}),  # a document "null" is a text
     ".tsv": ("csv", {"keep_default_na": False, "sep": "\t"}),
@@ -43,7 +43,9 @@ def read_texts(
     whose config key is `setting`. Raises `error` naming file and line for what cannot be read.
     """
     if place.suffix == ".txt" and place.is_file():
-        texts = ["".join(line for _, line in lines(place, error))] if one_document else paragraphs(place, error)
+        texts = (
+            ["".join(line for _, line in lines(place, error))] if one_document else paragraphs(place, error)
+        )
         for text in texts:
             yield str(place), text
         return
@@ -94,7 +96,9 @@ def read_records(
         raise error(f"cannot read {place}{after} ({error_summary(cause)})") from cause
 
 
-def _dataset(place: Path, keys: Sequence[str], split: str | None, error: type[SaescopeError]) -> Iterable[Record]:
+def _dataset(
+    place: Path, keys: Sequence[str], split: str | None, error: type[SaescopeError]
+) -> Iterable[Record]:
     import datasets
 
     datasets.disable_progress_bars()

@@ -27,7 +27,7 @@ def token_file(cfg: CorpusConfig) -> Path:
 
 
 def open_tokens(cfg: CorpusConfig, vocabulary: int) -> npt.NDArray[np.integer]:
-    """All tokens of the file [N], memory-mapped: as `corpus.dtype` says, null: uint16, as sparsify reads them.
+    """All tokens of the file [N], memory-mapped, as `corpus.dtype` says; null: uint16, as sparsify's.
 
     Raises CorpusError for a file that cannot be read, and for null where the file or the `vocabulary` (number
     of tokens that the tokenizer knows) says that the numbers are wider.
@@ -76,8 +76,8 @@ def read_rows(
         if part.size and (int(part.min()) < 0 or int(part.max()) >= vocabulary):
             worst = int(part.min()) if int(part.min()) < 0 else int(part.max())
             raise CorpusError(
-                f"{cfg.path} read as {tokens.dtype} holds token {worst}, but the tokenizer knows {vocabulary}; "
-                f"these are tokens of another tokenizer, or of another width: corpus.dtype={'|'.join(DTYPES)}"
+                f"{cfg.path} read as {tokens.dtype} holds token {worst}, but the tokenizer knows "
+                f"{vocabulary}: tokens of another tokenizer, or of another width: corpus.dtype={'|'.join(DTYPES)}"
             )
     return train.astype(np.int32), heldout.astype(np.int32), usable * ctx_len
 
@@ -95,13 +95,13 @@ def _raw(path: Path, dtype: str | None, vocabulary: int) -> npt.NDArray[np.integ
     if dtype is None:
         if wider := _wider(path):
             raise CorpusError(
-                f"{path} looks like {wider} tokens: read as uint16, as sparsify does, all numbers between them "
-                f"would be 0. Set corpus.dtype={wider} (or corpus.dtype=uint16 where that is meant)"
+                f"{path} looks like {wider} tokens: read as uint16, as sparsify does, all numbers between "
+                f"them would be 0. Set corpus.dtype={wider} (or corpus.dtype=uint16 where that is meant)"
             )
         if vocabulary > 2**16:
             raise CorpusError(
-                f"{path}: the tokenizer knows {vocabulary:,} tokens, more than uint16 holds; say what the file "
-                "holds, such as corpus.dtype=uint32"
+                f"{path}: the tokenizer knows {vocabulary:,} tokens, more than uint16 holds; say what the "
+                "file holds, such as corpus.dtype=uint32"
             )
     array: npt.NDArray[np.integer] = np.memmap(path, dtype=kind, mode="r")
     return array

@@ -3,7 +3,6 @@
 A window is a context of its own; a document longer than `ctx_len` becomes several, with one document id.
 """
 
-import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,11 +16,12 @@ from torch import Tensor
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
+from saescope.text.beginnings import begins_with, prefix_of
 from saescope.text.content import Chat, as_text, is_blank, uses_template
 from saescope.text.documents import Document, Part, Probes, Task
 from saescope.text.duplicates import find_repeats
+from saescope.text.notices import on_left_out, on_repeats, on_templates
 from saescope.text.probes import open_probes
-from saescope.text.shared_ends import shared_ends
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,9 @@ class Windows:
 
     warnings: tuple[str, ...] = ()
     """What a reader has to know about the probes: sentences."""
+
+    chats: str | None = None
+    """How chats became text, where there are any: by the tokenizer's `template` or as `plain` lines."""
 
     @cached_property
     def tokens_W(self) -> npt.NDArray[np.int64]:
@@ -167,15 +170,15 @@ class _WindowsBuilder:
 
     def __init__(self, cfg: ProbesConfig, tokenizer: Any) -> None:
         self.cfg, self.tokenizer = cfg, tokenizer
-        self.prefix = _prefix(cfg, tokenizer)
+        self.prefix = prefix_of(cfg, tokenizer)
         self.special = np.array(sorted(set(tokenizer.all_special_ids)), dtype=np.int64)
         self.documents: list[list[_Tokenised]] = []
         """The documents taken, task by task."""
         self.unread: dict[str, int] = {}
         self.blank: dict[str, int] = {}
         self.uncounted: dict[str, int] = {}
-        self.templated: set[str] = set()
-        """Tasks with chats that were written with the tokenizer's template."""
+        self.chats: str | None = None
+        """How chats were written, where there were any: `template` or `plain`."""
 
     def add_task(self, task: Task) -> None:
         """Take documents of the task until its budget is reached."""
@@ -215,19 +218,18 @@ class _WindowsBuilder:
         return 0, False
 
     def _tokenised(self, document: Document, part: Part, number: int) -> _Tokenised:
-        text = as_text(
-            document.text, self.tokenizer, self.cfg.chat, "probes.chat", part.where, ProbeError
-        )
-        templated = isinstance(document.text, Chat) and uses_template(self.tokenizer, self.cfg.chat)
-        if templated:
-            self.templated.add(document.task)
+        text = as_text(document.text, self.tokenizer, self.cfg.chat, "probes.chat", part.where, ProbeError)
+        templated = False
+        if isinstance(document.text, Chat):
+            templated = uses_template(self.tokenizer, self.cfg.chat)
+            self.chats = "template" if templated else "plain"
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ids, prefix = np.array(encoded, dtype=np.int32), self.prefix
         if templated and self.cfg.prepend_bos is None:
             # the template alone says what a chat begins with
             bos = self.tokenizer.bos_token_id
-            prefix = prefix if _begins(ids, prefix) else [bos] if len(ids) and ids[0] == bos else []
-        if _begins(ids, prefix):  # the text has it already
+            prefix = prefix if begins_with(ids, prefix) else [bos] if len(ids) and ids[0] == bos else []
+        if begins_with(ids, prefix):  # the text has it already
             ids = ids[len(prefix) :]
         windows = list(_windows(ids, self.cfg.ctx_len, prefix))
         counted = [_counted(window, self.special, self.cfg.exclude_first) for _, window in windows]
@@ -239,10 +241,18 @@ class _WindowsBuilder:
         notices = list(probes.notices)
         if probes.parallel:
             notices += self._align(names)
-        notices += self._left_out()
-        first_D, of_duplicates = self._duplicates(names)
-        notices += [*of_duplicates, *self._templates(names, first_D)]
+        notices += on_left_out(self.blank, self.uncounted, self.cfg.exclude_first)
         documents = [(task, document) for task, taken in enumerate(self.documents) for document in taken]
+        task_D = np.array([task for task, _ in documents], dtype=np.int64)
+        first_D = np.arange(len(documents))
+        if self.cfg.duplicates != "keep":
+            repeats = find_repeats([document.text for _, document in documents], task_D.tolist())
+            first_D = repeats.first_D
+            notices += on_repeats(repeats, task_D, names, merged=self.cfg.duplicates == "merge")
+        distinct: list[list[Ids]] = [[] for _ in names]
+        for number in np.unique(first_D):
+            distinct[task_D[number]].append(documents[number][1].ids)
+        notices += on_templates(names, distinct, self.tokenizer)
         unit_D = first_D if self.cfg.duplicates == "merge" else np.arange(len(documents))
         numbers, doc_D = np.unique(unit_D, return_inverse=True)
         ids: list[Ids] = []
@@ -266,12 +276,13 @@ class _WindowsBuilder:
             counted,
             np.array(doc_W, dtype=np.int64),
             np.array(start_W, dtype=np.int64),
-            np.array([documents[number][0] for number in numbers], dtype=np.int64),
+            task_D[numbers],
             names,
             int(pad) if pad is not None else 0,
             self.unread,
             {key: str(origin) for key, origin in probes.origins.items()},
             tuple(notices),
+            self.chats,
         )
 
     def _align(self, names: tuple[str, ...]) -> list[str]:
@@ -297,77 +308,10 @@ class _WindowsBuilder:
             f"{max(dropped)} are left out in every language."
         ]
 
-    def _left_out(self) -> list[str]:
-        """A sentence on documents without anything to count."""
-        parts = []
-        if self.blank:
-            parts.append(f"{_per_task(self.blank)} are empty")
-        if self.uncounted:
-            parts.append(
-                f"{_per_task(self.uncounted)} have no counted token (probes.exclude_first="
-                f"{self.cfg.exclude_first}, special tokens do not count)"
-            )
-        return [f"probes: documents left out: {'; '.join(parts)}."] if parts else []
-
-    def _duplicates(self, names: tuple[str, ...]) -> tuple[npt.NDArray[np.int64], list[str]]:
-        """The first document [D] that each near-duplicates in its task, and sentences on them."""
-        documents = [(task, document) for task, taken in enumerate(self.documents) for document in taken]
-        if self.cfg.duplicates == "keep":
-            return np.arange(len(documents)), []
-        repeats = find_repeats([document.text for _, document in documents], [task for task, _ in documents])
-        task_D = np.array([task for task, _ in documents])
-        notices = []
-        if (again := repeats.first_D != np.arange(len(documents))).any():
-            counts = {name: int((again & (task_D == task)).sum()) for task, name in enumerate(names)}
-            consequence = (
-                "each counts as one document with it (probes.duplicates=merge)"
-                if self.cfg.duplicates == "merge"
-                else "p-values and intervals take them for independent (probes.duplicates=warn)"
-            )
-            notices.append(
-                f"probes: {int(again.sum())} of {len(documents)} documents repeat an earlier one of their task "
-                f"({_per_task({name: n for name, n in counts.items() if n})}); {consequence}."
-            )
-        if repeats.elsewhere_D.any():
-            counts = {name: int((repeats.elsewhere_D & (task_D == task)).sum()) for task, name in enumerate(names)}
-            notices.append(
-                f"probes: {_per_task({name: n for name, n in counts.items() if n})} repeat a document of another "
-                "task: what fires on them is specialised for neither."
-            )
-        return repeats.first_D, notices
-
-    def _templates(self, names: tuple[str, ...], first_D: npt.NDArray[np.int64]) -> list[str]:
-        """Sentences on tasks whose documents all begin or end alike."""
-        distinct = iter(first_D == np.arange(len(first_D)))
-        tasks = [[document.ids for document in taken if next(distinct)] for taken in self.documents]
-        notices = []
-        for name, ids, ends in zip(names, tasks, shared_ends(tasks), strict=True):
-            alike = [
-                f"{verb} with the same {len(tokens)} tokens ({_shortened(self.tokenizer.decode(tokens))})"
-                for verb, tokens in (("begin", ends.prefix), ("end", ends.suffix))
-                if len(tokens)
-            ]
-            if alike:
-                notices.append(
-                    f"probes: all {len(ids)} documents of {name} {' and '.join(alike)}, those of other tasks do "
-                    "not: latents that fire on this template look specialised."
-                )
-        return notices
-
 
 def _texts_in(documents: Iterator[Document]) -> int:
     """Number of the documents that are not empty."""
     return sum(not is_blank(document.text) for document in documents)
-
-
-def _per_task(counts: dict[str, int]) -> str:
-    """`12 of a, 3 of b`."""
-    return ", ".join(f"{count} of {task}" for task, count in counts.items())
-
-
-def _shortened(text: str) -> str:
-    text = " ".join(text.split())
-    return f"'{text if len(text) <= 60 else f'{text[:57]}…'}'"
 
 
 def batches(windows: Windows, order: npt.NDArray[np.int64], batch_tokens: int) -> list[Batch]:
@@ -423,48 +367,8 @@ def _windows(tokens: Ids, ctx_len: int, prefix: list[int]) -> Iterator[tuple[int
         yield start - len(before), np.concatenate([before, tokens[start : start + room]])
 
 
-def _begins(ids: Ids, prefix: list[int]) -> bool:
-    """Whether a document begins with the tokens that are put before every window."""
-    return bool(prefix) and ids[: len(prefix)].tolist() == prefix
-
-
 def _counted(window: Ids, special: npt.NDArray[np.int64], exclude_first: int) -> npt.NDArray[np.bool_]:
     """Which positions of a window count."""
     mask = ~np.isin(window, special)
     mask[:exclude_first] = False
     return mask
-
-
-def _prefix(cfg: ProbesConfig, tokenizer: Any) -> list[int]:
-    """The tokens put before every window: by default those that the tokenizer puts before a text by itself.
-
-    Raises ProbeError where `probes.prepend_bos` wants a token that is not there, or no room is left.
-    """
-    if cfg.prepend_bos is False:
-        return []
-    prefix = _own_prefix(tokenizer)
-    bos: int | None = tokenizer.bos_token_id
-    if cfg.prepend_bos and bos is None:
-        raise ProbeError(
-            "probes.prepend_bos=true, but this tokenizer has no beginning-of-sequence token; set it to false"
-        )
-    if cfg.prepend_bos and bos is not None and bos not in prefix:
-        prefix = [bos, *prefix]
-    if len(prefix) >= cfg.ctx_len:
-        raise ProbeError(
-            f"probes.ctx_len={cfg.ctx_len} leaves no room beside the {len(prefix)} tokens that the tokenizer puts "
-            "before every text; raise it"
-        )
-    return prefix
-
-
-def _own_prefix(tokenizer: Any) -> list[int]:
-    """What the tokenizer puts before a text: a BOS token, nothing, or several tokens."""
-    whole = list(tokenizer("a", verbose=False)["input_ids"])
-    text = list(tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"])
-    for start in range(len(whole) - len(text) + 1) if text else ():
-        if whole[start : start + len(text)] == text:
-            return whole[:start]
-    # the text is tokenised otherwise beside special tokens: those at the beginning are known as such
-    special = set(tokenizer.all_special_ids)
-    return list(itertools.takewhile(special.__contains__, whole))

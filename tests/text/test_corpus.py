@@ -10,7 +10,7 @@ from saescope.config.corpus import CorpusConfig
 from saescope.errors import ConfigError, CorpusError
 from saescope.text.corpus import open_corpus
 from saescope.text.token_rows import token_rows
-from tests.text.letters import Letters
+from tests.text.letters import Letters, split_at_eos
 
 TEXTS = ["first text", "second text", "third text", "fourth text"]
 
@@ -35,6 +35,54 @@ def test_a_folder_of_all_kinds_is_read_in_order(tmp_path: Path):
     (tmp_path / ".hidden.txt").write_text("never")
     (tmp_path / "notes.md").write_text("never")
     assert local(tmp_path) == TEXTS
+
+
+def test_data_files_of_every_kind_and_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"data": [{"text": "a b"}, {"text": None}], "text": ["NA", "007"]})
+    table.to_parquet(tmp_path / "a.parquet")
+    table.remove_columns("data").to_csv(tmp_path / "b.csv", index=False)
+    table.remove_columns("data").to_csv(tmp_path / "c.tsv", index=False, sep="\t")
+    (tmp_path / "d.json").write_text('[{"text": "in a list"}]')
+    (tmp_path / "e.jsonl.gz").write_bytes(b"x")
+    assert local(tmp_path) == ["NA", "007"] * 3 + ["in a list"]
+    assert "left out of" in caplog.text
+    assert "e.jsonl.gz" in caplog.text
+    assert local(tmp_path / "a.parquet", text_key="data.text") == ["a b"]
+    table.save_to_disk(tmp_path / "saved")
+    assert hub(str(tmp_path / "saved"), text_key="data.text") == ["a b"]
+    with pytest.raises(CorpusError, match=r"saved by Hugging Face datasets: corpus=hf corpus\.name="):
+        local(tmp_path / "saved")
+
+
+class Chatting(Letters):
+    """Letters with a chat template: the contents between `x` and `y`."""
+
+    chat_template = "x content y"
+
+    def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool) -> str:
+        assert not tokenize
+        return "".join(f"x{message['content']}y" for message in messages)
+
+
+@pytest.mark.parametrize("source", ["local", "hf"])
+def test_chats_become_training_text(tmp_path: Path, source: str):
+    talk = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text((json.dumps({"messages": talk}) + "\n") * 3)
+    place = {"path": str(tmp_path / "data")} if source == "local" else {"name": str(tmp_path / "data")}
+    cfg = CorpusConfig(source=source, text_key="messages", ctx_len=8, holdout_tokens=0, **place)
+
+    def written(tokenizer: Letters, chat: str) -> list[str]:
+        rows = token_rows(dataclasses.replace(cfg, chat=chat), tokenizer, 8, tmp_path / "cache")
+        return split_at_eos(rows.train[0].tolist())
+
+    # all from one cache: what decides the text is part of its key
+    assert written(Chatting(), "auto")[0] == written(Chatting(), "template")[0] == "xabyxcd"
+    assert written(Letters(), "auto")[0].startswith("ab")
+    assert written(Chatting(), "plain") == written(Letters(), "plain")
+    with pytest.raises(CorpusError, match=r"no chat template; set corpus\.chat=plain"):
+        written(Letters(), "template")
 
 
 def test_another_text_key(tmp_path: Path):

@@ -77,7 +77,7 @@ def read_rows(
             worst = int(part.min()) if int(part.min()) < 0 else int(part.max())
             raise CorpusError(
                 f"{cfg.path} read as {tokens.dtype} holds token {worst}, but the tokenizer knows "
-                f"{vocabulary}: tokens of another tokenizer, or of another width: corpus.dtype={'|'.join(DTYPES)}"
+                f"{vocabulary}: another tokenizer's, or another width: corpus.dtype={'|'.join(DTYPES)}"
             )
     return train.astype(np.int32), heldout.astype(np.int32), usable * ctx_len
 

@@ -17,6 +17,7 @@ AT_ONCE = min(8, os.cpu_count() or 1)
 """Copies of the source in which tests run side by side, one thread each."""
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
+PROBES = "tests/text tests/end_to_end/test_duplicates.py"
 CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/text/test_windows.py tests/sae/test_transcoder.py"
 LOSSES = "tests/model/test_losses.py tests/extraction/test_engine.py tests/dynamic_k/test_passes.py"
 CACHE = "tests/activations"
@@ -76,6 +77,12 @@ DEFECTS = [
     ("model/losses.py", "(log_p.exp() * (log_p - log_q))", "(log_q.exp() * (log_q - log_p))", LOSSES),
     ("dynamic_k/passes.py", "turn % 2 == parity", "turn % 2 >= 0", LOSSES),
     ("text/windows.py", "[mask.sum() for mask in self.counted]", "[mask.size for mask in self.counted]", CAPTURE),
+    ("text/windows.py", 'first_D if self.cfg.duplicates == "merge" else np.arange', "np.arange", PROBES),
+    ("text/windows.py", "if begins_with(ids, prefix):  # the text has it already", "if False:", PROBES),
+    ("text/windows.py", "document.number in common", "document.number >= 0", PROBES),
+    ("text/duplicates.py", "tasks[other] == tasks[number]", "True", PROBES),
+    ("text/duplicates.py", "math.ceil(OVERLAP * len(grams))", "math.ceil(0.95 * len(grams))", PROBES),
+    ("text/token_memmap.py", "whole[:, 0].any() and not whole[:, 1:].any()", "False", PROBES),
     ("extraction/modules.py", "counted_BT.cumsum(1) - 1", "counted_BT.cumsum(1)", CAPTURE),
     ("activations/shards.py", "if crc != self.crc:", "if False:", CACHE),
     ("activations/shards.py", "if size != self.start + self.num_bytes:", "if False:", CACHE),

@@ -10,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from saescope.text import embedded_corpus
+from saescope.text.duplicates import find_repeats
 
 SHINGLE = 80
 """Characters of a window that a probe document of a generated task should share with no training document."""
@@ -24,7 +25,7 @@ def write_probes(
     """Write `<task>.jsonl` files of at most `documents` texts and about `tokens` tokens; return the sizes.
 
     A generated text is left out if it has a window in common with the first `training` training
-    documents, or is too short to have a window.
+    documents, or is too short to have a window; any text, if it is nearly the same as one before.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sizes: dict[str, object] = {}
@@ -38,6 +39,8 @@ def write_probes(
                 continue
             if any(window in known for window in windows(text)):
                 shared += 1
+                continue
+            if find_repeats([*texts, text], [0] * (len(texts) + 1)).first_D[-1] < len(texts):
                 continue
             texts.append(text)
             held += len(tokenizer.encode(text, add_special_tokens=False).ids)

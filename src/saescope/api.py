@@ -182,17 +182,20 @@ def capture(
     ctx_len: int = 256,
     exclude_first: int = 1,
     max_tokens_per_task: int = 50_000,
+    duplicates: str = "merge",
     batch_tokens: int = 2048,
 ) -> Activations:
     """Activations of labelled texts at one hookpoint; blocks above it are not run.
 
     Args:
         model: from `load_model`.
-        texts: task label → documents; or `"embedded"`; or a folder of `<task>.jsonl` and `<task>.txt` files.
+        texts: task label → documents; or `"embedded"`; or a folder with one file or one folder per task.
         hookpoint: any spelling, such as `layers.3`, `layers.3.mlp`, `blocks.3.hook_resid_post`.
         ctx_len: tokens per context; longer documents become several.
         exclude_first: positions at the start of every context that do not count.
         max_tokens_per_task: reading stops before the document that would exceed it.
+        duplicates: documents that repeat one of their task are one document with it (`merge`), or only named
+            in `windows.warnings` (`warn`), or kept silently (`keep`).
         batch_tokens: tokens per forward pass.
 
     Raises:
@@ -200,7 +203,7 @@ def capture(
         than two tasks.
 
     Example:
-        >>> texts = {"sums": ["1 + 1 = 2"] * 12, "prose": ["Once upon a time"] * 12}
+        >>> texts = {"sums": [f"{n} + 1 = {n + 1}" for n in range(12)], "prose": ["Once upon a time"]}
         >>> activations = saescope.capture(lm, texts, "layers.2")
         >>> activations.values.shape[1], sorted(set(activations.tasks.tolist()))
         (128, ['prose', 'sums'])
@@ -213,6 +216,7 @@ def capture(
         ctx_len=ctx_len,
         exclude_first=exclude_first,
         max_tokens_per_task=max_tokens_per_task,
+        duplicates=duplicates,
     )
     probes = _labelled(texts) if isinstance(texts, Mapping) else None
     windows = tokenize_probes(cfg, model.tokenizer, probes)

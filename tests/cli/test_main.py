@@ -153,7 +153,7 @@ def test_user_errors_are_one_line(saescope, args, words):
     [
         (b"", ["b.jsonl", "holds no document"]),
         (b'{"text": "x"}\n{"text": \n', ["b.jsonl line 2", "no JSON"]),
-        (b'{"txt": "x"}\n', ["b.jsonl line 1", 'no "text"']),
+        (b'{"txt": "x"}\n', ["b.jsonl line 1", "no text under 'text'", "did you mean 'txt'"]),
         (b'{"text": "\xff\xfe"}\n', ["b.jsonl line 1", "UTF-8"]),
     ],
 )

@@ -76,7 +76,7 @@ GOOD = '{"text": "all the good words of this text are here"}\n'
         (b"[" * 100_000, "line 2 is no JSON"),
         (b'{"text": "caf\xe9"}', "line 2 is not UTF-8"),
         (b"\0\0\0", "line 2 is no JSON"),
-        (b'{"text": 3}', 'line 2 has no "text"'),
+        (b'{"text": 3}', "line 2: column 'text' holds int, not text"),
     ],
 )
 def test_bad_lines_are_named(tokenizer_folder, tmp_path, line, words):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from saescope.config.corpus import CorpusConfig
 from saescope.errors import ConfigError, CorpusError
 from saescope.text.corpus import open_corpus
 from saescope.text.token_rows import token_rows
-from tests.text.letters import Letters
+from tests.text.letters import Letters, split_at_eos
 
 TEXTS = ["first text", "second text", "third text", "fourth text"]
 
@@ -36,6 +37,54 @@ def test_a_folder_of_all_kinds_is_read_in_order(tmp_path: Path):
     assert local(tmp_path) == TEXTS
 
 
+def test_data_files_of_every_kind_and_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"data": [{"text": "a b"}, {"text": None}], "text": ["NA", "007"]})
+    table.to_parquet(tmp_path / "a.parquet")
+    table.remove_columns("data").to_csv(tmp_path / "b.csv", index=False)
+    table.remove_columns("data").to_csv(tmp_path / "c.tsv", index=False, sep="\t")
+    (tmp_path / "d.json").write_text('[{"text": "in a list"}]')
+    (tmp_path / "e.jsonl.gz").write_bytes(b"x")
+    assert local(tmp_path) == ["NA", "007"] * 3 + ["in a list"]
+    assert "left out of" in caplog.text
+    assert "e.jsonl.gz" in caplog.text
+    assert local(tmp_path / "a.parquet", text_key="data.text") == ["a b"]
+    table.save_to_disk(tmp_path / "saved")
+    assert hub(str(tmp_path / "saved"), text_key="data.text") == ["a b"]
+    with pytest.raises(CorpusError, match=r"saved by Hugging Face datasets: corpus=hf corpus\.name="):
+        local(tmp_path / "saved")
+
+
+class Chatting(Letters):
+    """Letters with a chat template: the contents between `x` and `y`."""
+
+    chat_template = "x content y"
+
+    def apply_chat_template(self, messages: list[dict[str, str]], tokenize: bool) -> str:
+        assert not tokenize
+        return "".join(f"x{message['content']}y" for message in messages)
+
+
+@pytest.mark.parametrize("source", ["local", "hf"])
+def test_chats_become_training_text(tmp_path: Path, source: str):
+    talk = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text((json.dumps({"messages": talk}) + "\n") * 3)
+    place = {"path": str(tmp_path / "data")} if source == "local" else {"name": str(tmp_path / "data")}
+    cfg = CorpusConfig(source=source, text_key="messages", ctx_len=8, holdout_tokens=0, **place)
+
+    def written(tokenizer: Letters, chat: str) -> list[str]:
+        rows = token_rows(dataclasses.replace(cfg, chat=chat), tokenizer, 8, tmp_path / "cache")
+        return split_at_eos(rows.train[0].tolist())
+
+    # all from one cache: what decides the text is part of its key
+    assert written(Chatting(), "auto")[0] == written(Chatting(), "template")[0] == "xabyxcd"
+    assert written(Letters(), "auto")[0].startswith("ab")
+    assert written(Chatting(), "plain") == written(Letters(), "plain")
+    with pytest.raises(CorpusError, match=r"no chat template; set corpus\.chat=plain"):
+        written(Letters(), "template")
+
+
 def test_another_text_key(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('{"content": "x y"}\n')
     assert local(tmp_path / "a.jsonl", text_key="content") == ["x y"]
@@ -49,7 +98,11 @@ def test_another_text_key(tmp_path: Path):
         ("a.jsonl", b'{"txt": "x"}\n', r"line 1 has no text under 'text'; did you mean 'txt'\?"),
         ("a.jsonl", b"[1]\n", r"line 1 has no text"),
         ("a.txt", b"fine\n\xff\xfe\n", r"a\.txt line 2 is not UTF-8"),
-        ("a.parquet", b"nothing of the kind", r"a\.parquet is no parquet file"),
+        (
+            "a.parquet",
+            b"nothing of the kind",
+            r"cannot read .*a\.parquet \(ArrowInvalid: .*not a parquet file",
+        ),
         ("a.md", b"text", r"cannot read '\.md' files; valid: \.txt"),
     ],
 )
@@ -65,10 +118,10 @@ def test_missing_things_are_named(tmp_path: Path):
         local(tmp_path / "nowhere")
     with pytest.raises(CorpusError, match=r"holds no \.txt"):
         local(tmp_path)
-    with pytest.raises(CorpusError, match=r"no column 'text'; .* one of: words"):
+    with pytest.raises(CorpusError, match=r"no text under 'text'; .* one of: words"):
         local(parquet(tmp_path / "a.parquet", ["x"], "words"))
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-10])
-    with pytest.raises(CorpusError, match="no parquet file"):
+    with pytest.raises(CorpusError, match="not a parquet file"):
         local(tmp_path / "a.parquet")
 
 
@@ -161,14 +214,51 @@ def test_memmaps_that_do_not_fit(tmp_path: Path):
     with pytest.raises(CorpusError, match="no such file"):
         rows()
     path.write_bytes(b"abc")
-    with pytest.raises(CorpusError, match="odd number of bytes"):
+    with pytest.raises(CorpusError, match=r"holds 3 bytes, which are no uint16 tokens of 2 bytes each"):
         rows()
     np.full(80, 60_000, np.uint16).tofile(path)
-    with pytest.raises(CorpusError, match=r"holds token 60000, but the tokenizer knows 200"):
+    with pytest.raises(CorpusError, match=r"read as uint16 holds token 60000, but the tokenizer knows 200"):
         rows()
     path.write_bytes(b"")
     with pytest.raises(CorpusError, match="gives 0 training tokens"):
         rows()
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int32", "int64"])
+def test_wider_tokens_are_noticed_and_read_as_said(tmp_path: Path, dtype: str):
+    tokens = np.random.default_rng(0).integers(0, 200, 8 * 50)
+    path = tmp_path / "tokens.bin"
+    tokens.astype(dtype).tofile(path)
+    cfg = CorpusConfig(source="memmap", path=str(path), ctx_len=8, holdout_tokens=0)
+    # little-endian int32 and uint32 of tokens are the same bytes
+    name = "int64" if dtype == "int64" else "uint32"
+    with pytest.raises(CorpusError, match=rf"looks like {name} tokens.*Set corpus\.dtype={name} "):
+        token_rows(cfg, Letters(), 80, tmp_path / "cache")
+    stated = dataclasses.replace(cfg, dtype=dtype)
+    assert (token_rows(stated, Letters(), 80, tmp_path / "cache").train.reshape(-1) == tokens[:80]).all()
+    forced = dataclasses.replace(cfg, dtype="uint16")
+    train = token_rows(forced, Letters(), 80, tmp_path / "cache").train  # another entry of the cache
+    assert (train.reshape(-1)[1::2] == 0).all()
+
+
+def test_a_vocabulary_beyond_uint16_needs_a_stated_width(tmp_path: Path):
+    path = tmp_path / "tokens.bin"
+    tokens = np.random.default_rng(0).integers(0, 128_000, 8 * 50)
+    tokens.astype(np.uint32).tofile(path)
+    cfg = CorpusConfig(source="memmap", path=str(path), ctx_len=8, holdout_tokens=0)
+    with pytest.raises(
+        CorpusError, match=r"knows 128,256 tokens, more than uint16 holds.*corpus\.dtype=uint32"
+    ):
+        token_rows(cfg, Letters(128_256), 80, None)
+    stated = dataclasses.replace(cfg, dtype="uint32")
+    assert (token_rows(stated, Letters(128_256), 80, None).train.reshape(-1) == tokens[:80]).all()
+    with pytest.raises(CorpusError, match=r"read as uint32 holds token \d+, but the tokenizer knows 200"):
+        token_rows(stated, Letters(), 80, None)
+    np.save(tmp_path / "tokens.npy", tokens.astype(np.int64))
+    said = dataclasses.replace(cfg, path=str(tmp_path / "tokens.npy"))
+    assert (token_rows(said, Letters(128_256), 80, None).train.reshape(-1) == tokens[:80]).all()
+    with pytest.raises(CorpusError, match=r"says itself that it holds int64"):
+        token_rows(dataclasses.replace(said, dtype="uint16"), Letters(128_256), 80, None)
 
 
 def test_every_option_is_a_valid_config():
@@ -192,6 +282,11 @@ def test_every_option_is_a_valid_config():
         ({"source": "local"}, "needs corpus.path"),
         ({"source": "embedded", "path": "x"}, "needs corpus=local"),
         ({"source": "local", "path": "x", "revision": "main"}, "needs corpus=hf"),
+        (
+            {"source": "local", "path": "x", "dtype": "uint32"},
+            "corpus.dtype=uint32 needs corpus.source=memmap",
+        ),
+        ({"source": "memmap", "path": "x", "dtype": "float32"}, "corpus.dtype=float32 is not known"),
         ({"source": "embedded", "ctx_len": 1}, "corpus.ctx_len=1 is too small"),
         ({"source": "embedded", "holdout_tokens": -1}, "corpus.holdout_tokens=-1 is too small"),
     ],

@@ -54,7 +54,7 @@ def from_dataset(name: str, task: str = "set", **values: object) -> dict:
 
 def documents(path: Path, group_by: str = "task_id") -> dict[str, list[str]]:
     probes = open_probes(ProbesConfig("manifest", path=str(path), group_by=group_by))
-    return {t.name: [d.text for part in t.parts for d in part.read()] for t in probes.tasks}
+    return {t.name: [d.text for part in t.parts for d in part.read() if d.text.strip()] for t in probes.tasks}
 
 
 def test_records_in_their_order_without_comments_and_blank_lines(tmp_path):
@@ -196,7 +196,10 @@ def test_what_a_manifest_needs(tmp_path):
         documents(manifest(tmp_path, HAIKU, HAIKU | {"task_id": "b"}), "domain")
     for values, message in (
         ({"source": "manifest"}, "needs probes.path=FILE"),
-        ({"source": "standard", "path": "x"}, "probes.path=x needs probes=folder or probes=manifest"),
+        (
+            {"source": "standard", "path": "x"},
+            "probes.path=x needs probes=folder, probes=languages or probes=manifest",
+        ),
         ({"source": "manifest", "path": "x", "group_by": "task"}, "probes.group_by=task is not known"),
         ({"source": "folder", "path": "x", "group_by": "domain"}, "needs probes=manifest"),
     ):

@@ -5,6 +5,7 @@ import pytest
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
+from saescope.text.documents import task_name
 from saescope.text.probe_folder import read_documents
 from saescope.text.windows import batches, tokenize_probes
 
@@ -127,6 +128,14 @@ def test_plain_text_documents_lie_between_blank_lines(tmp_path):
 def test_task_names_fit_metric_keys(tmp_path):
     path = folder(tmp_path, **{"my task (1)": ["abc"], "b": ["xyz"]})
     assert set(windows_of(path).tasks) == {"b", "my_task__1_"}
+
+
+@pytest.mark.parametrize(
+    "name", ["हिन्दी", "日本語", "العربية", "Français", "ไทย", "پارسی\u200cزبان", "Ελληνικά"]
+)
+def test_task_names_of_any_script_are_kept(name):
+    assert task_name(name) == name
+    assert task_name(f"{name} (1)/x") == f"{name}__1__x"
 
 
 def test_counted_tokens_and_task_of_each_window(tmp_path):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -344,6 +345,19 @@ def test_without_the_extra_one_line_says_how_to_get_it(tmp_path):
     assert out.stderr.count("\n") == 1
     assert "saescope[workspaces]" in out.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["features-модель-日本語", "features-हिन्दी", "features-é/ü"])
+def test_an_artifact_of_a_name_in_any_script_arrives(tmp_path, name):
+    (tmp_path / "features.parquet").write_bytes(b"f")
+    with tracked(
+        OFFLINE, run_dir=tmp_path, group=None, job_type="measure", notes="", config={}, data_dir=tmp_path
+    ) as tracker:
+        tracker.artifact(f"{name}-0a1b2c3d", "feature_table", [tmp_path / "features.parquet"], {})
+    wandb.teardown()
+    assert tracker.lost == []
+    (artifact,) = load(logs(tmp_path)[0])["artifacts"]
+    assert re.fullmatch(r"features-[-.\w]+-0a1b2c3d", artifact["name"], re.ASCII)
 
 
 def test_a_single_run_s_sync_command_finds_its_artifacts(tmp_path):

@@ -103,7 +103,8 @@ def test_trains_measures_and_saves(saescope, here, tmp_path):
         (["sae.k=1000"], ["1000", "128 latents"]),
         (["sae.optimizer=sgd"], ["signum, adam, muon"]),
         (["corpus.path=nowhere"], ["nowhere"]),
-        (["sae.batch_tokens=10000000"], ["training tokens", "needed"]),
+        (["sae.batch_tokens=10000000"], ["sae.tokens=20000 is less than one batch of 10000000"]),
+        (["sae.batch_tokens=10000000", "sae.tokens=10000000"], ["training tokens", "needed"]),
         (["sae.lr=1e30", "sae.optimizer=adam", "sae.lr_warmup_steps=0"], ["loss", "smaller lr"]),
         (["runtime.devices=9"], ["9 processes cannot share"]),
         (["runtime.num_nodes=2"], ["runtime.num_nodes=1"]),
@@ -115,6 +116,21 @@ def test_errors_are_one_line(saescope, here, args, words):
     assert code == 1
     assert err.count("\n") == 1, err
     assert all(word in err for word in words), err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["corpus.path=nowhere"], ["corpus.path=nowhere", "no such file or folder"]),
+        (["corpus.text_key=content"], ["no text under 'content'"]),
+        (["corpus.source=memmap", "corpus.path=nowhere.bin"], ["nowhere.bin", "no such file"]),
+    ],
+)
+def test_errors_of_the_corpus_come_before_the_model_is_loaded(saescope, here, args, words):
+    code, out, err = saescope(*here, *args)
+    assert (code, err.count("\n")) == (1, 1), err
+    assert all(word in err for word in words), err
+    assert "M parameters" not in out
 
 
 @pytest.mark.slow

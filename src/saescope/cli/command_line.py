@@ -79,10 +79,10 @@ def read(words: Sequence[str]) -> Command:
 def _one_hookpoint_a_job(override: str) -> str:
     """`hookpoint.layer=[3,6,9]` as the axis `hookpoint.layer=3,6,9`."""
     parsed = OverridesParser.create().parse_override(override)
-    key = parsed.get_key_element()
-    if key not in HOOKPOINT_LISTS or parsed.is_sweep_override() or not isinstance(parsed.value(), list):
+    key, values = parsed.get_key_element(), parsed.value()
+    if key not in HOOKPOINT_LISTS or not isinstance(values, list):
         return override
-    return f"{key}={','.join(map(str, parsed.value()))}"
+    return f"{key}={','.join(map(str, values))}"
 
 
 def _check_flag(word: str) -> None:

@@ -55,6 +55,13 @@ class AppConfig:
                     f"objective={self.objective} is no metric of a job: {near}"
                     "give a key of metrics.json, such as objective=si/excess"
                 )
+        if isinstance(self.sae, TrainSae):
+            batch = self.sae.batch_tokens // self.corpus.ctx_len * self.corpus.ctx_len or self.corpus.ctx_len
+            if self.sae.tokens < batch:
+                raise ConfigError(
+                    f"sae.tokens={self.sae.tokens} is less than one batch of {batch} tokens, so nothing "
+                    "would be trained; raise it, or lower sae.batch_tokens"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, nested as on the command line, with the values that apply to this job."""

@@ -22,12 +22,18 @@ _TAKEN_BY: dict[str, tuple[str, ...]] = {
     "hookpoint.name": ("custom",),
     "hookpoint.layer": _BY_PLACE,
     "hookpoint.depth": _BY_PLACE,
-    "probes.path": ("folder", "manifest"),
+    "probes.path": ("folder", "languages", "manifest"),
+    "probes.text_key": ("folder", "languages"),
+    "probes.task_key": ("folder",),
+    "probes.split": ("folder", "languages"),
+    "probes.languages": ("languages",),
+    "probes.sentences": ("languages",),
     "probes.group_by": ("manifest",),
     "corpus.name": ("hf",),
     "corpus.config": ("hf",),
     "corpus.revision": ("hf",),
     "corpus.path": ("local", "memmap"),
+    "corpus.dtype": ("memmap",),
 }
 _TAKEN_BY |= {
     f"dynamic_k.{field.name}": TARGETS[1:] if field.name in _BOTH else ("mlp",)

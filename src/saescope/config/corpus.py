@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 from saescope.config.check import at_least, one_of
+from saescope.config.probes import CHATS
 from saescope.errors import ConfigError
 
 SOURCES = ("embedded", "hf", "local", "memmap")
+DTYPES = ("uint16", "uint32", "int32", "int64")
+"""Types of the numbers in a file of tokens without a header."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,19 @@ class CorpusConfig:
     """`hf`: split of the dataset."""
 
     text_key: str = "text"
-    """`hf`, JSONL and parquet: field with the text."""
+    """Column with the text; nested ones as `data.text`; lists of messages are chats."""
+
+    chat: str = "auto"
+    """How chats become text: by the tokenizer's chat `template`, as `plain` lines, or `auto`: by the template
+    where the tokenizer has one."""
 
     path: str | None = None
-    """`local`: a .txt, .jsonl or .parquet file, or a folder of them. `memmap`: a file of uint16
-    tokens, or .npy."""
+    """`local`: a .txt, .jsonl, .json, .csv, .tsv, .parquet or .arrow file, or a folder of them. `memmap`: a
+    file of tokens, raw integers or .npy."""
+
+    dtype: str | None = None
+    """`memmap`: type of the integers in a file without a header; null: uint16, as sparsify writes them, and
+    refused where the file or the vocabulary says that they are wider."""
 
     revision: str | None = None
     """`hf`: branch, tag or commit on the Hub."""
@@ -53,9 +64,14 @@ class CorpusConfig:
             raise ConfigError(f"corpus.source={self.source} needs corpus.path=FILE_OR_FOLDER")
         if self.source in ("embedded", "hf") and self.path:
             raise ConfigError(f"corpus.path={self.path} needs corpus=local")
+        if self.dtype is not None:
+            one_of("corpus.dtype", self.dtype, DTYPES)
+            if self.source != "memmap":
+                raise ConfigError(f"corpus.dtype={self.dtype} needs corpus.source=memmap")
         if self.source != "hf":
             for key in ("name", "config", "revision"):
                 if getattr(self, key):
                     raise ConfigError(f"corpus.{key}={getattr(self, key)} needs corpus=hf")
+        one_of("corpus.chat", self.chat, CHATS)
         if not self.split or not self.text_key:
             raise ConfigError("corpus.split and corpus.text_key must not be empty")

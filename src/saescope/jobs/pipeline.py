@@ -40,6 +40,7 @@ from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.hardware import choose
 from saescope.runtime.meter import Steps, phase
 from saescope.sae.base import Sae
+from saescope.text.token_rows import check_corpus
 from saescope.text.windows import Windows, tokenize_probes
 from saescope.tracking.wandb_run import Tracker
 
@@ -75,6 +76,8 @@ def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
         check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     with phase("tokenise the probes"):
         windows = _probe_windows(cfg, skeleton.config.vocab_size)
+    if cfg.sae.source == "train":
+        check_corpus(cfg.corpus, load_tokenizer(cfg.model))
     return Prepared(hookpoint, windows, _companions(others.hookpoints, skeleton), others)
 
 

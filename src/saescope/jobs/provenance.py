@@ -67,7 +67,7 @@ def warnings_of(
         warnings.append(f"{where}: left out.")
     for warning in warnings:
         log.warning("%s", warning)
-    return warnings
+    return [*windows.warnings, *warnings]  # those of the windows were logged when the text was read
 
 
 def provenance_of(cfg: AppConfig, setup: Setup, coder: Sae) -> dict[str, Any]:
@@ -96,6 +96,7 @@ def provenance_of(cfg: AppConfig, setup: Setup, coder: Sae) -> dict[str, Any]:
             "counted_tokens": windows.num_tokens,
             "left_unread": windows.truncated,
             "origins": windows.origins,
+            "chats": windows.chats,
         },
         "machine": {
             "device": machine.device,

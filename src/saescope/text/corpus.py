@@ -8,6 +8,7 @@ from pathlib import Path
 
 from saescope.config.corpus import CorpusConfig
 from saescope.text import corpus_files, corpus_hub, embedded_corpus
+from saescope.text.content import Text
 
 EMBEDDED_SEED = 0
 """Seed of the embedded documents; data order has a seed of its own."""
@@ -17,7 +18,7 @@ EMBEDDED_SEED = 0
 class Corpus:
     """Documents in a fixed order."""
 
-    texts: Callable[[], Iterator[str]]
+    texts: Callable[[], Iterator[Text]]
     """Starts the stream from the first document: the same documents in the same order in every process."""
 
     fingerprint: str

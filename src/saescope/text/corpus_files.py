@@ -1,14 +1,17 @@
-"""Local training text: .txt, .jsonl and .parquet files, in the order of their names."""
+"""Local training text: .txt, .jsonl, .parquet and other data files, in the order of their names."""
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from saescope.errors import CorpusError, choices, nearest
-from saescope.text.text_files import FORM, json_lines, paragraphs, whole_text
+from saescope.errors import CorpusError, choices
+from saescope.text import records
+from saescope.text.content import Text, is_blank
+from saescope.text.records import ENDINGS, is_saved
 
-ENDINGS = (".txt", ".jsonl", ".parquet")
+log = logging.getLogger(__name__)
+
 HASHED_BYTES = 256 * 2**20
 """Up to this size the contents are hashed; beyond, sizes and times of change stand for them."""
 
@@ -16,7 +19,8 @@ HASHED_BYTES = 256 * 2**20
 def text_files(path: str) -> list[Path]:
     """The file, or the text files anywhere below the folder, sorted; hidden ones are left out.
 
-    Raises CorpusError when there is none.
+    Files of other endings are named in a warning. Raises CorpusError when there is none, and for a folder
+    that `datasets` saved.
     """
     place = Path(path).expanduser()
     if place.is_file():
@@ -28,15 +32,21 @@ def text_files(path: str) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise CorpusError(f"corpus.path={path}: no such file or folder (looked in {Path.cwd()})")
-    files = sorted(
+    if is_saved(place):
+        raise CorpusError(
+            f"corpus.path={path} is a folder saved by Hugging Face datasets: corpus=hf corpus.name={path}"
+        )
+    visible = sorted(
         p
         for p in place.rglob("*")
-        if p.suffix in ENDINGS
-        and p.is_file()
-        and not any(part.startswith(".") for part in p.relative_to(place).parts)
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(place).parts)
     )
+    files = [p for p in visible if p.suffix in ENDINGS]
     if not files:
         raise CorpusError(f"corpus.path={path} holds no {', '.join(ENDINGS)} file")
+    if others := [str(p.relative_to(place)) for p in visible if p.suffix not in ENDINGS]:
+        log.warning("corpus: left out of %s: %s (files that end in %s are read)", place, choices(others, 10),
+                    ", ".join(ENDINGS))  # fmt: skip
     return files
 
 
@@ -61,61 +71,12 @@ def fingerprint(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def read_texts(files: Sequence[Path], text_key: str) -> Iterator[str]:
-    """Documents of all files. Raises CorpusError naming file and line for what cannot be read."""
+def read_texts(files: Sequence[Path], text_key: str) -> Iterator[Text]:
+    """Documents of all files that are not empty.
+
+    Raises CorpusError naming file and line for what cannot be read.
+    """
     for path in files:
-        try:
-            if path.suffix == ".parquet":
-                yield from _parquet(path, text_key)
-            elif path.suffix == ".jsonl":
-                yield from _jsonl(path, text_key)
-            else:
-                yield from paragraphs(path, CorpusError)
-        except OSError as error:
-            raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _jsonl(path: Path, text_key: str) -> Iterator[str]:
-    for number, record in json_lines(path, CorpusError):
-        text = record.get(text_key) if isinstance(record, dict) else None
-        if not isinstance(text, str):
-            raise CorpusError(
-                f"{path} line {number} has no text under '{text_key}'; {_keys(record, text_key)}"
-            )
-        if text.strip():
-            yield whole_text(text, f"{path} line {number}", CorpusError)
-
-
-def _parquet(path: Path, text_key: str) -> Iterator[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise CorpusError(f"{path} is no parquet file ({str(error).splitlines()[0]})") from error
-    names = list(file.schema_arrow.names)
-    if text_key not in names:
-        raise CorpusError(f"{path} has no column '{text_key}'; {_keys(dict.fromkeys(names), text_key)}")
-    row = 0
-    try:
-        for batch in file.iter_batches(batch_size=1024, columns=[text_key]):
-            for text in batch.column(0).to_pylist():
-                if text is not None and not isinstance(text, str):
-                    raise CorpusError(
-                        f"{path} row {row}: column '{text_key}' holds {type(text).__name__}, not text"
-                    )
-                row += 1
-                if text and text.strip():
-                    yield text
-    except (pa.ArrowException, OSError) as error:
-        raise CorpusError(f"{path} cannot be read after row {row} ({str(error).splitlines()[0]})") from error
-
-
-def _keys(record: Any, text_key: str) -> str:
-    if not isinstance(record, dict):
-        return FORM
-    names = [str(name) for name in record]
-    return (
-        f"{nearest(text_key, names)}set corpus.text_key to one of: {choices(names, 12) or 'nothing is there'}"
-    )
+        for _where, text in records.read_texts(path, text_key, "corpus.text_key", CorpusError):
+            if not is_blank(text):
+                yield text

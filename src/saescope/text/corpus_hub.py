@@ -5,28 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from saescope.config.corpus import CorpusConfig
-from saescope.errors import CorpusError, choices, nearest
+from saescope.errors import CorpusError, choices
 from saescope.text import corpus_files, hub_dataset
+from saescope.text.content import Text, is_blank
 from saescope.text.hub_dataset import DATA_ENDINGS, HubDataset, NoSplitError
+from saescope.text.records import text_in
 
 
-def read_texts(cfg: CorpusConfig, commit: str | None) -> Iterator[str]:
+def read_texts(cfg: CorpusConfig, commit: str | None) -> Iterator[Text]:
     """Documents of the dataset in its own order.
 
     Raises CorpusError when the dataset, its split or the text field is not there, or the connection fails.
     """
     try:
         for number, record in enumerate(hub_dataset.records(_dataset(cfg), commit, streaming=True)):
-            text = record.get(cfg.text_key)
-            if isinstance(text, str):
-                if text.strip():
-                    yield text
-            elif text is not None or cfg.text_key not in record:
-                names = [str(name) for name in record]
-                raise CorpusError(
-                    f"corpus.name={cfg.name} record {number} has no text under '{cfg.text_key}'; "
-                    f"{nearest(cfg.text_key, names)}set corpus.text_key to one of: {choices(names, 12)}"
-                )
+            where = f"corpus.name={cfg.name} record {number}"
+            text = text_in(dict(record), cfg.text_key, "corpus.text_key", where, CorpusError)
+            if not is_blank(text):
+                yield text
     except (CorpusError, GeneratorExit):
         raise
     except NoSplitError as error:

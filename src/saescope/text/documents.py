@@ -1,9 +1,14 @@
 """Probe documents with their task labels, as every probe source gives them."""
 
-import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from saescope.text.content import Text
+
+_KEPT = "_-.\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+"""Kept in names of tasks beside letters, marks and digits; joiners are part of Persian and Indic spelling."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +18,8 @@ class Document:
     task: str
     """Task label, fit for a metric key (letters, digits, `_`, `-`, `.`)."""
 
-    text: str
+    text: Text
+    """A text, or a chat; an empty one is counted and left out."""
 
     repeat: int = 1
     """How often its tokens count. It stays one document: repeating adds weight, not evidence."""
@@ -52,7 +58,16 @@ class Probes:
     origins: dict[str, Path | str]
     """Where the documents come from: files and folders, and Hub datasets as `name@commit`."""
 
+    notices: tuple[str, ...] = ()
+    """What a reader has to know about the source, such as files that were left out; sentences."""
+
+    parallel: bool = False
+    """Whether documents of the same number are translations of each other: all tasks get the same ones."""
+
 
 def task_name(name: str) -> str:
-    """The name with all characters but letters, digits, `_`, `-`, `.` replaced by `_`."""
-    return re.sub(r"[^\w.-]", "_", name)
+    """The name with all characters but letters, digits, `_`, `-`, `.` replaced by `_`.
+
+    Letters of any script, with the vowel signs and accents written on them, are kept as they are.
+    """
+    return "".join(c if c in _KEPT or unicodedata.category(c)[0] in "LMN" else "_" for c in name)

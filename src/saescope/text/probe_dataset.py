@@ -1,13 +1,21 @@
-"""Probe texts from a Hugging Face dataset: one document per record that has text."""
+"""Probe texts from a Hugging Face dataset: one document per record."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from saescope.errors import ProbeError, choices, nearest
+from saescope.text.content import (
+    NoColumnError,
+    Record,
+    Text,
+    WrongValueError,
+    columns,
+    is_blank,
+    plain_at,
+    value_at,
+)
 from saescope.text.documents import Document
 from saescope.text.hub_dataset import (
     HubDataset,
@@ -21,8 +29,6 @@ from saescope.text.hub_dataset import (
 COMMIT_NOTES = Path("outputs") / ".datasets"
 """Where the commits of Hub datasets are noted for jobs without a network."""
 
-Record = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
 class ProbeDataset:
@@ -33,14 +39,15 @@ class ProbeDataset:
     columns: tuple[str, ...]
     """Columns `text` uses."""
 
-    text: Callable[[Record], str]
-    """Record → text as one would read it; empty: no document. Raises WrongValueError."""
+    text: Callable[[Record], Text | None]
+    """Record → text as one would read it; None: the record is no document. Raises WrongValueError."""
 
     where: str
     """What of the configuration names it, for messages."""
 
     num_docs: int | None = None
-    """Documents taken. With a number the records are streamed; without, the dataset is downloaded once."""
+    """Documents taken, empty ones aside. With a number the records are streamed; without, the dataset is
+    downloaded once."""
 
     unique_column: str | None = None
     """Column whose value may occur once: later records that repeat it are left out."""
@@ -60,8 +67,8 @@ class ProbeDataset:
         for text in self.texts():
             yield Document(task, text, repeat)
 
-    def texts(self) -> Iterator[str]:
-        """Texts in the dataset's order.
+    def texts(self) -> Iterator[Text]:
+        """Texts in the dataset's order, empty ones too.
 
         Raises ProbeError when the dataset, its split or a column is not there (with what is), a value is of
         another type, or the connection fails.
@@ -70,7 +77,7 @@ class ProbeDataset:
         if self.dataset.is_path and self.dataset.folder is None:
             raise ProbeError(f"{self.where}: dataset {name}: no such folder; give a folder or a Hub id")
         try:
-            yield from islice(self._texts(), self.num_docs)
+            yield from self._texts()
         except (ProbeError, GeneratorExit):
             raise
         except NoSplitError as error:
@@ -90,49 +97,38 @@ class ProbeDataset:
                 "or use probes=folder"
             ) from error
 
-    def _texts(self) -> Iterator[str]:
+    def _texts(self) -> Iterator[Text]:
         import datasets
 
         # offline, records come from the cache, which streaming would not read
         streaming = self.num_docs is not None and not datasets.config.HF_HUB_OFFLINE
-        empty = True
+        taken = 0
         seen: set[str] = set()
         for number, record in enumerate(records(self.dataset, self.commit, streaming=streaming)):
-            for column in self.columns:
-                if column not in record:
-                    raise ProbeError(
-                        f"{self.where}: dataset {self.dataset.name} has no column '{column}'; "
-                        f"{nearest(column, record)}valid: {choices(record)}"
-                    )
             try:
+                for column in self.columns:
+                    value_at(record, column)
                 text = self.text(record)
-                key = text_of(record, self.unique_column) if self.unique_column else None
+                key = plain_at(record, self.unique_column) if self.unique_column else None
+            except NoColumnError as error:
+                names = columns(record)
+                raise ProbeError(
+                    f"{self.where}: dataset {self.dataset.name} has no column '{error}'; "
+                    f"{nearest(str(error), names)}valid: {choices(names)}"
+                ) from error
             except WrongValueError as error:
                 raise ProbeError(
                     f"{self.where}: dataset {self.dataset.name} record {number}: {error}"
                 ) from error
-            if text.strip() and key not in seen:
-                if key is not None:
-                    seen.add(key)
-                empty = False
-                yield text
-        if empty:
+            if text is None or (key is not None and key in seen):
+                continue
+            if key is not None and not is_blank(text):
+                seen.add(key)
+            yield text
+            taken += not is_blank(text)
+            if taken == self.num_docs:
+                return
+        if not taken:
             raise ProbeError(
                 f"{self.where}: dataset {self.dataset.name} ({self.dataset.split}) holds no text"
             )
-
-
-class WrongValueError(ValueError):
-    """A column holds something else than the text it should."""
-
-
-def text_of(record: Record, column: str) -> str:
-    """The text in `column`; null is empty, a list of texts (the turns of a dialogue) becomes lines."""
-    value = record[column]
-    if value is None:
-        return ""
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return "\n".join(item.strip() for item in value)
-    if not isinstance(value, str):
-        raise WrongValueError(f"column '{column}' holds {type(value).__name__}, not text")
-    return value

@@ -1,79 +1,208 @@
-"""Probes from a folder: one file per task."""
+"""Probes from a folder: one file or one folder per task, or one dataset with a column that names the task."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from saescope.config import ProbesConfig
-from saescope.errors import ProbeError
+from saescope.errors import ProbeError, choices, nearest
+from saescope.text.content import NoColumnError, Text, columns, is_blank, value_at
 from saescope.text.documents import Document, Part, Probes, Task, task_name
-from saescope.text.text_files import FORM, json_lines, paragraphs, whole_text
+from saescope.text.records import ENDINGS, is_saved, read_records, read_texts, text_in
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "probes"
 
+READABLE = ", ".join(ENDINGS)
+
 
 def open_folder(cfg: ProbesConfig) -> Probes:
-    """`<task>.jsonl` and `<task>.txt` files. Raises ProbeError when there is no folder or no second task."""
-    folder = probe_folder(cfg)
+    """`<task>.jsonl`, `.txt`, `.csv` … files, folders of them, or a dataset that `probes.task_key` divides.
+
+    Raises ProbeError when there is nothing, or no second task.
+    """
+    place = probe_place(cfg)
+    if cfg.task_key is not None:
+        return _by_column(cfg, place, cfg.task_key)
+    if place.is_file() or is_saved(place):
+        raise ProbeError(
+            f"probes.path={cfg.path} is one dataset; set probes.task_key to its column with the task: "
+            f"{_columns(cfg, place)}"
+        )
+    layout = task_places(place)
+    _check_names(place, [name for name, _ in layout.tasks])
     tasks = [
-        Task(task_name(file.stem), (Part(str(file), partial(read_documents, file)),))
-        for file in probe_files(folder)
+        Task(task_name(name), (Part(str(source), partial(read_documents, source, cfg.text_key, cfg.split)),))
+        for name, source in layout.tasks
     ]
-    return Probes(tuple(tasks), {"probes": folder})
+    return Probes(tuple(tasks), {"probes": place}, _notices(place, layout.left_out))
 
 
-def probe_folder(cfg: ProbesConfig) -> Path:
-    """The folder the documents come from. Raises ProbeError when it does not exist."""
+def probe_place(cfg: ProbesConfig) -> Path:
+    """The folder or file the documents come from. Raises ProbeError when it does not exist."""
     if cfg.source == "embedded":
         return EMBEDDED
     assert cfg.path is not None
-    folder = Path(cfg.path).expanduser()
-    if not folder.is_dir():
+    place = Path(cfg.path).expanduser()
+    if not place.exists():
         raise ProbeError(
             f"probes.path={cfg.path}: no such folder (looked in {Path.cwd()}); "
-            "give a folder with <task>.jsonl or <task>.txt files"
+            f"give a folder with one file ({READABLE}) or one folder per task"
         )
-    return folder
+    if place.is_file() and place.suffix not in ENDINGS:
+        raise ProbeError(f"probes.path={cfg.path}: cannot read '{place.suffix}' files; valid: {READABLE}")
+    return place
 
 
-def probe_files(folder: Path) -> list[Path]:
-    """The task files of a folder, by task name. Raises ProbeError for fewer than two tasks."""
-    files = sorted(
-        p for p in folder.iterdir() if p.suffix in (".jsonl", ".txt") and p.is_file() and p.name[0] != "."
-    )
-    if len(files) < 2:
-        raise ProbeError(
-            f"{folder} has {len(files)} task files; SI compares tasks, so at least two <task>.jsonl or "
-            "<task>.txt are needed"
-        )
-    names = [task_name(p.stem) for p in files]
-    for name in names:
-        if names.count(name) > 1:
-            raise ProbeError(f"{folder} has two files for task '{name}'; rename one of them")
-    return files
+@dataclass(frozen=True)
+class Layout:
+    """What a folder holds."""
+
+    tasks: list[tuple[str, Path]]
+    """Name, and file or folder, of each task."""
+
+    left_out: list[str]
+    """What is no task and no document of one, relative to the folder."""
 
 
-def read_documents(path: Path) -> Iterator[Document]:
-    """Documents of one task file in file order.
+def task_places(folder: Path) -> Layout:
+    """The files of a folder as tasks, by name; where there are fewer than two, its folders.
 
-    `.jsonl`: one object a line with a `text`; blank lines are skipped. `.txt`: documents between blank lines.
-    Raises ProbeError naming file and line for what cannot be read.
+    Raises ProbeError for fewer than two tasks.
     """
-    task = task_name(path.stem)
+    entries = sorted(folder.iterdir())
+    files = [(p.stem, p) for p in entries if _is_readable(p)]
+    folders = [(p.name, p) for p in entries if p.is_dir() and p.name[0] != "." and _documents_in(p)]
+    tasks = folders if len(files) < 2 <= len(folders) else files
+    if len(tasks) < 2:
+        raise ProbeError(
+            f"{folder} has {len(tasks)} task files; SI compares tasks, so at least two <task>.jsonl, "
+            f"<task>.txt … ({READABLE}) or two folders of them are needed, or probes.task_key"
+        )
+    left_out = [p for p in entries if p not in {place for _, place in tasks} and _matters(p)]
+    inside = [path for _, place in tasks if place.is_dir() for path in _left_out_in(place)]
+    return Layout(tasks, [str(path.relative_to(folder)) for path in (*left_out, *inside)])
+
+
+def read_documents(place: Path, text_key: str = "text", split: str | None = None) -> Iterator[Document]:
+    """Documents of one task in the order of its files, empty ones too.
+
+    `.txt`: documents between blank lines, in a task folder one document a file; others: a text a record.
+    Raises ProbeError naming file and line for what cannot be read, and when there is no text at all.
+    """
+    task = task_name(place.stem if place.is_file() else place.name)
     empty = True
-    texts = _jsonl(path) if path.suffix == ".jsonl" else paragraphs(path, ProbeError)
-    for text in texts:
-        if text.strip():
-            empty = False
+    for source in [place] if place.is_file() else _documents_in(place):
+        texts = read_texts(
+            source, text_key, "probes.text_key", ProbeError, split=split, one_document=place.is_dir()
+        )
+        for _where, text in texts:
+            empty = empty and is_blank(text)
             yield Document(task, text)
     if empty:
         raise ProbeError(
-            f'{path} holds no document; put one {{"text": ...}} on each line, or remove the file'
+            f'{place} holds no document; put one {{"text": ...}} on each line, or remove the file'
         )
 
 
-def _jsonl(path: Path) -> Iterator[str]:
-    for number, record in json_lines(path, ProbeError):
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise ProbeError(f'{path} line {number} has no "text"; {FORM}')
-        yield whole_text(record["text"], f"{path} line {number}", ProbeError)
+def _is_readable(path: Path) -> bool:
+    return path.suffix in ENDINGS and path.is_file() and path.name[0] != "."
+
+
+def _documents_in(folder: Path) -> list[Path]:
+    """The files of a task folder, or the folder itself where `datasets` saved it."""
+    return [folder] if is_saved(folder) else [p for p in _visible(folder) if p.suffix in ENDINGS]
+
+
+def _left_out_in(folder: Path) -> list[Path]:
+    return [] if is_saved(folder) else [p for p in _visible(folder) if p.suffix not in ENDINGS]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """All files below a folder, sorted, hidden ones left out."""
+    return sorted(
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
+
+
+def _matters(path: Path) -> bool:
+    """Whether somebody could take it for probe text: not hidden, or hidden and of an ending that is read."""
+    return path.name[0] != "." or path.suffix in ENDINGS
+
+
+def _notices(place: Path, left_out: Sequence[str]) -> tuple[str, ...]:
+    if not left_out:
+        return ()
+    return (
+        f"probes: left out of {place}: {choices(left_out, 10)} (tasks are files that end in {READABLE} and "
+        "are not hidden, or, where there are fewer than two, folders of them).",
+    )
+
+
+def _check_names(place: Path, names: Sequence[str]) -> None:
+    """Raises ProbeError where two tasks would have one name."""
+    labels = [task_name(name) for name in names]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ProbeError(f"{place} has two files for task '{label}'; rename one of them")
+
+
+def _sources(place: Path) -> list[Path]:
+    return [place] if place.is_file() else _documents_in(place)
+
+
+def _by_column(cfg: ProbesConfig, place: Path, task_key: str) -> Probes:
+    """Tasks by the values of a column, by name; a record without a value is left out."""
+    texts: dict[str, list[Text]] = {}
+    unlabelled = 0
+    for source in _sources(place):
+        if source.suffix == ".txt":
+            raise ProbeError(f"{source} has no columns, which probes.task_key={task_key} needs; remove it")
+        for where, record in read_records(source, [cfg.text_key, task_key], ProbeError, split=cfg.split):
+            text = text_in(record, cfg.text_key, "probes.text_key", where, ProbeError)
+            try:
+                label = value_at(record, task_key)
+            except NoColumnError as error:
+                names = columns(record)
+                raise ProbeError(
+                    f"{where} has no column '{task_key}'; {nearest(task_key, names)}set probes.task_key to "
+                    f"one of: {choices(names, 12)}"
+                ) from error
+            if label is None or label == "":
+                unlabelled += 1
+            elif isinstance(label, str | int):
+                texts.setdefault(str(label), []).append(text)
+            else:
+                raise ProbeError(
+                    f"{where}: column '{task_key}' holds {type(label).__name__}, no name of a task"
+                )
+    if len(texts) < 2:
+        raise ProbeError(
+            f"{place} has {len(texts)} tasks (probes.task_key={task_key}); SI compares tasks, so at least "
+            "two are needed"
+        )
+    _check_names(place, list(texts))
+    tasks = []
+    for name in sorted(texts):
+        if all(is_blank(text) for text in texts[name]):
+            raise ProbeError(f"{place} holds no document of task '{name}'")
+        documents = [Document(task_name(name), text) for text in texts[name]]
+        tasks.append(Task(task_name(name), (Part(f"{place} task {name}", partial(iter, documents)),)))
+    notices = _notices(
+        place, [str(p.relative_to(place)) for p in _left_out_in(place)] if place.is_dir() else []
+    )
+    if unlabelled:
+        notices += (
+            f"probes: {unlabelled} records without a value of probes.task_key={task_key} are left out.",
+        )
+    return Probes(tuple(tasks), {"probes": place}, notices)
+
+
+def _columns(cfg: ProbesConfig, place: Path) -> str:
+    """Names of the columns, for a message."""
+    if place.suffix == ".txt":
+        return "a .txt file has none, give a folder with one file per task"
+    _, record = next(read_records(place, [], ProbeError, split=cfg.split), ("", {}))
+    return choices(columns(record) if isinstance(record, dict) else [], 12)

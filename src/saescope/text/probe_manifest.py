@@ -14,9 +14,10 @@ from typing import Any
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError, choices, nearest
+from saescope.text.content import text_at
 from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.hub_dataset import HubDataset
-from saescope.text.probe_dataset import ProbeDataset, text_of
+from saescope.text.probe_dataset import ProbeDataset
 from saescope.text.text_files import lines, whole_text
 
 Fields = dict[str, tuple[type, bool]]
@@ -130,7 +131,7 @@ def _dataset(source: dict[str, Any], manifest: Path, where: str) -> ProbeDataset
     beside = manifest.parent / source["name"]
     name = str(beside) if beside.is_dir() else source["name"]
     dataset = HubDataset(name, source.get("config"), source.get("split") or "train", source.get("revision"))
-    return ProbeDataset(dataset, (key,), partial(text_of, column=key), where, source.get("num_docs"))
+    return ProbeDataset(dataset, (key,), partial(text_at, column=key), where, source.get("num_docs"))
 
 
 def _check(values: Any, fields: Fields, where: str) -> None:

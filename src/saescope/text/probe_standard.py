@@ -11,49 +11,53 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from saescope.text.content import Record, WrongValueError, plain_at
 from saescope.text.documents import Part, Probes, Task
 from saescope.text.hub_dataset import HubDataset
-from saescope.text.probe_dataset import ProbeDataset, Record, WrongValueError, text_of
+from saescope.text.probe_dataset import ProbeDataset
 
 
 def humaneval(record: Record) -> str:
     """The function as a whole: signature and docstring, then the body."""
-    return text_of(record, "prompt") + text_of(record, "canonical_solution")
+    return plain_at(record, "prompt") + plain_at(record, "canonical_solution")
 
 
 def gsm8k(record: Record) -> str:
     """Question and solution, without the `<<48/2=24>>` marks that are meant for a calculator."""
-    return f"{text_of(record, 'question')}\n{re.sub(r'<<.*?>>', '', text_of(record, 'answer'))}"
+    return f"{plain_at(record, 'question')}\n{re.sub(r'<<.*?>>', '', plain_at(record, 'answer'))}"
 
 
 def squad(record: Record) -> str:
     """Passage, question, first of the accepted answers."""
     answers = _list(record, "answers", "text")
-    return "\n".join([text_of(record, "context"), text_of(record, "question"), *answers[:1]])
+    return "\n".join([plain_at(record, "context"), plain_at(record, "question"), *answers[:1]])
 
 
-def wikitext(record: Record) -> str:
-    """A paragraph; headings (` = Title = `) are no documents. `@-@`, `@,@` and `@.@` are undone."""
-    text = text_of(record, "text").strip()
-    if text.startswith("=") and text.endswith("="):
-        return ""
+def wikitext(record: Record) -> str | None:
+    """A paragraph; headings (` = Title = `) and the empty lines between are no documents.
+
+    `@-@`, `@,@` and `@.@` are undone.
+    """
+    text = plain_at(record, "text").strip()
+    if not text or (text.startswith("=") and text.endswith("=")):
+        return None
     return re.sub(r" @([-,.])@ ", r"\1", text)
 
 
 def dailydialog(record: Record) -> str:
     """One turn a line."""
-    return text_of(record, "dialog")
+    return plain_at(record, "dialog")
 
 
 def arc(record: Record) -> str:
     """Question, choices, answer."""
     labels, texts = _list(record, "choices", "label"), _list(record, "choices", "text")
     text_of_label = dict(zip(labels, texts, strict=False))
-    key = text_of(record, "answerKey")
+    key = plain_at(record, "answerKey")
     if key not in text_of_label:
         raise WrongValueError(f"answerKey '{key}' is not among the choices {', '.join(text_of_label)}")
     lines = [f"{label}. {text}" for label, text in text_of_label.items()]
-    return "\n".join([text_of(record, "question"), *lines, f"Answer: {key}. {text_of_label[key]}"])
+    return "\n".join([plain_at(record, "question"), *lines, f"Answer: {key}. {text_of_label[key]}"])
 
 
 def open_standard() -> Probes:
@@ -80,7 +84,7 @@ def _list(record: Record, column: str, key: str) -> list[str]:
     return texts
 
 
-Reading = tuple[HubDataset, tuple[str, ...], Callable[[Record], str], str | None]
+Reading = tuple[HubDataset, tuple[str, ...], Callable[[Record], str | None], str | None]
 DATASETS: dict[str, Reading] = {
     "humaneval": (
         HubDataset("openai/openai_humaneval", "openai_humaneval", "test"),

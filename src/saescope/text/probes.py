@@ -15,6 +15,10 @@ def open_probes(cfg: ProbesConfig) -> Probes:
             from saescope.text.probe_folder import open_folder
 
             return open_folder(cfg)
+        case "languages":
+            from saescope.text.probe_languages import open_languages
+
+            return open_languages(cfg)
         case "standard":
             from saescope.text.probe_standard import open_standard
 

@@ -18,14 +18,15 @@ from saescope.config.corpus import CorpusConfig
 from saescope.errors import CorpusError
 from saescope.files import read_json, whole, write_json
 from saescope.runtime.meter import Meter
+from saescope.text.content import as_text
 from saescope.text.corpus import Corpus, open_corpus
 from saescope.text.corpus_files import fingerprint
 from saescope.text.packing import Ids, RowWriter, eos_of, pack
-from saescope.text.token_memmap import read_rows, token_file
+from saescope.text.token_memmap import open_tokens, read_rows, token_file
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when packing changes, so that rows of an older form are not found."""
 
 
@@ -78,6 +79,22 @@ def token_rows(
         ) from error
 
 
+def check_corpus(cfg: CorpusConfig, tokenizer: Any) -> None:
+    """Open the source and read its first document: what is wrong shows before anything slow is loaded.
+
+    Raises CorpusError when the source is not there, cannot be read or holds nothing.
+    """
+    eos_of(tokenizer)
+    if cfg.source == "memmap":
+        open_tokens(cfg, len(tokenizer))
+    elif cfg.source != "embedded":
+        corpus = open_corpus(cfg)
+        first = next(corpus.texts(), None)
+        if first is None:
+            raise CorpusError(f"{corpus.where} holds no text")
+        as_text(first, tokenizer, cfg.chat, "corpus.chat", corpus.where, CorpusError)
+
+
 def rows_digest(rows: Ids) -> str:
     """Hash of the tokens and the shape of `rows`."""
     digest = hashlib.sha256(f"{rows.shape}".encode())
@@ -126,8 +143,8 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
     where = request.corpus.where if request.corpus else f"corpus.path={cfg.path}"
     if request.corpus is None:
         train_rows, heldout_rows, train_tokens = read_rows(
-            token_file(cfg), ctx_len=cfg.ctx_len, rows=request.rows,
-            holdout_rows=request.holdout_rows, eos=eos, vocabulary=len(request.tokenizer),
+            cfg, rows=request.rows, holdout_rows=request.holdout_rows, eos=eos,
+            vocabulary=len(request.tokenizer),
         )  # fmt: skip
         train_tokens = min(train_tokens, train_rows.size)
         train.write(train_rows.tobytes())
@@ -139,7 +156,11 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
             RowWriter(heldout, request.holdout_rows, cfg.ctx_len, eos),
         )
         with Meter("tokenise the corpus", sum(writer.room for writer in writers), "tokens") as meter:
-            pack(_counted(request.corpus.texts(), writers, meter), request.tokenizer, *writers)
+            texts = (
+                as_text(text, request.tokenizer, cfg.chat, "corpus.chat", where, CorpusError)
+                for text in request.corpus.texts()
+            )
+            pack(_counted(texts, writers, meter), request.tokenizer, *writers)
         train_tokens, heldout_tokens = writers[0].tokens, writers[1].tokens
     if train_tokens // cfg.ctx_len * cfg.ctx_len < request.at_least:
         raise CorpusError(
@@ -171,8 +192,8 @@ def _key(request: _Request) -> str:
     cfg = request.cfg
     source = request.corpus.fingerprint if request.corpus else fingerprint([token_file(cfg)])
     parts = [
-        VERSION, cfg.source, source, cfg.ctx_len, request.rows, request.holdout_rows,
-        tokenizer_digest(request.tokenizer),
+        VERSION, cfg.source, cfg.dtype, source, cfg.ctx_len, request.rows, request.holdout_rows,
+        tokenizer_digest(request.tokenizer), cfg.chat, getattr(request.tokenizer, "chat_template", None),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 

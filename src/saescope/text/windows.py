@@ -3,6 +3,7 @@
 A window is a context of its own; a document longer than `ctx_len` becomes several, with one document id.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +16,14 @@ from torch import Tensor
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
-from saescope.text.documents import Part, Probes, Task
+from saescope.text.beginnings import begins_with, prefix_of
+from saescope.text.content import Chat, as_text, is_blank, uses_template
+from saescope.text.documents import Document, Part, Probes, Task
+from saescope.text.duplicates import find_repeats
+from saescope.text.notices import on_left_out, on_repeats, on_templates
 from saescope.text.probes import open_probes
+
+log = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int32]
 
@@ -32,10 +39,11 @@ class Windows:
     """Positions that count: not special, not among the first `exclude_first` of their window."""
 
     doc_W: npt.NDArray[np.int64]
-    """Document of each window."""
+    """Document of each window, ascending. Near-duplicates are one document (`probes.duplicates=merge`)."""
 
     start_W: npt.NDArray[np.int64]
-    """Document position of the window's index 0 (−1 where a BOS token stands before the first own token)."""
+    """Document position of the window's index 0 (−1 where a BOS token stands before the first own token, less
+    where the tokenizer puts several tokens before a text)."""
 
     task_D: npt.NDArray[np.int64]
     """Task of each document."""
@@ -51,6 +59,12 @@ class Windows:
 
     origins: dict[str, str] = field(default_factory=dict)
     """Where the documents came from: folders, and Hub datasets as `name@commit`."""
+
+    warnings: tuple[str, ...] = ()
+    """What a reader has to know about the probes: sentences."""
+
+    chats: str | None = None
+    """How chats became text, where there are any: by the tokenizer's `template` or as `plain` lines."""
 
     @cached_property
     def tokens_W(self) -> npt.NDArray[np.int64]:
@@ -108,19 +122,47 @@ class Batch:
 def tokenize_probes(cfg: ProbesConfig, tokenizer: Any, probes: Probes | None = None) -> Windows:
     """Read, tokenise and window every task of `probes`; None: of the source that `cfg` names.
 
-    Documents of a task are taken in order until the next one would exceed its budget of counted tokens.
+    Documents of a task are taken in order until the next one would exceed its budget of counted tokens; of
+    parallel tasks those that every task has taken. What a reader has to know is logged and in `warnings`.
     Raises ProbeError when a task has no counted token.
     """
     builder = _WindowsBuilder(cfg, tokenizer)
     probes = probes or open_probes(cfg)
-    for number, task in enumerate(probes.tasks):
-        if builder.add_task(number, task) == 0:
+    for task in probes.tasks:
+        builder.add_task(task)
+        if not builder.documents[-1]:
             raise ProbeError(
                 f"{task.parts[0].where} gives no counted token: its first document is longer than "
                 f"{_budget(task.parts[0], cfg)}, or all are shorter than "
                 f"probes.exclude_first={cfg.exclude_first} + 1 tokens"
             )
-    return builder.windows(probes)
+    windows = builder.windows(probes)
+    for warning in windows.warnings:
+        log.warning("%s", warning)
+    return windows
+
+
+@dataclass(frozen=True)
+class _Tokenised:
+    """A document as tokens."""
+
+    number: int
+    """In its task, as read; documents that are left out have one too."""
+
+    text: str
+    ids: Ids
+    """Tokens of the text, without what is put before every window."""
+
+    windows: list[tuple[int, Ids]]
+    """Document position of index 0, and token ids, of each window."""
+
+    counted: list[npt.NDArray[np.bool_]]
+    repeat: int
+
+    @cached_property
+    def size(self) -> int:
+        """Counted tokens, repeats included."""
+        return int(sum(mask.sum() for mask in self.counted)) * self.repeat
 
 
 class _WindowsBuilder:
@@ -128,71 +170,148 @@ class _WindowsBuilder:
 
     def __init__(self, cfg: ProbesConfig, tokenizer: Any) -> None:
         self.cfg, self.tokenizer = cfg, tokenizer
-        self.bos = _bos(cfg, tokenizer)
+        self.prefix = prefix_of(cfg, tokenizer)
         self.special = np.array(sorted(set(tokenizer.all_special_ids)), dtype=np.int64)
-        self.ids: list[Ids] = []
-        self.counted: list[npt.NDArray[np.bool_]] = []
-        self.doc_of_window: list[int] = []
-        self.start_of_window: list[int] = []
-        self.task_of_doc: list[int] = []
+        self.documents: list[list[_Tokenised]] = []
+        """The documents taken, task by task."""
         self.unread: dict[str, int] = {}
+        self.blank: dict[str, int] = {}
+        self.uncounted: dict[str, int] = {}
+        self.chats: str | None = None
+        """How chats were written, where there were any: `template` or `plain`."""
 
-    def add_task(self, number: int, task: Task) -> int:
-        """Take documents of the task until its budget is reached; returns its counted tokens."""
-        total, unread, full = 0, 0, False
+    def add_task(self, task: Task) -> None:
+        """Take documents of the task until its budget is reached."""
+        taken: list[_Tokenised] = []
+        unread, full = 0, False
         for part in task.parts:
             if full:
-                unread += sum(1 for _ in part.read())
+                unread += _texts_in(part.read())
                 continue
-            tokens, rest, full = self._add_part(number, part, self.cfg.max_tokens_per_task - total)
-            total += tokens
+            rest, full = self._add_part(task.name, part, taken)
             unread += rest
         if unread:
             self.unread[task.name] = unread
-        return total
+        self.documents.append(taken)
 
-    def _add_part(self, number: int, part: Part, budget: int) -> tuple[int, int, bool]:
-        """Take documents of a part until `budget`, or the part's own, is reached.
+    def _add_part(self, task: str, part: Part, taken: list[_Tokenised]) -> tuple[int, bool]:
+        """Add documents of a part to `taken` until the task's budget, or the part's own, is reached.
 
-        Returns its counted tokens, its documents left unread, and whether `budget` is what was reached.
+        Returns its documents left unread, and whether the task's budget is what was reached.
         """
+        budget = self.cfg.max_tokens_per_task - sum(document.size for document in taken)
         documents = part.read()
         tokens = 0
-        for document in documents:
-            encoded = self.tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
-            windows = list(_windows(np.array(encoded, dtype=np.int32), self.cfg.ctx_len, self.bos))
-            masks = [_counted(window, self.special, self.cfg.exclude_first) for _, window in windows]
-            size = int(sum(mask.sum() for mask in masks)) * document.repeat
-            if size == 0:
+        for number, document in enumerate(documents):
+            if is_blank(document.text):
+                self.blank[task] = self.blank.get(task, 0) + 1
                 continue
-            full = tokens + size > budget
-            if full or _exceeds(tokens + size, part):
-                return tokens, 1 + sum(1 for _ in documents), full
-            tokens += size
-            for (start, window), mask in [*zip(windows, masks, strict=True)] * document.repeat:
-                self.ids.append(window)
-                self.counted.append(mask)
-                self.doc_of_window.append(len(self.task_of_doc))
-                self.start_of_window.append(start)
-            self.task_of_doc.append(number)
-        return tokens, 0, False
+            tokenised = self._tokenised(document, part, number)
+            if tokenised.size == 0:
+                self.uncounted[task] = self.uncounted.get(task, 0) + 1
+                continue
+            full = tokens + tokenised.size > budget
+            if full or _exceeds(tokens + tokenised.size, part):
+                return 1 + _texts_in(documents), full
+            tokens += tokenised.size
+            taken.append(tokenised)
+        return 0, False
+
+    def _tokenised(self, document: Document, part: Part, number: int) -> _Tokenised:
+        text = as_text(document.text, self.tokenizer, self.cfg.chat, "probes.chat", part.where, ProbeError)
+        templated = False
+        if isinstance(document.text, Chat):
+            templated = uses_template(self.tokenizer, self.cfg.chat)
+            self.chats = "template" if templated else "plain"
+        encoded = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids, prefix = np.array(encoded, dtype=np.int32), self.prefix
+        if templated and self.cfg.prepend_bos is None:
+            # the template alone says what a chat begins with
+            bos = self.tokenizer.bos_token_id
+            prefix = prefix if begins_with(ids, prefix) else [bos] if len(ids) and ids[0] == bos else []
+        if begins_with(ids, prefix):  # the text has it already
+            ids = ids[len(prefix) :]
+        windows = list(_windows(ids, self.cfg.ctx_len, prefix))
+        counted = [_counted(window, self.special, self.cfg.exclude_first) for _, window in windows]
+        return _Tokenised(number, text, ids, windows, counted, document.repeat)
 
     def windows(self, probes: Probes) -> Windows:
         """The windows collected so far, which are those of `probes`."""
+        names = tuple(task.name for task in probes.tasks)
+        notices = list(probes.notices)
+        if probes.parallel:
+            notices += self._align(names)
+        notices += on_left_out(self.blank, self.uncounted, self.cfg.exclude_first)
+        documents = [(task, document) for task, taken in enumerate(self.documents) for document in taken]
+        task_D = np.array([task for task, _ in documents], dtype=np.int64)
+        first_D = np.arange(len(documents))
+        if self.cfg.duplicates != "keep":
+            repeats = find_repeats([document.text for _, document in documents], task_D.tolist())
+            first_D = repeats.first_D
+            notices += on_repeats(repeats, task_D, names, merged=self.cfg.duplicates == "merge")
+        distinct: list[list[Ids]] = [[] for _ in names]
+        for number in np.unique(first_D):
+            distinct[task_D[number]].append(documents[number][1].ids)
+        notices += on_templates(names, distinct, self.tokenizer)
+        unit_D = first_D if self.cfg.duplicates == "merge" else np.arange(len(documents))
+        numbers, doc_D = np.unique(unit_D, return_inverse=True)
+        ids: list[Ids] = []
+        counted: list[npt.NDArray[np.bool_]] = []
+        doc_W: list[int] = []
+        start_W: list[int] = []
+        for at in np.argsort(doc_D, kind="stable"):
+            document = documents[at][1]
+            for (start, window), mask in [
+                *zip(document.windows, document.counted, strict=True)
+            ] * document.repeat:
+                ids.append(window)
+                counted.append(mask)
+                doc_W.append(int(doc_D[at]))
+                start_W.append(start)
         pad = self.tokenizer.pad_token_id
         if pad is None:
             pad = self.tokenizer.eos_token_id
         return Windows(
-            self.ids,
-            self.counted,
-            np.array(self.doc_of_window, dtype=np.int64),
-            np.array(self.start_of_window, dtype=np.int64),
-            np.array(self.task_of_doc, dtype=np.int64),
-            tuple(task.name for task in probes.tasks),
+            ids,
+            counted,
+            np.array(doc_W, dtype=np.int64),
+            np.array(start_W, dtype=np.int64),
+            task_D[numbers],
+            names,
             int(pad) if pad is not None else 0,
             self.unread,
             {key: str(origin) for key, origin in probes.origins.items()},
+            tuple(notices),
+            self.chats,
         )
+
+    def _align(self, names: tuple[str, ...]) -> list[str]:
+        """Leave in every task only the documents that all tasks have taken; a sentence where some go."""
+        common = set.intersection(*({document.number for document in taken} for taken in self.documents))
+        if not common:
+            raise ProbeError(
+                "no document of the parallel texts fits every language: raise probes.max_tokens_per_task, or "
+                "lower probes.sentences"
+            )
+        dropped = [
+            sum(document.number not in common for document in taken) + self.unread.get(name, 0)
+            for name, taken in zip(names, self.documents, strict=True)
+        ]
+        self.documents = [
+            [document for document in taken if document.number in common] for taken in self.documents
+        ]
+        if not any(dropped):
+            return []
+        return [
+            f"probes: {len(common)} documents of each language are measured, those that fit "
+            f"probes.max_tokens_per_task={self.cfg.max_tokens_per_task} in all of them; "
+            f"{max(dropped)} are left out in every language."
+        ]
+
+
+def _texts_in(documents: Iterator[Document]) -> int:
+    """Number of the documents that are not empty."""
+    return sum(not is_blank(document.text) for document in documents)
 
 
 def batches(windows: Windows, order: npt.NDArray[np.int64], batch_tokens: int) -> list[Batch]:
@@ -240,12 +359,12 @@ def _budget(part: Part, cfg: ProbesConfig) -> str:
     return f"probes.max_tokens_per_task={cfg.max_tokens_per_task}"
 
 
-def _windows(tokens: Ids, ctx_len: int, bos: int | None) -> Iterator[tuple[int, Ids]]:
+def _windows(tokens: Ids, ctx_len: int, prefix: list[int]) -> Iterator[tuple[int, Ids]]:
     """Windows of a document as (document position of its index 0, token ids)."""
-    prefix = np.array([] if bos is None else [bos], dtype=np.int32)
-    room = ctx_len - len(prefix)
+    before = np.array(prefix, dtype=np.int32)
+    room = ctx_len - len(before)
     for start in range(0, len(tokens), room):
-        yield start - len(prefix), np.concatenate([prefix, tokens[start : start + room]])
+        yield start - len(before), np.concatenate([before, tokens[start : start + room]])
 
 
 def _counted(window: Ids, special: npt.NDArray[np.int64], exclude_first: int) -> npt.NDArray[np.bool_]:
@@ -253,17 +372,3 @@ def _counted(window: Ids, special: npt.NDArray[np.int64], exclude_first: int) ->
     mask = ~np.isin(window, special)
     mask[:exclude_first] = False
     return mask
-
-
-def _bos(cfg: ProbesConfig, tokenizer: Any) -> int | None:
-    """The token put before every window, if any."""
-    bos: int | None = tokenizer.bos_token_id
-    if cfg.prepend_bos is None:
-        # as the tokenizer does by itself
-        default_ids = tokenizer("a", verbose=False)["input_ids"]
-        return bos if bos is not None and default_ids and default_ids[0] == bos else None
-    if cfg.prepend_bos and bos is None:
-        raise ProbeError(
-            "probes.prepend_bos=true, but this tokenizer has no beginning-of-sequence token; set it to false"
-        )
-    return bos if cfg.prepend_bos else None

@@ -6,6 +6,7 @@ whatever goes wrong with it is a warning, never the end of a measurement.
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -180,7 +181,7 @@ class Tracker:
         def send() -> None:
             import wandb
 
-            safe = "".join(c if c.isalnum() or c in "_.-" else "-" for c in name)[:128]
+            safe = re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)[:128]
             artifact = wandb.Artifact(safe, type=kind, metadata=dict(metadata))
             for path in files:
                 artifact.add_file(str(path.resolve()), policy="immutable", skip_cache=True)

@@ -25,9 +25,18 @@ def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]
     return list(dict.fromkeys(configured + catalogue.known_repositories(model_name)))
 
 
-def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:
+def check(
+    cfg: SaeConfig,
+    *,
+    hookpoint: str,
+    model_sae_repo: str | None,
+    model_name: str,
+    at: Hookpoint | None = None,
+    model: Any = None,
+) -> None:
     """Find the SAE and read its config, before a model is loaded; weights stay where they are.
 
+    `at` is the hookpoint in `model`, which needs no weights; for SAEs that name their own hookpoint.
     Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`, HubError when its
     repository cannot be read.
     """
@@ -42,6 +51,11 @@ def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_n
             from saescope.sae.python_target import find_target
 
             find_target(cfg.target)
+        case SaeLensSae():
+            from saescope.sae.saelens.load import check_saelens
+
+            if at is not None:
+                check_saelens(cfg, at=at, model=model)
 
 
 def check_known(cfg: SaeConfig, model_name: str, model_sae_repo: str | None) -> None:

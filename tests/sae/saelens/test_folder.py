@@ -194,7 +194,9 @@ def test_a_folder_of_folders_is_chosen_from_by_id(tmp_path, model_folder):
 
 def test_no_such_folder_and_an_empty_one(tmp_path, model_folder):
     assert "no such folder" in refusal("./nowhere", model_folder)
-    assert "holds no SAE in SAELens layout" in refusal(str(tmp_path), model_folder)
+    assert "looked for SAELens (cfg.json, sae_weights.safetensors), sparsify" in refusal(
+        str(tmp_path), model_folder
+    )
 
 
 def test_the_scale_of_a_checkpoint_is_folded_in(tmp_path, model_folder):

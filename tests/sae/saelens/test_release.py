@@ -12,9 +12,9 @@ from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_direc
 from safetensors.torch import save_file
 
 from saescope.errors import SaeError
+from tests.sae.formats.test_dictionary_learning import Malicious
+from tests.sae.formats.test_dictionary_learning import folder as dictionary
 from tests.sae.saelens.make import make, ours
-from tests.sae.saelens.test_dictionary_learning import Malicious
-from tests.sae.saelens.test_dictionary_learning import folder as dictionary
 from tests.support.hub import serve
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*This SAE has non-empty")

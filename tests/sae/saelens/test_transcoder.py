@@ -17,7 +17,7 @@ from saescope.errors import SaeError
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.model.load import load_model
-from saescope.sae.saelens.places import places_of
+from saescope.sae.places import places_of
 from saescope.text.windows import tokenize_probes
 from tests.sae.saelens.make import D_IN, D_SAE, METADATA, dense, make, ours, saved
 

@@ -11,11 +11,10 @@ from saescope import compat
 from saescope.config import SaeLensSae
 from saescope.errors import SaeError, choices
 from saescope.model.hookpoints import Hookpoint
-from saescope.sae.saelens.dictionary_learning import Dictionary
-from saescope.sae.saelens.folder import CFG, Folder, error_summary, find_folder
+from saescope.sae.places import Places, places_of
+from saescope.sae.saelens.folder import Folder, error_summary, find_folder
 from saescope.sae.saelens.module import LensSae
 from saescope.sae.saelens.notices import is_centred, notices_of
-from saescope.sae.saelens.places import Places, places_of
 from saescope.sae.saelens.release import Release, find_release
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ WITH_K = ("topk", "abstopk")
 class _Checked:
     """What is known of an SAE before its weights are read."""
 
-    source: Release | Folder | Dictionary
+    source: Release | Folder
     name: str
     """For messages."""
     stated: dict[str, Any]
@@ -129,16 +128,14 @@ def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model
         places=checked.places,
         centred=is_centred(meta, model),
         # sae_lens states true for every dictionary_learning SAE, whatever was used
-        prepend_bos=bos if source.converter != Dictionary.converter else None,
+        prepend_bos=bos if source.converter != "dictionary_learning_1" else None,
         notices=notices_of(meta, source, normalization, own_format, model, model_name),
     )
 
 
-def _find(cfg: SaeLensSae) -> Release | Folder | Dictionary:
+def _find(cfg: SaeLensSae) -> Release | Folder:
     path = find_folder(cfg.release, cfg.id)
-    if path is None:
-        return find_release(cfg.release, cfg.id)
-    return Folder(path) if (path / CFG).is_file() else Dictionary(path)
+    return find_release(cfg.release, cfg.id) if path is None else Folder(path)
 
 
 def _described(stated: dict[str, Any], sae_name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from saescope.sae.base import Sae, SparseCodes
-from saescope.sae.saelens.places import Places
+from saescope.sae.places import Places
 
 # What `encode` leaves on a sae_lens module for the `decode` that follows (layer_norm, constant_norm_rescale).
 PER_TOKEN = ("ln_mu", "ln_std", "x_norm_coeff")

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from saescope.sae.formats.circuit_tracer import CLT_NOTICE
 from saescope.sae.saelens.release import Release
 
 # Settings that leave the activations at residual and sublayer outputs as they are.
@@ -35,10 +36,7 @@ def notices_of(
     if meta.get("hook_name") is None:
         notices.append("the SAE does not say which hookpoint it was trained on; only its width was checked.")
     if _is_clt_layer(source):
-        notices.append(
-            "this is one layer of a cross-layer transcoder, whose decoders to all later layers are added up "
-            "here: its latents, SI and Q are its own, but FVU and losses say nothing about it."
-        )
+        notices.append(CLT_NOTICE)
     if is_centred(meta, model):
         notices.append(
             "the SAE was trained with TransformerLens' center_writing_weights: the mean over the width is "

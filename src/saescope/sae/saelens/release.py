@@ -120,7 +120,7 @@ def _fetching(release: Release) -> Iterator[None]:
     except hub.EntryNotFoundError as error:
         raise SaeError(
             f"{sae_name} has no SAE in SAELens layout there (cfg.json, sae_weights.safetensors); "
-            f"SAEs in sparsify layout are read by sae=hub sae.repo={release.repo}"
+            f"SAEs in other formats are read by sae=hub sae.repo={release.repo}"
         ) from error
     except pickle.UnpicklingError as error:
         raise SaeError(f"{sae_name} is a pickle that would run code when read; refused") from error

@@ -1,4 +1,4 @@
-"""Where a sae_lens SAE reads and what it reconstructs, by the hook names in its config."""
+"""Where a pre-trained SAE reads and what it reconstructs, by the hook names its config gives."""
 
 import re
 from dataclasses import dataclass
@@ -69,6 +69,12 @@ def places_of(meta: dict[str, Any], sae_name: str, *, at: Hookpoint, model: Any,
 def same_tensor(a: Hookpoint, b: Hookpoint) -> bool:
     """Whether two hookpoints are the same activation; the input of block i is the output of block i − 1."""
     return _tensor(a) == _tensor(b)
+
+
+def block_output(at: Hookpoint) -> int | None:
+    """The block whose output a hookpoint is; None where it is another activation."""
+    place, layer = _tensor(at)
+    return layer if place == "stream after" and isinstance(layer, int) and layer >= 0 else None
 
 
 def _tensor(at: Hookpoint) -> tuple[str, str | int]:

@@ -121,7 +121,7 @@ NOT_OURS = {
     ("saescope.sae.formats.marks", "config.yaml"),
     ("saescope.activations.cached", ".lock"),
 }
-"""Hydra's main config, circuit-tracer's and the lock of a folder in the cache have names of a run folder too."""
+"""Hydra's main config, circuit-tracer's, and the lock of a cached folder have names of a run folder too."""
 
 
 def named_files(tree):

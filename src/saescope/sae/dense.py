@@ -111,9 +111,7 @@ class DenseSae(Sae):
     def reconstruct(self, x_ND: Tensor, codes: SparseCodes) -> Tensor:
         """The output of `Computation`, in the units of the target."""
         n_ND, mean_N1, std_N1 = self._input(x_ND)
-        out_ND = self._decoded(codes)
-        if self.computation.standardised:
-            out_ND = out_ND * std_N1 + mean_N1
+        out_ND = self._decoded(codes) * std_N1 + mean_N1
         if self.W_skip is not None:
             out_ND = out_ND + n_ND @ self.W_skip.T
         return out_ND * self.computation.scale
@@ -136,10 +134,10 @@ class DenseSae(Sae):
     def _input(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """n, and the mean and standard deviation that were taken out of it."""
         n_ND = self.places.normalised(x_ND.float()) / self.computation.scale
+        if not self.computation.standardised or not len(n_ND):
+            return n_ND, n_ND.new_zeros(1), n_ND.new_ones(1)
         mean_N1, std_N1 = n_ND.mean(-1, keepdim=True), n_ND.std(-1, keepdim=True)
-        if self.computation.standardised:
-            n_ND = (n_ND - mean_N1) / (std_N1 + EPS)
-        return n_ND, mean_N1, std_N1
+        return (n_ND - mean_N1) / (std_N1 + EPS), mean_N1, std_N1
 
     def _decoded(self, codes: SparseCodes) -> Tensor:
         return weighted_rows(codes, self.W_dec) + self.b_dec

@@ -53,14 +53,15 @@ class LocalFolder:
         """`only`: the one file that counts."""
         self.root, self.name, self.path = root, f"folder {root}", root.absolute().as_posix()
         self.files: dict[str, int | None] = {}
+        if only is not None:
+            self.files[only] = (root / only).stat().st_size
+            return
         for top, folders, files in os.walk(root, followlinks=True):
             here = Path(top).relative_to(root)
             folders[:] = [f for f in folders if not f.startswith(".") and len(here.parts) < DEPTH]
             for file in files:
                 if not file.startswith(".") and (path := Path(top) / file).is_file():
                     self.files[(here / file).as_posix()] = path.stat().st_size
-        if only is not None:
-            self.files = {only: self.files[only]}
 
     def fetch(self, file: str) -> Path:
         """The file itself."""
@@ -165,8 +166,10 @@ def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:
             f"{place.name} has several SAEs for {hookpoint}: {choices(matches)}; "
             f"choose one with sae.repo={base}/{parent if parent not in ('', top) else matches[0]}"
         )
-    if top in names:
+    # a language model has the files of an mlsae SAE; where there are SAEs below it, it is no SAE itself
+    if top in names and (len(names) == 1 or format_of(_names(below, top)) != "mlsae"):
         return SaeFolder(place, top)
+    names = [name for name in names if name != top]
     raise _missing(place, top, hookpoint, names, below, repo)
 
 

@@ -590,3 +590,11 @@ def test_a_repository_of_many_asks_for_the_folder_itself(tmp_path):
     family.write(folder)
     message = refusal(tmp_path / "repo")
     assert message.endswith(f"such as sae.repo={tmp_path}/repo/resid_post_layer_2/trainer_0")
+
+
+def test_a_language_model_above_its_saes_is_no_sae(written, tmp_path):
+    written("dl standard", "run/resid_post_layer_2")
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"model_type": "gpt_neox"}))
+    (tmp_path / "run" / "model.safetensors").touch()
+    message = refusal(tmp_path / "run")
+    assert "has no SAE for layers.2; it has, nearest first: resid_post_layer_2; give the folder" in message

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
@@ -291,3 +292,27 @@ def test_transcoders_and_attention_saes_through_sae_lens_own_download(model_fold
         assert 0 < (acts != 0).float().mean() < 1
         torch.testing.assert_close(torch.tensor(answer["acts"]), acts, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(torch.tensor(answer["out"]), out, atol=1e-5, rtol=1e-6)
+
+
+def test_the_embedding_saes_of_gemma_scope_are_the_same_by_both_ways(model_folder, tmp_path):
+    """Trained on the rows of the embedding matrix, which Gemma multiplies by the root of the width."""
+    repo, sae_id, d, f = "google/gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_6", 2304, 4096
+    folder = tmp_path / "gemma-scope-2b-pt-res" / sae_id
+    folder.mkdir(parents=True)
+    w = random_weights(9, W_enc=(d, f), W_dec=(f, d), b_enc=(f,), b_dec=(d,), threshold=(f,))
+    np.savez(folder / "params.npz", **{name: (tensor * 0.1).numpy() for name, tensor in w.items()})
+    gemma = config_folder(tmp_path / "m", "gemma2", hidden_size=d)
+    place = {"model_folder": gemma, "hookpoint": "hook_embed", "d_in": d}
+    with serve({repo: tmp_path / "gemma-scope-2b-pt-res"}) as (endpoint, _):
+        (answer,) = run_loads(
+            endpoint, tmp_path / "cache", model_folder, ("gemma-scope-2b-pt-res", sae_id, place)
+        )
+    x = torch.linspace(-2, 2, 5 * d).reshape(5, -1)
+    w = {name: tensor * 0.1 for name, tensor in w.items()}
+    pre = x / d**0.5 @ w["W_enc"] + w["b_enc"]
+    acts = torch.relu(pre) * (pre > w["threshold"])
+    out = (acts @ w["W_dec"] + w["b_dec"]) * d**0.5
+    torch.testing.assert_close(torch.tensor(answer["acts"]), acts, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.tensor(answer["out"]), out, atol=1e-3, rtol=1e-5)
+    native = ours(str(folder), gemma, hookpoint="hook_embed", d_in=d)  # the folder, without sae_lens
+    torch.testing.assert_close(native.reconstruct(x, native.encode(x)), out, atol=1e-3, rtol=1e-5)

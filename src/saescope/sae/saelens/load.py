@@ -98,6 +98,9 @@ def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model
     source, meta, stated = checked.source, checked.meta, checked.stated
     normalization = checked.described.get("normalize_activations") or "none"
     inner = source.load()
+    if source.converter == "gemma_2" and meta.get("hook_name") == "hook_embed":
+        # trained before Gemma scales its embeddings: sae_lens scales W_enc and W_dec, and leaves b_dec out
+        inner.b_dec.data *= inner.cfg.d_in**0.5
     bad = [name for name, tensor in inner.state_dict().items() if not torch.isfinite(tensor).all()]
     if bad:
         raise SaeError(f"{checked.name} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")

@@ -116,8 +116,12 @@ FILES = {
     value for key, value in vars(names).items() if key.isupper() and isinstance(value, str) and "." in value
 }
 """Of run folders and sweep folders; folders without a dot are everyday words."""
-NOT_OURS = {("saescope.config.location", "config.yaml"), ("saescope.activations.cached", ".lock")}
-"""Hydra's main config and the lock of a folder in the cache have names of a run folder too."""
+NOT_OURS = {
+    ("saescope.config.location", "config.yaml"),
+    ("saescope.sae.formats.marks", "config.yaml"),
+    ("saescope.activations.cached", ".lock"),
+}
+"""Hydra's main config, circuit-tracer's, and the lock of a cached folder have names of a run folder too."""
 
 
 def named_files(tree):

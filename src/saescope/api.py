@@ -38,8 +38,9 @@ from saescope.model.load import load_model as load_language_model
 from saescope.runtime.hardware import choose
 from saescope.runtime.meter import Meter, Steps
 from saescope.sae.base import Sae
-from saescope.sae.folder import find_sparsify, load_sparsify
+from saescope.sae.factory import load as load_any_sae
 from saescope.sae.python_target import wrap
+from saescope.sae.stored import load_stored
 from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.windows import Windows, tokenize_probes
 
@@ -106,8 +107,8 @@ def load_sae(
     """A pre-trained SAE.
 
     Args:
-        source: a Hub repository or folder in sparsify layout (also `<run folder>/sae`); with `id` a release
-            of sae_lens, a Hub repository in its layout, or a folder of SAELens or dictionary_learning.
+        source: a Hub repository or folder in sparsify layout (also `<run folder>/sae`) or another format that
+            docs/saes.md lists; with `id` a release of sae_lens, a Hub repository or a folder in its layout.
         hookpoint: where it reads, such as `layers.3.mlp`.
         k: active latents per token; None: as trained.
         revision: branch, tag or commit of the repository (sparsify layout).
@@ -129,21 +130,24 @@ def load_sae(
         (1024, 128)
     """
     place = None if model is None else _hookpoint(hookpoint, model)
+    cfg: HubSae | SaeLensSae = HubSae(repo=str(source), revision=revision, k=k)
     if id is not None:
-        from saescope.sae.saelens.load import load_saelens
-
-        if model is None or place is None:
-            raise SaeError("a SAELens SAE names its own hookpoint in a model: give model=load_model(…)")
-        width = Capture(model.model, place).width()
         cfg = SaeLensSae(release=str(source), id=None if id == "." else id, k=k)
-        sae: Sae = load_saelens(cfg, d_in=width, at=place, model=model.model, model_name=model.name)
-    else:
-        hub, label = HubSae(repo=str(source), revision=revision, k=k), place.label if place else hookpoint
-        _, description = find_sparsify(str(source), hub, label)
-        width = description.d_in if model is None or place is None else Capture(model.model, place).width()
-        dtype = torch.float32 if model is None else model.model.dtype
-        sae = load_sparsify(str(source), hub, d_in=width, hookpoint=label, dtype=dtype)
-    return sae if model is None else sae.to(model.model.device)
+    if model is None or place is None:
+        if isinstance(cfg, SaeLensSae):
+            raise SaeError("a SAELens SAE names its own hookpoint in a model: give model=load_model(…)")
+        return load_stored(str(source), cfg, d_in=None, hookpoint=hookpoint, dtype=torch.float32)
+    sae = load_any_sae(
+        cfg,
+        d_in=Capture(model.model, place).width(),
+        hookpoint=place.label,
+        model_sae_repo=None,
+        model_name=model.name,
+        dtype=model.model.dtype,
+        at=place,
+        model=model.model,
+    )
+    return sae.to(model.model.device)
 
 
 @dataclass(frozen=True)

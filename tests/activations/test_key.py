@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,9 @@ def test_every_part_changes_the_address(model_folder: Path):
         activation_key("m", block, ROWS.reshape(18, 8), 32, torch.float32),
         activation_key(*base[:4], torch.bfloat16),
     ]
+    both = dataclasses.replace(block, side="both")  # a transcoder's, reading three different places
+    for reads in (None, before, block):
+        keys.append(activation_key("m", dataclasses.replace(both, reads=reads), *base[2:]))
     assert len({key.digest for key in keys}) == len(keys)
     assert activation_key(*base).digest == keys[0].digest
 

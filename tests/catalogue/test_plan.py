@@ -120,6 +120,16 @@ def test_every_command_composes_to_what_the_row_says(model_folder):
             assert (cfg.sae.source, cfg.sae.release) == ("saelens", w.row.release)
 
 
+def test_command_for_a_dictionary_learning_repository():
+    """Its SAEs are not found by the name of a hookpoint: the command gives the folder."""
+    (row,) = (
+        r for r in load_rows() if r.repo == "adamkarvonen/saebench_pythia-160m-deduped_width-2pow12_date-0108"
+    )
+    assert row.readable
+    command = load_command(shape("pythia-160m-deduped"), 8, "resid", row)
+    assert f"sae.repo={row.repo}/TopK_pythia-160m-deduped__0108/resid_post_layer_8/trainer_2" in command
+
+
 def test_command_for_a_saelens_release():
     (row,) = [r for r in load_rows() if r.release == "pythia-70m-deduped-res-sm"]
     command = load_command(shape("pythia-70m-deduped"), 3, "resid", row)

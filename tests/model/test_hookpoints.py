@@ -101,8 +101,12 @@ def spellings(kind: str, layer: int) -> dict[str, list[str]]:
     table = {
         f"{block}.input": [f"{lens}.hook_resid_pre", f"{block}.input", f"layers.{layer}.input"],
         block: [f"{lens}.hook_resid_post", f"layers.{layer}", f"h.{layer}", block, f"{root}.{block}"],
-        f"{block}.mlp": [f"layers.{layer}.mlp", f"h.{layer}.mlp", f"{root}.{block}.mlp"],
-        f"{block}.mlp.input": [f"layers.{layer}.mlp.input", f"{root}.{block}.mlp.input"],
+        f"{block}.mlp": [
+            f"layers.{layer}.mlp", f"h.{layer}.mlp", f"{root}.{block}.mlp", f"{lens}.mlp.hook_out",
+        ],
+        f"{block}.mlp.input": [
+            f"layers.{layer}.mlp.input", f"{root}.{block}.mlp.input", f"{lens}.mlp.hook_in",
+        ],
         f"{block}.{attention}": [
             f"layers.{layer}.attention", f"layers.{layer}.self_attn", f"h.{layer}.attn",
             f"{block}.{attention}", f"{root}.{block}.{attention}",
@@ -114,13 +118,14 @@ def spellings(kind: str, layer: int) -> dict[str, list[str]]:
     if kind in ("gemma2", "gemma3"):
         table[f"{block}.post_attention_layernorm"] = [f"{lens}.hook_attn_out"]
         table[f"{block}.post_feedforward_layernorm"] = [f"{lens}.hook_mlp_out"]
-        table[f"{block}.pre_feedforward_layernorm.input"] = [f"{lens}.hook_resid_mid"]
+        table[f"{block}.pre_feedforward_layernorm.input"] = [f"{lens}.hook_resid_mid", f"{lens}.hook_mlp_in"]
     else:
         table[f"{block}.{attention}"].append(f"{lens}.hook_attn_out")
         table[f"{block}.mlp"].append(f"{lens}.hook_mlp_out")
         before_mlp = "ln_2" if kind == "gpt2" else "post_attention_layernorm"
+        table[f"{block}.{before_mlp}.input"] = [f"{lens}.hook_mlp_in"]
         if kind != "neox":
-            table[f"{block}.{before_mlp}.input"] = [f"{lens}.hook_resid_mid"]
+            table[f"{block}.{before_mlp}.input"].append(f"{lens}.hook_resid_mid")
     return table
 
 
@@ -174,6 +179,18 @@ def test_inner_positions_give_the_outputs(kind):
             block.get_submodule(last_attention)(heads), captured(kind, f"layers.{i}.attention")
         )
         assert torch.equal(block.get_submodule(last_mlp)(hidden), captured(kind, f"layers.{i}.mlp"))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_embeddings_are_those_of_the_tokens(kind):
+    """TransformerLens' hook_embed: scaled as the model scales them, positions not added."""
+    point = resolve(HookpointConfig("custom", name="hook_embed"), model(kind))
+    embedded = captured(kind, "hook_embed")
+    scale = 32**0.5 if "gemma" in kind else 1.0
+    torch.testing.assert_close(embedded, model(kind).get_input_embeddings().weight[ids()] * scale)
+    assert (point.layer, point.kind, point.side) == (None, "custom", "output")
+    if kind != "gpt2":
+        assert torch.equal(embedded, truth(kind)[1][0])
 
 
 @pytest.mark.parametrize("kind", MODELS)

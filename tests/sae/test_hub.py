@@ -172,7 +172,7 @@ def test_each_refusal_has_its_own_line(sae_folder, tmp_path):
     assert "answers 503, also after 5 attempts; try again later" in said["busy"]
     assert "answers 418" in said["odd"]
     assert "does not answer like a Hub; check HF_ENDPOINT" in said["portal"]
-    assert "holds no SAE in sparsify layout" in said["evil"]
+    assert "holds no SAE in a known format" in said["evil"]
     assert "cfg.json in layers.2 of Hub repository a/huge has 3 MB" in said["huge"]
     assert len(set(found)) == len(names)
     asked = [path for _, path in seen]

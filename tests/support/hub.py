@@ -144,11 +144,13 @@ def serve(repos, revisions=None, gated=(), private=(), faults=()):
                     X_Linked_Size=str(len(data)),
                     X_Repo_Commit=commit,
                 )
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
-            if start:
-                headers["Content_Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            first, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")
+            start, end = int(first), min(int(last) + 1, len(data)) if last else len(data)
+            partial = (start, end) != (0, len(data))
+            if partial:
+                headers["Content_Range"] = f"bytes {start}-{end - 1}/{len(data)}"
             cut = {"cut": fault.cut, "reset": fault.reset} if fault else {}
-            return self.reply(206 if start else 200, data[start:], **cut, **headers)
+            return self.reply(206 if partial else 200, data[start:end], **cut, **headers)
 
         def api(self, repo, rest):
             if repo not in served or repo in private:

@@ -33,7 +33,7 @@ class ActivationKey:
     """Hash of the token ids and of which of them count: stands for text, tokenizer, split and windows."""
 
     hookpoint: str
-    """Module and side."""
+    """Module and side; for a transcoder also those it reads, where they are others."""
 
     num_rows: int
     tokens: int
@@ -73,7 +73,8 @@ def activation_key(
     return ActivationKey(
         model=model,
         rows=digest,
-        hookpoint=f"{hookpoint.name}:{hookpoint.side}",
+        hookpoint=f"{hookpoint.name}:{hookpoint.side}"
+        + (f":{hookpoint.reads.name}:{hookpoint.reads.side}" if hookpoint.reads else ""),
         num_rows=num_rows,
         tokens=tokens,
         d_in=d_in,

@@ -18,7 +18,9 @@ def load_command(shape: Shape, layer: int, kind: str, row: CatalogueRow) -> str:
     source = READERS[row.format]
     sae: list[Override]
     if source == "hub":
-        sae = [("sae.repo", row.repo)]
+        # only sparsify's folders are found by the name of the hookpoint
+        repo = row.repo if row.format == "sparsify" else f"{row.repo}/{row.folder(layer, kind)}"
+        sae = [("sae.repo", repo)]
     else:
         release, sae_id = row.release or row.repo, row.ids[kind].format(layer=layer)
         sae = [("sae", source), ("sae.release", release), ("sae.id", sae_id)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from saescope.catalogue.shapes import canonical
 
-READERS = {"sparsify": "hub", "saelens": "saelens"}
+READERS = {"sparsify": "hub", "dictionary_learning": "hub", "mlsae": "hub", "saelens": "saelens"}
 """Format → the `sae.source` that reads it."""
 
 
@@ -22,7 +22,7 @@ class CatalogueRow:
     """Name as in `models.yaml`, with -deduped where that was the model; None where it is not known."""
 
     format: str
-    """`sparsify`, `saelens`, or one that saescope does not read."""
+    """One of `READERS`, or one that saescope does not read."""
 
     basis: str
     """How it is known: what was read or seen."""

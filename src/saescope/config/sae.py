@@ -12,13 +12,14 @@ from saescope.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class HubSae:
-    """`sae=hub`: a Hub repository or a folder in sparsify layout."""
+    """`sae=hub`: a Hub repository or folder, in sparsify layout or another that docs/saes.md lists."""
 
     source: Literal["hub"] = "hub"
     """Names this class."""
 
     repo: str | None = None
-    """Hub id, `owner/name/folder` inside a Hub repository, or local folder; null: the model's `sae_repo`."""
+    """Hub id, `owner/name/folder` inside a Hub repository, local folder or file; null: the model's
+    `sae_repo`."""
 
     revision: str | None = None
     """Branch, tag or commit of the SAE repository."""
@@ -44,7 +45,7 @@ class SaeLensSae:
     """Names this class."""
 
     release: str
-    """A release of sae_lens, a Hub id in its layout, or a folder (also of dictionary_learning)."""
+    """A release of sae_lens, a Hub id in its layout, or a folder (also of formats that `sae=hub` reads)."""
 
     id: str | None = None
     """The SAE in the release; below a folder, the subfolder."""

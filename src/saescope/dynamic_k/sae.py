@@ -4,7 +4,6 @@ A curve of fidelity over rate, never an inference saving: a spliced SAE adds its
 so the cost columns are null and `saving` is `none`.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -103,7 +102,7 @@ def run_sae(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
     """
     job, part = cfg.dynamic_k, Part()
     sae.to(setup.machine.device)
-    hookpoint = dataclasses.replace(setup.hookpoint, side="both") if sae.transcodes else setup.hookpoint
+    hookpoint = (setup.on_both_sides(sae) if sae.transcodes else setup).hookpoint
     capture = Capture(setup.lm.model, hookpoint)
     calibration, evaluation = calibration_and_evaluation(setup, job)
     beyond = BEYOND if multi_topk(sae) else ()

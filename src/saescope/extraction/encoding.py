@@ -15,7 +15,7 @@ class Encoding(nn.Module):
         """`place` names the hookpoint in messages."""
         super().__init__()
         self.sae, self.place = sae, place
-        self.reconstruction = ReconstructionSums(num_tasks, sae.d_in)
+        self.reconstruction = ReconstructionSums(num_tasks, sae.d_out)
         self.codes = CodeLists()
         self.bad_rows = RowList()
         """Rows of tokens with NaN or infinite activations; these are not in `reconstruction` and `codes`."""

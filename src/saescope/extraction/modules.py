@@ -72,7 +72,7 @@ class Extraction(BatchModule):
         row_BT = self.row_W[batch.window_B][:, None] + batch.counted_BT.cumsum(1) - 1
         target_ND = x_ND
         if self.sae.transcodes:
-            x_ND, target_ND = x_ND.chunk(2, dim=-1)
+            x_ND, target_ND = x_ND[:, : self.sae.d_in], x_ND[:, self.sae.d_in :]
         self.encoding.update(x_ND, target_ND, row_BT[batch.counted_BT], task_N)
 
 

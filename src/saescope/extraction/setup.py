@@ -14,6 +14,7 @@ from saescope.model.capture import Capture, Captures, NoActivationError
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.load import LanguageModel
 from saescope.runtime.hardware import Hardware
+from saescope.sae.base import Sae
 from saescope.text.packing import Ids
 from saescope.text.windows import Windows
 
@@ -56,19 +57,20 @@ class Setup:
         """Processes that share a pass."""
         return self.runtime.devices * self.runtime.num_nodes
 
-    def on_both_sides(self) -> "Setup":
-        """This setup with `hookpoint.side="both"`, for transcoders: the module's input and output.
+    def on_both_sides(self, sae: Sae) -> "Setup":
+        """This setup with `hookpoint.side="both"`, for a transcoder: what it reads and what it predicts.
 
-        Raises HookpointError where the two have different widths.
+        Raises HookpointError where the two have other widths than the transcoder.
         """
         both = dataclasses.replace(
             self,
-            hookpoint=dataclasses.replace(self.hookpoint, side="both"),
+            hookpoint=dataclasses.replace(self.hookpoint, side="both", reads=sae.reads),
             companions=(),
         )
-        if self.hookpoint.side != "output" or both.width != 2 * self.width:
+        if self.hookpoint.side != "output" or both.width != sae.d_in + sae.d_out:
+            reads = f"{sae.reads.label} of width {sae.d_in}" if sae.reads else "an input of the same width"
             raise HookpointError(
-                "a transcoder predicts a module's output from an input of the same width; "
+                f"a transcoder predicts a module's output from {reads}; "
                 f"{self.hookpoint.label} is no such module, choose hookpoint=mlp or "
                 "hookpoint=custom hookpoint.name=MODULE"
             )

@@ -72,6 +72,8 @@ def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
             hookpoint=hookpoint.label,
             model_sae_repo=cfg.model.sae_repo,
             model_name=cfg.model.repo,
+            at=hookpoint,
+            model=skeleton,
         )
         check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     with phase("tokenise the probes"):
@@ -138,7 +140,7 @@ def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker)
     with phase("describe model and SAE"):
         provenance = provenance_of(cfg, setup, coder)
     tracker.describe(cfg.as_dict(), provenance)
-    passes = _pass(cfg, setup.on_both_sides() if coder.transcodes else setup, coder, tracker)
+    passes = _pass(cfg, setup.on_both_sides(coder) if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     with Steps("statistics") as steps:
         features = analyse(passes.codes, cfg.metrics, cfg.seed, steps)

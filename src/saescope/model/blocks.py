@@ -35,9 +35,12 @@ POSITIONS = (
     "mlp",
     "mlp_out",
     "attn_z",
+    "mlp_in",
     "mlp_post",
+    "mlp_norm_in",
 )
-"""Places in a block, named as in TransformerLens; `attention` and `mlp` are sparsify's: a module as it is."""
+"""Places in a block, named as in TransformerLens; `attention` and `mlp` are sparsify's: a module as it is.
+`mlp_in` is what the MLP reads, `mlp_norm_in` what the norm before it reads."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Blocks:
 
     def __init__(self, base: Any) -> None:
         """Raises HookpointError when `base` has no list of blocks."""
+        self.base = base
         config: Any = getattr(base, "config", None)
         self.config: Any = config.get_text_config() if hasattr(config, "get_text_config") else config
         num_layers = getattr(self.config, "num_hidden_layers", None)
@@ -123,6 +127,8 @@ class Blocks:
                 return Place(block, "output", "resid")
             case "mlp" | "attention":
                 return Place(f"{block}.{self._sublayer(layer, position)}", "output", position)
+            case "mlp_in":
+                return Place(f"{block}.{self._sublayer(layer, 'mlp')}", "input", "custom")
         norms = self._wiring(layer, position)
         match position:
             case "resid_mid":
@@ -140,10 +146,18 @@ class Blocks:
                 return Place(f"{block}.{norms.after_mlp or self._sublayer(layer, 'mlp')}", "output", "mlp")
             case "attn_z":
                 return Place(f"{block}.{self._last_projection(layer, 'attention')}", "input", "custom")
+            case "mlp_norm_in":
+                parallel = getattr(self.config, "use_parallel_residual", False)
+                return Place(f"{block}.{norms.before_mlp}", "input", "custom" if parallel else "resid")
             case "mlp_post":
                 return Place(f"{block}.{self._last_projection(layer, 'mlp')}", "input", "custom")
             case other:
                 raise AssertionError(f"{other} is no position")
+
+    def embedding(self) -> Place:
+        """The token embeddings, scaled where the model scales them; positions are not in them."""
+        tokens = self.base.get_input_embeddings()
+        return Place(next(n for n, m in self.base.named_modules() if m is tokens), "output", "custom")
 
     def places(self, layer: int) -> dict[str, Place]:
         """Every position that block `layer` has."""

@@ -5,7 +5,7 @@ block i, and its last entry has passed the final norm, so the last block's outpu
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -38,11 +38,15 @@ class Capture:
         self.base = model.base_model
         self.module: nn.Module = self.base.get_submodule(hookpoint.name)
         self.hookpoint = hookpoint
+        reads = hookpoint.reads
+        self.reader = self.module if reads is None else self.base.get_submodule(reads.name)
+        self.read_side = "input" if reads is None else reads.side
+        """Module and side of what a transcoder reads."""
 
     def __call__(self, input_ids_BT: Tensor) -> Tensor:
         """Activations [B, T, d_in] in the model's dtype; blocks above the hookpoint are not run.
 
-        Where the side is `both`: the module's input and behind it its output, [B, T, 2 d_in].
+        Where the side is `both`: what a transcoder reads, behind it what it predicts, [B, T, d_in + d_out].
 
         Right-padded batches need no attention mask here: attention is causal, so no real token sees padding.
         Raises NoActivationError.
@@ -53,17 +57,22 @@ class Capture:
             caught.append(tensor)
             raise _Reached
 
-        handle = _hook(self.module, self.hookpoint.side, keep)
-        try:
+        side = self.hookpoint.side
+        with ExitStack() as hooks, suppress(_Reached):
+            if side == "both":
+                hooks.callback(_hook(self.reader, self.read_side, caught.append).remove)
+            hooks.callback(_hook(self.module, "output" if side == "both" else side, keep).remove)
             self.base(input_ids=input_ids_BT, use_cache=False)
-        except _Reached:
+        if side != "both" and caught:
             return caught[0]
-        finally:
-            handle.remove()
-        raise NoActivationError(f"the forward pass does not run {self.hookpoint.label}")
+        if len(caught) == 2:
+            return torch.cat(caught, dim=-1)
+        reads = self.hookpoint.reads
+        before = f"{reads.label} before " if reads is not None else ""
+        raise NoActivationError(f"the forward pass does not run {before}{self.hookpoint.label}")
 
     def width(self) -> int:
-        """Activation width d_in (2 d_in where the side is `both`), from a run of two tokens.
+        """Activation width d_in (d_in + d_out where the side is `both`), from a run of two tokens.
 
         Raises HookpointError where the module has no activation of the form [B, T, d_in].
         """
@@ -86,13 +95,13 @@ class Capture:
     def replaced(self, edit: Callable[[Tensor, Tensor], Tensor]) -> Any:
         """While open, the activation at the hookpoint is `edit(x, activation)` in every forward pass.
 
-        `x` is the module's input where the side is `both`, and else the activation itself.
+        `x` is what a transcoder reads where the side is `both`, and else the activation itself.
         """
         side = self.hookpoint.side
         inputs: list[Tensor] = []
 
-        def keep_input(module: nn.Module, args: Any, kwargs: Any) -> None:
-            inputs[:] = [_input(args, kwargs)]
+        def keep_input(tensor: Tensor) -> None:
+            inputs[:] = [tensor]
 
         def on_output(module: nn.Module, args: Any, output: Any) -> Any:
             old = first(output)
@@ -110,9 +119,10 @@ class Capture:
         if self._inside_stream:
             handles = self._replace_in_stream(edit)
         else:
-            if side != "output":
-                before = on_input if side == "input" else keep_input
-                handles.append(self.module.register_forward_pre_hook(before, with_kwargs=True))
+            if side == "both":
+                handles.append(_hook(self.reader, self.read_side, keep_input))
+            if side == "input":
+                handles.append(self.module.register_forward_pre_hook(on_input, with_kwargs=True))
             if side != "input":
                 handles.append(self.module.register_forward_hook(on_output))
         try:
@@ -198,10 +208,10 @@ def _input(args: Any, kwargs: Any) -> Tensor:
 
 
 def _hook(module: nn.Module, side: str, keep: Callable[[Tensor], None]) -> Any:
-    """Hook that gives `keep` the input or output of the module, or both side by side; returns its handle."""
+    """Hook that gives `keep` the input or output of the module; returns its handle."""
 
     def after(_module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        keep(first(output) if side == "output" else torch.cat([_input(args, kwargs), first(output)], dim=-1))
+        keep(first(output))
 
     def before(_module: nn.Module, args: Any, kwargs: Any) -> None:
         keep(_input(args, kwargs))

@@ -16,9 +16,15 @@ LENS = {
     "hook_attn_out": "attn_out",
     "hook_mlp_out": "mlp_out",
     "attn.hook_z": "attn_z",
+    "mlp.hook_in": "mlp_in",
+    "mlp.hook_out": "mlp",
     "mlp.hook_post": "mlp_post",
+    "hook_mlp_in": "mlp_norm_in",
 }
 """TransformerLens' name in a block → position (`blocks.POSITIONS`)."""
+
+EMBED = "hook_embed"
+"""TransformerLens' name of the token embeddings, which are in no block."""
 
 PARTS = {
     None: "resid_post",

@@ -16,7 +16,7 @@ from saescope.config import HookpointConfig
 from saescope.config.hookpoint import layer_at
 from saescope.errors import HookpointError, choices
 from saescope.model.blocks import Blocks, Place
-from saescope.model.hookpoint_names import LENS, layer_in, parse, ranked, with_layer
+from saescope.model.hookpoint_names import EMBED, LENS, layer_in, parse, ranked, with_layer
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +36,17 @@ class Hookpoint:
     """`resid`, `mlp`, `attention` or `custom`."""
 
     side: str
-    """`output` of the module (first element of a tuple), its `input`, or `both` (for a transcoder)."""
+    """`output` of the module (first element of a tuple), its `input`, or `both` (for a transcoder): the
+    activation it reads and behind it the module's output."""
 
     layer: int | None
     """0-based block, where there is one."""
 
     num_layers: int
     """Blocks in the model."""
+
+    reads: "Hookpoint | None" = None
+    """Where the side is `both`: the activation the transcoder reads; None is the module's own input."""
 
     @property
     def label(self) -> str:
@@ -114,6 +118,8 @@ def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> Pl
     short = _without(outer, plain)
     if short in modules:
         return _own_name(short, side, modules[short], blocks)
+    if plain == EMBED:
+        return blocks.embedding()
     parsed = parse(plain)
     if parsed is not None and (side == "output" or not plain.startswith("blocks.")):
         layer, position = parsed

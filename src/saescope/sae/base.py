@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from saescope.model.hookpoints import Hookpoint
+
 PRE_ACTS_BYTES = 256 * 2**20
 """As many rows are encoded at once as keep a float32 matrix [rows, num_latents] below this."""
 
@@ -39,7 +41,10 @@ class Sae(nn.Module, ABC):
     """A control rather than a trained SAE: poor reconstruction is expected."""
 
     transcodes: bool = False
-    """Reads the module's input and is measured against its output."""
+    """Reads one activation and is measured against another, a module's output."""
+
+    reads: Hookpoint | None = None
+    """Where a transcoder reads; None: the input of the module whose output it predicts."""
 
     warnings: tuple[str, ...] = ()
     """Warnings for readers of results measured with it, in sentences."""
@@ -47,16 +52,21 @@ class Sae(nn.Module, ABC):
     prepend_bos: bool | None = None
     """Whether it was trained on contexts that begin with a BOS token; None where unknown."""
 
+    @property
+    def d_out(self) -> int:
+        """Width of what it reconstructs."""
+        return self.d_in
+
     @abstractmethod
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
         """Codes of a few rows; `encode` chooses how many."""
 
     @abstractmethod
     def decode(self, codes: SparseCodes) -> Tensor:
-        """Reconstruction [N, d_in], float32."""
+        """Reconstruction [N, d_out], float32."""
 
     def reconstruct(self, x_ND: Tensor, codes: SparseCodes) -> Tensor:
-        """Reconstruction of the target [N, d_in]: `decode(codes)`, plus the skip connection if any."""
+        """Reconstruction of the target [N, d_out]: `decode(codes)`, plus the skip connection if any."""
         return self.decode(codes)
 
     @abstractmethod

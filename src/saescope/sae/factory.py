@@ -25,23 +25,38 @@ def known_repositories(model_name: str, model_sae_repo: str | None) -> list[str]
     return list(dict.fromkeys(configured + catalogue.known_repositories(model_name)))
 
 
-def check(cfg: SaeConfig, *, hookpoint: str, model_sae_repo: str | None, model_name: str) -> None:
+def check(
+    cfg: SaeConfig,
+    *,
+    hookpoint: str,
+    model_sae_repo: str | None,
+    model_name: str,
+    at: Hookpoint | None = None,
+    model: Any = None,
+) -> None:
     """Find the SAE and read its config, before a model is loaded; weights stay where they are.
 
+    `at` is the hookpoint in `model`, which needs no weights; for SAEs that name their own hookpoint.
     Raises SaeError when it is not there, of another mathematics, or contradicts `cfg`, HubError when its
     repository cannot be read.
     """
+    cfg = _plain(cfg)
     match cfg:
         case HubSae():
-            from saescope.sae.folder import find_sparsify
+            from saescope.sae.stored import check_stored
 
             repo = _repository(cfg, model_sae_repo, model_name)
             with _naming_known(model_sae_repo, model_name):
-                find_sparsify(repo, cfg, hookpoint)
+                check_stored(repo, cfg, hookpoint, at=at, model=model)
         case PythonSae():
             from saescope.sae.python_target import find_target
 
             find_target(cfg.target)
+        case SaeLensSae():
+            from saescope.sae.saelens.load import check_saelens
+
+            if at is not None:
+                check_saelens(cfg, at=at, model=model)
 
 
 def check_known(cfg: SaeConfig, model_name: str, model_sae_repo: str | None) -> None:
@@ -64,16 +79,19 @@ def load(
 ) -> Sae:
     """Load or build the SAE of `cfg`, for a hookpoint of width `d_in`.
 
-    `at` and the causal LM `model` are for SAEs that name their own hookpoint (`saelens`).
+    `at` and the causal LM `model` are for SAEs that name their own hookpoint.
     Raises SaeError when it is not there, cannot be read, or does not fit, HubError for its repository.
     """
+    cfg = _plain(cfg)
     match cfg:
         case HubSae():
-            from saescope.sae.folder import load_sparsify
+            from saescope.sae.stored import load_stored
 
             repo = _repository(cfg, model_sae_repo, model_name)
             with _naming_known(model_sae_repo, model_name):
-                sae: Sae = load_sparsify(repo, cfg, d_in=d_in, hookpoint=hookpoint, dtype=dtype)
+                sae: Sae = load_stored(
+                    repo, cfg, d_in=d_in, hookpoint=hookpoint, dtype=dtype, at=at, model=model
+                )
             if _other_variant(repo, model_name):
                 sae.warnings += (
                     f"{repo} was trained on another variant of Pythia than {model_name} (deduped).",
@@ -115,6 +133,19 @@ def load(
         )
     log.info("SAE %s: %d latents, k %s", sae.provenance()["source"], sae.num_latents, sae.k)
     return sae
+
+
+def _plain(cfg: SaeConfig) -> SaeConfig:
+    """`sae=saelens` of a folder in another format than SAELens', as `sae=hub`."""
+    if isinstance(cfg, SaeLensSae):
+        from saescope.sae.saelens.folder import folder_of_another_format
+
+        path = folder_of_another_format(cfg.release, cfg.id)
+        if path is not None:
+            return HubSae(
+                repo=str(path), k=cfg.k, expansion_factor=cfg.expansion_factor, num_latents=cfg.num_latents
+            )
+    return cfg
 
 
 def _repository(cfg: HubSae, model_sae_repo: str | None, model_name: str) -> str:

@@ -12,18 +12,24 @@ from saescope.config import HubSae
 from saescope.errors import SaeError, choices
 from saescope.sae.cfg_file import MAX_BYTES, SaeDescription, describe, scaling
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
+from saescope.sae.formats.marks import SPARSIFY
 from saescope.sae.layout import contradicts, hookpoint_part
 from saescope.sae.repository import CFG, WEIGHTS, SaeFolder, locate
 
 log = logging.getLogger(__name__)
 
 
-def find_sparsify(repo: str, cfg: HubSae, hookpoint: str) -> tuple[SaeFolder, SaeDescription]:
+def find_sparsify(
+    repo: str, cfg: HubSae, hookpoint: str, folder: SaeFolder | None = None
+) -> tuple[SaeFolder, SaeDescription]:
     """Find the SAE of `hookpoint` in a folder or Hub repository and read its `cfg.json`; no weights yet.
 
-    Raises SaeError when it is missing, of another mathematics, or contradicts the config.
+    `folder`: where it is, if that is known already. Raises SaeError when it is missing, of another
+    mathematics, or contradicts the config.
     """
-    folder = locate(repo, cfg.revision, hookpoint)
+    folder = folder or locate(repo, cfg.revision, hookpoint)
+    if folder.format != SPARSIFY:
+        raise SaeError(f"{folder} is in {folder.format} format; an SAE in sparsify layout is needed here")
     if folder.size(CFG) > MAX_BYTES:
         raise SaeError(
             f"{CFG} in {folder} has {folder.size(CFG) / 1e6:.0f} MB; an SAE config has less than 1 MB"
@@ -47,13 +53,21 @@ def find_sparsify(repo: str, cfg: HubSae, hookpoint: str) -> tuple[SaeFolder, Sa
     return folder, description
 
 
-def load_sparsify(repo: str, cfg: HubSae, *, d_in: int, hookpoint: str, dtype: torch.dtype) -> CoderSae:
+def load_sparsify(
+    repo: str,
+    cfg: HubSae,
+    *,
+    d_in: int,
+    hookpoint: str,
+    dtype: torch.dtype,
+    folder: SaeFolder | None = None,
+) -> CoderSae:
     """Load the SAE of `hookpoint`, whose width is `d_in`, from a folder or Hub repository.
 
     Weights of any float type are read exactly into float32; `dtype` is that of the encoder product. Raises
     SaeError when it is missing, unreadable, of another mathematics, or contradicts the config.
     """
-    folder, description = find_sparsify(repo, cfg, hookpoint)
+    folder, description = find_sparsify(repo, cfg, hookpoint, folder)
     if description.d_in != d_in:
         raise SaeError(
             f"the SAE in {folder} reads width {description.d_in}, but {hookpoint} has width {d_in}; "
@@ -83,6 +97,7 @@ def load_sparsify(repo: str, cfg: HubSae, *, d_in: int, hookpoint: str, dtype: t
     coder.load_state_dict(weights, assign=True)
     source = {
         "source": "hub",
+        "format": folder.format,
         "repo": repo,
         "revision": cfg.revision,
         "commit": folder.place.commit,

@@ -13,19 +13,13 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from saescope.errors import SaeError, choices
+from saescope.sae.formats.marks import FILES, SPARSIFY, format_of, looked_for, other_format
 from saescope.sae.layout import hookpoint_part, is_of_hookpoint, natural_key, nearest_first
 
 EMBEDDED = Path(__file__).parents[1] / "assets" / "saes"
-CFG, WEIGHTS = "cfg.json", "sae.safetensors"
+CFG, WEIGHTS = FILES[SPARSIFY]
 DEPTH = 5
 """Levels of folders looked into below a local `sae.repo`."""
-
-# Files by which other formats are recognised, for error messages.
-FOREIGN = {
-    "sae_weights.safetensors": "SAELens",
-    "ae.pt": "dictionary_learning",
-    "sae.json": "sae.json transcoders",
-}
 
 
 class Place(Protocol):
@@ -55,9 +49,13 @@ class LocalFolder:
 
     commit: str | None = None
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, only: str | None = None) -> None:
+        """`only`: the one file that counts."""
         self.root, self.name, self.path = root, f"folder {root}", root.absolute().as_posix()
         self.files: dict[str, int | None] = {}
+        if only is not None:
+            self.files[only] = (root / only).stat().st_size
+            return
         for top, folders, files in os.walk(root, followlinks=True):
             here = Path(top).relative_to(root)
             folders[:] = [f for f in folders if not f.startswith(".") and len(here.parts) < DEPTH]
@@ -82,6 +80,25 @@ class SaeFolder:
         """A file of this folder on this machine."""
         return self.place.fetch(_join(self.folder, file))
 
+    @property
+    def files(self) -> list[str]:
+        """Names of the files in it, in natural order."""
+        here = (path for path in self.place.files if _folder(path) == self.folder)
+        return sorted((path.rpartition("/")[2] for path in here), key=natural_key)
+
+    @property
+    def format(self) -> str:
+        """Its format, one of `formats.marks.FILES`."""
+        kind = format_of(self.files)
+        assert kind is not None, "locate returns folders of known formats only"
+        return kind
+
+    @property
+    def address(self) -> str:
+        """Path or repository, and folder: what the names around an SAE tell."""
+        top = self.place.path or self.place.name
+        return f"{top}/{self.folder}" if self.folder else top
+
     def size(self, file: str) -> int:
         """Bytes of a file of this folder, 0 where not known."""
         return self.place.files.get(_join(self.folder, file)) or 0
@@ -101,7 +118,7 @@ class SaeFolder:
 def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
     """The SAE of `hookpoint`; only lists files.
 
-    `repo` is a folder, a Hub id `owner/name`, or a folder inside a Hub repository, `owner/name/folder`.
+    `repo` is a folder, a file, a Hub id `owner/name`, or a folder in a Hub repository, `owner/name/folder`.
     Raises SaeError when the folder or the hookpoint is not there, HubError when the repository or revision is
     not.
     """
@@ -109,6 +126,8 @@ def locate(repo: str, revision: str | None, hookpoint: str) -> SaeFolder:
     path = EMBEDDED if repo == "embedded" else Path(repo).expanduser()
     if path.is_dir():
         return _choose(LocalFolder(path), "", hookpoint, repo)
+    if path.is_file():
+        return _choose(LocalFolder(path.parent, path.name), "", hookpoint, repo)
     if repo.startswith(("/", ".", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+(/[^/\\]+)*", repo):
         raise SaeError(
             f"sae.repo={repo}: no such folder, and no Hub id of the form owner/name or owner/name/folder"
@@ -129,8 +148,8 @@ def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:
     """
     safe = [f for f in place.files if ".." not in f.split("/") and not f.startswith("/") and "\\" not in f]
     below = [f for f in safe if not top or f.startswith(f"{top}/")]
-    names = sorted((n for n in map(_folder, below) if _join(n, WEIGHTS) in below), key=natural_key)
-    names = [n for n in dict.fromkeys(names) if _join(n, CFG) in below]
+    folders = dict.fromkeys(map(_folder, below))
+    names = sorted((n for n in folders if format_of(_names(below, n))), key=natural_key)
     matches = [n for n in names if n != top and is_of_hookpoint(n, hookpoint)]
     level = top.count("/") + 1 if top else 0
     matches = [n for n in matches if n.count("/") == level] or matches
@@ -147,12 +166,16 @@ def _choose(place: Place, top: str, hookpoint: str, repo: str) -> SaeFolder:
             f"{place.name} has several SAEs for {hookpoint}: {choices(matches)}; "
             f"choose one with sae.repo={base}/{parent if parent not in ('', top) else matches[0]}"
         )
-    if top in names:
+    # a language model has the files of an mlsae SAE; where there are SAEs below it, it is no SAE itself
+    if top in names and (len(names) == 1 or format_of(_names(below, top)) != "mlsae"):
         return SaeFolder(place, top)
-    raise _missing(place, top, hookpoint, names, below)
+    names = [name for name in names if name != top]
+    raise _missing(place, top, hookpoint, names, below, repo)
 
 
-def _missing(place: Place, top: str, hookpoint: str, names: list[str], below: list[str]) -> SaeError:
+def _missing(
+    place: Place, top: str, hookpoint: str, names: list[str], below: list[str], repo: str
+) -> SaeError:
     """Why there is no SAE for the hookpoint, and what there is."""
     where = f"{place.name}, folder {top}," if top else place.name
     if top and not below:
@@ -164,17 +187,25 @@ def _missing(place: Place, top: str, hookpoint: str, names: list[str], below: li
         lacking = " and ".join(name for name in (CFG, WEIGHTS) if name not in present)
         return SaeError(
             f"{broken} of {place.name} has no {lacking} (it has {choices(present, 8)}); "
-            "sae=hub reads sparsify folders with weights in safetensors only"
+            "sparsify folders are read with weights in safetensors only"
         )
     if names:
         near = nearest_first(names, hookpoint)
         shown = choices((name or "its top level" for name in near), 12)
-        return SaeError(f"{where} has no SAE for {hookpoint}; it has, nearest first: {shown}")
-    kinds = sorted({FOREIGN[f.split("/")[-1]] for f in below if f.split("/")[-1] in FOREIGN})
-    if not kinds and any(f.endswith((".pt", ".pth", ".bin", ".pkl")) for f in below):
-        kinds = ["pickled weights, which can run code and are not read"]
-    hint = f"; it has {choices(kinds)}" if kinds else ""
-    return SaeError(f"{where} holds no SAE in sparsify layout (folders with {CFG} and {WEIGHTS}){hint}")
+        named = all(format_of(_names(below, name)) == SPARSIFY for name in names)
+        hint = "" if named else f"; give the folder itself, such as sae.repo={repo}/{near[0]}"
+        return SaeError(f"{where} has no SAE for {hookpoint}; it has, nearest first: {shown}{hint}")
+    if (other := other_format(below, repo)) is not None:
+        return SaeError(f"{where} holds {other}")
+    return SaeError(
+        f"{where} holds no SAE in a known format; looked for {looked_for()}; its files: "
+        f"{choices(sorted(below, key=natural_key), 12) or 'none'}"
+    )
+
+
+def _names(paths: list[str], folder: str) -> set[str]:
+    """Names of the files right in a folder."""
+    return {path.rpartition("/")[2] for path in paths if _folder(path) == folder}
 
 
 def _folder(file: str) -> str:

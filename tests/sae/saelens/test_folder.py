@@ -1,6 +1,8 @@
 """`sae.release=FOLDER`: what fits is read, what does not is refused in one line that says how."""
 
 import json
+import logging
+import pickle
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from saescope.cli.main import main
 from saescope.errors import SaeError
 from tests.sae.saelens.make import D_IN, D_SAE, METADATA, dense, make, ours, saved
 
@@ -61,6 +64,48 @@ def test_another_hookpoint_names_the_one_to_use(tmp_path, model_folder, hook, as
     ours(release, model_folder, hookpoint=hook)
 
 
+@pytest.mark.parametrize("reshape", ["hook_z", "none"])
+def test_attention_saes_read_the_heads_side_by_side(tmp_path, model_folder, reshape):
+    """`hook_z`, heads concatenated, is the input of the attention's output projection."""
+    hook = "blocks.2.attn.hook_z"
+    inner = make("jumprelu", metadata={**METADATA, "hook_name": hook}, reshape_activations=reshape)
+    release = saved(tmp_path / "s", inner)
+    sae = ours(release, model_folder, hookpoint=hook)
+    x = torch.randn(50, D_IN)
+    w = inner.state_dict()
+    with torch.no_grad():
+        pre = (x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]
+        acts = torch.relu(pre) * (pre > w["threshold"])
+        codes = sae.encode(x)
+        torch.testing.assert_close(dense(codes, D_SAE), acts, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(sae.decode(codes), acts @ w["W_dec"] + w["b_dec"], atol=1e-5, rtol=1e-6)
+    with pytest.raises(SaeError, match=f"use hookpoint=custom hookpoint.name={hook}"):
+        ours(release, model_folder, hookpoint="layers.2.attention")
+    twin = pickle.loads(pickle.dumps(sae))
+    assert torch.equal(twin.decode(twin.encode(x)), sae.decode(sae.encode(x)))
+
+
+def sequential(model_folder, tmp_path):
+    """The model's config with attention and MLP one after the other."""
+    cfg = json.loads((model_folder / "config.json").read_text()) | {"use_parallel_residual": False}
+    (tmp_path / "sequential").mkdir()
+    (tmp_path / "sequential" / "config.json").write_text(json.dumps(cfg))
+    return tmp_path / "sequential"
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["layers.0", "layers.1", "blocks.1.hook_resid_pre", "blocks.0.hook_resid_mid"]
+)
+def test_the_middle_of_a_block_is_neither_its_input_nor_its_output(tmp_path, model_folder, elsewhere):
+    hook = "blocks.1.hook_resid_mid"
+    release = saved(tmp_path / "s", make("standard", metadata={**METADATA, "hook_name": hook}))
+    folder = sequential(model_folder, tmp_path)
+    assert ours(release, folder, hookpoint=hook).warnings == ()
+    message = refusal(release, folder, hookpoint=elsewhere)
+    assert message.endswith(f"use hookpoint=custom hookpoint.name={hook}")
+    assert "has no resid_mid" in refusal(release, model_folder, hookpoint=elsewhere.replace("_mid", "_post"))
+
+
 @pytest.mark.parametrize("hook", ["blocks.2.ln2.hook_normalized", "blocks.9.hook_resid_post"])
 def test_a_hookpoint_this_model_does_not_have(tmp_path, model_folder, hook):
     release = saved(tmp_path / "s", make("standard", metadata={**METADATA, "hook_name": hook}))
@@ -80,12 +125,8 @@ def edited(folder, **changes) -> str:
     ("changes", "values", "words"),
     [
         ({"d_in": 64}, {}, ["reads width 64 at blocks.2.hook_resid_post", "layers.2 has width 32"]),
-        ({"reshape_activations": "hook_z"}, {}, ["attention heads", "not supported"]),
         ({"metadata": {"hook_head_index": 3}}, {}, ["hook_head_index 3", "not supported"]),
-        ({"architecture": "transcoder"}, {}, ["architecture transcoder", "predicts another"]),
-        ({"architecture": "skip_transcoder"}, {}, ["architecture skip_transcoder", "standard, gated"]),
-        ({"architecture": "jumprelu_transcoder"}, {}, ["architecture jumprelu_transcoder"]),
-        ({"architecture": "jumprelu_skip_transcoder"}, {}, ["architecture jumprelu_skip_transcoder"]),
+        ({"architecture": "transcoder"}, {}, ["transcoder", "has no d_out"]),
         ({"architecture": "temporal"}, {}, ["architecture temporal"]),
         ({"architecture": "batchtopk"}, {}, ["training state", "save_inference_model"]),
         ({"architecture": "wavelet"}, {}, ["architecture wavelet", "no such"]),
@@ -153,7 +194,9 @@ def test_a_folder_of_folders_is_chosen_from_by_id(tmp_path, model_folder):
 
 def test_no_such_folder_and_an_empty_one(tmp_path, model_folder):
     assert "no such folder" in refusal("./nowhere", model_folder)
-    assert "holds no SAE in SAELens layout" in refusal(str(tmp_path), model_folder)
+    assert "looked for SAELens (cfg.json, sae_weights.safetensors), sparsify" in refusal(
+        str(tmp_path), model_folder
+    )
 
 
 def test_the_scale_of_a_checkpoint_is_folded_in(tmp_path, model_folder):
@@ -306,3 +349,27 @@ def test_without_sae_lens_the_error_says_how_to_install_it(model_folder):
     assert "sae=saelens needs the package sae_lens" in done.stderr
     assert "pip install 'saescope[saelens]'" in done.stderr
     assert "pip install -c constraints.txt -e '.[saelens]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["sae.release=gpt2-small-res-jb", "sae.id=blocks.88.hook_resid_pre"], "nearest first"),
+        (["sae.release=no-such-release", "sae.id=x"], "no release of sae_lens"),
+        (["sae.release=./nowhere"], "no such folder"),
+        (["sae.release=saved"], "use hookpoint=custom hookpoint.name=blocks.2.hook_resid_post"),
+        (["sae.release=saved", "hookpoint.layer=2", "sae.num_latents=5"], f"has {D_SAE}; leave it out"),
+    ],
+)
+def test_errors_come_before_the_model_is_loaded(tmp_path, model_folder, monkeypatch, capfd, args, words):
+    """The model's folder has a config and no weights: to load it would be another error."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_bytes((model_folder / "config.json").read_bytes())
+    saved(tmp_path / "saved", make("standard"))
+    common = ["model=local", "model.name=model", "sae=saelens", "hookpoint.layer=1", "tracking=disabled"]
+    monkeypatch.setattr(sys, "argv", ["saescope", *common, *args])
+    logging.getLogger().handlers.clear()
+    assert main() == 1
+    err = capfd.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1

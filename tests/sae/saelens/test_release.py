@@ -6,14 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+from safetensors.torch import save_file
 
 from saescope.errors import SaeError
+from tests.sae.formats.test_dictionary_learning import Malicious
+from tests.sae.formats.test_dictionary_learning import folder as dictionary
 from tests.sae.saelens.make import make, ours
-from tests.sae.saelens.test_dictionary_learning import Malicious
-from tests.sae.saelens.test_dictionary_learning import folder as dictionary
 from tests.support.hub import serve
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*This SAE has non-empty")
@@ -26,9 +28,12 @@ model_folder, requests = json.loads(sys.argv[1])
 out = []
 for release, sae_id, values in requests:
     try:
-        sae = ours(release, model_folder, id=sae_id, **values)
-        codes = sae.encode(torch.linspace(-2, 2, 5 * sae.d_in).reshape(5, -1))
+        sae = ours(release, values.pop("model_folder", model_folder), id=sae_id, **values)
+        x = torch.linspace(-2, 2, 5 * sae.d_in).reshape(5, -1)
+        codes = sae.encode(x)
         out.append({"sum": float(codes.acts.sum()), "notices": sae.warnings, **sae.provenance()})
+        out[-1] |= {"acts": dense(codes, sae.num_latents).tolist(), "out": sae.reconstruct(x, codes).tolist()}
+        out[-1]["reads"] = sae.reads and sae.reads.label
     except SaeError as error:
         out.append(str(error))
 print(json.dumps(out))
@@ -162,3 +167,152 @@ def test_loading_through_sae_lens_own_download(model_folder, tmp_path):
     assert "no such repository" in no_repo
     assert sparsify.endswith("sae=hub sae.repo=EleutherAI/sae-pythia-70m-32k")
     assert all("\n" not in answer for answer in found if isinstance(answer, str))
+
+
+def config_folder(folder: Path, model_type: str, **values) -> str:
+    """A model folder with a config and nothing else, width 32, four layers."""
+    sizes = {"vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+    sizes |= {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 12}
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type, **sizes, **values}))
+    return str(folder)
+
+
+def random_weights(seed: int, **shapes) -> dict[str, torch.Tensor]:
+    noise = torch.Generator().manual_seed(seed)
+    made = {name: torch.randn(shape, generator=noise) * 0.3 for name, shape in shapes.items()}
+    return {name: w.abs() if "threshold" in name else w for name, w in made.items()}
+
+
+def test_transcoders_and_attention_saes_through_sae_lens_own_download(model_folder, tmp_path):
+    """In the layouts of their repositories; codes and predictions equal to formulas written out here."""
+    known = get_pretrained_saes_directory()
+    hub = {name: tmp_path / "hub" / name.replace("/", "--") for name in (
+        "mwhanna/qwen3-4b-transcoders", "mntss/clt-gemma-2-2b-2.5M", "google/gemma-scope-2-270m-pt",
+    )}  # fmt: skip
+    for folder in hub.values():
+        folder.mkdir(parents=True)
+    D, F, H = 32, 96, 48
+
+    qwen = random_weights(1, W_enc=(F, D), b_enc=(F,), W_dec=(F, D), b_dec=(D,))
+    place = hub["mwhanna/qwen3-4b-transcoders"]
+    save_file(qwen, place / "layer_2.safetensors")
+    (place / "config.yaml").write_text("model_name: Qwen/Qwen3-4B\n")
+    (place / "wandb-config.yaml").write_text(
+        f"d_model: {{value: {D}}}\nd_feature: {{value: {F}}}\nbatch_size: {{value: 128}}\n"
+    )
+
+    clt = random_weights(2, W_enc_1=(F, D), b_enc_1=(F,), b_dec_1=(D,))
+    clt_dec = random_weights(3, W_dec_1=(F, 3, D))
+    place = hub["mntss/clt-gemma-2-2b-2.5M"]
+    save_file(clt, place / "W_enc_1.safetensors")
+    save_file(clt_dec, place / "W_dec_1.safetensors")
+    (place / "config.yaml").write_text(
+        "model_name: google/gemma-2-2b\nfeature_input_hook: hook_resid_mid\n"
+        "feature_output_hook: hook_mlp_out\n"
+    )
+
+    place = hub["google/gemma-scope-2-270m-pt"]
+    gemma, gemma_ids = {}, {}
+    for number, (kind, release, width) in enumerate(
+        [
+            ("transcoder_all", "transcoders-all", D),
+            ("attn_out_all", "att-all", H),
+            ("resid_post_all", "res-all", D),
+        ]
+    ):
+        name = f"gemma-scope-2-270m-pt-{release}"
+        tail = "_affine" if number == 0 else ""
+        gemma_ids[kind] = (name, f"layer_0_width_16k_l0_small{tail}")
+        folder = place / known[name].saes_map[gemma_ids[kind][1]]
+        shapes = {
+            "w_enc": (width, F),
+            "w_dec": (F, width),
+            "b_enc": (F,),
+            "b_dec": (width,),
+            "threshold": (F,),
+        }
+        if number == 0:
+            shapes["affine_skip_connection"] = (D, D)
+        gemma[kind] = random_weights(4 + number, **shapes)
+        folder.mkdir(parents=True)
+        save_file(gemma[kind], folder / "params.safetensors")
+        before, after = (
+            "model.layers.0.pre_feedforward_layernorm.output",
+            "model.layers.0.post_feedforward_layernorm",
+        )
+        cfg = {
+            "architecture": "jump_relu",
+            "model_name": "google/gemma-3-270m-pt",
+            "hf_hook_point_in": before,
+        }
+        if number == 0:
+            cfg |= {"hf_hook_point_out": f"{after}.output", "affine_connection": True}
+        (folder / "config.json").write_text(json.dumps(cfg))
+
+    qwen3 = config_folder(tmp_path / "m" / "qwen3", "qwen3")
+    gemma2 = config_folder(tmp_path / "m" / "gemma2", "gemma2")
+    gemma3 = config_folder(tmp_path / "m" / "gemma3", "gemma3_text")
+    requests = [
+        ("mwhanna-qwen3-4b-transcoders", "layer_2", {"model_folder": qwen3, "hookpoint": "layers.2.mlp"}),
+        ("mntss-gemma-2-2b-2.5m-clt-as-per-layer", "layer_1",
+         {"model_folder": gemma2, "hookpoint": "blocks.1.hook_mlp_out"}),
+        (*gemma_ids["transcoder_all"], {"model_folder": gemma3, "hookpoint": "blocks.0.hook_mlp_out"}),
+        (*gemma_ids["attn_out_all"],
+         {"model_folder": gemma3, "hookpoint": "blocks.0.attn.hook_z", "d_in": H}),
+        (*gemma_ids["resid_post_all"], {"model_folder": gemma3, "layer": 0}),
+        (*gemma_ids["transcoder_all"], {"model_folder": gemma3, "hookpoint": "layers.0.mlp"}),
+    ]  # fmt: skip
+    with serve(hub) as (endpoint, _):
+        found = run_loads(endpoint, tmp_path / "cache", model_folder, *requests)
+    assert all(isinstance(answer, dict) for answer in found[:5]), found
+    assert [answer["transcoder"] for answer in found[:5]] == [True, True, True, False, False]
+    assert [answer["reads"] for answer in found[:5]] == [
+        "layers.2.mlp.input", "layers.1.pre_feedforward_layernorm.input", "layers.0.mlp.input", None, None,
+    ]  # fmt: skip
+    assert "use hookpoint=custom hookpoint.name=blocks.0.hook_mlp_out" in found[5]
+    assert any("cross-layer transcoder" in notice for notice in found[1]["notices"])
+    assert not any("cross-layer" in notice for answer in found[2:5] for notice in answer["notices"])
+
+    x, wide = (torch.linspace(-2, 2, 5 * width).reshape(5, -1) for width in (D, H))
+    relu = torch.relu(x @ qwen["W_enc"].T + qwen["b_enc"])
+    clt_acts = torch.relu(x @ clt["W_enc_1"].T + clt["b_enc_1"])
+    wanted = [
+        (relu, relu @ qwen["W_dec"] + qwen["b_dec"]),
+        (clt_acts, clt_acts @ clt_dec["W_dec_1"].sum(1) + clt["b_dec_1"]),
+    ]
+    for kind, inputs in (("transcoder_all", x), ("attn_out_all", wide), ("resid_post_all", x)):
+        # arXiv 2407.14435, equation 2; the affine connection of Gemma Scope 2 is stored (d_in, d_out)
+        w = gemma[kind]
+        pre = inputs @ w["w_enc"] + w["b_enc"]
+        acts = pre * (pre > w["threshold"]) * (pre > 0)
+        out = acts @ w["w_dec"] + w["b_dec"]
+        wanted.append((acts, out + inputs @ w["affine_skip_connection"] if kind == "transcoder_all" else out))
+    for answer, (acts, out) in zip(found[:5], wanted, strict=True):
+        assert 0 < (acts != 0).float().mean() < 1
+        torch.testing.assert_close(torch.tensor(answer["acts"]), acts, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(torch.tensor(answer["out"]), out, atol=1e-5, rtol=1e-6)
+
+
+def test_the_embedding_saes_of_gemma_scope_are_the_same_by_both_ways(model_folder, tmp_path):
+    """Trained on the rows of the embedding matrix, which Gemma multiplies by the root of the width."""
+    repo, sae_id, d, f = "google/gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_6", 2304, 4096
+    folder = tmp_path / "gemma-scope-2b-pt-res" / sae_id
+    folder.mkdir(parents=True)
+    w = random_weights(9, W_enc=(d, f), W_dec=(f, d), b_enc=(f,), b_dec=(d,), threshold=(f,))
+    np.savez(folder / "params.npz", **{name: (tensor * 0.1).numpy() for name, tensor in w.items()})
+    gemma = config_folder(tmp_path / "m", "gemma2", hidden_size=d)
+    place = {"model_folder": gemma, "hookpoint": "hook_embed", "d_in": d}
+    with serve({repo: tmp_path / "gemma-scope-2b-pt-res"}) as (endpoint, _):
+        (answer,) = run_loads(
+            endpoint, tmp_path / "cache", model_folder, ("gemma-scope-2b-pt-res", sae_id, place)
+        )
+    x = torch.linspace(-2, 2, 5 * d).reshape(5, -1)
+    w = {name: tensor * 0.1 for name, tensor in w.items()}
+    pre = x / d**0.5 @ w["W_enc"] + w["b_enc"]
+    acts = torch.relu(pre) * (pre > w["threshold"])
+    out = (acts @ w["W_dec"] + w["b_dec"]) * d**0.5
+    torch.testing.assert_close(torch.tensor(answer["acts"]), acts, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.tensor(answer["out"]), out, atol=1e-3, rtol=1e-5)
+    native = ours(str(folder), gemma, hookpoint="hook_embed", d_in=d)  # the folder, without sae_lens
+    torch.testing.assert_close(native.reconstruct(x, native.encode(x)), out, atol=1e-3, rtol=1e-5)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from saescope.errors import SaeError, choices
+from saescope.sae.formats.marks import SPARSIFY, format_of, looked_for
 
 CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 SPARSIFY_WEIGHTS = "sae.safetensors"
@@ -81,12 +82,12 @@ def find_folder(release: str, sae_id: str | None) -> Path | None:
         return None
     path = root / sae_id if sae_id else root
     refuse_sparsify(path)
-    if (path / CFG).is_file() or (path / "config.json").is_file():
+    if (path / CFG).is_file():
         return path
     below = sorted(
-        cfg.parent.relative_to(root).as_posix()
-        for pattern in (f"**/{WEIGHTS}", "**/ae.pt")
-        for cfg in root.glob(pattern)
+        folder.relative_to(root).as_posix()
+        for folder in root.glob("**/")
+        if (folder / WEIGHTS).is_file() or (folder != root and _format(folder) not in (None, SPARSIFY))
     )
     if below:
         raise SaeError(
@@ -94,7 +95,23 @@ def find_folder(release: str, sae_id: str | None) -> Path | None:
         )
     for weights in sorted(root.glob(f"**/{SPARSIFY_WEIGHTS}")):
         refuse_sparsify(weights.parent, root)
-    raise SaeError(f"{path} holds no SAE in SAELens layout ({CFG}, {WEIGHTS}) or of dictionary_learning")
+    files = [file.relative_to(root).as_posix() for file in sorted(root.glob("**/*")) if file.is_file()]
+    raise SaeError(
+        f"{path} holds no SAE in a known format; looked for SAELens ({CFG}, {WEIGHTS}), {looked_for()}; its "
+        f"files: {choices(files, 12) or 'none'}"
+    )
+
+
+def folder_of_another_format(release: str, sae_id: str | None) -> Path | None:
+    """The folder of an SAE that is neither SAELens' nor sparsify's and that is read without sae_lens."""
+    root = Path(release).expanduser()
+    path = root / sae_id if sae_id else root
+    known = path.is_dir() and not (path / CFG).is_file() and _format(path) not in (None, SPARSIFY)
+    return path if known else None
+
+
+def _format(path: Path) -> str | None:
+    return format_of([file.name for file in path.iterdir() if file.is_file()])
 
 
 def refuse_sparsify(path: Path, root: Path | None = None) -> None:

@@ -2,16 +2,17 @@
 
 import importlib.metadata
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from saescope import compat
-from saescope.config import HookpointConfig, SaeLensSae
-from saescope.errors import HookpointError, SaeError, choices
-from saescope.model.hookpoints import Hookpoint, resolve
-from saescope.sae.saelens.dictionary_learning import Dictionary
-from saescope.sae.saelens.folder import CFG, Folder, error_summary, find_folder
+from saescope.config import SaeLensSae
+from saescope.errors import SaeError, choices
+from saescope.model.hookpoints import Hookpoint
+from saescope.sae.places import Places, places_of
+from saescope.sae.saelens.folder import Folder, error_summary, find_folder
 from saescope.sae.saelens.module import LensSae
 from saescope.sae.saelens.notices import is_centred, notices_of
 from saescope.sae.saelens.release import Release, find_release
@@ -19,14 +20,40 @@ from saescope.sae.saelens.release import Release, find_release
 log = logging.getLogger(__name__)
 
 # Those that code each token by itself and reconstruct the activation they read.
-ARCHITECTURES = ("standard", "gated", "jumprelu", "topk", "abstopk", "matching_pursuit")
+SAES = ("standard", "gated", "jumprelu", "topk", "abstopk", "matching_pursuit")
+# Those that code each token by itself and predict another activation.
+TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 WITH_K = ("topk", "abstopk")
 
 
-def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model_name: str) -> LensSae:
-    """Load the SAE `sae.release` and `sae.id` name, in float32, for the hookpoint `at` of width `d_in`.
+@dataclass(frozen=True)
+class _Checked:
+    """What is known of an SAE before its weights are read."""
 
-    Its config is read and checked before its weights are fetched. Raises SaeError when sae_lens is not
+    source: Release | Folder
+    name: str
+    """For messages."""
+    stated: dict[str, Any]
+    """Its config as it stands in the file."""
+    described: dict[str, Any]
+    """Its config in sae_lens' present form."""
+    places: Places
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the config says about training."""
+        return self.described.get("metadata") or {}
+
+    @property
+    def transcoder(self) -> bool:
+        """Whether it predicts another activation."""
+        return self.described["architecture"] in TRANSCODERS
+
+
+def check_saelens(cfg: SaeLensSae, *, at: Hookpoint, model: Any, d_in: int | None = None) -> _Checked:
+    """Find the SAE and check its config against the hookpoint `at`, of width `d_in` where that is known.
+
+    `model` needs no weights; those of the SAE are not fetched. Raises SaeError when sae_lens is not
     installed, the SAE cannot be had, is of a kind that is not supported, or belongs to another hookpoint.
     """
     try:
@@ -40,19 +67,43 @@ def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model
     sae_name = str(source.path) if not isinstance(source, Release) else f"{source.name} {source.id}"
     stated = source.config()
     described = _described(stated, sae_name)
+    transcoder = described["architecture"] in TRANSCODERS
+    _check_width(described, sae_name, d_in=d_in, at=at, transcoder=transcoder)
     meta: dict[str, Any] = described.get("metadata") or {}
-    _check_place(described, meta, sae_name, d_in=d_in, at=at, model=model)
+    places = places_of(meta, sae_name, at=at, model=model, transcoder=transcoder)
     _check_sizes(cfg, described, sae_name)
     normalization = described.get("normalize_activations") or "none"
     if isinstance(source, Release) and normalization == "covariance_whitening":
         raise SaeError(
             f"{sae_name} reads whitened activations, and sae_lens has no whitening for it; not supported"
         )
+    if transcoder and (normalization != "none" or is_centred(meta, model)):
+        how = (
+            "center_writing_weights" if normalization == "none" else f"normalize_activations {normalization}"
+        )
+        raise SaeError(
+            f"{sae_name} is a transcoder trained with {how}, so that what it predicts is not the activation "
+            "here; not supported"
+        )
+    return _Checked(source, sae_name, stated, described, places)
 
+
+def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model_name: str) -> LensSae:
+    """Load the SAE `sae.release` and `sae.id` name, in float32, for the hookpoint `at` of width `d_in`.
+
+    Its config is read and checked before its weights are fetched. Raises SaeError as `check_saelens` does,
+    and for weights that cannot be used.
+    """
+    checked = check_saelens(cfg, at=at, model=model, d_in=d_in)
+    source, meta, stated = checked.source, checked.meta, checked.stated
+    normalization = checked.described.get("normalize_activations") or "none"
     inner = source.load()
+    if source.converter == "gemma_2" and meta.get("hook_name") == "hook_embed":
+        # trained before Gemma scales its embeddings: sae_lens scales W_enc and W_dec, and leaves b_dec out
+        inner.b_dec.data *= inner.cfg.d_in**0.5
     bad = [name for name, tensor in inner.state_dict().items() if not torch.isfinite(tensor).all()]
     if bad:
-        raise SaeError(f"{sae_name} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")
+        raise SaeError(f"{checked.name} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")
     trained_k = getattr(inner.cfg, "k", None)
     if cfg.k is not None and trained_k is not None:
         inner.cfg.k = cfg.k
@@ -71,23 +122,23 @@ def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model
             "format": source.converter,
             "model_name": meta.get("model_name"),
             "hook_name": meta.get("hook_name"),
+            **({"hook_name_out": meta["hook_name_out"]} if checked.transcoder else {}),
             "normalize_activations": normalization,
             "prepend_bos": bos,
             "trained_k": trained_k,
             "versions": {name: importlib.metadata.version(name) for name in ("sae-lens", "transformer-lens")},
         },
+        places=checked.places,
         centred=is_centred(meta, model),
         # sae_lens states true for every dictionary_learning SAE, whatever was used
-        prepend_bos=bos if source.converter != Dictionary.converter else None,
+        prepend_bos=bos if source.converter != "dictionary_learning_1" else None,
         notices=notices_of(meta, source, normalization, own_format, model, model_name),
     )
 
 
-def _find(cfg: SaeLensSae) -> Release | Folder | Dictionary:
+def _find(cfg: SaeLensSae) -> Release | Folder:
     path = find_folder(cfg.release, cfg.id)
-    if path is None:
-        return find_release(cfg.release, cfg.id)
-    return Folder(path) if (path / CFG).is_file() else Dictionary(path)
+    return find_release(cfg.release, cfg.id) if path is None else Folder(path)
 
 
 def _described(stated: dict[str, Any], sae_name: str) -> dict[str, Any]:
@@ -111,15 +162,15 @@ def _described(stated: dict[str, Any], sae_name: str) -> dict[str, Any]:
         if not described.get(key):
             raise SaeError(f"the config of {sae_name} has no {key}; it cannot be guessed")
     _check_architecture(described["architecture"], sae_name)
+    if described["architecture"] in TRANSCODERS and not described.get("d_out"):
+        raise SaeError(f"the config of {sae_name}, a transcoder, has no d_out; it cannot be guessed")
     return described
 
 
 def _check_architecture(architecture: str, sae_name: str) -> None:
-    if architecture in ARCHITECTURES:
+    if architecture in SAES + TRANSCODERS:
         return
-    if "transcoder" in architecture:
-        why = "it predicts another activation than the one it reads"
-    elif architecture == "temporal":
+    if architecture == "temporal":
         why = "it codes a token from those before it"
     elif compat.sae_lens_trains(architecture):
         why = "that is a training state; save it with save_inference_model, which makes a jumprelu SAE of it"
@@ -127,49 +178,22 @@ def _check_architecture(architecture: str, sae_name: str) -> None:
         why = "no such architecture is known"
     raise SaeError(
         f"{sae_name} has architecture {architecture}, which is not supported: {why}; "
-        f"supported: {choices(ARCHITECTURES)}"
+        f"supported: {choices(SAES + TRANSCODERS)}"
     )
 
 
-def _check_place(
-    described: dict[str, Any], meta: dict[str, Any], sae_name: str, *, d_in: int, at: Hookpoint, model: Any
+def _check_width(
+    described: dict[str, Any], sae_name: str, *, d_in: int | None, at: Hookpoint, transcoder: bool
 ) -> None:
-    """Check that the SAE reads activations of this width at this hookpoint. Raises SaeError."""
-    hook = meta.get("hook_name")
-    if described.get("reshape_activations") == "hook_z":
+    """Check that what the SAE reconstructs is as wide as the hookpoint. Raises SaeError."""
+    width = described["d_out" if transcoder else "d_in"]
+    hook = (described.get("metadata") or {}).get("hook_name_out" if transcoder else "hook_name")
+    if d_in is not None and width != d_in:
+        does = "predicts" if transcoder else "reads"
         raise SaeError(
-            f"{sae_name} reads the outputs of single attention heads ({hook or 'hook_z'}), which are no "
-            "hookpoint here; not supported"
+            f"{sae_name} {does} width {width}{f' at {hook}' if hook else ''}, but "
+            f"{at.label} has width {d_in}; it belongs to another model or hookpoint"
         )
-    if meta.get("hook_head_index") is not None:
-        raise SaeError(
-            f"{sae_name} reads one attention head (hook_head_index {meta['hook_head_index']} of {hook}); "
-            "not supported"
-        )
-    width = described.get("d_in")
-    if width != d_in:
-        raise SaeError(
-            f"{sae_name} reads width {width}{f' at {hook}' if hook else ''}, but {at.label} has width "
-            f"{d_in}; it belongs to another model or hookpoint"
-        )
-    if hook is None:
-        return
-    try:
-        trained_at = resolve(HookpointConfig("custom", name=hook), model)
-    except HookpointError as error:
-        raise SaeError(f"{sae_name} reads {hook}, which is no hookpoint of this model: {error}") from error
-    if _tensor(trained_at) != _tensor(at):
-        raise SaeError(
-            f"{sae_name} reads {hook}, but the hookpoint chosen is {at.label}; "
-            f"use hookpoint=custom hookpoint.name={hook}"
-        )
-
-
-def _tensor(at: Hookpoint) -> tuple[str, str | int | None]:
-    """The tensor a hookpoint reads; the input of block i is the output of block i − 1."""
-    if at.kind == "resid" and at.layer is not None:
-        return "stream after", at.layer if at.side == "output" else at.layer - 1
-    return at.side, at.name
 
 
 def _check_sizes(cfg: SaeLensSae, described: dict[str, Any], sae_name: str) -> None:

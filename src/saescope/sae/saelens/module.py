@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from saescope.sae.base import Sae, SparseCodes
+from saescope.sae.places import Places
 
 # What `encode` leaves on a sae_lens module for the `decode` that follows (layer_norm, constant_norm_rescale).
 PER_TOKEN = ("ln_mu", "ln_std", "x_norm_coeff")
 
 
 class LensSae(Sae):
-    """Any sae_lens architecture that codes each token by itself, in float32.
+    """Any sae_lens architecture that codes each token by itself, in float32; a transcoder with its `places`.
 
     `centred`: the SAE was trained on a model whose writes to the residual stream TransformerLens had centred
     (`center_writing_weights`). For a LayerNorm model those activations are the plain ones less their mean
@@ -25,12 +26,19 @@ class LensSae(Sae):
         inner: Any,
         source: dict[str, Any],
         *,
+        places: Places | None = None,
         centred: bool = False,
         prepend_bos: bool | None = None,
         notices: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.inner = inner.requires_grad_(False)
+        # the heads of hook_z come side by side here, as the output projection reads them
+        self.inner.turn_off_forward_pass_hook_z_reshaping()
+        self.inner.cfg.reshape_activations = "none"
+        self.places = places or Places()
+        self.reads = self.places.reads
+        self.transcodes = self.reads is not None
         self.d_in, self.num_latents = inner.cfg.d_in, inner.cfg.d_sae
         self.k = getattr(inner.cfg, "k", None)
         self.centred, self.prepend_bos, self.warnings = centred, prepend_bos, notices
@@ -47,7 +55,7 @@ class LensSae(Sae):
 
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
         """sae_lens' `encode`, the zeros left out."""
-        x = x_ND.float()
+        x = self.places.normalised(x_ND.float())
         norms: dict[str, Tensor] = {}
         if self.centred:
             norms["mean"] = x.mean(-1, keepdim=True)
@@ -66,7 +74,7 @@ class LensSae(Sae):
         device = codes.acts.device
         n = len(codes.sizes_N)
         if n == 0:
-            return torch.zeros(0, self.d_in, device=device)
+            return torch.zeros(0, self.d_out, device=device)
         rows = torch.repeat_interleave(torch.arange(n, device=device), codes.sizes_N)
         acts_NF = torch.sparse_coo_tensor(
             torch.stack([rows, codes.latents]), codes.acts, (n, self.num_latents), check_invariants=False
@@ -78,6 +86,17 @@ class LensSae(Sae):
         decoded: Tensor = self.inner.decode(acts_NF)
         return decoded if mean is None else decoded + mean
 
+    def reconstruct(self, x_ND: Tensor, codes: SparseCodes) -> Tensor:
+        """`decode(codes)`, plus W_skip x where there is a skip connection."""
+        decoded = self.decode(codes)
+        skip = getattr(self.inner, "W_skip", None)
+        return decoded if skip is None else decoded + self.places.normalised(x_ND.float()) @ skip.T
+
+    @property
+    def d_out(self) -> int:
+        """Width of what it reconstructs."""
+        return int(getattr(self.inner.cfg, "d_out", self.d_in))
+
     def provenance(self) -> dict[str, Any]:
         """Source, architecture, sizes and k."""
         cfg = self.inner.cfg
@@ -87,6 +106,8 @@ class LensSae(Sae):
             "dtype": "float32",
             "apply_b_dec_to_input": cfg.apply_b_dec_to_input,
             "centred_input": self.centred,
+            "transcoder": self.transcodes,
+            "skip_connection": hasattr(self.inner, "W_skip"),
             "d_in": self.d_in,
             "num_latents": self.num_latents,
             "expansion_factor": self.num_latents / self.d_in,

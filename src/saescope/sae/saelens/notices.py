@@ -6,9 +6,11 @@ and sublayer outputs, and it is applied to LayerNorm models only.
 """
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any
 
+from saescope.sae.formats.circuit_tracer import CLT_NOTICE
 from saescope.sae.saelens.release import Release
 
 # Settings that leave the activations at residual and sublayer outputs as they are.
@@ -33,6 +35,8 @@ def notices_of(
     kwargs = meta.get("model_from_pretrained_kwargs")
     if meta.get("hook_name") is None:
         notices.append("the SAE does not say which hookpoint it was trained on; only its width was checked.")
+    if _is_clt_layer(source):
+        notices.append(CLT_NOTICE)
     if is_centred(meta, model):
         notices.append(
             "the SAE was trained with TransformerLens' center_writing_weights: the mean over the width is "
@@ -59,6 +63,13 @@ def notices_of(
     if trained_on and model_here is not None and _official(str(trained_on)) != model_here:
         notices.append(f"the SAE was trained on {trained_on}, the model here is {model_name}.")
     return tuple(notices)
+
+
+def _is_clt_layer(source: Any) -> bool:
+    return isinstance(source, Release) and (
+        "clt" in source.converter
+        or re.search(r"(^|[/_-])clt([/_-]|$)", f"{source.name}/{source.id}") is not None
+    )
 
 
 def _is_rms(model: Any) -> bool:

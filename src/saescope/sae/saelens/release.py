@@ -1,6 +1,7 @@
 """`sae.release` and `sae.id` in sae_lens' registry, or a Hub repository in SAELens layout."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Release:
         """The SAE in float32. Raises SaeError."""
         from sae_lens import SAE
 
-        with _fetching(self), _weights_only():
+        with _fetching(self), _weights_only(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # advice about its own classes; what matters is in notices.py
             return SAE.from_pretrained(self.name, self.id, device="cpu", dtype="float32")
 
 
@@ -100,6 +102,7 @@ def _fetching(release: Release) -> Iterator[None]:
     """Whatever goes wrong between sae_lens and the Hub, as one line."""
     import pickle
 
+    import requests
     from huggingface_hub import errors as hub
 
     sae_name = f"sae.release={release.name} sae.id={release.id} (Hub repository {release.repo})"
@@ -109,7 +112,7 @@ def _fetching(release: Release) -> Iterator[None]:
         raise SaeError(f"{sae_name} is gated: ask for access on its page, then `hf auth login`") from error
     except hub.RepositoryNotFoundError as error:
         raise SaeError(f"{sae_name}: no such repository (or it is private: `hf auth login`)") from error
-    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled) as error:
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, requests.ConnectionError) as error:
         raise SaeError(
             f"{sae_name} cannot be reached and is not in the local cache; check the network, "
             "or give a folder in sae.release"
@@ -117,7 +120,7 @@ def _fetching(release: Release) -> Iterator[None]:
     except hub.EntryNotFoundError as error:
         raise SaeError(
             f"{sae_name} has no SAE in SAELens layout there (cfg.json, sae_weights.safetensors); "
-            f"SAEs in sparsify layout are read by sae=hub sae.repo={release.repo}"
+            f"SAEs in other formats are read by sae=hub sae.repo={release.repo}"
         ) from error
     except pickle.UnpicklingError as error:
         raise SaeError(f"{sae_name} is a pickle that would run code when read; refused") from error

@@ -1,4 +1,4 @@
-"""dictionary_learning folders: converted as sae_lens converts them, computed as that library defines them."""
+"""dictionary_learning folders through `sae=saelens sae.release=FOLDER`, beside sae_lens' own conversion."""
 
 import json
 import pickle
@@ -125,10 +125,10 @@ def test_an_unknown_submodule_is_said(tmp_path, model_folder):
     ("kind", "trainer", "words"),
     [
         ("CrossCoder", {}, ["dictionary_learning format", "dict_class CrossCoder", "trainer SomeTrainer"]),
-        ("AutoEncoderNew", {}, ["dict_class AutoEncoderNew", "not supported", "AutoEncoderTopK"]),
+        ("IdentityDict", {}, ["dict_class IdentityDict", "not supported", "AutoEncoderTopK"]),
         ("AutoEncoderTopK", {"k": None}, ["no valid trainer.k"]),
         ("AutoEncoder", {"dict_size": 0}, ["no valid trainer.dict_size"]),
-        ("AutoEncoder", {"dict_size": 50}, ["does not fit config.json", "size mismatch"]),
+        ("AutoEncoder", {"dict_size": 50}, ["config says num_latents 50", "weights have 96"]),
         ("AutoEncoder", {"activation_dim": 64}, ["reads width 64"]),
     ],
 )
@@ -185,5 +185,5 @@ def test_a_folder_below(tmp_path, model_folder):
     assert ours(release, model_folder, id="resid_post_layer_2/trainer_0").num_latents == D_SAE
     shutil.rmtree(tmp_path / "all" / "resid_post_layer_2")
     (tmp_path / "all" / "config.json").write_text("{}")
-    with pytest.raises(SaeError, match="neither in SAELens layout nor a dictionary_learning folder"):
+    with pytest.raises(SaeError, match="holds no SAE in a known format"):
         ours(release, model_folder)

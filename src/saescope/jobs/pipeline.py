@@ -155,6 +155,10 @@ def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> Sae:
         from saescope.training.train import train_sae
 
         return train_sae(cfg, setup, run_dir, tracker)
+    if cfg.sae.source in ("pca", "directions"):
+        from saescope.training.directions import sae_of_directions
+
+        return sae_of_directions(cfg, setup, run_dir)
     return sae.load(
         cfg.sae,
         d_in=setup.width,

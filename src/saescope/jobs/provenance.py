@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from saescope.analysis.reconstruction import Metrics
-from saescope.config import AppConfig
+from saescope.config import AppConfig, TrainSae
 from saescope.extraction.codes import Codes
 from saescope.extraction.nonfinite import nonfinite_message
 from saescope.extraction.setup import Setup
@@ -29,7 +29,11 @@ def warnings_of(coder: Sae, cfg: AppConfig, setup: Setup, codes: Codes, metrics:
     warnings: list[str] = []
     fvu = metrics.get(SAE_FVU.key)
     if coder.control:
-        warnings.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
+        match cfg.sae:
+            case TrainSae(freeze=freeze):
+                warnings.append(f"sae.freeze={freeze} is a control, not a wholly trained SAE.")
+            case _:
+                warnings.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
     elif cfg.sae.source != "train" and fvu is not None and fvu > 1:
         warnings.append(
             "an FVU above 1 means that this pre-trained SAE does not belong here: "

@@ -15,7 +15,7 @@ ENCODER, DECODER = "encoder.weight", "W_dec"
 def find_weights(job: Path, sae: Mapping[str, Any]) -> Path | str:
     """The weights by the `sae` part of the job's provenance, or why they are not at hand. No download."""
     source, folder = sae.get("source"), str(sae.get("folder") or ".")
-    if source == "train":
+    if source in ("train", "pca", "directions"):
         path = job / folder / WEIGHTS
     elif source == "hub":
         repo = str(sae.get("repo"))

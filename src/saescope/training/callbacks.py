@@ -91,7 +91,7 @@ class CheckpointSaver(Callback):
 
     def _save(self, trainer: Trainer, module: SaeTraining) -> None:
         if trainer.is_global_zero:
-            checkpoint.write(self.path, {**module.training_state(), "recipe": repr(module.recipe)})
+            checkpoint.write(self.path, {**module.training_state(), "recipe": module.recipe.identity})
         self.saved_step = module.step
         if dist.is_initialized():
             dist.barrier()

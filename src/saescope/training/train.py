@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from saescope.activations import ActivationSource, row_order
+from saescope.activations import ActivationSource, row_order, weights_digest
 from saescope.analysis.reconstruction import reconstruction_metrics
 from saescope.config import AppConfig, HubSae, Recipe, TrainSae
 from saescope.errors import ConfigError
@@ -34,7 +34,7 @@ from saescope.training.checkpoint import save_coder
 from saescope.training.fit import fit
 from saescope.training.log import TrainingLog
 from saescope.training.module import SaeTraining
-from saescope.training.recipe import new_coder
+from saescope.training.recipe import check_kind, new_coder
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
     Raises SaeError, CorpusError or CacheError for what the user has to correct.
     """
     assert isinstance(cfg.sae, TrainSae)
+    reads = setup.on_both_sides() if cfg.sae.transcode else setup
     plan = _plan(cfg, cfg.sae, setup)
     log.info(
         "training: %d latents, k %d, %d steps of %d tokens",
@@ -74,7 +75,7 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
         plan.steps,
         plan.tokens // plan.steps,
     )
-    trained = _train(cfg.sae, setup, plan, tracker)
+    trained = _train(cfg.sae, reads, plan, tracker)
     saved = run_dir / SAE / setup.hookpoint.name
     save_coder(trained, saved)
     if plan.history.is_file():
@@ -88,11 +89,13 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
         "corpus": cfg.corpus.name or cfg.corpus.path or cfg.corpus.source,
         "init_seed": cfg.sae.init_seed,
         "data_seed": cfg.sae.data_seed,
+        "freeze": cfg.sae.freeze,
         "finetuned_from": cfg.sae.finetune,
     }
-    sae = CoderSae(trained.to(setup.machine.device), setup.machine.dtype, provenance)
+    control = cfg.sae.freeze != "none" and cfg.sae.finetune is None
+    sae = CoderSae(trained.to(setup.machine.device), setup.machine.dtype, provenance, control)
     if len(plan.rows.heldout):
-        with setup.row_activations(plan.rows.heldout, "held-out text") as source:
+        with reads.row_activations(plan.rows.heldout, "held-out text") as source:
             provenance["heldout_fvu"] = heldout_fvu(sae, source)
         log.info("held-out FVU %s over %d tokens", provenance["heldout_fvu"], plan.rows.heldout.size)
     return sae
@@ -153,8 +156,8 @@ def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
         )
     folder = setup.store.cache.tokens_folder if setup.store.cache else None
     rows = token_rows(cfg.corpus, setup.lm.tokenizer, sae.tokens, folder, at_least=per_batch * ctx_len)
+    home = TRAININGS / _identity(cfg, setup, rows, loaded)
     coder = loaded or new_coder(setup.width, num_latents, sae.recipe)
-    home = TRAININGS / _identity(cfg, setup, rows)
     return _Plan(coder, loaded is not None, sae.recipe, rows, per_batch, home)
 
 
@@ -207,10 +210,12 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
     rows = np.arange(len(source.sizes_R))
     for chosen in np.split(rows, range(rows_at_once, len(rows), rows_at_once)):
         with torch.inference_mode():
-            x_ND = source.read(chosen).float().to(sae.coder.b_dec.device)
+            x_ND = target_ND = source.read(chosen).float().to(sae.coder.b_dec.device)
+            if sae.transcodes:
+                x_ND, target_ND = x_ND.chunk(2, dim=-1)
             codes = sae.encode(x_ND)
             text_N = torch.zeros(len(x_ND), dtype=torch.int64)  # one text, so one task
-            sums.update(x_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
+            sums.update(target_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
     return reconstruction_metrics(sums.compute())[SAE_FVU.key]
 
 
@@ -228,12 +233,15 @@ def _start(cfg: TrainSae, setup: Setup) -> tuple[SparseCoder | None, int]:
     loaded = load_sparsify(
         cfg.finetune, pretrained, d_in=setup.width, hookpoint=setup.hookpoint.name, dtype=torch.float32
     )
+    check_kind(loaded.coder, cfg)
     loaded.coder.requires_grad_(True)
     return loaded.coder, loaded.num_latents
 
 
-def _identity(cfg: AppConfig, setup: Setup, rows: TokenRows) -> str:
-    """Hash of everything that decides the weights."""
+def _identity(cfg: AppConfig, setup: Setup, rows: TokenRows, start: SparseCoder | None) -> str:
+    """Hash of everything that decides the weights; `start`: the SAE to fine-tune."""
     sae_settings = cfg.scientific()["sae"]
     decisive = [sae_settings, setup.store.model, rows.digest, setup.hookpoint.label, setup.machine.dtype_name]
+    if start is not None:  # what its folder or repository holds now
+        decisive.append(weights_digest(start))
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

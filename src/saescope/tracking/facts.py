@@ -24,6 +24,7 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
     """
     values = facts(config, resolved)
     source, expansion = values.get("sae_source", ""), values.get("expansion_factor")
+    freeze = values.get("sae_freeze", "none")
     seeds = [values[key] for key in ("seed", "init_seed", "data_seed") if key in values]
     parts = [
         _short(str(values.get("model_name", ""))),
@@ -31,6 +32,7 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
         ".random-init" if values.get("random_init") else "",
         f".{values.get('hookpoint_name', '')}",
         "" if source == "hub" else f".{source}",
+        "" if freeze == "none" else f"-frozen-{freeze}",
         "" if expansion is None else f".x{expansion:g}",
         f".k{values.get('k', 'var')}.s{'-'.join(map(str, seeds))}",
     ]
@@ -51,6 +53,7 @@ def facts(config: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, A
         "layer": hookpoint.get("layer"),
         "depth": _depth(model, hookpoint),
         "sae_source": sae.get("source"),
+        "sae_freeze": sae.get("freeze"),
         "sae_repo": sae.get("repo"),
         "expansion_factor": sae.get("expansion_factor"),
         "num_latents": sae.get("num_latents"),

@@ -206,6 +206,7 @@ def test_identity_follows_from_what_applies():
             "sae.freeze=all is not known: valid: none, decoder, encoder, soft",
         ),
         ({"source": "train", "skip_connection": True}, "needs sae.transcode=true"),
+        ({"source": "train", "transcode": True, "freeze": "soft"}, "choose sae.freeze=encoder"),
         ({"source": "pca", "k": None}, "'sae.k' must be a whole number"),
         ({"source": "pca", "expansion_factor": 8}, "sae.expansion_factor is for sae="),
         ({"source": "pca", "tokens": 0}, "sae.tokens=0 is too small"),

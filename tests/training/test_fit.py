@@ -290,14 +290,17 @@ class Losses:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
-    recipe = Recipe(k=4, auxk_alpha=0.1, dead_feature_threshold=200, micro_acc_steps=2)
+@pytest.mark.parametrize(
+    "kind", [{}, {"freeze": "soft"}, {"freeze": "encoder"}, {"transcode": True}], ids=str
+)
+def test_two_processes_give_the_losses_of_one(kind, tmp_path: Path) -> None:
+    recipe = Recipe(k=4, auxk_alpha=0.1, dead_feature_threshold=200, micro_acc_steps=2, **kind)
     results = []
     for devices in (1, 2):
         file = tmp_path / f"{devices}.txt"
         coder = fit(
             a_module(recipe),
-            batches(),
+            batches_of(recipe),
             checkpoint_path=tmp_path / f"{devices}.ckpt",
             devices=devices,
             on_step=Losses(file),

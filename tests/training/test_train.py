@@ -135,6 +135,17 @@ def test_two_processes_train_and_measure_as_one(saescope, here, tmp_path):
         assert metrics[1][key] == pytest.approx(metrics[0][key], rel=1e-3, abs=1e-3), key
 
 
+def test_less_text_than_a_batch_is_said(saescope, here, tmp_path):
+    code, _, err = saescope(*here, "sae.tokens=10", "hydra.run.dir=run")
+    assert (code, err) == (0, "")
+    warnings = json.loads((tmp_path / "run/status.json").read_text())["warnings"]
+    warning = "trained on 512 tokens, which is one batch, and not on sae.tokens=10."
+    assert warning in warnings
+    assert len(pd.read_csv(tmp_path / "run/history.csv")) == 1
+    assert saescope(*here, "sae.tokens=1020", "hydra.run.dir=more")[0] == 0
+    assert "one batch" not in (tmp_path / "more/status.json").read_text()
+
+
 def test_a_second_job_skips_the_language_model(saescope, here, caplog):
     """Training, held-out and probe text: the second SAE is made and measured on what the first captured."""
     _, first, _ = saescope(*here, "hydra.run.dir=one")

@@ -101,11 +101,6 @@ class Recipe:
                 f"{self.prefix}skip_connection=true needs {self.prefix}transcode=true: beside an autoencoder "
                 "it would learn the identity"
             )
-        if self.transcode and self.freeze in ("decoder", "soft"):
-            raise ConfigError(
-                f"{self.prefix}freeze={self.freeze} needs initial directions, but a transcoder's decoder "
-                f"begins at 0; choose {self.prefix}freeze=encoder or {self.prefix}transcode=false"
-            )
 
     @property
     def identity(self) -> str:
@@ -118,6 +113,14 @@ class Recipe:
     def recipe(self) -> "Recipe":
         """These hyper-parameters alone, where a subclass has more."""
         return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+    def check_new(self) -> None:
+        """Raise ConfigError when only an SAE that exists already can be trained with this recipe."""
+        if self.transcode and self.freeze in ("decoder", "soft"):
+            raise ConfigError(
+                f"{self.prefix}freeze={self.freeze} needs initial directions, but a new transcoder's decoder "
+                f"is 0; choose {self.prefix}freeze=encoder or {self.prefix}transcode=false"
+            )
 
     def check(self, d_in: int, num_latents: int) -> None:
         """Raise SaeError when an SAE of these sizes cannot be trained with this recipe."""

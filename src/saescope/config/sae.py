@@ -108,6 +108,7 @@ class TrainSae(Recipe):
         super().__post_init__()
         _check_sizes(self.k, self.expansion_factor, self.num_latents)
         if self.finetune is None:
+            self.check_new()
             _needs_width("train", self.expansion_factor, self.num_latents)
             if self.revision is not None:
                 raise ConfigError(f"sae.revision={self.revision} is that of sae.finetune; give it too")

@@ -31,6 +31,7 @@ def new_coder(d_in: int, num_latents: int, recipe: Recipe) -> SparseCoder:
 
     A transcoder has W_dec = 0 and W_skip = 0.
     """
+    recipe.check_new()
     recipe.check(d_in, num_latents)
     cfg = SparseCoderConfig(
         activation=recipe.activation,

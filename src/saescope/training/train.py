@@ -94,6 +94,10 @@ def train_sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker) -> 
     }
     control = cfg.sae.freeze != "none" and cfg.sae.finetune is None
     sae = CoderSae(trained.to(setup.machine.device), setup.machine.dtype, provenance, control)
+    if plan.steps == 1 and plan.tokens > cfg.sae.tokens:
+        sae.warnings += (
+            f"trained on {plan.tokens} tokens, which is one batch, and not on sae.tokens={cfg.sae.tokens}.",
+        )
     if len(plan.rows.heldout):
         with reads.row_activations(plan.rows.heldout, "held-out text") as source:
             provenance["heldout_fvu"] = heldout_fvu(sae, source)

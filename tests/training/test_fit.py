@@ -152,7 +152,7 @@ def test_soft_frozen_decoder_rows_stay_within_their_cones(optimizer, tmp_path: P
         assert not torch.equal(trained.encoder.weight, initial.encoder.weight)
     assert cosines["none"].min() < 0.7
     assert cosines["soft"].min() > 0.7999
-    assert cosines["soft"].median() < 0.95
+    assert cosines["soft"].median() < 0.98
 
 
 def test_nothing_is_computed_for_auxk_where_the_decoder_alone_would_learn_from_it(tmp_path: Path) -> None:

@@ -24,7 +24,19 @@ from tests.campaigns.outcome import attempt, one_line, seeded
 KEYS = [key for key in config_keys(AppConfig) if not dataclasses.is_dataclass(getattr(AppConfig, key, None))]
 GROUPS = ["model", "sae", "hookpoint", "probes", "corpus", "metrics", "runtime", "tracking"]
 OPTIONS = {
-    "sae": ["hub", "saelens", "train", "random", "neurons", "python"],
+    "sae": [
+        "hub",
+        "saelens",
+        "train",
+        "random",
+        "neurons",
+        "pca",
+        "directions",
+        "frozen_decoder",
+        "frozen_encoder",
+        "soft_frozen_decoder",
+        "python",
+    ],
     "hookpoint": ["resid", "mlp", "attention"],
     "metrics": ["default", "quick"],
     "tracking": ["wandb", "offline", "disabled"],

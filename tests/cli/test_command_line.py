@@ -19,12 +19,14 @@ from saescope.errors import ConfigError
         ("-m sweep=seeds sae.init_seed=3", "sweep=seeds sae.init_seed=choice(3) -m", 1),
         ("-m sweep=seeds sae.finetune=", "sweep=seeds sae.finetune=choice('') -m", 5),
         # several options: for those that have the key
-        ("-m sweep=controls sae.tokens=5", "sweep=controls ++sae.tokens=5 -m", 6),
-        ("-m +sweep=controls sae.k=5", "sweep=controls sae.k=5 -m", 6),
+        ("-m sweep=controls sae.tokens=5", "sweep=controls ++sae.tokens=5 -m", 12),
+        ("-m +sweep=controls sae.k=5", "sweep=controls sae.k=5 -m", 12),
         ("-m sae=train,random sae.tokens=5", "sae=train,random ++sae.tokens=5 -m", 2),
         ("-m sae=hub,train sae.tokens=5 sae.repo=x", "sae=hub,train ++sae.tokens=5 ++sae.repo=x -m", 2),
+        ("-m sae=pca,frozen_decoder sae.optimizer=adam", "sae=pca,frozen_decoder ++sae.optimizer=adam -m", 2),
+        ("-m sae=train,frozen_decoder sae.tokens=5", "sae=train,frozen_decoder sae.tokens=choice(5) -m", 2),
         ("-m sae=train,random sae.init_seed=5", "sae=train,random sae.init_seed=choice(5) -m", 2),
-        ("-m sae=glob(*,exclude=[s*,p*]) sae.repo=x", "sae=glob(*,exclude=[s*,p*]) ++sae.repo=x -m", 4),
+        ("-m sae=glob(*,exclude=[s*,p*]) sae.repo=x", "sae=glob(*,exclude=[s*,p*]) ++sae.repo=x -m", 7),
         (
             "-m sae=python,random sae.target=m:f +sae.options.w=3",
             "sae=python,random ++sae.target=m:f ++sae.options.w=3 -m",
@@ -41,8 +43,8 @@ from saescope.errors import ConfigError
         ("-m experiment=smoke,none sae.tokens=5", "experiment=smoke,none ++sae.tokens=5 -m", 2),
         # no axis, or a key that no option of the axis has: Hydra refuses it
         ("-m seed=1,2 ++sae.tokens=5", "seed=1,2 sae.tokens=5 -m", 2),
-        ("-m sweep=controls sae.repo=x", "sweep=controls sae.repo=x -m", 6),
-        ("-m sweep=controls sae.tokenz=5", "sweep=controls sae.tokenz=5 -m", 6),
+        ("-m sweep=controls sae.repo=x", "sweep=controls sae.repo=x -m", 12),
+        ("-m sweep=controls sae.tokenz=5", "sweep=controls sae.tokenz=5 -m", 12),
         ("-m hydra/sweeper=optuna sae.k=range(3)", "hydra/sweeper=optuna sae.k=range(3) -m", None),
         ("-m seed=interval(0,1)", "seed=interval(0,1) -m", None),
     ],

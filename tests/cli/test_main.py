@@ -128,7 +128,10 @@ def broken_probes(folder: Path, content: bytes) -> str:
         (["hookpoint=custom"], ["hookpoint=custom needs hookpoint.name"]),
         (["model.name=/x/epoch=3"], ["model.name=/x/epoch=3", "'model.name=\"/x/epoch=3\"'"]),
         (["-m", "hydra/sweeper=optuna", "seed=1,2"], ["pip install hydra-optuna-sweeper"]),
-        (["-m", "seed=1,2", "sae.tokens=5"], ["sae.tokens is for sae=train, not for sae=hub"]),
+        (
+            ["-m", "seed=1,2", "sae.tokens=5"],
+            ["sae.tokens is for sae=train or pca or directions, not for sae=hub"],
+        ),
         (["model=local", "model.name=/no/such/folder"], ["/no/such/folder", "does not exist"]),
         (["runtime.device=cuda"], ["available: cpu"]),
         (["tracking=wandbb"], ["offline", "disabled"]),

@@ -33,12 +33,21 @@ def test_inside_another_hydra():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["sae=nope"], "sae=nope is not known: valid: hub, neurons, python, random, saelens, train"),
+        (
+            ["sae=nope"],
+            "sae=nope is not known: valid: directions, frozen_decoder, frozen_encoder, hub, neurons, pca",
+        ),
         (["seed=x"], "'seed' must be a whole number"),
         (["sede=1"], "unknown key 'sede': did you mean 'seed'"),
         (["sae.kk=1"], "unknown key 'sae.kk': did you mean 'k'"),
-        (["sae.init_seed=1"], "sae.init_seed is for sae=train or random, not for sae=hub, which takes repo"),
-        (["+sae.init_seed=1"], "sae.init_seed is for sae=train or random, not for sae=hub, which takes repo"),
+        (
+            ["sae.init_seed=1"],
+            "sae.init_seed is for sae=train or random or directions, not for sae=hub, which takes repo",
+        ),
+        (
+            ["+sae.init_seed=1"],
+            "sae.init_seed is for sae=train or random or directions, not for sae=hub, which takes repo",
+        ),
         (["sae=neurons", "sae.repo=x"], "sae.repo is for sae=hub, not for sae=neurons, which takes k"),
         (["sae.options.x=1"], "sae.options is for sae=python, not for sae=hub"),
         (["sae=python", "sae.target=m:f", "sae.options.x=1"], r"put a \+ before it: \+sae.options.x=VALUE"),

@@ -51,8 +51,12 @@ def test_every_option_composes(group, option):
 
 @pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] not in ("experiment", "sweep")])
 def test_every_option_names_every_field(group, option):
-    kind = SOURCES[option] if group == "sae" else typing.get_type_hints(AppConfig)[group]
-    named = set(OmegaConf.load(CONF / group / f"{option}.yaml"))
+    values = OmegaConf.load(CONF / group / f"{option}.yaml")
+    if "defaults" in values:  # an option with other values
+        (base,) = values.pop("defaults")
+        values = OmegaConf.merge(OmegaConf.load(CONF / group / f"{base}.yaml"), values)
+    kind = SOURCES[values.source] if group == "sae" else typing.get_type_hints(AppConfig)[group]
+    named = set(values)
     fields = {f.name for f in dataclasses.fields(kind)}
     if group == "dynamic_k" and option != "mlp":  # a key without effect is refused, not ignored
         fields -= set(OmegaConf.load(CONF / "dynamic_k" / "mlp.yaml")) - named
@@ -95,6 +99,10 @@ def test_identity_ignores_what_does_not_change_numbers():
          {"name": "embedded", "deduped": False, "revision": None, "random_init": False,
           "trust_remote_code": False}),
         (["sae=neurons"], "sae", {"source": "neurons", "k": 32}),
+        (["sae=pca"], "sae", {"source": "pca", "k": 32, "tokens": 1_000_000}),
+        (["sae=directions", "sae.num_latents=9"], "sae",
+         {"source": "directions", "k": 32, "expansion_factor": None, "num_latents": 9, "init_seed": 0,
+          "tokens": 1_000_000}),
         (["sae=random", "sae.num_latents=100"], "sae", {"source": "random", "k": 32, "expansion_factor": None,
                                                         "num_latents": 100, "init_seed": 0}),
         (["sae=python", "sae.target=m:f", "+sae.options.a.b=[1,x]"], "sae",
@@ -107,7 +115,7 @@ def test_identity_ignores_what_does_not_change_numbers():
 def test_only_what_applies_is_written(overrides, group, values):
     written = composed(*overrides).as_dict()
     assert written[group] == values
-    assert "corpus" not in written
+    assert ("corpus" in written) == (written["sae"]["source"] in ("pca", "directions"))
     assert from_mapping(AppConfig, written).as_dict() == written
 
 
@@ -119,10 +127,37 @@ def test_a_training_is_written_whole():
     assert composed("sae=train", "sae.finetune=x").as_dict()["sae"]["expansion_factor"] is None
 
 
+@pytest.mark.parametrize(
+    ("option", "freeze"),
+    [("frozen_decoder", "decoder"), ("frozen_encoder", "encoder"), ("soft_frozen_decoder", "soft")],
+)
+def test_frozen_controls_are_trainings(option, freeze):
+    assert composed(f"sae={option}", "sae.k=9") == composed("sae=train", f"sae.freeze={freeze}", "sae.k=9")
+
+
+def test_settings_that_came_later_leave_older_trainings_their_identity():
+    """The keys that decided a training before there were frozen weights and transcoders."""
+    assert set(composed("sae=train").scientific()["sae"]) == {
+        "source", "k", "activation", "multi_topk", "normalize_decoder", "optimizer", "lr", "lr_warmup_steps",
+        "auxk_alpha", "dead_feature_threshold", "k_decay_steps", "grad_acc_steps", "micro_acc_steps",
+        "init_seed", "expansion_factor", "num_latents", "finetune", "revision", "data_seed", "tokens",
+        "batch_tokens", "encoder_dtype",
+    }  # fmt: skip
+    others = [f"sae.freeze={freeze}" for freeze in ("none", "decoder", "encoder", "soft")]
+    sciences = [composed("sae=train", other).scientific() for other in [*others, "sae.transcode=true"]]
+    assert all(a != b for at, a in enumerate(sciences) for b in sciences[:at])
+    skips = [
+        composed("sae=train", "sae.transcode=true", f"sae.skip_connection={s}") for s in ("true", "false")
+    ]
+    assert skips[0].scientific() != skips[1].scientific()
+    assert composed("sae=train", "sae.freeze=soft").as_dict()["sae"]["freeze"] == "soft"
+
+
 def test_the_config_of_an_older_version_is_read_as_what_applied():
     """In its `config.yaml` every SAE had the keys of every source."""
     old = {key: 0 for kind in SOURCES.values() for key in (f.name for f in dataclasses.fields(kind))}
-    del old["normalize_decoder"]
+    for later in ("normalize_decoder", "freeze", "transcode", "skip_connection"):
+        del old[later]
     hub = applicable({"sae": {**old, **HUB}, "corpus": {"source": "embedded"}, "seed": 1,
                       "hookpoint": {"layer": 3, "depth": 0.5}})  # fmt: skip
     assert hub == {"sae": HUB, "seed": 1, "hookpoint": {"layer": 3, "depth": None}}
@@ -131,6 +166,7 @@ def test_the_config_of_an_older_version_is_read_as_what_applied():
     )
     assert set(train["sae"]) == {f.name for f in dataclasses.fields(SOURCES["train"])}
     assert train["sae"]["normalize_decoder"] is True
+    assert (train["sae"]["freeze"], train["sae"]["transcode"]) == ("none", False)
     assert train["corpus"] == {"source": "embedded"}
     for damaged in (
         {},
@@ -166,6 +202,16 @@ def test_identity_follows_from_what_applies():
         ({"source": "train", "expansion_factor": None}, "needs a width"),
         ({"source": "train", "k": 0}, "sae.k=0 is too small"),
         (
+            {"source": "train", "freeze": "all"},
+            "sae.freeze=all is not known: valid: none, decoder, encoder, soft",
+        ),
+        ({"source": "train", "skip_connection": True}, "needs sae.transcode=true"),
+        ({"source": "train", "transcode": True, "freeze": "soft"}, "choose sae.freeze=encoder"),
+        ({"source": "pca", "k": None}, "'sae.k' must be a whole number"),
+        ({"source": "pca", "expansion_factor": 8}, "sae.expansion_factor is for sae="),
+        ({"source": "pca", "tokens": 0}, "sae.tokens=0 is too small"),
+        ({"source": "directions", "expansion_factor": None}, "needs a width"),
+        (
             {"source": "train", "optimizer": "sigum"},
             "sae.optimizer=sigum is not known: did",
         ),
@@ -179,7 +225,7 @@ def test_identity_follows_from_what_applies():
         ),
         ({"source": "saelens", "release": "r", "revision": "main"}, "sae.revision is for sae=hub or train"),
         ({"source": "hub", "release": "r"}, "sae.release is for sae=saelens, not for sae=hub"),
-        ({"source": "hub", "tokens": 1}, "sae.tokens is for sae=train, not for sae=hub"),
+        ({"source": "hub", "tokens": 1}, "sae.tokens is for sae=train or pca or directions, not for sae=hub"),
         (
             {"source": "python", "target": "my.module.make"},
             "give MODULE:FUNCTION, such as",
@@ -212,6 +258,8 @@ def test_what_a_job_reads_beside_its_probes():
     assert composed("sae=random").inputs() == {"model": "embedded"}
     train = composed("sae=train", "corpus=local", "corpus.path=texts", "sae.finetune=y")
     assert train.inputs() == {"model": "embedded", "corpus": "texts", "finetune": "y"}
+    pca = composed("sae=pca", "corpus=local", "corpus.path=texts")
+    assert pca.inputs() == {"model": "embedded", "corpus": "texts"}
 
 
 def test_integral_float_is_a_whole_number():

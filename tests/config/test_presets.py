@@ -75,9 +75,30 @@ def test_a_sweep_takes_training_keys_for_the_jobs_that_train(preset):
                 assert (cfg.sae.tokens, cfg.sae.batch_tokens, cfg.sae.save_every, dropped) == (
                     5000, 512, 7, set(),
                 )  # fmt: skip
+            elif cfg.sae.source == "pca":
+                assert (cfg.sae.tokens, dropped) == (5000, set(forced) - {"sae.tokens"})
             else:
                 assert dropped == set(forced) != set()
     assert trained
+
+
+def test_controls_are_those_of_the_literature_on_the_trained_and_the_random_model():
+    configs = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for job in points("controls"):
+            plain = OmegaConf.to_container(compose("config", overrides=[*job]), resolve=True)
+            configs.append(from_mapping(AppConfig, plain))
+    assert [
+        (cfg.model.random_init, cfg.sae.source, getattr(cfg.sae, "freeze", None)) for cfg in configs
+    ] == [
+        (random_init, source, freeze)
+        for random_init in (False, True)
+        for source, freeze in [
+            ("train", "none"), ("train", "decoder"), ("train", "encoder"), ("random", None), ("pca", None),
+            ("neurons", None),
+        ]
+    ]  # fmt: skip
+    assert len({cfg.sae.k for cfg in configs}) == 1
 
 
 @pytest.mark.parametrize("preset", SWEEPS)
@@ -88,7 +109,7 @@ def test_a_sweep_sets_axes_only(preset):
     assert set(values["hydra"]["sweeper"]) == {"params"}
 
 
-@pytest.mark.parametrize("preset", ["expansion", "expansion_by_k", "seeds", "scaling"])
+@pytest.mark.parametrize("preset", ["controls", "expansion", "expansion_by_k", "seeds", "scaling"])
 def test_model_and_hookpoint_change_slowest(preset):
     """So that the jobs that share activations follow each other."""
     shared = [

@@ -58,6 +58,12 @@ def test_names_are_readable_and_end_in_the_identity():
     assert name() == "pythia-70m.layers.3.train.x8.k4.s3-1-2.abcdef01"
     assert name("abcdef992345") != name()
     assert name(revision="step1000").startswith("pythia-70m@step1000.")
+    frozen = copy.deepcopy(RESOLVED)
+    frozen["sae"]["freeze"] = "decoder"
+    assert ".train-frozen-decoder.x8." in display_name(CONFIG, frozen, "abcdef012345")
+    assert facts(CONFIG, frozen)["sae_freeze"] == "decoder"
+    frozen["sae"]["freeze"] = "none"
+    assert display_name(CONFIG, frozen, "abcdef012345") == name()
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,21 @@ RECIPES = {
     "adam": Recipe(k=4, optimizer="adam", lr_warmup_steps=3),
     "muon": Recipe(k=4, optimizer="muon", lr_warmup_steps=3),
     "decay": Recipe(k=4, k_decay_steps=10, grad_acc_steps=2),
+    "frozen decoder": Recipe(k=4, freeze="decoder"),
+    "frozen encoder": Recipe(k=4, freeze="encoder", auxk_alpha=0.1, dead_feature_threshold=200),
+    "soft-frozen": Recipe(k=4, freeze="soft", grad_acc_steps=2),
+    "soft-frozen, muon": Recipe(k=4, freeze="soft", optimizer="muon", lr_warmup_steps=3),
+    "transcoder": Recipe(k=4, transcode=True, skip_connection=True),
 }
 
 
-def batches(steps: int = STEPS) -> MemoryBatches:
+def batches(steps: int = STEPS, width: int = D) -> MemoryBatches:
     torch.manual_seed(5)
-    return MemoryBatches(torch.randn(steps * N, D) @ torch.randn(D, D), N)
+    return MemoryBatches(torch.randn(steps * N, width) @ torch.randn(width, width), N)
+
+
+def batches_of(recipe: Recipe) -> MemoryBatches:
+    return batches(width=2 * D if recipe.transcode else D)
 
 
 def a_module(recipe: Recipe, steps: int = STEPS) -> SaeTraining:
@@ -47,16 +56,17 @@ def killer(step: int) -> Any:
 @pytest.mark.parametrize("name", RECIPES)
 def test_resume_is_bit_equal(name, tmp_path: Path) -> None:
     recipe = RECIPES[name]
-    whole = fit(a_module(recipe), batches(), checkpoint_path=tmp_path / "whole.ckpt")
+    rows = batches_of(recipe)
+    whole = fit(a_module(recipe), rows, checkpoint_path=tmp_path / "whole.ckpt")
     path = tmp_path / "killed.ckpt"
     with pytest.raises(Killed):
-        fit(a_module(recipe), batches(), checkpoint_path=path, save_every=4, on_step=killer(7))
+        fit(a_module(recipe), rows, checkpoint_path=path, save_every=4, on_step=killer(7))
     assert checkpoint.read(path)["step"] == 4
     seen: list[float] = []
     torch.manual_seed(99)
     resumed = fit(
         a_module(recipe),
-        batches(),
+        rows,
         checkpoint_path=path,
         save_every=4,
         on_step=lambda m: seen.append(m["step"]),
@@ -94,6 +104,67 @@ def test_metrics_and_loss_falls(tmp_path: Path) -> None:
     assert seen[-1]["fvu"] < 0.8 * seen[0]["fvu"]
     assert 0 < seen[-1]["l0"] <= 4
     assert seen[-1]["tokens_seen"] == 60 * N
+
+
+OPTIMIZERS = {"signum": {}, "adam": {"lr_warmup_steps": 3, "lr": 3e-3}, "muon": {"lr_warmup_steps": 3}}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("frozen", ["W_dec", "encoder.weight"])
+def test_frozen_weights_are_the_initial_bits_and_the_others_learn(frozen, optimizer, tmp_path: Path) -> None:
+    freeze = "decoder" if frozen == "W_dec" else "encoder"
+    recipe = Recipe(k=4, freeze=freeze, optimizer=optimizer, multi_topk=True, **OPTIMIZERS[optimizer])
+    initial = {name: weight.clone() for name, weight in new_coder(D, F, recipe).state_dict().items()}
+    fvus: list[float] = []
+    path = tmp_path / "c.ckpt"
+    trained = fit(
+        a_module(recipe, 60), batches(60), checkpoint_path=path, on_step=lambda m: fvus.append(m["fvu"])
+    )
+    for name, weight in trained.state_dict().items():
+        assert torch.equal(weight, initial[name]) == (name == frozen), name
+    assert sum(fvus[-10:]) / 10 < sum(fvus[:3]) / 3
+    assert not any(parameter.requires_grad for parameter in trained.parameters())
+    norms = torch.linalg.vector_norm(initial["W_dec"], dim=1)
+    torch.testing.assert_close(norms, torch.ones(F))
+    free = fit(
+        a_module(Recipe(k=4, optimizer=optimizer, multi_topk=True, **OPTIMIZERS[optimizer]), 60),
+        batches(60),
+        checkpoint_path=tmp_path / "free.ckpt",
+    )
+    assert not torch.equal(free.state_dict()[frozen], initial[frozen])
+    with pytest.raises(SaeError, match="other settings"):
+        fit(a_module(Recipe(k=4), 60), batches(60), checkpoint_path=path)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_soft_frozen_decoder_rows_stay_within_their_cones(optimizer, tmp_path: Path) -> None:
+    """Also the averaged weights of the schedule-free optimiser, which are the ones that are used."""
+    settings = {"optimizer": optimizer, **OPTIMIZERS[optimizer], "lr": 3e-2}
+    cosines = {}
+    for freeze in ("none", "soft"):
+        recipe = Recipe(k=4, freeze=freeze, **settings)
+        initial = new_coder(D, F, recipe)
+        module = a_module(recipe, 60)
+        trained = fit(module, batches(60), checkpoint_path=tmp_path / f"{freeze}.ckpt")
+        cosines[freeze] = torch.cosine_similarity(trained.W_dec, initial.W_dec)
+        while_training = torch.cosine_similarity(module.coder.W_dec, initial.W_dec)
+        assert (while_training.min() > 0.7999) == (freeze == "soft")
+        assert not torch.equal(trained.encoder.weight, initial.encoder.weight)
+    assert cosines["none"].min() < 0.7
+    assert cosines["soft"].min() > 0.7999
+    assert cosines["soft"].median() < 0.98
+
+
+def test_nothing_is_computed_for_auxk_where_the_decoder_alone_would_learn_from_it(tmp_path: Path) -> None:
+    seen: list[float] = []
+    recipe = Recipe(k=1, freeze="decoder", auxk_alpha=0.1, dead_feature_threshold=N)
+    fit(
+        a_module(recipe),
+        batches(),
+        checkpoint_path=tmp_path / "c.ckpt",
+        on_step=lambda m: seen.append(m["auxk"]),
+    )
+    assert seen == [0.0] * STEPS
 
 
 def test_fine_tuning_keeps_the_bias(tmp_path: Path) -> None:
@@ -219,14 +290,17 @@ class Losses:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
-    recipe = Recipe(k=4, auxk_alpha=0.1, dead_feature_threshold=200, micro_acc_steps=2)
+@pytest.mark.parametrize(
+    "kind", [{}, {"freeze": "soft"}, {"freeze": "encoder"}, {"transcode": True}], ids=str
+)
+def test_two_processes_give_the_losses_of_one(kind, tmp_path: Path) -> None:
+    recipe = Recipe(k=4, auxk_alpha=0.1, dead_feature_threshold=200, micro_acc_steps=2, **kind)
     results = []
     for devices in (1, 2):
         file = tmp_path / f"{devices}.txt"
         coder = fit(
             a_module(recipe),
-            batches(),
+            batches_of(recipe),
             checkpoint_path=tmp_path / f"{devices}.ckpt",
             devices=devices,
             on_step=Losses(file),

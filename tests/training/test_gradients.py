@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
-from saescope.training.decoder_norm import remove_parallel, to_unit_norm
+from saescope.training.decoder_norm import keep_near, remove_parallel, to_unit_norm
 from saescope.training.objective import loss_terms
 
 D, F, N = 16, 256, 50
@@ -22,7 +23,7 @@ def a_coder(**cfg) -> SparseCoder:
 def gradients(coder: SparseCoder, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     coder.zero_grad()
     loss.backward()
-    return {name: p.grad.clone() for name, p in coder.named_parameters()}
+    return {name: p.grad.clone() for name, p in coder.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("dead", [0, 3, 100])
@@ -60,6 +61,92 @@ def test_terms_and_gradients_of_sparsify(cfg, dead) -> None:
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-11, msg=name)
     assert set(ours.fired.tolist()) == set(theirs.latent_indices.flatten().tolist())
+
+
+@pytest.mark.parametrize("skip", [False, True], ids=["plain", "skip"])
+@pytest.mark.parametrize("dead", [0, 3, 100])
+@pytest.mark.parametrize("cfg", [{}, {"multi_topk": True}, {"activation": "groupmax"}], ids=str)
+def test_terms_and_gradients_of_a_transcoder_are_sparsify_s(cfg, dead, skip) -> None:
+    coder = a_coder(**cfg, transcode=True, skip_connection=skip)
+    coder.W_dec.data.normal_(std=0.3)
+    if skip:
+        coder.W_skip.data.normal_(std=0.3)
+    x, y = torch.randn(2, N, D, dtype=torch.float64)
+    dead_F = None
+    if dead:
+        dead_F = torch.zeros(F, dtype=torch.bool)
+        dead_F[torch.randperm(F)[:dead]] = True
+    variance = (y - y.mean(0)).pow(2).sum()
+    theirs = coder(x, y, dead_mask=dead_F, total_variance=variance)
+    expected = gradients(coder, theirs.fvu + 0.3 * theirs.auxk_loss + theirs.multi_topk_fvu / 8)
+    assert ("W_skip" in expected) == skip
+
+    ours = loss_terms(coder, x, y_ND=y, total_variance=variance, dead_F=dead_F)
+    computed = gradients(coder, ours.fvu + 0.3 * ours.auxk + ours.multi_topk_fvu / 8)
+
+    for mine, other in (
+        (ours.fvu, theirs.fvu),
+        (ours.auxk, theirs.auxk_loss),
+        (ours.multi_topk_fvu, theirs.multi_topk_fvu),
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+    assert computed.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(computed[name], gradient, rtol=0, atol=1e-11, msg=name)
+
+
+class Operations(TorchDispatchMode):
+    """Names of the operations that run while it is open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.append(str(operation))
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("frozen", ["W_dec", "encoder.weight"])
+def test_a_frozen_weight_costs_no_gradient_and_changes_no_other(frozen) -> None:
+    """Each gradient of a weight [F, d] is one sum of rows (`embedding_bag`)."""
+
+    def sums_of_rows(coder: SparseCoder) -> tuple[int, dict[str, torch.Tensor]]:
+        with Operations() as operations:
+            terms = loss_terms(coder, x, total_variance=variance)
+            computed = gradients(coder, terms.fvu)
+        return sum("embedding_bag" in name for name in operations.names), computed
+
+    coder = a_coder()
+    x = torch.randn(N, D, dtype=torch.float64)
+    variance = (x - x.mean(0)).pow(2).sum()
+    all_sums, all_gradients = sums_of_rows(coder)
+    coder.get_parameter(frozen).requires_grad_(False)
+    sums, some_gradients = sums_of_rows(coder)
+    assert (sums, all_sums) == (2, 3)
+    assert some_gradients.keys() == all_gradients.keys() - {frozen}
+    for name, gradient in some_gradients.items():
+        assert torch.equal(gradient, all_gradients[name]), name
+
+
+def test_rows_are_turned_to_the_edge_of_their_cone_and_no_further() -> None:
+    torch.manual_seed(0)
+    units = torch.nn.functional.normalize(torch.randn(F, D, dtype=torch.float64), dim=1)
+    rows = units + 0.2 * torch.randn(F, D, dtype=torch.float64)
+    rows[:3] = torch.stack([-units[0], 5 * units[1], -2 * units[2] + units[3]])
+    before = rows.clone()
+    keep_near(rows, units, 0.8)
+    cosine = torch.cosine_similarity(rows, units)
+    near = torch.cosine_similarity(before, units) >= 0.8
+    assert 0.2 < near.double().mean() < 0.8
+    assert torch.equal(rows[near], before[near])
+    torch.testing.assert_close(cosine[~near][1:], torch.full_like(cosine[~near][1:], 0.8))
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    torch.testing.assert_close(norms[1:], torch.linalg.vector_norm(before, dim=1)[1:])
+    # in the plane of the row and its initial direction
+    planes = torch.stack([units, before, rows], 1)[~near][1:]
+    assert torch.linalg.svdvals(planes)[:, -1].max() < 1e-12
+    torch.testing.assert_close(rows[0], 0.8 * units[0])  # opposite: no way round is nearer than another
 
 
 def test_slots_filled_with_zeros_pass_gradients_as_in_sparsify() -> None:

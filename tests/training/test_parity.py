@@ -24,7 +24,23 @@ RECIPES = {
     "decay": {"k_decay_steps": 15},
     "accumulate": {"grad_acc_steps": 2, "micro_acc_steps": 3},
     "free norm": {"normalize_decoder": False},
-}
+    "transcoder": {"transcode": True},
+    "transcoder with skip": {"transcode": True, "skip_connection": True, "auxk_alpha": 1 / 32,
+                             "dead_feature_threshold": 600, "micro_acc_steps": 3},
+    "transcoder, adam": {"transcode": True, "skip_connection": True, "optimizer": "adam", "lr": 2e-3},
+}  # fmt: skip
+
+
+def started(coder: SparseCoder) -> SparseCoder:
+    """A transcoder with a decoder.
+
+    sparsify starts it at W_dec = 0 and b_dec = mean of the first batch, where the gradient of b_dec is
+    rounding noise, of which Signum takes the sign.
+    """
+    if coder.cfg.transcode:
+        torch.manual_seed(2)
+        coder.W_dec.data.copy_(0.1 * torch.randn(coder.W_dec.shape))
+    return coder
 
 
 class Both:
@@ -35,14 +51,18 @@ class Both:
         torch.manual_seed(7)
         self.tokens = torch.randint(0, 400, (ROWS * STEPS, CTX))
         caught: list[torch.Tensor] = []
-        handle = self.model.base_model.get_submodule(HOOK).register_forward_hook(
-            lambda _m, _i, out: caught.append((out[0] if isinstance(out, tuple) else out).flatten(0, 1))
-        )
+
+        def keep(_module: Any, inputs: Any, out: Any) -> None:
+            sides = (inputs[0], out[0] if isinstance(out, tuple) else out)
+            caught.append(torch.cat(sides, dim=-1).flatten(0, 1))
+
+        handle = self.model.base_model.get_submodule(HOOK).register_forward_hook(keep)
         with torch.no_grad():
             for rows in self.tokens.split(ROWS):
                 self.model(rows)
         handle.remove()
-        self.x = torch.cat(caught)
+        self.sides = torch.cat(caught)
+        """Input of the module beside its output."""
         self.dtype = dtype
 
     def sparsify(self, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> tuple[SparseCoder, list[float]]:
@@ -57,7 +77,7 @@ class Both:
         cfg = TrainConfig(
             SparseCoderConfig(
                 num_latents=F,
-                **{n: getattr(recipe, n) for n in ("k", "activation", "multi_topk", "normalize_decoder")},
+                **{n: getattr(recipe, n) for n in set(vars(recipe)) & set(vars(SparseCoderConfig()))},
             ),
             batch_size=ROWS,
             hookpoints=[HOOK],
@@ -70,7 +90,7 @@ class Both:
             setattr(cfg, name, getattr(recipe, name))
         data = Dataset.from_dict({"input_ids": self.tokens.tolist()}).with_format("torch")
         trainer = Trainer(cfg, data, self.model)
-        trainer.saes[HOOK].to(self.dtype)
+        started(trainer.saes[HOOK].to(self.dtype))
         with monkeypatch.context() as patch:
             patch.setattr(SparseCoder, "forward", recorded)
             trainer.fit()
@@ -78,10 +98,10 @@ class Both:
 
     def ours(self, recipe: Recipe) -> tuple[SparseCoder, list[float]]:
         fvus: list[float] = []
-        module = SaeTraining(new_coder(D, F, recipe).to(self.dtype), recipe, total_steps=STEPS)
+        module = SaeTraining(started(new_coder(D, F, recipe).to(self.dtype)), recipe, total_steps=STEPS)
         coder = fit(
             module,
-            MemoryBatches(self.x, ROWS * CTX),
+            MemoryBatches(self.sides if recipe.transcode else self.sides[:, D:].clone(), ROWS * CTX),
             checkpoint_path=Path("ours/training.ckpt"),
             on_step=lambda metrics: fvus.append(metrics["fvu"]),
         )

@@ -20,7 +20,7 @@ def test_defaults_are_sparsify_s() -> None:
     assert {"optimizer", "lr", "auxk_alpha", "k_decay_steps"} < shared
     for name in shared:
         assert getattr(recipe, name) == getattr(theirs, name), name
-    for name in ("k", "activation", "multi_topk", "normalize_decoder"):
+    for name in ("k", "activation", "multi_topk", "normalize_decoder", "transcode", "skip_connection"):
         assert getattr(recipe, name) == getattr(theirs.sae, name), name
 
 
@@ -33,6 +33,8 @@ def test_defaults_are_sparsify_s() -> None:
         ({"lr": -1.0}, "lr=-1.0"),
         ({"micro_acc_steps": 0}, "micro_acc_steps=0"),
         ({"activation": "groupmax", "k_decay_steps": 5}, "groupmax"),
+        ({"freeze": "decoders"}, "did you mean 'decoder'"),
+        ({"skip_connection": True}, "skip_connection=true needs transcode=true"),
     ],
 )
 def test_impossible_recipes(kwargs, says) -> None:
@@ -54,10 +56,52 @@ def test_recipes_that_do_not_fit(recipe, says) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_transcoders_are_refused() -> None:
-    coder = new_coder(8, 64, Recipe(k=2))
-    coder.cfg.transcode = True
-    with pytest.raises(SaeError, match="transcoders"):
+@pytest.mark.parametrize("freeze", ["decoder", "soft"])
+def test_a_new_transcoder_has_no_decoder_directions_to_freeze(freeze) -> None:
+    recipe = Recipe(k=2, transcode=True, freeze=freeze)
+    with pytest.raises(ConfigError, match=f"freeze={freeze} needs .* decoder is 0; choose freeze=encoder"):
+        new_coder(8, 64, recipe)
+    existing = new_coder(8, 64, Recipe(k=2, transcode=True))
+    assert SaeTraining(existing, recipe, total_steps=1, finetune=True).recipe.freeze == freeze
+
+
+def test_settings_that_came_later_leave_older_trainings_their_identity() -> None:
+    """What a checkpoint says of its recipe, from before there were frozen weights and transcoders."""
+    assert Recipe(k=4, lr=0.5).identity == (
+        "Recipe(k=4, activation='topk', multi_topk=False, normalize_decoder=True, optimizer='signum', "
+        "lr=0.5, lr_warmup_steps=1000, auxk_alpha=0.0, dead_feature_threshold=10000000, k_decay_steps=0, "
+        "grad_acc_steps=1, micro_acc_steps=1, init_seed=0)"
+    )
+    others = [Recipe(freeze=freeze) for freeze in ("none", "decoder", "encoder", "soft")]
+    others += [Recipe(transcode=True), Recipe(transcode=True, skip_connection=True)]
+    assert len({recipe.identity for recipe in others}) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("start", "recipe", "says"),
+    [
+        (
+            Recipe(k=2, transcode=True),
+            Recipe(k=2),
+            "are a transcoder; set transcode=true skip_connection=false",
+        ),
+        (Recipe(k=2), Recipe(k=2, transcode=True), "are an SAE; set transcode=false"),
+        (
+            Recipe(k=2, transcode=True, skip_connection=True),
+            Recipe(k=2, transcode=True),
+            "are a transcoder with a skip connection; set transcode=true skip_connection=true",
+        ),
+    ],
+)
+def test_weights_of_another_kind_are_refused(start, recipe, says) -> None:
+    with pytest.raises(SaeError, match=says):
+        SaeTraining(new_coder(8, 64, start), recipe, total_steps=1)
+
+
+def test_a_skip_connection_beside_an_autoencoder_is_refused() -> None:
+    coder = new_coder(8, 64, Recipe(k=2, transcode=True, skip_connection=True))
+    coder.cfg.transcode = False
+    with pytest.raises(SaeError, match="no transcoder cannot be trained"):
         SaeTraining(coder, Recipe(k=2), total_steps=1)
 
 

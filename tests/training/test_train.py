@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import wandb
+import yaml
 
 from saescope.cli.main import main
 from tests.support.wandb_log import load, logs
@@ -218,3 +220,116 @@ def test_sigkill_and_the_same_command_again_end_bit_equal(here, tmp_path):
     name = "run/sae/layers.2/sae.safetensors"
     assert (whole / name).read_bytes() == (killed / name).read_bytes()
     assert (whole / "run/history.csv").read_text() == (killed / "run/history.csv").read_text()
+
+
+def test_an_sae_is_fine_tuned_at_another_k(saescope, here, sae_folder, tmp_path):
+    """The folder decides the width, the job decides k; the tuned SAE is another training when it changes."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "saes"
+    shutil.copytree(sae_folder, copy)
+    tuning = [*here, f"sae.finetune={copy}", "sae.k=4"]
+    code, _, err = saescope(*tuning, "hydra.run.dir=tuned")
+    assert (code, err) == (0, "")
+    provenance = json.loads((tmp_path / "tuned/provenance.json").read_text())["sae"]
+    assert (provenance["num_latents"], provenance["k"]) == (256, 4)
+    assert provenance["finetuned_from"] == str(copy)
+    config = yaml.safe_load((tmp_path / "tuned/config.yaml").read_text())["sae"]
+    assert config["expansion_factor"] is None
+    before = load_file(copy / "layers.2/sae.safetensors")
+    after = load_file(tmp_path / "tuned/sae/layers.2/sae.safetensors")
+    cosine = torch.cosine_similarity(before["encoder.weight"], after["encoder.weight"])
+    assert cosine.median() > 0.9
+    assert not torch.equal(before["W_dec"], after["W_dec"])
+    assert pd.read_csv(tmp_path / "tuned/history.csv").k.tolist() == [4] * (20000 // 512)
+
+    save_file({name: -weight for name, weight in before.items()}, copy / "layers.2/sae.safetensors")
+    assert saescope(*tuning, "hydra.run.dir=edited")[0] == 0
+    edited = load_file(tmp_path / "edited/sae/layers.2/sae.safetensors")
+    assert torch.cosine_similarity(before["encoder.weight"], edited["encoder.weight"]).median() < -0.9
+
+
+@pytest.mark.parametrize("skip", [False, True], ids=["plain", "skip"])
+def test_a_transcoder_is_trained_saved_and_measured_against_its_target(saescope, here, tmp_path, skip):
+    from sparsify import SparseCoder
+
+    transcoding = ["hookpoint=mlp", "sae.transcode=true", f"sae.skip_connection={str(skip).lower()}"]
+    # Signum's steps have one size, whatever that of the outputs, which is tiny in a model of random weights
+    adam = ["sae.optimizer=adam", "sae.lr=3e-3", "sae.lr_warmup_steps=4"]
+    args = [*here, "runtime.dtype=float32", *transcoding, *adam]
+    code, out, err = saescope(*args, "hydra.run.dir=run")
+    assert (code, err) == (0, "")
+    coder = SparseCoder.load_from_disk(tmp_path / "run/sae/layers.2.mlp")
+    assert (coder.cfg.transcode, coder.cfg.skip_connection, coder.cfg.k) == (True, skip, 8)
+    assert (coder.W_skip is not None) == skip
+    assert coder.W_dec.count_nonzero() > 0.9 * coder.W_dec.numel()
+    history = pd.read_csv(tmp_path / "run/history.csv")
+    assert history.fvu.iloc[-1] < 0.9 * history.fvu.iloc[0]
+    provenance = json.loads((tmp_path / "run/provenance.json").read_text())["sae"]
+    assert (provenance["transcoder"], provenance["skip_connection"]) == (True, skip)
+    trained = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert trained["sae/fvu"] < 0.9
+    assert 0 < provenance["heldout_fvu"] < 0.5
+    assert "sae.freeze" not in (tmp_path / "run/status.json").read_text()
+
+    # both sides were captured at once, and every later transcoder reads them
+    code, out, _ = saescope(*args, "sae.k=4", "hydra.run.dir=other")
+    assert (code, out.count("cache: hit"), out.count("cache: miss")) == (0, 3, 0)
+
+    measured = [a for a in args if not a.startswith(("sae", "corpus"))]
+    assert saescope(*measured, "sae.repo=run/sae", "hydra.run.dir=hub")[0] == 0
+    again = json.loads((tmp_path / "hub/metrics.json").read_text())
+    assert {k for k in again if again[k] != trained[k]} <= {k for k in again if k.startswith("cost/")}
+
+    tuning = [*args, "sae.finetune=run/sae", "sae.k=4", "hydra.run.dir=tuned"]
+    assert saescope(*tuning)[0] == 0
+    tuned = json.loads((tmp_path / "tuned/provenance.json").read_text())["sae"]
+    assert (tuned["transcoder"], tuned["skip_connection"], tuned["k"]) == (True, skip, 4)
+    code, _, err = saescope(*tuning, "sae.transcode=false", "sae.skip_connection=false", "hydra.run.dir=no")
+    assert code == 1
+    assert "the weights to start from are a transcoder" in err
+    assert "set sae.transcode=true" in err
+    assert err.count("\n") == 1
+
+
+def test_frozen_controls_begin_as_the_trained_sae_does(saescope, here, tmp_path):
+    """Same seed, same text: frozen weights hold the bits that the trained SAE began with."""
+    from safetensors.torch import load_file
+
+    from saescope.config import Recipe
+    from saescope.training import new_coder
+
+    initial = new_coder(32, 128, Recipe(k=8)).state_dict()
+    identities = set()
+    for freeze, frozen in (
+        ("none", None),
+        ("decoder", "W_dec"),
+        ("encoder", "encoder.weight"),
+        ("soft", None),
+    ):
+        code, out, err = saescope(*here, f"sae.freeze={freeze}", f"hydra.run.dir={freeze}")
+        assert (code, err) == (0, "")
+        assert ("cache: miss" in out) == (freeze == "none")
+        weights = load_file(tmp_path / freeze / "sae/layers.2/sae.safetensors")
+        assert {name for name in weights if (weights[name] == initial[name]).all()} == {frozen} - {None}
+        status = json.loads((tmp_path / freeze / "status.json").read_text())
+        identities.add(status["identity"])
+        control = f"sae.freeze={freeze} is a control, not a wholly trained SAE."
+        assert (control in status["warnings"]) == (freeze != "none")
+        provenance = json.loads((tmp_path / freeze / "provenance.json").read_text())["sae"]
+        assert (provenance["source"], provenance["freeze"]) == ("train", freeze)
+        if freeze == "soft":
+            rows, first = weights["W_dec"], initial["W_dec"]
+            assert (rows * first).sum(1).div(rows.norm(dim=1)).min() > 0.7999
+    assert len(identities) == 4
+    assert len(list((tmp_path / "outputs/.trainings").iterdir())) == 4
+
+
+def test_an_input_cannot_be_transcoded(saescope, here):
+    place = ["hookpoint=custom", "hookpoint.name=layers.2.input"]
+    args = [a for a in here if not a.startswith("hookpoint")]
+    code, _, err = saescope(*args, *place, "sae.transcode=true")
+    assert code == 1
+    assert "a transcoder predicts a module's output" in err
+    assert err.count("\n") == 1

@@ -2,7 +2,7 @@
 
 from saescope.activations.cache import ActivationCache, open_cache
 from saescope.activations.cached import CachedActivations
-from saescope.activations.key import ActivationKey, activation_key, model_digest
+from saescope.activations.key import ActivationKey, activation_key, model_digest, weights_digest
 from saescope.activations.source import ActivationSource, LiveActivations, LiveWindows, row_order
 from saescope.activations.store import ActivationStore
 from saescope.errors import CacheError
@@ -20,4 +20,5 @@ __all__ = [
     "model_digest",
     "open_cache",
     "row_order",
+    "weights_digest",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from saescope.model.hookpoints import Hookpoint
 from saescope.text.packing import Ids
@@ -96,13 +96,21 @@ def model_digest(model: Any) -> str:
     The weights themselves are hashed, not their file or revision: random weights, fine-tuned copies and
     edited models all differ, and the same weights in another folder do not. About 1.5 GB/s and core.
     """
-    with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
-        parts = list(pool.map(_tensor_digest, sorted(model.state_dict().items())))
     config = {k: v for k, v in model.config.to_dict().items() if k not in VOLATILE}
     digest = hashlib.sha256(json.dumps([type(model).__name__, config], sort_keys=True, default=str).encode())
-    for part in parts:
+    for part in _weight_digests(model):
         digest.update(part)
     return digest.hexdigest()
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Hash of name, type, shape and bytes of every weight."""
+    return hashlib.sha256(b"".join(_weight_digests(module))).hexdigest()
+
+
+def _weight_digests(module: Any) -> list[bytes]:
+    with ThreadPoolExecutor(4) as pool:  # hashing releases the interpreter lock
+        return list(pool.map(_tensor_digest, sorted(module.state_dict().items())))
 
 
 def _tensor_digest(item: tuple[str, Tensor]) -> bytes:

@@ -16,19 +16,31 @@ from saescope.config.model import ModelConfig
 from saescope.config.probes import ProbesConfig
 from saescope.config.recipe import Recipe
 from saescope.config.runtime import RuntimeConfig
-from saescope.config.sae import HubSae, NeuronSae, PythonSae, RandomSae, SaeConfig, SaeLensSae, TrainSae
+from saescope.config.sae import (
+    DirectionsSae,
+    HubSae,
+    NeuronSae,
+    PcaSae,
+    PythonSae,
+    RandomSae,
+    SaeConfig,
+    SaeLensSae,
+    TrainSae,
+)
 from saescope.config.tracking import TrackingConfig
 
 __all__ = [
     "AppConfig",
     "CorpusConfig",
     "CoverageConfig",
+    "DirectionsSae",
     "DynamicKConfig",
     "HookpointConfig",
     "HubSae",
     "MetricsConfig",
     "ModelConfig",
     "NeuronSae",
+    "PcaSae",
     "ProbesConfig",
     "PythonSae",
     "RandomSae",

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from saescope.config.applicable import applicable
+from saescope.config.applicable import READS_CORPUS, applicable
 from saescope.config.check import is_seed
 from saescope.config.corpus import CorpusConfig
 from saescope.config.dynamic_k import DynamicKConfig
@@ -12,6 +12,7 @@ from saescope.config.hookpoint import HookpointConfig
 from saescope.config.metrics import MetricsConfig
 from saescope.config.model import ModelConfig
 from saescope.config.probes import ProbesConfig
+from saescope.config.recipe import identifies
 from saescope.config.runtime import RuntimeConfig
 from saescope.config.sae import HubSae, PythonSae, SaeConfig, SaeLensSae, TrainSae
 from saescope.config.target import file_of
@@ -29,7 +30,7 @@ class AppConfig:
     hookpoint: HookpointConfig
     probes: ProbesConfig
     corpus: CorpusConfig = field(default_factory=lambda: CorpusConfig("embedded"))
-    """Read by `sae=train` only."""
+    """Training text; read by `sae=train`, `sae=pca` and `sae=directions` only."""
 
     metrics: MetricsConfig
     dynamic_k: DynamicKConfig = field(default_factory=DynamicKConfig)
@@ -59,8 +60,8 @@ class AppConfig:
             batch = self.sae.batch_tokens // self.corpus.ctx_len * self.corpus.ctx_len or self.corpus.ctx_len
             if self.sae.tokens < batch:
                 raise ConfigError(
-                    f"sae.tokens={self.sae.tokens} is less than one batch of {batch} tokens, so nothing "
-                    "would be trained; raise it, or lower sae.batch_tokens"
+                    f"sae.tokens={self.sae.tokens} is less than one batch of {batch} tokens; raise it, or "
+                    "lower sae.batch_tokens"
                 )
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,7 +76,11 @@ class AppConfig:
         values = self.as_dict()
         for key in ("tracking", "force", "objective"):
             del values[key]
-        values["sae"].pop("save_every", None)
+        values["sae"] = {
+            key: value
+            for key, value in values["sae"].items()
+            if key != "save_every" and identifies(key, value)
+        }
         if self.dynamic_k.target == "none":
             del values["dynamic_k"]
         values["runtime"] = {"dtype": self.runtime.dtype}
@@ -92,5 +97,7 @@ class AppConfig:
             case PythonSae(target=target):
                 names["sae"] = file_of(target)
             case TrainSae(finetune=finetune):
-                names |= {"corpus": self.corpus.path or self.corpus.name, "finetune": finetune}
+                names["finetune"] = finetune
+        if self.sae.source in READS_CORPUS:
+            names["corpus"] = self.corpus.path or self.corpus.name
         return {key: name for key, name in names.items() if name}

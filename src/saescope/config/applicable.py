@@ -7,9 +7,13 @@ from typing import Any
 from saescope.config.convert import members
 from saescope.config.dynamic_k import TARGETS, DynamicKConfig
 from saescope.config.hookpoint import KINDS
+from saescope.config.recipe import ADDED_LATER
 from saescope.config.sae import SaeConfig
 
 _, _SOURCES = members(SaeConfig)
+
+READS_CORPUS = ("train", "pca", "directions")
+"""SAEs made from training text: those to which the group `corpus` applies."""
 
 NAMED_BY = {
     "sae": "source", "hookpoint": "kind", "probes": "source", "corpus": "source", "dynamic_k": "target",
@@ -87,12 +91,14 @@ def applicable(config: Mapping[str, Any]) -> dict[str, Any]:
         elsewhere = {field.name for other in _SOURCES.values() for field in dataclasses.fields(other)} - own
         sae = {"source": source} | {key: value for key, value in sae.items() if key not in elsewhere}
         if source == "train":
-            sae.setdefault("normalize_decoder", True)  # older versions had no key and always did it
-        sets_width = source in ("train", "random") and "expansion_factor" in sae
+            # older versions had no such keys and did always this
+            for key, value in {"normalize_decoder": True, **ADDED_LATER}.items():
+                sae.setdefault(key, value)
+        sets_width = source in ("train", "random", "directions") and "expansion_factor" in sae
         if sets_width and (sae.get("finetune") or sae.get("num_latents") is not None):
             sae["expansion_factor"] = None
         values["sae"] = sae
-    if source is not None and source != "train":
+    if source is not None and source not in READS_CORPUS:
         values.pop("corpus", None)
     if source is not None and (source != "hub" or sae.get("repo")):
         model.pop("sae_repo", None)

@@ -1,13 +1,24 @@
 """How an SAE is trained: sparsify's hyper-parameters, each with its default and its check."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from saescope.config.check import at_least, is_seed, one_of
 from saescope.errors import ConfigError, SaeError
 
 OPTIMIZERS = ("signum", "adam", "muon")
 ACTIVATIONS = ("topk", "groupmax")
+FREEZE = ("none", "decoder", "encoder", "soft")
+ADDED_LATER: dict[str, Any] = {"freeze": "none", "transcode": False, "skip_connection": False}
+"""Settings that the first trainings did not have, at the values that mean what those did."""
+
+
+def identifies(name: str, value: Any) -> bool:
+    """Whether a setting is part of a training's identity.
+
+    One that was added later is not where it means what trainings did before: those are still found.
+    """
+    return name not in ADDED_LATER or value != ADDED_LATER[name]
 
 
 @dataclass(frozen=True)
@@ -56,9 +67,21 @@ class Recipe:
     init_seed: int = 0
     """Seed of the initial weights."""
 
+    freeze: str = "none"
+    """What stays as it was initialised, as control (Korznikov et al. 2026, arXiv 2602.14111): `decoder`
+    (directions), `encoder` (its weights; thresholds are trained), `soft` (each decoder row within cosine 0.8
+    of its initial one) or `none`."""
+
+    transcode: bool = False
+    """Predict a module's output from its input."""
+
+    skip_connection: bool = False
+    """Of a transcoder: add W_skip x to the decoded codes."""
+
     def __post_init__(self) -> None:
         one_of(f"{self.prefix}optimizer", self.optimizer, OPTIMIZERS)
         one_of(f"{self.prefix}activation", self.activation, ACTIVATIONS)
+        one_of(f"{self.prefix}freeze", self.freeze, FREEZE)
         for name in ("k", "grad_acc_steps", "micro_acc_steps"):
             at_least(f"{self.prefix}{name}", getattr(self, name), 1)
         for name in ("auxk_alpha", "dead_feature_threshold", "k_decay_steps", "lr_warmup_steps"):
@@ -73,11 +96,31 @@ class Recipe:
                 f"{self.prefix}k_decay_steps={self.k_decay_steps} needs {self.prefix}activation=topk: "
                 "groupmax cannot split latents into any number of groups"
             )
+        if self.skip_connection and not self.transcode:
+            raise ConfigError(
+                f"{self.prefix}skip_connection=true needs {self.prefix}transcode=true: beside an autoencoder "
+                "it would learn the identity"
+            )
+
+    @property
+    def identity(self) -> str:
+        """These hyper-parameters as text; equal texts, equal trainings."""
+        values = ((field.name, getattr(self, field.name)) for field in fields(Recipe))
+        parts = (f"{name}={value!r}" for name, value in values if identifies(name, value))
+        return f"Recipe({', '.join(parts)})"
 
     @property
     def recipe(self) -> "Recipe":
         """These hyper-parameters alone, where a subclass has more."""
         return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+    def check_new(self) -> None:
+        """Raise ConfigError when only an SAE that exists already can be trained with this recipe."""
+        if self.transcode and self.freeze in ("decoder", "soft"):
+            raise ConfigError(
+                f"{self.prefix}freeze={self.freeze} needs initial directions, but a new transcoder's decoder "
+                f"is 0; choose {self.prefix}freeze=encoder or {self.prefix}transcode=false"
+            )
 
     def check(self, d_in: int, num_latents: int) -> None:
         """Raise SaeError when an SAE of these sizes cannot be trained with this recipe."""

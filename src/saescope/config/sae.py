@@ -109,6 +109,7 @@ class TrainSae(Recipe):
         super().__post_init__()
         _check_sizes(self.k, self.expansion_factor, self.num_latents)
         if self.finetune is None:
+            self.check_new()
             _needs_width("train", self.expansion_factor, self.num_latents)
             if self.revision is not None:
                 raise ConfigError(f"sae.revision={self.revision} is that of sae.finetune; give it too")
@@ -158,6 +159,53 @@ class RandomSae:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PcaSae:
+    """`sae=pca`, a control: principal components of the activations of training text, both signs of each."""
+
+    source: Literal["pca"] = "pca"
+    """Names this class."""
+
+    k: int = 32
+    """Active latents per token."""
+
+    tokens: int = 1_000_000
+    """Training tokens of mean and covariance."""
+
+    def __post_init__(self) -> None:
+        at_least("sae.k", self.k, 1)
+        at_least("sae.tokens", self.tokens, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionsSae:
+    """`sae=directions`, a control: random unit directions around the mean activation of training text."""
+
+    source: Literal["directions"] = "directions"
+    """Names this class."""
+
+    k: int = 32
+    """Active latents per token."""
+
+    expansion_factor: int | None = 8
+    """num_latents / d_in."""
+
+    num_latents: int | None = None
+    """Number of latents; overrides `expansion_factor`."""
+
+    init_seed: int = 0
+    """Seed of the directions."""
+
+    tokens: int = 1_000_000
+    """Training tokens of the mean."""
+
+    def __post_init__(self) -> None:
+        _check_sizes(self.k, self.expansion_factor, self.num_latents)
+        _needs_width("directions", self.expansion_factor, self.num_latents)
+        is_seed("sae.init_seed", self.init_seed)
+        at_least("sae.tokens", self.tokens, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PythonSae:
     """`sae=python`: an object that the user's own Python code creates."""
 
@@ -178,7 +226,7 @@ class PythonSae:
             )
 
 
-SaeConfig = HubSae | SaeLensSae | TrainSae | NeuronSae | RandomSae | PythonSae
+SaeConfig = HubSae | SaeLensSae | TrainSae | NeuronSae | RandomSae | PcaSae | DirectionsSae | PythonSae
 """Where the sparse autoencoder comes from; `source` tells them apart."""
 
 

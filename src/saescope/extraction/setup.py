@@ -57,20 +57,23 @@ class Setup:
         """Processes that share a pass."""
         return self.runtime.devices * self.runtime.num_nodes
 
-    def on_both_sides(self, sae: Sae) -> "Setup":
+    def on_both_sides(self, sae: Sae | None = None) -> "Setup":
         """This setup with `hookpoint.side="both"`, for a transcoder: what it reads and what it predicts.
 
-        Raises HookpointError where the two have other widths than the transcoder.
+        None is one that is yet to be trained: from a module's input to its output, of the same width. Raises
+        HookpointError where the two have other widths than the transcoder.
         """
+        reads = None if sae is None else sae.reads
+        width = 2 * self.width if sae is None else sae.d_in + sae.d_out
         both = dataclasses.replace(
             self,
-            hookpoint=dataclasses.replace(self.hookpoint, side="both", reads=sae.reads),
+            hookpoint=dataclasses.replace(self.hookpoint, side="both", reads=reads),
             companions=(),
         )
-        if self.hookpoint.side != "output" or both.width != sae.d_in + sae.d_out:
-            reads = f"{sae.reads.label} of width {sae.d_in}" if sae.reads else "an input of the same width"
+        if self.hookpoint.side != "output" or both.width != width:
+            source = f"{reads.label} of width {sae.d_in}" if sae and reads else "an input of the same width"
             raise HookpointError(
-                f"a transcoder predicts a module's output from {reads}; "
+                f"a transcoder predicts a module's output from {source}; "
                 f"{self.hookpoint.label} is no such module, choose hookpoint=mlp or "
                 "hookpoint=custom hookpoint.name=MODULE"
             )

@@ -183,6 +183,10 @@ def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker, others: 
         from saescope.training.train import train_sae
 
         return train_sae(cfg, setup, run_dir, tracker, others.trainings, together=others.together)
+    if cfg.sae.source in ("pca", "directions"):
+        from saescope.training.directions import sae_of_directions
+
+        return sae_of_directions(cfg, setup, run_dir)
     with phase("load the SAE"):
         return sae.load(
             cfg.sae,

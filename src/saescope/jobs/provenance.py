@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from saescope.analysis.reconstruction import Metrics
-from saescope.config import AppConfig
+from saescope.config import AppConfig, TrainSae
 from saescope.extraction.codes import Codes
 from saescope.extraction.nonfinite import nonfinite_message
 from saescope.extraction.setup import Setup
@@ -37,7 +37,11 @@ def warnings_of(
     warnings: list[str] = []
     fvu = metrics.get(SAE_FVU.key)
     if coder.control:
-        warnings.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
+        match cfg.sae:
+            case TrainSae(freeze=freeze):
+                warnings.append(f"sae.freeze={freeze} is a control, not a wholly trained SAE.")
+            case _:
+                warnings.append(f"sae={cfg.sae.source} is a control, not a trained SAE.")
     elif cfg.sae.source != "train" and fvu is not None and fvu > 1:
         warnings.append(
             "an FVU above 1 means that this pre-trained SAE does not belong here: "

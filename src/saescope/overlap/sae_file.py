@@ -16,7 +16,7 @@ def find_weights(job: Path, sae: Mapping[str, Any]) -> Path | str:
     """The weights by the `sae` part of the job's provenance, or why they are not at hand. No download."""
     source, folder = sae.get("source"), str(sae.get("folder") or ".")
     layout = sae.get("format", "sparsify")
-    if source == "train":
+    if source in ("train", "pca", "directions"):
         path = job / folder / WEIGHTS
     elif source == "hub" and layout != "sparsify":
         return f"SAEs in {layout} format are not compared"

@@ -125,7 +125,7 @@ def load(
             from saescope.sae.python_target import load_python
 
             sae = load_python(cfg, d_in=d_in, hookpoint=hookpoint)
-        case other:  # pragma: no cover - `sae=train` is made by training/
+        case other:  # pragma: no cover - those made from training text are made by training/
             raise AssertionError(other)
     if sae.k is not None and sae.k > sae.num_latents:
         raise SaeError(

@@ -18,6 +18,7 @@ _FACTS = {
     "hookpoint.name": "hookpoint_name",
     "hookpoint.layer": "layer",
     "sae.source": "sae_source",
+    "sae.freeze": "sae_freeze",
     "sae.repo": "sae_repo",
     "sae.expansion_factor": "expansion_factor",
     "sae.num_latents": "num_latents",
@@ -40,6 +41,7 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
     """
     values = facts(config, resolved)
     source, expansion = values.get("sae_source", ""), values.get("expansion_factor")
+    freeze = values.get("sae_freeze", "none")
     seeds = [values[key] for key in ("seed", "init_seed", "data_seed") if key in values]
     parts = [
         _model(config, resolved),
@@ -47,6 +49,7 @@ def display_name(config: Mapping[str, Any], resolved: Mapping[str, Any], identit
         ".random-init" if values.get("random_init") else "",
         f".{values.get('hookpoint_name', '')}",
         "" if source == "hub" else f".{source}",
+        "" if freeze == "none" else f"-frozen-{freeze}",
         "" if expansion is None else f".x{expansion:g}",
         f".k{values.get('k', 'var')}.s{'-'.join(map(str, seeds))}",
     ]

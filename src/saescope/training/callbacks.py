@@ -93,7 +93,7 @@ class CheckpointSaver(Callback):
     def save(self, trainer: Trainer, module: SaeTraining) -> None:
         """Write the checkpoint, in the first process."""
         if trainer.is_global_zero:
-            checkpoint.write(self.path, {**module.training_state(), "recipe": repr(module.recipe)})
+            checkpoint.write(self.path, {**module.training_state(), "recipe": module.recipe.identity})
         self.saved_step = module.step
         if dist.is_initialized():
             dist.barrier()

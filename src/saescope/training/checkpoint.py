@@ -52,9 +52,10 @@ def averaged_coder(state: dict[str, Any]) -> SparseCoder:
         {name: weight.to("cpu", copy=True) for name, weight in state["coder"].items()}, assign=True
     )
     first = state["optimizers"][0]["state"]
+    trained = [weight for name, weight in coder.named_parameters() if name not in state.get("frozen", ())]
     with torch.no_grad():
-        for number, parameter in enumerate(coder.parameters()):
-            # only the schedule-free optimiser has z; its state numbers all parameters in order
+        for number, parameter in enumerate(trained):
+            # only the schedule-free optimiser has z; its state numbers the trained parameters in order
             if "z" in first.get(number, {}):
                 parameter.copy_(average(parameter, {"z": first[number]["z"].cpu()}))
     return coder.requires_grad_(False)

@@ -108,7 +108,7 @@ def _checked_start(module: SaeTraining, state: dict[str, Any] | None, path: Path
         state["d_in"],
         state["cfg"]["num_latents"] or state["d_in"] * state["cfg"]["expansion_factor"],
     )
-    if saved_sizes != (coder.d_in, coder.num_latents) or state["recipe"] != repr(module.recipe):
+    if saved_sizes != (coder.d_in, coder.num_latents) or state["recipe"] != module.recipe.identity:
         raise SaeError(f"{path} is of a training with other settings; delete it or train in another folder")
     return int(state["step"])
 

@@ -8,6 +8,10 @@ The code of a batch is a sparse matrix A [N × F] with k entries a row. Then
     ∂W_enc      Gᵀ x                    G: A's pattern with ∂acts in it
     ∂b_enc      column sums of G
     ∂b_dec      −∂b_enc W_enc           through x − b_dec, without a gradient for x
+A transcoder encodes x as it is, and its error is A W_dec + b_dec + W_skip x − y: b_dec has the first of its
+two gradients only, and
+    ∂W_skip     2 Eᵀ x
+A gradient that nobody asks for, that of a frozen weight, is not computed.
 Sums of rows run on `embedding_bag`, the fastest of the kernels measured here (MKL's CSR product: 2.5 ×
 slower), A W_dec on CUDA on sparsify's Triton kernel. ∂acts runs on `sampled_addmm` on the CPU: 1.5 × as fast
 as the backward of `embedding_bag`. The factor 2 is applied to sparse values, so no gradient [N, d] is formed.
@@ -78,13 +82,23 @@ class Slots:
 
 
 def encode_at(
-    acts_NK: Tensor, centred_ND: Tensor, weight_FD: Tensor, bias_F: Tensor, b_dec: Tensor, slots: Slots
+    acts_NK: Tensor, input_ND: Tensor, weight_FD: Tensor, bias_F: Tensor, b_dec: Tensor | None, slots: Slots
 ) -> Tensor:
     """Activations [N, k], already computed, with the gradients of the encoder that computed them.
 
-    `centred_ND` is x − b_dec, without a graph.
+    `input_ND` is what it multiplied, without a graph: x − b_dec, or x of a transcoder, without `b_dec`.
     """
-    return cast(Tensor, cast(Any, _EncodeAt).apply(acts_NK, centred_ND, weight_FD, bias_F, b_dec, slots))
+    return cast(Tensor, cast(Any, _EncodeAt).apply(acts_NK, input_ND, weight_FD, bias_F, b_dec, slots))
+
+
+class Skip(NamedTuple):
+    """The skip connection of a transcoder."""
+
+    W_skip: Tensor
+    """[d_out, d_in]."""
+
+    x_ND: Tensor
+    """What it multiplies, without a graph."""
 
 
 class SquaredError(NamedTuple):
@@ -98,14 +112,22 @@ class SquaredError(NamedTuple):
 
 
 def squared_error(
-    acts_NK: Tensor, weight_FD: Tensor, target_ND: Tensor, slots: Slots, b_dec: Tensor | None = None
+    acts_NK: Tensor,
+    weight_FD: Tensor,
+    target_ND: Tensor,
+    slots: Slots,
+    b_dec: Tensor | None = None,
+    skip: Skip | None = None,
 ) -> SquaredError:
     """Σ (A W_dec − target)².
 
-    With `b_dec`, the target is x − b_dec, and b_dec gets the gradient it has in A W_dec + b_dec − x. The
-    target has no graph, and `acts_NK` may be without one: then only W_dec and b_dec get gradients.
+    With `b_dec`, the target is y − b_dec, and b_dec gets the gradient it has in A W_dec + b_dec − y; with
+    `skip`, it is y − b_dec − W_skip x, and W_skip gets its gradient too. The target has no graph, and
+    `acts_NK` may be without one: then the encoder gets no gradient.
     """
-    return SquaredError(*cast(Any, _SquaredError).apply(acts_NK, weight_FD, b_dec, target_ND, slots))
+    W_skip, x_ND = skip or (None, None)
+    arguments = (acts_NK, weight_FD, b_dec, W_skip, x_ND, target_ND, slots)
+    return SquaredError(*cast(Any, _SquaredError).apply(*arguments))
 
 
 class _EncodeAt(torch.autograd.Function):
@@ -113,42 +135,53 @@ class _EncodeAt(torch.autograd.Function):
     def forward(
         ctx: Any,
         acts_NK: Tensor,
-        centred_ND: Tensor,
+        input_ND: Tensor,
         weight_FD: Tensor,
         bias_F: Tensor,
-        b_dec: Tensor,
+        b_dec: Tensor | None,
         slots: Slots,
     ) -> Tensor:
         ctx.slots = slots
-        ctx.save_for_backward(centred_ND, weight_FD)
+        ctx.save_for_backward(input_ND, weight_FD)
         return acts_NK.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_NK: Tensor) -> tuple[Tensor | None, ...]:
-        centred_ND, weight_FD = ctx.saved_tensors
+        input_ND, weight_FD = ctx.saved_tensors
+        _, _, for_weight, _, for_b_dec, _ = ctx.needs_input_grad
         grad_bias_F = ctx.slots.values_sum(grad_NK)
-        grad_weight_FD = ctx.slots.tokens_sum(grad_NK, centred_ND)
-        return None, None, grad_weight_FD, grad_bias_F, -(grad_bias_F @ weight_FD), None
+        grad_weight_FD = ctx.slots.tokens_sum(grad_NK, input_ND) if for_weight else None
+        grad_b_dec = -(grad_bias_F @ weight_FD) if for_b_dec else None
+        return None, None, grad_weight_FD, grad_bias_F, grad_b_dec, None
 
 
 class _SquaredError(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, acts_NK: Tensor, weight_FD: Tensor, b_dec: Tensor | None, target_ND: Tensor, slots: Slots
+        ctx: Any,
+        acts_NK: Tensor,
+        weight_FD: Tensor,
+        b_dec: Tensor | None,
+        W_skip: Tensor | None,
+        x_ND: Tensor | None,
+        target_ND: Tensor,
+        slots: Slots,
     ) -> tuple[Tensor, Tensor]:
         error_ND = slots.rows_sum(acts_NK, weight_FD).sub_(target_ND)
         ctx.slots = slots
-        ctx.save_for_backward(acts_NK, weight_FD, error_ND)
+        ctx.save_for_backward(acts_NK, weight_FD, x_ND, error_ND)
         ctx.mark_non_differentiable(error_ND)
         return torch.linalg.vector_norm(error_ND, dim=1).square().sum(), error_ND
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        acts_NK, weight_FD, error_ND = ctx.saved_tensors
-        for_acts, _, for_b_dec, *_ = ctx.needs_input_grad
+        acts_NK, weight_FD, x_ND, error_ND = ctx.saved_tensors
+        for_acts, for_weight, for_b_dec, for_skip, *_ = ctx.needs_input_grad
         twice = 2 * grad
         grad_NK = ctx.slots.row_products(weight_FD, error_ND).mul_(twice) if for_acts else None
+        grad_weight_FD = ctx.slots.tokens_sum(acts_NK * twice, error_ND) if for_weight else None
         grad_b_dec = error_ND.sum(0).mul_(twice) if for_b_dec else None
-        return grad_NK, ctx.slots.tokens_sum(acts_NK * twice, error_ND), grad_b_dec, None, None
+        grad_skip = (error_ND.mT @ x_ND).mul_(twice) if for_skip else None
+        return grad_NK, grad_weight_FD, grad_b_dec, grad_skip, None, None, None

@@ -2,27 +2,37 @@
 
 What sparsify does in which order: b_dec at the mean of the first batch; before every batch unit-norm decoder
 rows; loss divided by the number of accumulation parts; before the optimiser step gradients along decoder rows
-removed; after it k and the dead-latent counts.
+removed; after it k and the dead-latent counts. Of a transcoder, the first batch sets the encoder's bias too,
+and its decoder rows have any norm.
 
 Where several processes share a batch this differs from sparsify on purpose: mean, variance and token counts
 are those of the whole batch and gradients are summed, so the losses are those of one process.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.nn.functional import normalize
 from torch.optim.lr_scheduler import LRScheduler
 
 from saescope.config import Recipe
 from saescope.errors import SaeError
 from saescope.sae.coder import SparseCoder
-from saescope.training.decoder_norm import remove_parallel, to_unit_norm
+from saescope.training.decoder_norm import keep_near, remove_parallel, to_unit_norm
 from saescope.training.objective import LossTerms, loss_terms
-from saescope.training.recipe import build_optimizers
+from saescope.training.recipe import build_optimizers, check_kind
+from saescope.training.signum import ScheduleFreeSignum
+
+FROZEN = {"decoder": ("W_dec",), "encoder": ("encoder.weight",)}
+"""Weights that are not trained, by `Recipe.freeze`."""
+
+NEAR = 0.8
+"""Least cosine of a soft-frozen decoder row with its initial one: τ of arXiv 2602.14111."""
 
 
 class LossNotFiniteError(SaeError):
@@ -31,6 +41,8 @@ class LossNotFiniteError(SaeError):
 
 class SaeTraining(LightningModule):
     """Trains `coder` in place; batches are activations [N, d_in].
+
+    Those of a transcoder are the module's inputs with its outputs behind them, [N, 2 d_in].
 
     While training the weights are those at which gradients are taken; under `signum` the SAE to use is their
     average, which `checkpoint.averaged_coder` gives.
@@ -48,8 +60,7 @@ class SaeTraining(LightningModule):
         """`total_steps` shapes the learning-rate schedule; `finetune` keeps the coder's b_dec."""
         super().__init__()
         recipe.check(coder.d_in, coder.num_latents)
-        if coder.W_dec is None or coder.cfg.transcode or coder.W_skip is not None:
-            raise SaeError("only SAEs with a decoder can be trained: no transcoders, no skip connections")
+        check_kind(coder, recipe)
         self.automatic_optimization = False
         self.coder, self.recipe, self.total_steps, self.finetune = coder, recipe, total_steps, finetune
         self.encoder_dtype = encoder_dtype
@@ -60,6 +71,15 @@ class SaeTraining(LightningModule):
             recipe.normalize_decoder,
         )
         cfg.k = recipe.k_at(0, coder.d_in, coder.num_latents)
+        self.frozen = FROZEN.get(recipe.freeze, ())
+        for name in self.frozen:
+            coder.get_parameter(name).requires_grad_(False)
+        self.unit_norm = recipe.normalize_decoder and not recipe.transcode and "W_dec" not in self.frozen
+        """Whether decoder rows are kept at norm 1."""
+        initial_FD = normalize(coder.W_dec.detach(), dim=1) if recipe.freeze == "soft" else None
+        self.register_buffer("initial_FD", initial_FD, persistent=False)
+        self.initial_FD: Tensor | None
+        """Decoder directions that the rows stay near."""
         self.register_buffer("tokens_since_fired_F", torch.zeros(coder.num_latents, dtype=torch.long))
         self.register_buffer("did_fire_F", torch.zeros(coder.num_latents, dtype=torch.bool))
         self.tokens_since_fired_F: Tensor
@@ -87,21 +107,37 @@ class SaeTraining(LightningModule):
         Raises LossNotFiniteError.
         """
         coder, recipe = self.coder, self.recipe
-        x_ND = batch.to(coder.b_dec.dtype)
-        sums = torch.cat([x_ND.sum(0), x_ND.new_tensor([len(x_ND)])])
+        batch = batch.to(coder.b_dec.dtype)
+        sums = torch.cat([batch.sum(0), batch.new_tensor([len(batch)])])
         reduce_over_processes(sums)
-        tokens, mean_D = int(sums[-1]), sums[:-1] / sums[-1]
+        tokens, mean = int(sums[-1]), sums[:-1] / sums[-1]
+        target_ND, target_mean_D = batch, mean
+        if recipe.transcode:
+            target_ND, target_mean_D = batch[:, coder.d_in :], mean[coder.d_in :]
         if self.step == 0 and not self.finetune:
-            coder.b_dec.data.copy_(mean_D)
-        if recipe.normalize_decoder:
+            if recipe.transcode:
+                coder.encoder.bias.data.copy_(-mean[: coder.d_in] @ coder.encoder.weight.data.T)
+            coder.b_dec.data.copy_(target_mean_D)
+        if self.unit_norm:
             to_unit_norm(coder.W_dec)
-        variance = reduce_over_processes(torch.linalg.vector_norm(x_ND - mean_D, dim=1).square().sum())
-        dead_F = self._dead() if recipe.auxk_alpha > 0 else None
+        variance = reduce_over_processes(
+            torch.linalg.vector_norm(target_ND - target_mean_D, dim=1).square().sum()
+        )
+        # the decoder alone learns from AuxK
+        dead_F = self._dead() if recipe.auxk_alpha > 0 and "W_dec" not in self.frozen else None
 
-        totals = x_ND.new_zeros(4)
-        for rows in x_ND.chunk(recipe.micro_acc_steps):
+        totals = batch.new_zeros(4)
+        for rows in batch.chunk(recipe.micro_acc_steps):
+            x_ND, y_ND = rows, None
+            if recipe.transcode:
+                x_ND, y_ND = (side.contiguous() for side in rows.chunk(2, dim=-1))
             terms = loss_terms(
-                coder, rows, total_variance=variance, dead_F=dead_F, encoder_dtype=self.encoder_dtype
+                coder,
+                x_ND,
+                y_ND=y_ND,
+                total_variance=variance,
+                dead_F=dead_F,
+                encoder_dtype=self.encoder_dtype,
             )
             self.manual_backward(self._loss(terms) / (recipe.grad_acc_steps * recipe.micro_acc_steps))
             self.did_fire_F[terms.fired] = True
@@ -140,13 +176,16 @@ class SaeTraining(LightningModule):
     def _optimizer_step(self) -> None:
         coder = self.coder
         for p in coder.parameters():
-            assert p.grad is not None
-            reduce_over_processes(p.grad)
-        if self.recipe.normalize_decoder:
+            if p.requires_grad:
+                assert p.grad is not None
+                reduce_over_processes(p.grad)
+        if self.unit_norm:
             remove_parallel(coder.W_dec, coder.W_dec.grad)
         for optimizer in self.stepping:
             optimizer.step()
             optimizer.zero_grad()
+        if self.initial_FD is not None:
+            self._keep_near_initial(self.initial_FD)
         for schedule in self.schedules:
             schedule.step()
         # sparsify computes k before it increments the step, so the second step still has the first k
@@ -157,6 +196,15 @@ class SaeTraining(LightningModule):
         self.tokens_since_fired_F[fired.bool()] = 0
         self.did_fire_F.zero_()
         self._tokens_in_step = 0
+
+    def _keep_near_initial(self, initial_FD: Tensor) -> None:
+        """Decoder rows within cosine `NEAR` of their initial ones: a cone, and so a convex set, for each."""
+        near = partial(keep_near, unit_FD=initial_FD, least_cosine=NEAR)
+        (first, *_), W_dec = self.stepping, self.coder.W_dec
+        if isinstance(first, ScheduleFreeSignum):
+            first.project(W_dec, near)
+        else:
+            near(W_dec.data)
 
     def training_state(self) -> dict[str, Any]:
         """What a resumed training needs to end with the same bits: plain containers and tensors."""
@@ -170,6 +218,7 @@ class SaeTraining(LightningModule):
             "step": self.step,
             "tokens_seen": self.tokens_seen,
             "rng": torch.get_rng_state(),
+            **({"frozen": list(self.frozen)} if self.frozen else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from saescope.sae.coder import SparseCoder
 from saescope.sae.cpu_topk import TopLatents, select
-from saescope.training.gradients import Slots, encode_at, squared_error
+from saescope.training.gradients import Skip, Slots, encode_at, squared_error
 
 
 class LossTerms(NamedTuple):
@@ -27,25 +27,28 @@ def loss_terms(
     coder: SparseCoder,
     x_ND: Tensor,
     *,
+    y_ND: Tensor | None = None,
     total_variance: Tensor,
     dead_F: Tensor | None = None,
     encoder_dtype: torch.dtype | None = None,
 ) -> LossTerms:
     """Loss terms of rows [N, d_in] in the dtype of the weights.
 
-    With `dead_F` (bool), AuxK is computed. `encoder_dtype` is that of the encoder product; weights,
-    activations and gradients stay as they are.
+    `y_ND` is what a transcoder predicts. With `dead_F` (bool), AuxK is computed. `encoder_dtype` is that of
+    the encoder product; weights, activations and gradients stay as they are.
     """
     cfg = coder.cfg
     weight, bias, W_dec, b_dec = coder.encoder.weight, coder.encoder.bias, coder.W_dec, coder.b_dec
     assert W_dec is not None
-    centred = (x_ND - b_dec).detach()
+    centred = ((x_ND if y_ND is None else y_ND) - b_dec).detach()
+    inputs = centred if y_ND is None else x_ND
+    skip = Skip(coder.W_skip, x_ND) if coder.W_skip is not None else None
     dead = dead_F.nonzero().flatten() if dead_F is not None else None
     if dead is not None and not len(dead):
         dead = None
     k_aux = x_ND.shape[-1] // 2
     chosen = select(
-        centred.to(encoder_dtype or weight.dtype),
+        inputs.to(encoder_dtype or weight.dtype),
         weight.detach().to(encoder_dtype or weight.dtype),
         bias.detach().to(encoder_dtype or weight.dtype),
         k=cfg.k,
@@ -56,8 +59,10 @@ def loss_terms(
     )
 
     slots = Slots(chosen.main.latents_NK, coder.num_latents)
-    acts = encode_at(chosen.main.acts_NK.to(weight.dtype), centred, weight, bias, b_dec, slots)
-    main = squared_error(acts, W_dec, centred, slots, b_dec)
+    through_b_dec = b_dec if y_ND is None else None
+    acts = encode_at(chosen.main.acts_NK.to(weight.dtype), inputs, weight, bias, through_b_dec, slots)
+    target = centred if skip is None else centred - (x_ND @ skip.W_skip.mT).detach()
+    main = squared_error(acts, W_dec, target, slots, b_dec, skip)
     fired = chosen.main.latents_NK
 
     auxk = multi = x_ND.new_zeros(())
@@ -66,7 +71,7 @@ def loss_terms(
         # of the residual x − reconstruction; the encoder gets no gradient from these terms, as in sparsify
         auxk = scale * _error(coder, chosen.aux, -main.error_ND, None)
     if chosen.multi is not None:
-        multi = _error(coder, chosen.multi, centred, b_dec)
+        multi = _error(coder, chosen.multi, centred, b_dec)  # without the skip connection, as in sparsify
         fired = chosen.multi.latents_NK  # sparsify counts firings on these when it has them
     fvu, auxk, multi = (total / total_variance for total in (main.total, auxk, multi))
     return LossTerms(fvu, auxk, multi, fired.flatten(), acts.detach().count_nonzero())

@@ -8,6 +8,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from saescope.compat import sparsify_muon
 from saescope.config import Recipe
+from saescope.errors import SaeError
 from saescope.sae.coder import SparseCoder, SparseCoderConfig
 from saescope.training.signum import ScheduleFreeSignum
 
@@ -26,7 +27,11 @@ def learning_rate(recipe: Recipe, num_latents: int) -> float:
 
 
 def new_coder(d_in: int, num_latents: int, recipe: Recipe) -> SparseCoder:
-    """An SAE as sparsify initialises it from `init_seed`: W_dec = W_enc at unit norm, biases 0."""
+    """An SAE as sparsify initialises it from `init_seed`: W_dec = W_enc at unit norm, biases 0.
+
+    A transcoder has W_dec = 0 and W_skip = 0.
+    """
+    recipe.check_new()
     recipe.check(d_in, num_latents)
     cfg = SparseCoderConfig(
         activation=recipe.activation,
@@ -35,18 +40,37 @@ def new_coder(d_in: int, num_latents: int, recipe: Recipe) -> SparseCoder:
         num_latents=num_latents,
         k=recipe.k,
         multi_topk=recipe.multi_topk,
+        transcode=recipe.transcode,
+        skip_connection=recipe.skip_connection,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.init_seed)
         return SparseCoder(d_in, cfg, "cpu", dtype=torch.float32)
 
 
+def check_kind(coder: SparseCoder, recipe: Recipe) -> None:
+    """Raise SaeError unless weights to start from are of the recipe's kind, and of a kind that is trained."""
+    if coder.W_dec is None:
+        raise SaeError("an SAE without a decoder cannot be trained; load it with its decoder")
+    transcode, skip = coder.cfg.transcode, coder.W_skip is not None
+    if skip and not transcode:
+        raise SaeError(
+            "an SAE with a skip connection that is no transcoder cannot be trained; choose another"
+        )
+    if (transcode, skip) != (recipe.transcode, recipe.skip_connection):
+        kind = f"{'a transcoder' if transcode else 'an SAE'}{' with a skip connection' if skip else ''}"
+        raise SaeError(
+            f"the weights to start from are {kind}; set {recipe.prefix}transcode={str(transcode).lower()} "
+            f"{recipe.prefix}skip_connection={str(skip).lower()}, or choose others"
+        )
+
+
 def build_optimizers(
     coder: SparseCoder, recipe: Recipe, steps: int
 ) -> tuple[list[torch.optim.Optimizer], list[LRScheduler]]:
-    """sparsify's optimisers and schedulers for a run of `steps` batches."""
+    """sparsify's optimisers and schedulers for a run of `steps` batches, of the weights that are trained."""
     lr = learning_rate(recipe, coder.num_latents)
-    params = list(coder.parameters())
+    params = [parameter for parameter in coder.parameters() if parameter.requires_grad]
     warmup: Any = get_linear_schedule_with_warmup
     if recipe.optimizer == "signum":
         return [ScheduleFreeSignum(params, lr=lr)], []

@@ -49,6 +49,18 @@ class ScheduleFreeSignum(torch.optim.Optimizer):
                     y.lerp_(end=z, weight=1 - self.momentum)  # and y again
             group["k"] = group.get("k", 0) + 1
 
+    @torch.no_grad()
+    def project(self, p: Tensor, projection: Callable[[Tensor], None]) -> None:
+        """Apply `projection`, which changes its argument, to x and z of a parameter after a step.
+
+        Where the set it projects on is convex, y, which lies between the two, is in it as well.
+        """
+        z = self.state[p]["z"]
+        x = average(p.data, self.state[p], self.momentum)
+        projection(x)
+        projection(z)
+        p.copy_(x.lerp_(z, 1 - self.momentum))
+
 
 def average(y: Tensor, state: dict[str, Any], momentum: float = MOMENTUM) -> Tensor:
     """x from y and the optimiser state of one parameter; y itself before the first step."""

@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from saescope.activations import ActivationSource, row_order
+from saescope.activations import ActivationSource, row_order, weights_digest
 from saescope.analysis.reconstruction import reconstruction_metrics
 from saescope.config import AppConfig, HubSae, Recipe, TrainSae
 from saescope.errors import ConfigError
@@ -35,7 +35,7 @@ from saescope.training.checkpoint import save_coder
 from saescope.training.fit import fit
 from saescope.training.log import TrainingLog
 from saescope.training.module import SaeTraining
-from saescope.training.recipe import new_coder
+from saescope.training.recipe import check_kind, new_coder
 from saescope.training.side_by_side import Companion
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def train_sae(
     Raises SaeError, CorpusError or CacheError for what the user has to correct.
     """
     assert isinstance(cfg.sae, TrainSae)
+    reads = setup.on_both_sides() if cfg.sae.transcode else setup
     plan = _plan(cfg, cfg.sae, setup)
     log.info(
         "training: %d latents, k %d, %d steps of %d tokens",
@@ -86,8 +87,8 @@ def train_sae(
         plan.steps,
         plan.tokens // plan.steps,
     )
-    beside = _beside(cfg, cfg.sae, setup, plan, others, together=together)
-    trained = _train(cfg.sae, setup, plan, tracker, beside)
+    beside = _beside(cfg, cfg.sae, setup, plan, others, together=together, width=reads.width)
+    trained = _train(cfg.sae, reads, plan, tracker, beside)
     saved = run_dir / SAE / setup.hookpoint.name
     save_coder(trained, saved)
     if plan.history.is_file():
@@ -101,11 +102,13 @@ def train_sae(
         "corpus": cfg.corpus.name or cfg.corpus.path or cfg.corpus.source,
         "init_seed": cfg.sae.init_seed,
         "data_seed": cfg.sae.data_seed,
+        "freeze": cfg.sae.freeze,
         "finetuned_from": cfg.sae.finetune,
     }
-    sae = CoderSae(trained.to(setup.machine.device), setup.machine.dtype, provenance)
+    control = cfg.sae.freeze != "none" and cfg.sae.finetune is None
+    sae = CoderSae(trained.to(setup.machine.device), setup.machine.dtype, provenance, control)
     if len(plan.rows.heldout):
-        with setup.row_activations(plan.rows.heldout, "held-out text") as source:
+        with reads.row_activations(plan.rows.heldout, "held-out text") as source:
             provenance["heldout_fvu"] = heldout_fvu(sae, source)
         log.info("held-out FVU %s over %d tokens", provenance["heldout_fvu"], plan.rows.heldout.size)
     return sae
@@ -190,18 +193,28 @@ def _plan(cfg: AppConfig, sae: TrainSae, setup: Setup) -> _Plan:
         )
     folder = setup.store.cache.tokens_folder if setup.store.cache else None
     rows = token_rows(cfg.corpus, setup.lm.tokenizer, sae.tokens, folder, at_least=per_batch * ctx_len)
+    home = TRAININGS / _identity(cfg, setup, rows, loaded)
     coder = loaded or new_coder(setup.width, num_latents, sae.recipe)
-    home = TRAININGS / _identity(cfg, setup, rows)
     return _Plan(
         coder, loaded is not None, sae.recipe, rows, per_batch, _encoder_dtype(sae, setup.machine), home
     )
 
 
 def _beside(
-    cfg: AppConfig, this: TrainSae, setup: Setup, plan: _Plan, others: Sequence[TrainSae], *, together: bool
+    cfg: AppConfig,
+    this: TrainSae,
+    setup: Setup,
+    plan: _Plan,
+    others: Sequence[TrainSae],
+    *,
+    together: bool,
+    width: int,
 ) -> list[_Plan]:
-    """The trainings to run side by side with `plan`: on its batches, as many as memory has room for."""
-    stored = setup.store.has_room(plan.rows.train.size, setup.width)
+    """The trainings to run side by side with `plan`: on its batches, as many as memory has room for.
+
+    `width`: of a batch.
+    """
+    stored = setup.store.has_room(plan.rows.train.size, width)
     if setup.processes > 1 or (stored and not together):
         return []
     same_batches = [other for other in others if _stream(other) == _stream(this)]
@@ -219,7 +232,7 @@ def _beside(
 
 def _stream(cfg: TrainSae) -> tuple[int | bool, ...]:
     """What decides the batches, for one model, hookpoint and corpus."""
-    return cfg.tokens, cfg.batch_tokens, cfg.data_seed
+    return cfg.tokens, cfg.batch_tokens, cfg.data_seed, cfg.transcode
 
 
 def _train(
@@ -294,10 +307,12 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
     rows = np.arange(len(source.sizes_R))
     for chosen in np.split(rows, range(rows_at_once, len(rows), rows_at_once)):
         with torch.inference_mode():
-            x_ND = source.read(chosen).float().to(sae.coder.b_dec.device)
+            x_ND = target_ND = source.read(chosen).float().to(sae.coder.b_dec.device)
+            if sae.transcodes:
+                x_ND, target_ND = x_ND.chunk(2, dim=-1)
             codes = sae.encode(x_ND)
             text_N = torch.zeros(len(x_ND), dtype=torch.int64)  # one text, so one task
-            sums.update(x_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
+            sums.update(target_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
     return reconstruction_metrics(sums.compute())[SAE_FVU.key]
 
 
@@ -315,12 +330,15 @@ def _start(cfg: TrainSae, setup: Setup) -> tuple[SparseCoder | None, int]:
     loaded = load_sparsify(
         cfg.finetune, pretrained, d_in=setup.width, hookpoint=setup.hookpoint.name, dtype=torch.float32
     )
+    check_kind(loaded.coder, cfg)
     loaded.coder.requires_grad_(True)
     return loaded.coder, loaded.num_latents
 
 
-def _identity(cfg: AppConfig, setup: Setup, rows: TokenRows) -> str:
-    """Hash of everything that decides the weights."""
+def _identity(cfg: AppConfig, setup: Setup, rows: TokenRows, start: SparseCoder | None) -> str:
+    """Hash of everything that decides the weights; `start`: the SAE to fine-tune."""
     sae_settings = cfg.scientific()["sae"]
     decisive = [sae_settings, setup.store.model, rows.digest, setup.hookpoint.label, setup.machine.dtype_name]
+    if start is not None:  # what its folder or repository holds now
+        decisive.append(weights_digest(start))
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]

@@ -10,7 +10,10 @@ import torch
 from saescope.errors import SaeError
 from saescope.training import Recipe, checkpoint, fit
 from saescope.training.side_by_side import Companion
-from tests.training.test_fit import RECIPES, STEPS, Killed, a_module, batches, killer
+from tests.training.test_fit import RECIPES as ALL
+from tests.training.test_fit import STEPS, Killed, a_module, batches, killer
+
+RECIPES = {name: recipe for name, recipe in ALL.items() if not recipe.transcode}
 
 
 class Counted:

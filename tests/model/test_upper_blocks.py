@@ -1,5 +1,7 @@
 """The upper part of a model: the logits of the whole, no block below runs; what cannot be entered is said."""
 
+import dataclasses
+
 import pytest
 import torch
 import transformers as hf
@@ -123,3 +125,13 @@ def test_a_model_that_fails_in_the_middle_is_noticed():
     blocks[0].input_layernorm.register_forward_hook(lambda _m, _a, out: kept.update(keys=out))
     blocks[3].register_forward_hook(lambda _m, _a, out: out + kept.pop("keys"))
     assert upper_blocks(model, resolve(HookpointConfig("resid", layer=1), model), IDS) is None
+
+
+def test_an_edit_that_reads_a_lower_block_needs_the_blocks_between():
+    """As that of a cross-layer transcoder does."""
+    model = MODELS["llama"]().eval()
+    point = resolve(HookpointConfig("mlp", layer=2), model)
+    below = resolve(HookpointConfig("custom", name="layers.1.mlp.input"), model)
+    same = resolve(HookpointConfig("custom", name="layers.2.mlp.input"), model)
+    assert upper_blocks(model, dataclasses.replace(point, side="both", reads=below), IDS) is None
+    assert len(upper_blocks(model, dataclasses.replace(point, side="both", reads=same), IDS).below) == 2

@@ -95,8 +95,9 @@ def upper_blocks(model: Any, hookpoint: Hookpoint, input_ids_BT: Tensor) -> Uppe
     `input_ids_BT` are some tokens to check it with: a model that cannot be entered there gives None, and a
     line in the log.
     """
-    if hookpoint.layer is None:
-        return None
+    reads = hookpoint.layer if hookpoint.reads is None else hookpoint.reads.layer
+    if hookpoint.layer is None or reads is None or reads < hookpoint.layer:
+        return None  # an edit that reads below needs the blocks there
     is_block_output = hookpoint.side == "output" and hookpoint.name.endswith(f".{hookpoint.layer}")
     entry = hookpoint.layer + 1 if is_block_output else hookpoint.layer
     return entered_at(model, entry, input_ids_BT)

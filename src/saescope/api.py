@@ -35,6 +35,7 @@ from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint, resolve
 from saescope.model.load import LanguageModel, quiet_transformers
 from saescope.model.load import load_model as load_language_model
+from saescope.model.proof import proved_width
 from saescope.runtime.hardware import choose
 from saescope.runtime.meter import Meter, Steps
 from saescope.sae.base import Sae
@@ -217,7 +218,7 @@ def capture(
     probes = _labelled(texts) if isinstance(texts, Mapping) else None
     windows = tokenize_probes(cfg, model.tokenizer, probes)
     reader = Capture(model.model, place)
-    live = LiveWindows(reader, windows, batch_tokens, model.model.device, reader.width())
+    live = LiveWindows(reader, windows, batch_tokens, model.model.device, proved_width(reader))
     parts: list[Tensor] = []
     with Meter("capture", windows.num_tokens, "tokens") as meter:
         for rows in np.array_split(np.arange(len(windows.ids)), max(1, windows.num_tokens // ROWS)):

@@ -28,6 +28,7 @@ from saescope.extraction.codes import Codes
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
+from saescope.model.blocks import text_config
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
 from saescope.report.page import write_report
@@ -67,7 +68,7 @@ def prepare(cfg: AppConfig) -> Prepared:
         model_name=cfg.model.repo,
     )
     check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
-    return Prepared(hookpoint, _probe_windows(cfg, skeleton.config.vocab_size))
+    return Prepared(hookpoint, _probe_windows(cfg, text_config(skeleton.config).vocab_size))
 
 
 def _skeleton(cfg: AppConfig) -> Any:

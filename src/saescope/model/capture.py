@@ -31,6 +31,15 @@ def first(output: Any) -> Tensor:
     return tensor
 
 
+def embeddings(base: Any) -> nn.Module:
+    """The module that embeds the tokens."""
+    try:
+        module: nn.Module = base.get_input_embeddings()
+    except NotImplementedError:  # decoders cut out of encoder-decoder models
+        module = next(m for m in base.modules() if isinstance(m, nn.Embedding))
+    return module
+
+
 class Capture:
     """Reads activations at one hookpoint of a causal language model."""
 
@@ -57,7 +66,7 @@ class Capture:
         try:
             self.base(input_ids=input_ids_BT, use_cache=False)
         except _Reached:
-            return caught[0]
+            return self._unfolded(caught[0], input_ids_BT.shape)
         finally:
             handle.remove()
         raise NoActivationError(f"the forward pass does not run {self.hookpoint.label}")
@@ -90,25 +99,34 @@ class Capture:
         """
         side = self.hookpoint.side
         inputs: list[Tensor] = []
+        shapes: list[torch.Size] = []
+
+        def keep_shape(_module: nn.Module, args: Any, _output: Any) -> None:
+            shapes[:] = [args[0].shape]
+
+        def edited(x: Tensor, old: Tensor) -> Tensor:
+            if not self._is_folded(old):
+                return edit(x, old)
+            return edit(self._unfolded(x, shapes[0]), self._unfolded(old, shapes[0])).flatten(0, 1)
 
         def keep_input(module: nn.Module, args: Any, kwargs: Any) -> None:
             inputs[:] = [_input(args, kwargs)]
 
         def on_output(module: nn.Module, args: Any, output: Any) -> Any:
             old = first(output)
-            new = edit(inputs.pop() if inputs else old, old)
+            new = edited(inputs.pop() if inputs else old, old)
             if isinstance(output, list):
                 return [new, *output[1:]]
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         def on_input(module: nn.Module, args: Any, kwargs: Any) -> Any:
             old = _input(args, kwargs)
-            new = edit(old, old)
+            new = edited(old, old)
             return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
-        handles: list[Any] = []
+        handles: list[Any] = [embeddings(self.base).register_forward_hook(keep_shape)]
         if self._inside_stream:
-            handles = self._replace_in_stream(edit)
+            handles += self._replace_in_stream(edited)
         else:
             if side != "output":
                 before = on_input if side == "input" else keep_input
@@ -121,6 +139,19 @@ class Capture:
             for handle in handles:
                 handle.remove()
 
+    def _is_folded(self, activation: Tensor) -> bool:
+        """Whether it is [B · T, d_in]: OPT runs its MLP on all tokens in one row after the other.
+
+        Not asked of a custom module: its rows may be sorted, as those of experts are.
+        """
+        return activation.ndim == 2 and self.hookpoint.kind != "custom"
+
+    def _unfolded(self, activation: Tensor, shape_BT: torch.Size) -> Tensor:
+        """The activation as [B, T, d_in] where the module folds the first two axes into one."""
+        if not self._is_folded(activation) or len(activation) != shape_BT.numel():
+            return activation
+        return activation.unflatten(0, shape_BT)
+
     @property
     def _inside_stream(self) -> bool:
         """The hookpoint is the residual stream between attention and MLP: the input of the MLP's norm."""
@@ -131,24 +162,34 @@ class Capture:
         """The norm sees x' instead of x; the skip connection carries x, so x' − x is added at the end."""
         change: list[Tensor] = []
 
-        def before_norm(_module: nn.Module, args: Any) -> Any:
-            new = edit(args[0], args[0])
-            change.append(new - args[0])
-            return (new, *args[1:])
+        def before_norm(_module: nn.Module, args: Any, kwargs: Any) -> Any:
+            old = _input(args, kwargs)
+            new = edit(old, old)
+            change.append(new - old)
+            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
         def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
-            new = first(output) + change.pop()
+            old = first(output)
+            new = old + change.pop().reshape(old.shape)
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         block = self.base.get_submodule(self.hookpoint.name.rpartition(".")[0])
-        return [self.module.register_forward_pre_hook(before_norm), block.register_forward_hook(after_block)]
+        return [
+            self.module.register_forward_pre_hook(before_norm, with_kwargs=True),
+            block.register_forward_hook(after_block),
+        ]
+
+
+def first_input(args: Any, kwargs: Any) -> Tensor | None:
+    """A module's input: its first positional argument, or `hidden_states`; None where that is no tensor."""
+    tensor = args[0] if args else kwargs.get("hidden_states")
+    return tensor if isinstance(tensor, Tensor) else None
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:
-    """A module's input: its first positional argument, or `hidden_states`."""
-    tensor = args[0] if args else kwargs.get("hidden_states")
-    if not isinstance(tensor, Tensor):
-        raise NoActivationError(f"the module is given {type(tensor).__name__}, not a tensor")
+    tensor = first_input(args, kwargs)
+    if tensor is None:
+        raise NoActivationError("the module is given no tensor")
     return tensor
 
 

@@ -9,6 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from saescope.model.blocks import text_config
 from saescope.sae.saelens.release import Release
 
 # Settings that leave the activations at residual and sublayer outputs as they are.
@@ -62,7 +63,7 @@ def notices_of(
 
 
 def _is_rms(model: Any) -> bool:
-    return getattr(model.config, "rms_norm_eps", None) is not None
+    return getattr(text_config(model.config), "rms_norm_eps", None) is not None
 
 
 def _on_lens(meta: dict[str, Any]) -> bool:

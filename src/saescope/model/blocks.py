@@ -222,6 +222,12 @@ class Blocks:
                 continue
         return places
 
+    def mlp_reader(self, layer: int) -> str:
+        """Name of the module that is given what the MLP reads. Raises HookpointError where there is none."""
+        if set(SPLIT_MLP) <= set(self._children(layer)):
+            return f"{self.name(layer)}.{SPLIT_MLP[0]}"
+        return f"{self.name(layer)}.{self._sublayer(layer, 'mlp')}"
+
     def _writer(self, layer: int, kind: str) -> str:
         """Name, in the block, of the module whose output is what MLP or attention computes.
 

@@ -228,8 +228,9 @@ class _Stream:
         elif position == "attn_out":
             before, after = [pre], [self._at("resid_mid"), *inside]
         else:
-            # the MLP's own input is the stream where norms follow the sums (GPT-1, OPT-350m)
-            before = [self._at("resid_mid"), *inside]
+            # what the MLP reads is the stream itself where norms follow the sums (GPT-1, OPT-350m)
+            own_input = None if carried_on else self.seen.inputs.get(self.blocks.mlp_reader(self.layer))
+            before = [self._at("resid_mid"), own_input]
             after = [post, *inside]
         if any(_adds_up(y, x, added, carried_on=carried_on) for x in before for y in after):
             return None
@@ -245,7 +246,7 @@ class _Stream:
 def _adds_up(
     target: Tensor | None, stream: Tensor | None, added: Tensor | None, *, carried_on: bool
 ) -> bool:
-    """Whether target = a · stream + b · added with a = 1 or, where all of it is scaled, a = b.
+    """Whether target = a · stream + b · added, b > 0, with a = 1 or, where all of it is scaled, a = b.
 
     Neither may be the target by itself: `added` would hold the stream already, or not be in the sum. Each
     token weighs the same.
@@ -259,7 +260,8 @@ def _adds_up(
     fit = torch.linalg.lstsq(columns, goal.flatten()[:, None]).solution
     a, b = (float(factor) for factor in fit.flatten())
     tolerance = _tolerance(target) * (1 + _size(terms[0]) + _size(terms[1]))
-    in_sum = _size(goal - terms[0]) > tolerance or _size(terms[1]) <= tolerance
+    # below the rounding of the sum nothing can be said of what is added
+    in_sum = (_size(goal - terms[0]) > tolerance and b > 0) or _size(terms[1]) <= tolerance
     return (
         _size(goal - a * terms[0] - b * terms[1]) <= tolerance
         and _size(goal - terms[1]) > tolerance

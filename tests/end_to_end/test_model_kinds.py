@@ -115,6 +115,8 @@ def test_the_remedy_of_a_library_is_kept(tmp_path):
         json.dumps({"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}})
     )
     (tmp_path / "own.py").write_text("")
-    with pytest.raises(ModelError, match=r"custom code .* pass the argument model\.trust_remote_code=true") as info:
+    with pytest.raises(
+        ModelError, match=r"custom code .* pass the argument model\.trust_remote_code=true"
+    ) as info:
         load_skeleton(ModelConfig(str(tmp_path)))
     assert "\n" not in str(info.value)

@@ -191,8 +191,8 @@ ARCHITECTURES = [
     replace(
         _PARALLEL, model_type="phi", attn_z="self_attn.dense.input", mlp_post="mlp.fc2.input"
     ),
-    *_like(_LLAMA, "phi3", "llama", "mistral", "ministral", "gemma", "olmo", "qwen2", "qwen3", "smollm3", "glm"),
-    *_like(_LLAMA, "stablelm", "nemotron", "ernie4_5", "hunyuan_v1_dense"),
+    *_like(_LLAMA, "phi3", "llama", "mistral", "ministral", "gemma", "olmo", "qwen2", "qwen3", "smollm3"),
+    *_like(_LLAMA, "glm", "stablelm", "nemotron", "ernie4_5", "hunyuan_v1_dense"),
     replace(_LLAMA, model_type="starcoder2", mlp_post="mlp.c_proj.input"),
     replace(_PARALLEL, model_type="stablelm", changed={"use_parallel_residual": True}, note="parallel"),
     *_like(_PARALLEL, "cohere", "cohere2"),
@@ -206,13 +206,13 @@ ARCHITECTURES = [
     replace(_GEMMA2, model_type="gemma3", blocks="language_model.layers", note="with a vision tower"),
     replace(
         _GEMMA2, model_type="gemma4_text",
-        changed={"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": VOCABULARY, "global_head_dim": 8,
-                 "layer_types": ["sliding_attention", "full_attention"]},
+        changed={"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": VOCABULARY,
+                 "global_head_dim": 8, "layer_types": ["sliding_attention", "full_attention"]},
     ),
     replace(
         _GEMMA2, model_type="gemma4_text",
-        changed={"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCABULARY, "global_head_dim": 8,
-                 "layer_types": ["sliding_attention", "full_attention"]},
+        changed={"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCABULARY,
+                 "global_head_dim": 8, "layer_types": ["sliding_attention", "full_attention"]},
         resid_mid=None, adds_up=False, note="E2B, E4B: per-layer inputs",
     ),
     _OLMO2,
@@ -281,11 +281,51 @@ ARCHITECTURES = [
     replace(_LLAMA, model_type="nanochat", mlp_post="mlp.fc2.input"),
     replace(
         _SPLIT, model_type="bart", resid_mid=None, adds_up=False, mlp_post="fc2.input", note="its decoder",
-        changed={"d_model": WIDTH, "decoder_layers": LAYERS, "encoder_layers": 3, "decoder_attention_heads": 4,
-                 "decoder_ffn_dim": 48},
+        changed={"d_model": WIDTH, "decoder_layers": LAYERS, "encoder_layers": 3, "decoder_ffn_dim": 48,
+                 "decoder_attention_heads": 4},
     ),
 ]  # fmt: skip
 """Architectures with public SAEs, the most used ones, and one of each unusual wiring."""
+
+COLUMNS = ("mlp", "attention", "resid_mid", "mlp_out", "attn_out", "attn_z", "mlp_post")
+
+
+def modules_of(architecture: Architecture, position: str) -> list[str]:
+    """Where a position lies in a block, the last block first; empty where no block has it."""
+    found = []
+    for layer in reversed(range(LAYERS)):
+        place = architecture.places(layer)[position]
+        if place is not None:
+            found.append(place.removeprefix(f"{architecture.blocks}.{layer}."))
+    return list(dict.fromkeys(found))
+
+
+def docs_table() -> str:
+    """The table of docs/models.md."""
+    lines = [
+        f"| architecture | blocks | {' | '.join(f'`{name}`' for name in COLUMNS)} |",
+        "|---" * (2 + len(COLUMNS)) + "|",
+    ]
+    for architecture in sorted(ARCHITECTURES, key=lambda a: a.name):
+        cells = [
+            " or ".join(f"`{module}`" for module in modules_of(architecture, position)) or "–"
+            for position in COLUMNS
+        ]
+        lines.append(f"| {architecture.name} | `{architecture.blocks}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def covered() -> dict[str, list[str]]:
+    """Model type → the kinds of hookpoint that all its variants have, as in catalogue/architectures.yaml."""
+    kinds = {"resid": "resid_post", "mlp": "mlp", "attention": "attention"}
+    result: dict[str, list[str]] = {}
+    for architecture in sorted(ARCHITECTURES, key=lambda a: a.model_type):
+        has = [kind for kind, position in kinds.items() if modules_of(architecture, position)]
+        before = result.get(architecture.model_type, has)
+        result[architecture.model_type] = [kind for kind in before if kind in has]
+    return result
+
+
 REFUSED = {
     "bert": "is not causal", "roberta": "is not causal", "electra": "is not causal",
     "roformer": "is not causal", "xlm": "is not causal",

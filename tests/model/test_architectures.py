@@ -1,18 +1,29 @@
 """Every position in every architecture, against plain forward hooks and by what must add up."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from saescope.catalogue.shapes import covered_kinds
 from saescope.config import HookpointConfig
 from saescope.errors import HookpointError, SaescopeError
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.model.losses import scored_logits
 from saescope.model.proof import proved_width
-from tests.model.architectures import ARCHITECTURES, LAYERS, REFUSED, VOCABULARY, Architecture, build_refused
+from tests.model.architectures import (
+    ARCHITECTURES,
+    LAYERS,
+    REFUSED,
+    VOCABULARY,
+    Architecture,
+    build_refused,
+    covered,
+    docs_table,
+)
 
 KINDS = {"resid_post": "resid", "mlp": "mlp", "attention": "attention"}
 LENS = {
@@ -100,7 +111,7 @@ def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _edits_and_losses(architecture: Architecture, model: Any, logits: torch.Tensor) -> None:
-    """An edit that changes nothing changes no logit; one that does changes them; scored logits are the logits."""
+    """An edit to the same changes no logit, one to zeros does; scored logits are the logits."""
     scored = torch.ones(ids().shape[0], ids().shape[1] - 1, dtype=torch.bool)
     scored[0, ::2] = False
     with torch.inference_mode():
@@ -113,6 +124,15 @@ def _edits_and_losses(architecture: Architecture, model: Any, logits: torch.Tens
                 assert torch.equal(model(input_ids=ids(), use_cache=False).logits, logits)
             with capture.replaced(lambda x, old: torch.zeros_like(old)):
                 assert not torch.allclose(model(input_ids=ids(), use_cache=False).logits, logits, atol=1e-3)
+
+
+def test_the_docs_have_this_table():
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert docs_table() in text, f"put this into docs/models.md:\n{docs_table()}"
+
+
+def test_the_catalogue_has_these_architectures():
+    assert covered_kinds() == covered(), "write catalogue/architectures.yaml anew"
 
 
 @pytest.mark.parametrize("model_type", REFUSED)

@@ -30,8 +30,9 @@ class HookpointConfig:
         between("hookpoint.depth", self.depth, 0.0, 1.0)
         if self.name and (set(self.name) & set("*?[]{},") or self.name != self.name.strip()):
             raise ConfigError(
-                f"hookpoint.name={self.name}: one hookpoint a job, no pattern and no list; a sweep takes several: "
-                "saescope -m hookpoint.layer=0,1,2 (or hookpoint=custom hookpoint.name=layers.0,layers.1)"
+                f"hookpoint.name={self.name}: one hookpoint a job, no pattern and no list; a sweep takes "
+                "several: saescope -m hookpoint.layer=0,1,2 "
+                "(or hookpoint=custom hookpoint.name=layers.0,layers.1)"
             )
         if self.kind == "custom":
             if not self.name:

@@ -150,7 +150,7 @@ class Capture:
         """The activation as [B, T, d_in] where the module folds the first two axes into one."""
         if not self._is_folded(activation) or len(activation) != shape_BT.numel():
             return activation
-        return activation.unflatten(0, shape_BT)
+        return activation.reshape(*shape_BT, activation.shape[-1])
 
     @property
     def _inside_stream(self) -> bool:

@@ -1,6 +1,7 @@
-"""Proof, on the loaded model, that a hookpoint is what its name says: a few tokens, three or four passes.
+"""Proof, on the loaded model, that a hookpoint is what its name says: four passes of a few tokens.
 
-A row of names (`blocks.py`) may be wrong for a model nobody has tried here; this may not be silent. Proved are
+The names in `blocks.py` may be wrong for a model nobody has tried here, and that must not pass in silence.
+Proved are
 
 - the early stop: capture gives what the module gives in a full pass, seen by plain hooks;
 - causality: other tokens later in the text leave earlier activations as they are, so that padding is unseen;
@@ -10,7 +11,7 @@ A row of names (`blocks.py`) may be wrong for a model nobody has tried here; thi
 It costs as much as about thirty tokens of text, and nothing of it is cached.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -144,7 +145,7 @@ def _prove_position(capture: Capture, blocks: Blocks, seen: _Seen) -> None:
         return
     block = blocks.name(layer)
     stream = _Stream(blocks, layer, seen)
-    why = {
+    checks: dict[str, Callable[[], str | None]] = {
         "resid_pre": stream.not_from_the_block_before,
         "resid_post": stream.not_to_the_block_after,
         "resid_mid": lambda: stream.not_added("mlp_out", carried_on=True),
@@ -154,13 +155,15 @@ def _prove_position(capture: Capture, blocks: Blocks, seen: _Seen) -> None:
         "attn_out": lambda: stream.not_added("attn_out"),
         "mlp_post": lambda: stream.not_projected("mlp_post", "mlp"),
         "attn_z": lambda: stream.not_projected("attn_z", "attention"),
-    }[position]()
+    }
+    why = checks[position]()
     if why is not None:
         parts = choices(name for name, _ in blocks.modules[layer].named_children())
+        instead = "a part" if position == "resid_post" else "hookpoint=resid, or a part"
         raise HookpointError(
-            f"{capture.hookpoint.label} cannot be taken as {position} of {type(capture.base).__name__}: {why}; "
-            f"choose {'' if position == 'resid_post' else 'hookpoint=resid, or '}a part of {block} as it is "
-            f"({parts}): hookpoint=custom hookpoint.name={block}.PART"
+            f"{capture.hookpoint.label} cannot be taken as {position} of {type(capture.base).__name__}: "
+            f"{why}; choose {instead} of {block} as it is ({parts}): "
+            f"hookpoint=custom hookpoint.name={block}.PART"
         )
 
 
@@ -243,15 +246,18 @@ class _Stream:
         return [value for name, value in self.seen.inputs.items() if name.startswith(block + ".")]
 
 
-def _adds_up(
-    target: Tensor | None, stream: Tensor | None, added: Tensor | None, *, carried_on: bool
-) -> bool:
+def _adds_up(target: Tensor | None, stream: Tensor | None, added: Tensor | None, *, carried_on: bool) -> bool:
     """Whether target = a · stream + b · added, b > 0, with a = 1 or, where all of it is scaled, a = b.
 
     Neither may be the target by itself: `added` would hold the stream already, or not be in the sum. Each
     token weighs the same.
     """
-    if target is None or stream is None or added is None or not stream.numel() == added.numel() == target.numel():
+    if (
+        target is None
+        or stream is None
+        or added is None
+        or not stream.numel() == added.numel() == target.numel()
+    ):
         return False
     goal, *terms = (x.detach().cpu().double().reshape(-1, target.shape[-1]) for x in (target, stream, added))
     size_T = goal.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
@@ -303,7 +309,7 @@ def _sees_later(capture: Capture, text: Tensor, change: float) -> bool:
 
 def _texts(base: Any) -> tuple[Tensor, Tensor]:
     """Two texts [1, TOKENS] of ordinary tokens, the same in the first half."""
-    weight = embeddings(base).weight
+    weight: Any = embeddings(base).weight
     special = set(_special(base.config)) | set(_special(text_config(base.config)))
     spread = torch.linspace(0, weight.shape[0] - 1, 4 * TOKENS).long().tolist()
     ordinary = [token for token in dict.fromkeys(spread) if token not in special] or [0]

@@ -378,7 +378,7 @@ def _encode(
     if coder.transcodes and target is None:
         raise SaeError("this is a transcoder: give target=, the module's output [N, d_in] beside its input")
     place = activations.hookpoint if isinstance(activations, Activations) else "the activations given"
-    encoding = Encoding(coder, len(labels.tasks), place)
+    encoding = Encoding(coder, len(labels.tasks), place, len(x_ND))
     device = next((p.device for p in coder.parameters()), torch.device("cpu"))
     encoding.to(device)
     row_N, task_N = torch.from_numpy(labels.row_N), torch.from_numpy(labels.task_N)
@@ -403,7 +403,7 @@ def _encode(
         tasks=labels.tasks,
         num_latents=coder.num_latents,
     )
-    return _Encoded(codes, encoding.reconstruction.compute())
+    return _Encoded(codes, encoding.sums())
 
 
 @dataclass(frozen=True)

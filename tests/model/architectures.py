@@ -215,6 +215,13 @@ ARCHITECTURES = [
                  "global_head_dim": 8, "layer_types": ["sliding_attention", "full_attention"]},
         resid_mid=None, adds_up=False, note="E2B, E4B: per-layer inputs",
     ),
+    replace(
+        _GEMMA2, model_type="gemma4_text", mlp=None,
+        changed={"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": VOCABULARY,
+                 "global_head_dim": 8, "layer_types": ["sliding_attention", "full_attention"],
+                 "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16},
+        note="an MLP beside experts",
+    ),
     _OLMO2,
     *_like(_OLMO2, "olmo3", "exaone4"),
     *_like(_MIXTURE, "mixtral", "olmoe", "qwen3_moe", "gpt_oss"),

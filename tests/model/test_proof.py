@@ -103,6 +103,33 @@ class Restless(nn.Module):
         return x + torch.rand_like(x)
 
 
+class Overwrites(nn.Module):
+    """Uses the memory of its input, as in-place operations do."""
+
+    def forward(self, x):
+        y = 2 * x
+        x.zero_()
+        return y
+
+
+def test_a_module_that_overwrites_its_input():
+    model = build("llama")
+    model.base_model.layers[1].mlp = Overwrites()
+    for name in ("layers.1.mlp.input", "mlp 1"):
+        assert proved_width(at(model, name)) == 32
+
+
+def test_a_block_that_scales_all_of_the_stream():
+    """Gemma 4: the stream goes on with the block's factor, so an edit in its middle cannot be carried on."""
+    model = build("gemma4_text")
+    for block in model.base_model.layers:
+        block.layer_scalar.fill_(0.5)
+    for name in ("mlp 1", "attention 1", "resid 1", "blocks.1.hook_mlp_out"):
+        assert proved_width(at(model, name)) == 32
+    with pytest.raises(HookpointError, match="cannot be taken as resid_mid"):
+        proved_width(at(model, "blocks.1.hook_resid_mid"))
+
+
 def test_a_module_that_gives_something_else_every_time():
     model = build("llama")
     model.base_model.layers[0].mlp = Restless()

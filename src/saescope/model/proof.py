@@ -249,8 +249,7 @@ class _Stream:
 def _adds_up(target: Tensor | None, stream: Tensor | None, added: Tensor | None, *, carried_on: bool) -> bool:
     """Whether target = a · stream + b · added, b > 0, with a = 1 or, where all of it is scaled, a = b.
 
-    Neither may be the target by itself: `added` would hold the stream already, or not be in the sum. Each
-    token weighs the same.
+    An `added` that holds the stream already has a = 0, b = 1. Each token weighs the same.
     """
     if (
         target is None
@@ -270,7 +269,6 @@ def _adds_up(target: Tensor | None, stream: Tensor | None, added: Tensor | None,
     in_sum = (_size(goal - terms[0]) > tolerance and b > 0) or _size(terms[1]) <= tolerance
     return (
         _size(goal - a * terms[0] - b * terms[1]) <= tolerance
-        and _size(goal - terms[1]) > tolerance
         and in_sum
         and (abs(a - 1) <= CARRIED or (not carried_on and abs(a - b) <= CARRIED * abs(b)))
     )

@@ -35,7 +35,8 @@ def sums_of(names):
     return {name: np.full(len(TASKS), 2.0) for name in names.split()}
 
 
-SUMS = sums_of("tokens x2 err2 cosine norm_ratio dot xhat2 l0") | {"x": np.zeros((len(TASKS), 3))}
+SUMS = sums_of("tokens x2 err2 cosine norm_ratio dot xhat2 l0 top_deviation")
+SUMS["x"] = np.zeros((len(TASKS), 3))
 LOSSES = sums_of("tokens_clean ce_clean ce_spliced ce_zero ce_mean kl_spliced kl_zero")
 
 

@@ -35,6 +35,7 @@ from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint, resolve
 from saescope.model.load import LanguageModel, quiet_transformers
 from saescope.model.load import load_model as load_language_model
+from saescope.model.proof import proved_width
 from saescope.runtime.hardware import choose
 from saescope.runtime.meter import Meter, Steps
 from saescope.sae.base import Sae
@@ -225,7 +226,7 @@ def capture(
     probes = _labelled(texts) if isinstance(texts, Mapping) else None
     windows = tokenize_probes(cfg, model.tokenizer, probes)
     reader = Capture(model.model, place)
-    live = LiveWindows(reader, windows, batch_tokens, model.model.device, reader.width())
+    live = LiveWindows(reader, windows, batch_tokens, model.model.device, proved_width(reader))
     parts: list[Tensor] = []
     with Meter("capture", windows.num_tokens, "tokens") as meter:
         for rows in np.array_split(np.arange(len(windows.ids)), max(1, windows.num_tokens // ROWS)):
@@ -385,7 +386,7 @@ def _encode(
     if coder.transcodes and target is None:
         raise SaeError("this is a transcoder: give target=, the module's output [N, d_in] beside its input")
     place = activations.hookpoint if isinstance(activations, Activations) else "the activations given"
-    encoding = Encoding(coder, len(labels.tasks), place)
+    encoding = Encoding(coder, len(labels.tasks), place, len(x_ND))
     device = next((p.device for p in coder.parameters()), torch.device("cpu"))
     encoding.to(device)
     row_N, task_N = torch.from_numpy(labels.row_N), torch.from_numpy(labels.task_N)
@@ -410,7 +411,7 @@ def _encode(
         tasks=labels.tasks,
         num_latents=coder.num_latents,
     )
-    return _Encoded(codes, encoding.reconstruction.compute())
+    return _Encoded(codes, encoding.sums())
 
 
 @dataclass(frozen=True)

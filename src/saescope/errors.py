@@ -3,11 +3,14 @@
 Anything that is not a `SaescopeError` is a defect of saescope and keeps its traceback.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 LONGEST = 2000
 """Characters of a message; a value quoted in it may have millions."""
+LONGEST_QUOTED = 500
+"""Characters of what another library says."""
 
 
 class SaescopeError(ValueError):
@@ -71,6 +74,18 @@ def line(message: str) -> str:
     text = " ".join(message.split())
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
+
+
+def library_words(error: Exception) -> str:
+    """What another library says, in one line and as a sentence.
+
+    Its end is kept, since that is where a remedy stands; the setting it names is named as it is called here.
+    """
+    text = line(str(error)) or type(error).__name__
+    text = re.sub(r"`?trust_remote_code=True`?", "model.trust_remote_code=true", text)
+    if len(text) > LONGEST_QUOTED:
+        text = f"{text[: LONGEST_QUOTED // 2]} … {text[-LONGEST_QUOTED // 2 :]}"
+    return text.rstrip(".") + "."
 
 
 def choices(valid: Iterable[str], limit: int = 40) -> str:

@@ -118,6 +118,15 @@ SAE_RECONSTRUCTION_BIAS = Metric(
     "sae",
 )
 
+SAE_VARIANCE_TOP_TOKENS = Metric(
+    "sae/variance_top_tokens",
+    "Variance in the 0.1 % of tokens of largest norm",
+    "Σ‖x − E x‖² over the 0.1 % of tokens of largest ‖x‖, as a share of that over all; FVU weighs tokens so.",
+    "sae",
+    short="variance in 0.1 % of tokens",
+    unit="share",
+)
+
 # The language model's losses, over about metrics.lm_tokens tokens spread over tasks
 
 LM_CE = Metric(

@@ -129,7 +129,7 @@ def test_a_sweep_runs_the_language_model_once_over_training_and_probe_text(monke
         sums.append(sum(tokens))
         tokens.clear()
     assert sums[0] > 8192 + 2048
-    assert sums[1:] == [2]  # two tokens tell the width of the hookpoint
+    assert sums[1:] == [2 + 8 + 8]  # two tokens tell the width of the hookpoint, two texts of eight prove it
 
 
 def test_nulls_hold_no_more_than_a_block(monkeypatch):

@@ -292,12 +292,13 @@ def test_positions_a_model_does_not_have_are_explained():
         resolve(HookpointConfig("custom", name="blocks.2.hook_resid_mid"), model("neox"))
     torch.manual_seed(0)
     bloom = hf.BloomForCausalLM(hf.BloomConfig(vocab_size=90, hidden_size=32, n_layer=2, n_head=4))
-    with pytest.raises(
-        HookpointError, match=r"mlp_out .* 'bloom' is not known .*h\.1 has input_layernorm, self_"
-    ):
-        resolve(HookpointConfig("custom", name="blocks.1.hook_mlp_out"), bloom)
+    mamba = hf.MambaForCausalLM(hf.MambaConfig(vocab_size=90, hidden_size=16, num_hidden_layers=2))
+    for hook in ("hook_mlp_out", "hook_resid_mid"):
+        with pytest.raises(HookpointError, match=r"layers\.1 has no mlp module; its parts are norm, mixer"):
+            resolve(HookpointConfig("custom", name=f"blocks.1.{hook}"), mamba)
     assert resolve(HookpointConfig("custom", name="blocks.1.hook_resid_pre"), bloom).label == "h.1.input"
-    assert resolve(HookpointConfig("attention", layer=1), bloom).name == "h.1.self_attention"
+    assert resolve(HookpointConfig("attention", layer=1), bloom).name == "h.1.self_attention.dense"
+    assert resolve(HookpointConfig("custom", name="h.1.self_attention"), bloom).kind == "custom"
 
 
 def test_modules_without_an_activation_are_refused():

@@ -50,6 +50,7 @@ def metrics(latents: int = 4096, supported: int = 912) -> dict[str, Any]:
     values: dict[str, Any] = {
         "sae/fvu": 0.1873, "sae/explained_variance": 0.8127, "sae/mse": 4.21, "sae/cosine": 0.912,
         "sae/l0": 31.9, "sae/l2_ratio": 0.934, "sae/reconstruction_bias": 1.021,
+        "sae/variance_top_tokens": 0.0123,
         "lm/ce": 2.914, "lm/ce_spliced": 3.021, "lm/ce_zero": 7.84, "lm/ce_mean": 6.93, "lm/ce_delta": 0.107,
         "lm/ce_score": 0.978, "lm/kl": 0.131, "lm/kl_score": 0.972,
     }  # fmt: skip

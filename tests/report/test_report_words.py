@@ -53,6 +53,7 @@ def test_no_supported_latent():
             "explains only 30 % of the variance (below 50 %)",
         ),
         ({"lm__ce_score": 0.62}, "The CE score is 0.620 (below 0.8)"),
+        ({"sae__variance_top_tokens": 0.43}, "largest norm carry 43 % of the variance"),
         ({"features__supported": 100}, "Only 100 of 4,096 latents have enough support"),
         ({"q__null_edges": 2000}, "Randomised firing still yields 2,000 validated edges (real: 16,854)"),
     ],

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from saescope.stats import quality
+from saescope.stats.reconstruction import variance_share
 
 
 def sums(x: np.ndarray, xh: np.ndarray, l0: float = 3.0) -> dict[str, float | None]:
@@ -37,6 +38,12 @@ def test_by_hand() -> None:
             "sae/reconstruction_bias": 0.5,
         }
     )
+
+
+def test_the_share_of_some_tokens_by_hand() -> None:
+    x = np.array([[9.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])  # mean 3; deviations 36, 4, 4, 4
+    assert variance_share(36.0, 4, x.sum(0), (x**2).sum()) == pytest.approx(36 / 48)
+    assert variance_share(0.0, 4, np.full(2, 4.0), 8.0) is None  # constant
 
 
 def test_pooled_not_per_batch() -> None:

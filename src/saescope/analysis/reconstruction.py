@@ -5,8 +5,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from saescope.metrics import in_group, keys, metric
-from saescope.stats.reconstruction import quality
+from saescope.metrics import SAE_VARIANCE_TOP_TOKENS, in_group, keys, metric
+from saescope.stats.reconstruction import quality, variance_share
 
 Sums = dict[str, npt.NDArray[np.float64]]
 Metrics = dict[str, float | None]
@@ -18,7 +18,11 @@ NO_DENOMINATOR = "undefined here: its denominator is 0"
 
 def reconstruction_metrics(sums: Sums) -> Metrics:
     """`sae/*` over all counted tokens; variance pooled globally."""
-    return _quality({name: value.sum(0) for name, value in sums.items()})
+    total = {name: value.sum(0) for name, value in sums.items()}
+    share = variance_share(
+        float(total["top_deviation"]), int(total["tokens"]), total["x"], float(total["x2"])
+    )
+    return {**_quality(total), SAE_VARIANCE_TOP_TOKENS.key: share}
 
 
 def loss_metrics(losses: Sums | None) -> Metrics:

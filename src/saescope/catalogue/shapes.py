@@ -1,7 +1,7 @@
 """How many blocks a model has, how wide it is, and how to name it on the command line."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,9 @@ from typing import Any
 from saescope.errors import ConfigError, HubError, ModelError, NoRepositoryError, choices, nearest
 
 DEDUPED = "-deduped"
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+WIDTHS = ("hidden_size", "n_embd", "d_model")
+"""Keys under which a `config.json` states its blocks and its width."""
 
 Override = tuple[str, str | int | bool]
 """Key and value on the command line."""
@@ -33,6 +36,9 @@ class Shape:
     catalogue_name: str | None = None
     """Name in the table of models (`models.yaml`); None where the model is not in it."""
 
+    model_type: str | None = None
+    """Architecture that its config states; None where no config was read."""
+
 
 def shape(model: str) -> Shape:
     """Sizes of the model with this name, Hub id or folder.
@@ -55,7 +61,7 @@ def shape(model: str) -> Shape:
         entry = _table().get((folder_name or "").removesuffix(DEDUPED), {})
         if (entry.get("layers"), entry.get("width")) != (described.num_layers, described.width):
             return described
-        return Shape(described.name, described.num_layers, described.width, described.overrides, folder_name)
+        return replace(described, catalogue_name=folder_name)
     if model.startswith(("/", ".", "~")):
         raise ModelError(f"model folder {model} does not exist; give a Hugging Face folder or a Hub id")
     names = list(_table())
@@ -82,6 +88,15 @@ def known_layers(model: str) -> int | None:
     name = canonical(model)
     layers: int | None = None if name is None else _table()[name.removesuffix(DEDUPED)]["layers"]
     return layers
+
+
+def covered_kinds() -> dict[str, list[str]]:
+    """Model type → kinds of hookpoint that are tested in it (`architectures.yaml`; docs/models.md)."""
+    import yaml
+
+    text = (Path(__file__).parent / "architectures.yaml").read_text(encoding="utf-8")
+    kinds: dict[str, list[str]] = yaml.safe_load(text)
+    return kinds
 
 
 def suite_names() -> list[str]:
@@ -128,8 +143,9 @@ def _described(model: str, path: Path) -> Shape:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as JSON: {error}") from error
     text = config.get("text_config", config) if isinstance(config, dict) else {}
-    layers = text.get("num_hidden_layers", text.get("n_layer"))
-    width = text.get("hidden_size", text.get("n_embd"))
+    layers = next((text[key] for key in LAYERS if key in text), None)
+    width = next((text[key] for key in WIDTHS if key in text), None)
     if not isinstance(layers, int) or not isinstance(width, int) or min(layers, width) < 1:
         raise ModelError(f"{path} does not say num_hidden_layers and hidden_size; it is no language model's")
-    return Shape(model, layers, width, (("model", "local"), ("model.name", model)))
+    overrides: tuple[Override, ...] = (("model", "local"), ("model.name", model))
+    return Shape(model, layers, width, overrides, model_type=config.get("model_type"))

@@ -11,7 +11,7 @@ from saescope.catalogue.export import summary, write_csv, write_markdown
 from saescope.catalogue.live import RECORDED, UNREACHED, Finding, mark_lost, refresh, reread, span
 from saescope.catalogue.plan import HookpointPlan, make_plans
 from saescope.catalogue.repositories import CatalogueRow, load_rows
-from saescope.catalogue.shapes import DEDUPED, Shape, shape
+from saescope.catalogue.shapes import DEDUPED, Shape, covered_kinds, shape
 from saescope.config.catalogue import KINDS, CoverageConfig
 from saescope.errors import SaeError
 
@@ -123,6 +123,14 @@ def _remarks(
     deduped = [
         m for m in dict.fromkeys(r.model for r in load_rows() if r.readable and r.folders) if m in variants
     ]
+    architectures = covered_kinds()
+    for model_type in dict.fromkeys(s.model_type for s in shapes if s.model_type):
+        kinds = architectures.get(model_type)
+        lines.append(
+            f"architecture {model_type}: tested at {', '.join(kinds)}."
+            if kinds
+            else f"architecture {model_type}: not tested here; a job proves its hookpoint before it measures."
+        )
     if deduped:
         lines.append(
             f"SAEs of the deduplicated models: saescope-coverage models={','.join(map(str, deduped))}"

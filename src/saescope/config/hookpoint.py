@@ -28,6 +28,12 @@ class HookpointConfig:
         one_of("hookpoint.kind", self.kind, KINDS)
         at_least("hookpoint.layer", self.layer, 0)
         between("hookpoint.depth", self.depth, 0.0, 1.0)
+        if self.name and (set(self.name) & set("*?[]{},") or self.name != self.name.strip()):
+            raise ConfigError(
+                f"hookpoint.name={self.name}: one hookpoint a job, no pattern and no list; a sweep takes "
+                "several: saescope -m hookpoint.layer=0,1,2 "
+                "(or hookpoint=custom hookpoint.name=layers.0,layers.1)"
+            )
         if self.kind == "custom":
             if not self.name:
                 raise ConfigError(

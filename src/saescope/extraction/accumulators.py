@@ -1,5 +1,6 @@
 """torchmetrics accumulators of the measurement passes: sums reduce over processes, codes are gathered."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,15 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from saescope.model.losses import TokenLosses
 from saescope.sae.base import SparseCodes
+
+TOP_SHARE = 0.001
+"""Share of tokens that `LargestTokens` keeps."""
+
+
+def top_count(num_tokens: int) -> int:
+    """`TOP_SHARE` of so many tokens, one at least."""
+    return max(1, round(TOP_SHARE * num_tokens))
+
 
 VARIANTS = ("clean", "spliced", "zero", "mean")
 """Versions of the model whose losses are measured: untouched, and with the hookpoint replaced."""
@@ -63,6 +73,50 @@ class ReconstructionSums(Metric):
     def compute(self) -> dict[str, npt.NDArray[np.float64]]:
         """Sums per task: scalars [K], `x` [K, d_in]."""
         return {name: getattr(self, name).cpu().numpy() for name in (*self.SCALARS, "x")}
+
+
+class LargestTokens(Metric):
+    """The activations of the tokens of largest norm, `TOP_SHARE` of all, in float32."""
+
+    full_state_update = False
+
+    def __init__(self, num_tokens: int, num_tasks: int, d_in: int) -> None:
+        """`num_tokens`: of all processes together; fewer may come."""
+        super().__init__()
+        self.num_tasks = num_tasks
+        count = top_count(num_tokens)
+        self.add_state("x2", torch.full((count,), -1.0, dtype=torch.float64), dist_reduce_fx="cat")
+        self.add_state("x", torch.zeros(count, d_in), dist_reduce_fx="cat")
+        self.add_state("task", torch.zeros(count, dtype=torch.int64), dist_reduce_fx="cat")
+        self.x2: Tensor
+        self.x: Tensor
+        self.task: Tensor
+
+    def update(self, x_ND: Tensor, task_N: Tensor) -> None:
+        """Add N tokens: activations, and task of each."""
+        x2_N = _dot(x_ND.double(), x_ND.double())
+        x2_N, best = x2_N.topk(min(len(x2_N), len(self.x2)))
+        x2 = torch.cat([self.x2, x2_N])
+        # never in place: spawned CPU processes get the module's tensors as shared memory
+        self.x2, kept = x2.topk(len(self.x2))
+        self.x = torch.cat([self.x, x_ND[best].float()])[kept]
+        self.task = torch.cat([self.task, task_N[best]])[kept]
+
+    def compute(self) -> Callable[[npt.NDArray[np.float64], int], npt.NDArray[np.float64]]:
+        """(mean of all tokens [d_in], number of tokens) → Σ‖x − mean‖² of the largest ones, per task [K].
+
+        What stands in the state is that of all processes, one after the other.
+        """
+        x2, task = self.x2.reshape(-1).cpu(), self.task.reshape(-1).cpu()
+        x = self.x.reshape(-1, self.x.shape[-1]).cpu().double()
+
+        def deviation(mean_D: npt.NDArray[np.float64], num_tokens: int) -> npt.NDArray[np.float64]:
+            _, best = x2.topk(min(top_count(num_tokens), int((x2 >= 0).sum())))
+            away = x[best] - torch.from_numpy(mean_D)
+            sums = torch.zeros(self.num_tasks, dtype=torch.float64)
+            return sums.index_add(0, task[best], _dot(away, away)).numpy()
+
+        return deviation
 
 
 class LossSums(Metric):

@@ -1,21 +1,24 @@
 """Activations → codes and reconstruction sums, for jobs and for `saescope.measure`."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from saescope.errors import SaeError
-from saescope.extraction.accumulators import CodeLists, ReconstructionSums, RowList
+from saescope.extraction.accumulators import CodeLists, LargestTokens, ReconstructionSums, RowList
 from saescope.sae.base import Sae
 
 
 class Encoding(nn.Module):
     """Encodes, decodes and accumulates; tokens with NaN or infinite activations are only listed."""
 
-    def __init__(self, sae: Sae, num_tasks: int, place: str) -> None:
-        """`place` names the hookpoint in messages."""
+    def __init__(self, sae: Sae, num_tasks: int, place: str, num_tokens: int) -> None:
+        """`place` names the hookpoint in messages; `num_tokens`: of all processes together."""
         super().__init__()
         self.sae, self.place = sae, place
         self.reconstruction = ReconstructionSums(num_tasks, sae.d_out)
+        self.largest = LargestTokens(num_tokens, num_tasks, sae.d_out)
         self.codes = CodeLists()
         self.bad_rows = RowList()
         """Rows of tokens with NaN or infinite activations; these are not in `reconstruction` and `codes`."""
@@ -41,4 +44,12 @@ class Encoding(nn.Module):
                 "its weights are too large for this precision or damaged"
             )
         self.reconstruction.update(target_ND, xhat_ND, codes.sizes_N, task_N)
+        self.largest.update(target_ND, task_N)
         self.codes.update(row_N, codes)
+
+    def sums(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Sums per task: those of `ReconstructionSums`, and `top_deviation` [K] of the `LargestTokens`."""
+        sums, deviation = self.reconstruction.compute(), self.largest.compute()
+        num_tokens = int(sums["tokens"].sum())
+        mean_D = sums["x"].sum(0) / max(1, num_tokens)
+        return {**sums, "top_deviation": deviation(mean_D, num_tokens)}

@@ -64,7 +64,7 @@ class Engine:
         return self.setup.windows
 
     def extract(self) -> tuple[Codes, Sums]:
-        """Codes of every counted token, and reconstruction sums per task (`ReconstructionSums.compute`).
+        """Codes of every counted token, and reconstruction sums per task (`Encoding.sums`).
 
         Raises ModelError for NaN or infinite activations. With `allow_nonfinite`, if every task has other
         tokens, they are left out instead and listed in `Codes.left_out`.
@@ -185,7 +185,7 @@ class _ResultWriter(Callback):
         leave_group_at_exit()
         if isinstance(pl_module, Extraction):
             encoding = pl_module.encoding
-            results = {**encoding.reconstruction.compute(), **encoding.codes.compute()._asdict()}
+            results = {**encoding.sums(), **encoding.codes.compute()._asdict()}
             results["bad_rows"] = encoding.bad_rows.compute()
         else:
             assert isinstance(pl_module, Splice)

@@ -61,7 +61,7 @@ class Extraction(BatchModule):
         """`source` has one row per window."""
         super().__init__(model, hookpoint, sae, windows, batches)
         self.source = source
-        self.encoding = Encoding(sae, len(windows.tasks), self.capture.hookpoint.label)
+        self.encoding = Encoding(sae, len(windows.tasks), self.capture.hookpoint.label, windows.num_tokens)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Encode, decode and accumulate one batch."""

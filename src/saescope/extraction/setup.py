@@ -13,6 +13,7 @@ from saescope.errors import HookpointError
 from saescope.model.capture import Capture, Captures, NoActivationError
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.load import LanguageModel
+from saescope.model.proof import proved_width
 from saescope.runtime.hardware import Hardware
 from saescope.sae.base import Sae
 from saescope.text.packing import Ids
@@ -49,8 +50,11 @@ class Setup:
 
     @cached_property
     def width(self) -> int:
-        """Width of the activations; for a transcoder's hookpoint those of input and output side by side."""
-        return self.capture.width()
+        """Width of the activations; for a transcoder's hookpoint those of input and output side by side.
+
+        The first look at the model: that the hookpoint is what its name says is proved before.
+        """
+        return proved_width(self.capture)
 
     @property
     def processes(self) -> int:

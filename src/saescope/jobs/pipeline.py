@@ -31,6 +31,7 @@ from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
 from saescope.jobs.others import NONE, OtherJobs
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
+from saescope.model.blocks import text_config
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
 from saescope.report.page import write_report
@@ -77,7 +78,7 @@ def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
         )
         check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     with phase("tokenise the probes"):
-        windows = _probe_windows(cfg, skeleton.config.vocab_size)
+        windows = _probe_windows(cfg, text_config(skeleton.config).vocab_size)
     if cfg.sae.source == "train":
         check_corpus(cfg.corpus, load_tokenizer(cfg.model))
     return Prepared(hookpoint, windows, _companions(others.hookpoints, skeleton), others)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from saescope.errors import HookpointError
+from saescope.model.blocks import embeddings
 from saescope.model.hookpoints import Hookpoint
 
 
@@ -64,9 +65,9 @@ class Capture:
             hooks.callback(_hook(self.module, "output" if side == "both" else side, keep).remove)
             self.base(input_ids=input_ids_BT, use_cache=False)
         if side != "both" and caught:
-            return caught[0]
+            return _unfolded(caught[0], input_ids_BT.shape, self.hookpoint)
         if len(caught) == 2:
-            return torch.cat(caught, dim=-1)
+            return torch.cat([_unfolded(part, input_ids_BT.shape, self.hookpoint) for part in caught], dim=-1)
         reads = self.hookpoint.reads
         before = f"{reads.label} before " if reads is not None else ""
         raise NoActivationError(f"the forward pass does not run {before}{self.hookpoint.label}")
@@ -99,25 +100,36 @@ class Capture:
         """
         side = self.hookpoint.side
         inputs: list[Tensor] = []
+        shapes: list[torch.Size] = []
+
+        def keep_shape(_module: nn.Module, args: Any, _output: Any) -> None:
+            shapes[:] = [args[0].shape]
+
+        def edited(x: Tensor, old: Tensor) -> Tensor:
+            if not _is_folded(old, self.hookpoint):
+                return edit(x, old)
+            return edit(
+                _unfolded(x, shapes[0], self.hookpoint), _unfolded(old, shapes[0], self.hookpoint)
+            ).flatten(0, 1)
 
         def keep_input(tensor: Tensor) -> None:
             inputs[:] = [tensor]
 
         def on_output(module: nn.Module, args: Any, output: Any) -> Any:
             old = first(output)
-            new = edit(inputs.pop() if inputs else old, old)
+            new = edited(inputs.pop() if inputs else old, old)
             if isinstance(output, list):
                 return [new, *output[1:]]
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         def on_input(module: nn.Module, args: Any, kwargs: Any) -> Any:
             old = _input(args, kwargs)
-            new = edit(old, old)
+            new = edited(old, old)
             return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
-        handles: list[Any] = []
+        handles: list[Any] = [embeddings(self.base).register_forward_hook(keep_shape)]
         if self._inside_stream:
-            handles = self._replace_in_stream(edit)
+            handles += self._replace_in_stream(edited)
         else:
             if side == "both":
                 handles.append(_hook(self.reader, self.read_side, keep_input))
@@ -141,17 +153,43 @@ class Capture:
         """The norm sees x' instead of x; the skip connection carries x, so x' − x is added at the end."""
         change: list[Tensor] = []
 
-        def before_norm(_module: nn.Module, args: Any) -> Any:
-            new = edit(args[0], args[0])
-            change.append(new - args[0])
-            return (new, *args[1:])
+        def before_norm(_module: nn.Module, args: Any, kwargs: Any) -> Any:
+            old = _input(args, kwargs)
+            new = edit(old, old)
+            change.append(new - old)
+            return ((new, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": new})
 
         def after_block(_module: nn.Module, _args: Any, output: Any) -> Any:
-            new = first(output) + change.pop()
+            old = first(output)
+            new = old + change.pop().reshape(old.shape)
             return (new, *output[1:]) if isinstance(output, tuple) else new
 
         block = self.base.get_submodule(self.hookpoint.name.rpartition(".")[0])
-        return [self.module.register_forward_pre_hook(before_norm), block.register_forward_hook(after_block)]
+        return [
+            self.module.register_forward_pre_hook(before_norm, with_kwargs=True),
+            block.register_forward_hook(after_block),
+        ]
+
+
+def _is_folded(activation: Tensor, hookpoint: Hookpoint) -> bool:
+    """Whether it is [B · T, d_in]: OPT runs its MLP on all tokens in one row after the other.
+
+    Not asked of a custom module: its rows may be sorted, as those of experts are.
+    """
+    return activation.ndim == 2 and hookpoint.kind != "custom"
+
+
+def _unfolded(activation: Tensor, shape_BT: torch.Size, hookpoint: Hookpoint) -> Tensor:
+    """The activation as [B, T, d_in] where the module folds the first two axes into one."""
+    if not _is_folded(activation, hookpoint) or len(activation) != shape_BT.numel():
+        return activation
+    return activation.reshape(*shape_BT, activation.shape[-1])
+
+
+def first_input(args: Any, kwargs: Any) -> Tensor | None:
+    """A module's input: its first positional argument, or `hidden_states`; None where that is no tensor."""
+    tensor = args[0] if args else kwargs.get("hidden_states")
+    return tensor if isinstance(tensor, Tensor) else None
 
 
 class Captures:
@@ -184,7 +222,10 @@ class Captures:
             try:
                 self.base(input_ids=input_ids_BT, use_cache=False)
             except _Reached:
-                return [caught[number] for number in range(len(self.hookpoints))]
+                return [
+                    _unfolded(caught[number], input_ids_BT.shape, hookpoint)
+                    for number, hookpoint in enumerate(self.hookpoints)
+                ]
         missing = [point.label for number, point in enumerate(self.hookpoints) if number not in caught]
         raise NoActivationError(f"the forward pass does not run {', '.join(missing)}")
 
@@ -200,10 +241,9 @@ class Captures:
 
 
 def _input(args: Any, kwargs: Any) -> Tensor:
-    """A module's input: its first positional argument, or `hidden_states`."""
-    tensor = args[0] if args else kwargs.get("hidden_states")
-    if not isinstance(tensor, Tensor):
-        raise NoActivationError(f"the module is given {type(tensor).__name__}, not a tensor")
+    tensor = first_input(args, kwargs)
+    if tensor is None:
+        raise NoActivationError("the module is given no tensor")
     return tensor
 
 

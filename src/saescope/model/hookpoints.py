@@ -7,7 +7,7 @@ or depth with a kind.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -47,6 +47,8 @@ class Hookpoint:
 
     reads: "Hookpoint | None" = None
     """Where the side is `both`: the activation the transcoder reads; None is the module's own input."""
+    position: str | None = field(default=None, compare=False)
+    """The one of `blocks.POSITIONS` it was chosen as; None for a module by its own name, taken as it is."""
 
     @property
     def label(self) -> str:
@@ -63,7 +65,8 @@ def resolve(cfg: HookpointConfig, model: nn.Module, *, quiet: bool = False) -> H
     blocks = Blocks(base)
     if cfg.kind == "custom":
         assert cfg.name is not None
-        requested, place = cfg.name, _by_name(cfg.name, model, base, blocks)
+        requested = cfg.name
+        place, position = _by_name(cfg.name, model, base, blocks)
     else:
         layer = cfg.layer
         if layer is None:
@@ -73,8 +76,9 @@ def resolve(cfg: HookpointConfig, model: nn.Module, *, quiet: bool = False) -> H
         else:
             requested = f"{cfg.kind} of layer {layer}"
         check_layer(layer, len(blocks))
-        place = blocks.place(layer, POSITION_OF_KIND[cfg.kind])
-    hookpoint = _hookpoint(place, blocks)
+        position = POSITION_OF_KIND[cfg.kind]
+        place = blocks.place(layer, position)
+    hookpoint = _hookpoint(place, blocks, position)
     log.log(
         logging.DEBUG if quiet else logging.INFO,
         "%s is the %s of module %s (%s, %s)",
@@ -99,14 +103,15 @@ def check_layer(layer: int, num_layers: int) -> None:
         )
 
 
-def _hookpoint(place: Place, blocks: Blocks) -> Hookpoint:
-    inside = (place.name + ".").startswith(blocks.prefix + ".")
-    layer = layer_in(place.name.removeprefix(blocks.prefix)) if inside else None
-    return Hookpoint(place.name, place.kind, place.side, layer, len(blocks))
+def _hookpoint(place: Place, blocks: Blocks, position: str | None) -> Hookpoint:
+    layer = layer_in(place.name.removeprefix(blocks.prefix)) if blocks.holds(place.name) else None
+    return Hookpoint(place.name, place.kind, place.side, layer, len(blocks), position=position)
 
 
-def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> Place:
+def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> tuple[Place, str | None]:
     """The place a name means: a module's own name first, then the spellings every model shares.
+
+    With it the position, where the name is one of those spellings.
 
     Raises HookpointError with the valid names.
     """
@@ -117,15 +122,17 @@ def _by_name(name: str, model: nn.Module, base: nn.Module, blocks: Blocks) -> Pl
         plain, side = name.removesuffix(".input"), "input"
     short = _without(outer, plain)
     if short in modules:
-        return _own_name(short, side, modules[short], blocks)
+        return _own_name(short, side, modules[short], blocks), None
     if plain == EMBED:
-        return blocks.embedding()
+        return blocks.embedding(), None
     parsed = parse(plain)
     if parsed is not None and (side == "output" or not plain.startswith("blocks.")):
         layer, position = parsed
         _check_layer(layer, name, blocks)
         place = blocks.place(layer, position)
-        return place if side == "output" else _own_name(place.name, side, modules[place.name], blocks)
+        if side == "output":
+            return place, position
+        return _own_name(place.name, side, modules[place.name], blocks), None
     named_layer = layer_in(name)
     if named_layer is not None:
         _check_layer(named_layer, name, blocks)
@@ -148,7 +155,7 @@ def _own_name(name: str, side: str, module: nn.Module, blocks: Blocks) -> Place:
         raise HookpointError(
             f"hookpoint.name={name}.input holds token ids, not activations; choose hookpoint.name={name}"
         )
-    layer = layer_in(name.removeprefix(blocks.prefix)) if name.startswith(blocks.prefix + ".") else None
+    layer = layer_in(name.removeprefix(blocks.prefix)) if blocks.holds(name) else None
     if layer is not None:
         for place in blocks.places(layer).values():
             if (place.name, place.side) == (name, side):
@@ -172,5 +179,5 @@ def _valid(layer: int | None, modules: dict[str, nn.Module], blocks: Blocks) -> 
     module_names = [n for n in modules if n == block or n.startswith(block + ".")]
     positions = blocks.places(block_number)
     lens_names = [f"blocks.{block_number}.{hook}" for hook, position in LENS.items() if position in positions]
-    outside = [n for n in modules if not n.startswith(blocks.prefix + ".")] if layer is None else []
+    outside = [n for n in modules if not blocks.holds(n)] if layer is None else []
     return [*module_names, *lens_names, *outside]

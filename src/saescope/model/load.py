@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
 from transformers.utils import logging as hf_logging
 
 from saescope.config import ModelConfig
-from saescope.errors import ConfigError, ModelError, choices
+from saescope.errors import ConfigError, ModelError, choices, library_words
+from saescope.model.blocks import text_config
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +74,7 @@ def load_tokenizer(cfg: ModelConfig) -> Any:
             where, revision=cfg.revision or "main", trust_remote_code=cfg.trust_remote_code
         )
     except Exception as error:  # a broken tokenizer.json raises nearly anything
-        raise ModelError(f"cannot load the tokenizer of '{where}': {_first_line(error)}") from error
+        raise ModelError(f"cannot load the tokenizer of '{where}': {library_words(error)}") from error
 
 
 def load_model(cfg: ModelConfig, dtype: torch.dtype, seed: int) -> LanguageModel:
@@ -97,8 +105,9 @@ def load_model(cfg: ModelConfig, dtype: torch.dtype, seed: int) -> LanguageModel
 
 def _pretrained(cfg: ModelConfig, where: str, dtype: torch.dtype) -> Any:
     """The model with its weights; transformers fills weights that are missing with random numbers."""
+    auto_class = _auto_class(_config(cfg))
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = auto_class.from_pretrained(
             where,
             revision=cfg.revision or "main",
             dtype=dtype,
@@ -106,7 +115,7 @@ def _pretrained(cfg: ModelConfig, where: str, dtype: torch.dtype) -> Any:
             output_loading_info=True,
         )
     except Exception as error:  # a damaged file raises nearly anything
-        raise ModelError(f"cannot load the weights of '{where}': {_first_line(error)}") from error
+        raise ModelError(f"cannot load the weights of '{where}': {library_words(error)}") from error
     model, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
@@ -119,11 +128,20 @@ def _build(cfg: ModelConfig) -> Any:
     """The model as its config says, without weights from a file."""
     config = _config(cfg)
     try:
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=cfg.trust_remote_code)
+        return _auto_class(config).from_config(config, trust_remote_code=cfg.trust_remote_code)
     except Exception as error:  # sizes that do not go together, and architectures that are no causal LM
         raise ModelError(
-            f"the config of '{location(cfg)}' gives no causal language model: {_first_line(error)}"
+            f"the config of '{location(cfg)}' gives no causal language model: {library_words(error)}"
         ) from error
+
+
+def _auto_class(config: Any) -> Any:
+    """What loads the model: models of text and images (Mistral 3, Qwen-VL) are run on text alone."""
+    only_with_images = (
+        type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
+    )
+    return AutoModelForImageTextToText if only_with_images else AutoModelForCausalLM
 
 
 def _config(cfg: ModelConfig) -> Any:
@@ -135,15 +153,9 @@ def _config(cfg: ModelConfig) -> Any:
         )
     except Exception as error:  # values of a wrong type raise nearly anything
         raise ModelError(
-            f"cannot load model '{where}': {_first_line(error)} "
+            f"cannot load model '{where}': {library_words(error)} "
             "Give a Hub id (model=pythia-70m), or a folder: model=local model.name=FOLDER"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """First line of a library's error, as a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
 
 
 def check_context(model_config: Any, setting: str, tokens: int, remedy: str | None = None) -> None:
@@ -151,7 +163,9 @@ def check_context(model_config: Any, setting: str, tokens: int, remedy: str | No
 
     A model whose config names no limit takes any length.
     """
-    limit = getattr(model_config, "max_position_embeddings", None)
+    config = text_config(model_config)
+    limits = (getattr(config, key, None) for key in ("max_position_embeddings", "max_seq_len"))
+    limit = next((value for value in limits if value is not None), None)
     if limit is not None and tokens > limit:
         raise ConfigError(
             f"{setting} exceeds the model's context of {limit} tokens; {remedy or f'choose {limit} or less'}"

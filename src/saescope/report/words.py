@@ -21,6 +21,7 @@ from saescope.metrics import (
     Q_Z,
     SAE_EXPLAINED_VARIANCE,
     SAE_FVU,
+    SAE_VARIANCE_TOP_TOKENS,
     SI_CI_HIGH,
     SI_CI_LOW,
     SI_MEAN,
@@ -36,6 +37,8 @@ EV_FLOOR = 0.5
 """Explained variance below which SI and Q are called uninterpretable."""
 CE_FLOOR = 0.8
 """CE score below which SI and Q are called uninterpretable."""
+TOP_TOKENS_CEILING = 0.1
+"""Share of the variance in the 0.1 % of tokens of largest norm above which FVU is theirs."""
 
 Metrics = Mapping[str, Any]
 
@@ -100,6 +103,13 @@ def _bad_reconstruction(m: Metrics) -> Iterator[str]:
         yield (
             f"The SAE explains only {percent(ev)} of the variance (below {percent(EV_FLOOR)}): "
             "SI and Q are uninterpretable, they describe what little it captures."
+        )
+    top = finite(m.get(SAE_VARIANCE_TOP_TOKENS.key))
+    if top is not None and top > TOP_TOKENS_CEILING:
+        yield (
+            f"The 0.1 % of tokens of largest norm carry {percent(top)} of the variance: FVU tells how well "
+            "these few are reconstructed rather than the others; probes.exclude_first leaves out first "
+            "tokens."
         )
     if ce is not None and ce < CE_FLOOR:
         yield (

@@ -44,6 +44,16 @@ def quality(
     }
 
 
+def variance_share(top_deviation: float, n: int, sum_x_d: FloatArray, sum_x2: float) -> float | None:
+    """Share of Σ‖x − E x‖² that some tokens carry, from their part of it, `top_deviation`.
+
+    The other sums are those of ``quality``. None for a constant input.
+    """
+    mean = np.asarray(sum_x_d, dtype=np.float64) / n
+    variance = sum_x2 - n * float(mean @ mean)
+    return top_deviation / variance if variance > 1e-12 * sum_x2 else None
+
+
 def variance_unexplained(n: int, sum_x_d: FloatArray, sum_x2: float, sum_err2: float) -> float | None:
     """FVU = E|e|^2 / (E|x|^2 - |E x|^2); the sums are those of ``quality``.
 

@@ -17,18 +17,17 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from saescope.activations import ActivationSource, row_order, weights_digest
-from saescope.analysis.reconstruction import reconstruction_metrics
 from saescope.config import AppConfig, HubSae, Recipe, TrainSae
 from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
 from saescope.files import whole
-from saescope.metrics import SAE_FVU
 from saescope.model.load import check_context
 from saescope.runfolder.names import HISTORY, SAE
 from saescope.runtime.hardware import Hardware, free_memory
 from saescope.sae.coder import CoderSae, SparseCoder
 from saescope.sae.folder import load_sparsify
+from saescope.stats.reconstruction import variance_unexplained
 from saescope.text.token_rows import TokenRows, token_rows
 from saescope.tracking.wandb_run import Tracker
 from saescope.training.checkpoint import save_coder
@@ -313,7 +312,10 @@ def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16)
             codes = sae.encode(x_ND)
             text_N = torch.zeros(len(x_ND), dtype=torch.int64)  # one text, so one task
             sums.update(target_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
-    return reconstruction_metrics(sums.compute())[SAE_FVU.key]
+    total = sums.compute()
+    return variance_unexplained(
+        int(total["tokens"][0]), total["x"][0], float(total["x2"][0]), float(total["err2"][0])
+    )
 
 
 def _encoder_dtype(cfg: TrainSae, machine: Hardware) -> torch.dtype | None:

@@ -97,7 +97,7 @@ def test_codes_and_reconstructions(tmp_path, model_folder, monkeypatch, kind):
     )
     with torch.no_grad():
         torch.testing.assert_close(dense(codes, D_SAE), theirs.encode(x), atol=1e-6, rtol=1e-6)
-        torch.testing.assert_close(sae.decode(codes), theirs.decode(theirs.encode(x)), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(sae.decode(codes), theirs.decode(theirs.encode(x)), atol=5e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from saescope.model.blocks import text_config
 from saescope.sae.formats.circuit_tracer import CLT_NOTICE
 from saescope.sae.saelens.release import Release
 
@@ -73,7 +74,7 @@ def _is_clt_layer(source: Any) -> bool:
 
 
 def _is_rms(model: Any) -> bool:
-    return getattr(model.config, "rms_norm_eps", None) is not None
+    return getattr(text_config(model.config), "rms_norm_eps", None) is not None
 
 
 def _on_lens(meta: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 import pytest
+from scripts.coverage_tables import DOCS
 
 from saescope import compat
 from saescope.catalogue.command_line import load_command
@@ -31,9 +32,9 @@ def rows() -> dict[str, tuple[CatalogueRow, ...]]:
     return {name: registered_rows(shape(name)) for name in (*suite_names(), "pythia-70m-deduped")}
 
 
-def saes(rows: tuple[CatalogueRow, ...]) -> list[tuple[str, str]]:
+def saes(rows: tuple[CatalogueRow, ...]) -> list[tuple[str, str, str]]:
     return [
-        (row.release, row.ids[kind].format(layer=layer))
+        (row.release, row.ids[kind].format(layer=layer), row.folder(layer, kind))
         for row in rows
         for kind in row.ids
         for layer in row.layers
@@ -46,7 +47,7 @@ def test_every_registered_sae_is_in_a_row_of_its_model(releases, rows):
     for name, release in releases.items():
         assert canonical(release.model) in rows, f"{release.model} is not in models.yaml"
         expected |= {
-            (name, str(sae_id))
+            (name, str(sae_id), path)
             for sae_id, path in release.saes_map.items()
             # the embeddings are what block 0 reads, the output of no block
             if not any(part in f"{sae_id} {path}" for part in NO_KIND) and sae_id != "blocks.0.hook_resid_pre"
@@ -58,6 +59,14 @@ def test_every_registered_sae_is_in_a_row_of_its_model(releases, rows):
     assert len(listed) > 13_000
 
 
+def test_numbers_of_the_docs(releases):
+    text = DOCS.read_text(encoding="utf-8")
+    if f"in {installed_version()}," not in text:
+        pytest.skip("the page was made with another sae_lens")
+    number = sum(len(release.saes_map) for release in releases.values())
+    assert f"{number:,} SAEs of {len({release.model for release in releases.values()})} models" in text
+
+
 def test_rows_are_whole(rows):
     for name, of_model in rows.items():
         for row in of_model:
@@ -65,13 +74,15 @@ def test_rows_are_whole(rows):
             assert row.layers
             assert max(row.layers) < shape(name).num_layers, row
             assert row.seen == row.layers
-            assert set(row.ids) == set(row.folders) and len(row.ids) == 1
+            assert set(row.ids) == set(row.folders)
+            assert len(row.ids) == 1
             assert all(
                 "{layer}" in text or len(row.layers) == 1
                 for text in (*row.ids.values(), *row.folders.values())
-            )  # noqa: E501
+            )
             assert row.source == f"sae_lens {installed_version()} pretrained_saes.yaml"
-            assert row.basis and row.date
+            assert row.basis
+            assert row.date
             assert row.num_latents is None or "num_latents" in row.unverified
 
 

@@ -132,3 +132,16 @@ class TestSaeLens:
     def test_training_architectures(self):
         assert compat.sae_lens_trains("batchtopk")
         assert not compat.sae_lens_trains("no such thing")
+
+
+def test_the_registry_of_sae_lens_is_found_without_importing_it():
+    import yaml
+
+    path = compat.sae_lens_registry()
+    if path is None:
+        pytest.skip("sae_lens is not installed")
+    releases = compat.sae_lens_releases()
+    values = yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    assert {name: release.repo_id for name, release in releases.items()} == {
+        name: value["repo_id"] for name, value in values.items()
+    }

@@ -7,8 +7,10 @@ functions: a report must not import torch.
 
 from __future__ import annotations
 
+import importlib.util
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +57,13 @@ def sparsify_muon() -> Any:
     from sparsify.muon import Muon
 
     return Muon
+
+
+def sae_lens_registry() -> Path | None:
+    """The YAML file of the releases registered in sae_lens, which is not imported; None without sae_lens."""
+    spec = importlib.util.find_spec("sae_lens")
+    folders = spec.submodule_search_locations if spec is not None else None
+    return Path(next(iter(folders))) / "pretrained_saes.yaml" if folders else None
 
 
 def sae_lens_releases() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from saescope.catalogue.shapes import Shape, shape, suite_names
 from saescope.config import AppConfig, CoverageConfig, HookpointConfig, config_dir, from_mapping
 from saescope.errors import ConfigError
 
+R1_QWEN = "deepseek-r1-distill-qwen-1.5b"
 PYTHIA = [name for name in suite_names() if name.startswith("pythia")]
 
 
@@ -74,7 +75,7 @@ def test_states():
     assert "Group-SAE/pythia_160m-topk" in resid.others
     assert (attention.state, attention.folder, attention.matches) == ("train", None, None)
     (nested,) = planned("pythia-410m", layers=(6,))
-    assert (nested.folder, nested.matches, nested.k) == ("baseline/layers.6", False, None)
+    assert (nested.folder, nested.matches, nested.k) == ("baseline/layers.6", False, 128)
 
 
 def test_seen_goes_before_claimed():
@@ -115,7 +116,9 @@ def test_every_command_composes_to_what_the_row_says(model_folder):
             assert (cfg.sae.expansion_factor, cfg.sae.k) == (32, 32)
             assert (cfg.corpus.source == "embedded") == (w.shape.name == "embedded")
         elif w.row.format == "sparsify":
-            assert (cfg.sae.source, cfg.sae.repo) == ("hub", w.row.repo)
+            folder = f"{w.row.repo}/{w.folder}"
+            assert (cfg.sae.source, folder.startswith(cfg.sae.repo)) == ("hub", True)
+            assert "/" not in folder.removeprefix(f"{cfg.sae.repo}/")
         else:
             assert (cfg.sae.source, cfg.sae.release) == ("saelens", w.row.release)
 
@@ -130,12 +133,12 @@ def test_command_for_a_dictionary_learning_repository():
     assert f"sae.repo={row.repo}/TopK_pythia-160m-deduped__0108/resid_post_layer_8/trainer_2" in command
 
 
-def test_command_for_a_saelens_release():
-    (row,) = [r for r in load_rows() if r.release == "pythia-70m-deduped-res-sm"]
-    command = load_command(shape("pythia-70m-deduped"), 3, "resid", row)
+def test_command_for_a_repository_in_saelens_layout():
+    (row,) = [r for r in load_rows() if r.release == "ghidav/pythia-160m-deduped-resid-post"]
+    command = load_command(shape("pythia-160m-deduped"), 3, "resid", row)
     assert command == (
-        "saescope model=pythia-70m model.deduped=true hookpoint.layer=3 "
-        "sae=saelens sae.release=pythia-70m-deduped-res-sm sae.id=blocks.3.hook_resid_post"
+        "saescope model=pythia-160m model.deduped=true hookpoint.layer=3 "
+        "sae=saelens sae.release=ghidav/pythia-160m-deduped-resid-post sae.id=L3"
     )
     assert composed(command).sae.source == "saelens"
 
@@ -166,3 +169,49 @@ ODD = [
 def test_odd_folder_names_survive_the_shell_and_the_grammar(name):
     odd = Shape(name, 4, 32, (("model", "local"), ("model.name", name)))
     assert composed(train_command(odd, 2, "mlp", 8, 16)).model.name == name
+
+
+def test_group_sae_has_k_128_and_an_fvu_to_compare_with():
+    (plan,) = planned("pythia-410m", layers=(6,))
+    assert (plan.k, plan.fvu) == (128, pytest.approx(0.14, abs=0.001))
+    # its repository has the same folders below cluster/
+    assert plan.command.endswith(" sae.repo=Group-SAE/pythia_410m-topk/baseline")
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "layer", "repo", "latents", "k"),
+    [
+        ("smollm2-135m", "mlp", 15, "EleutherAI/sae-SmolLM2-135M-64x", 36864, 32),
+        ("meta-llama/Llama-3.2-1B", "mlp", 8, "EleutherAI/sae-Llama-3.2-1B-131k", 131072, 32),
+        ("llama-3-8b", "resid", 12, "EleutherAI/sae-llama-3-8b-32x", 131072, 192),
+        (R1_QWEN, "mlp", 14, "EleutherAI/sae-DeepSeek-R1-Distill-Qwen-1.5B-65k", 65536, 32),
+    ],
+)  # fmt: skip
+def test_saes_of_models_other_than_pythia(model, kind, layer, repo, latents, k):
+    (plan,) = planned(model, kind=(kind,), layers=(layer,))
+    assert (plan.state, plan.row.repo, plan.num_latents, plan.k) == ("covered", repo, latents, k)
+    cfg = composed(plan.command)
+    assert (cfg.sae.source, cfg.sae.repo, cfg.hookpoint.kind, cfg.hookpoint.layer) == (
+        "hub",
+        repo,
+        kind,
+        layer,
+    )
+    assert cfg.model.sae_repo == repo
+
+
+def test_every_command_of_a_recorded_sae_is_accepted():
+    places = [(row, kind) for row in load_rows() if row.model and row.readable for kind in row.folders]
+    assert len(places) > 30
+    for row, kind in places:
+        layer = min(row.layers)
+        cfg = composed(load_command(shape(row.model), layer, kind, row))
+        assert (cfg.hookpoint.kind, cfg.hookpoint.layer) == (kind, layer)
+        folder = f"{row.repo}/{row.folder(layer, kind)}"
+        match row.format:
+            case "sparsify":
+                assert cfg.sae.repo == folder.rpartition("/")[0]
+            case "dictionary_learning":
+                assert cfg.sae.repo == folder
+            case _:
+                assert (cfg.sae.release, cfg.sae.id) == (row.release, row.ids[kind].format(layer=layer))

@@ -7,11 +7,14 @@ import pytest
 import yaml
 
 import saescope
+from saescope import compat
 from saescope.catalogue import known_repositories
+from saescope.catalogue.registry import registered_rows
 from saescope.catalogue.repositories import CatalogueRow, load_rows
-from saescope.catalogue.shapes import shape, suite_names
+from saescope.catalogue.shapes import canonical, shape, suite_names
 from saescope.config import config_dir
 from saescope.config.catalogue import KINDS
+from tests.catalogue.test_plan import composed
 
 ASSETS = Path(saescope.__file__).parent / "assets"
 CONF = Path(config_dir())
@@ -63,11 +66,31 @@ def test_the_embedded_saes_are_all_recorded():
 
 
 def test_every_model_option_is_in_the_table_under_its_hub_id():
-    assert set(suite_names()) == set(OPTIONS)
+    assert set(suite_names()) >= set(OPTIONS)
+    with_option = {name for name in suite_names() if shape(name).overrides[0][1] != "local"}
+    assert with_option == set(OPTIONS)
     for option, values in OPTIONS.items():
         for name in (option, values["name"], values["name"].upper()):
             assert shape(name).overrides == (("model", option),)
             assert shape(name).catalogue_name == option
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_command_in_an_option_is_accepted(option):
+    first = (CONF / "model" / f"{option}.yaml").read_text().splitlines()[0]
+    cfg = composed(first.removeprefix("# ").split("   ")[0].split("  (")[0])
+    assert option == "embedded" or canonical(cfg.model.repo) == option
+    if cfg.sae.source == "saelens":
+        if compat.sae_lens_registry() is None:
+            pytest.skip("sae_lens is not installed")
+        ids = {
+            (row.release, row.ids[kind].format(layer=layer))
+            for row in registered_rows(shape(option))
+            for kind in row.ids
+            for layer in row.layers
+            if layer == cfg.hookpoint.layer
+        }
+        assert (cfg.sae.release, cfg.sae.id) in ids
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -87,6 +110,7 @@ def test_rows_are_whole(row: CatalogueRow):
     assert row.date
     assert row.seen <= row.layers
     assert set(row.folders) <= set(KINDS)
+    assert set(row.fvu) <= row.layers
     assert set(row.unverified) <= {"model", "folders", "layers", "num_latents", "k"}
     assert all("{layer}" in pattern or len(row.layers) == 1 for pattern in row.folders.values())
     assert bool(row.folders) == bool(row.layers)

@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from scripts.coverage_tables import DOCS, rewritten
 
+from saescope.catalogue import registry
 from saescope.catalogue.export import COLUMNS
+from saescope.catalogue.registry import installed_version
+from saescope.catalogue.repositories import load_rows
+from saescope.catalogue.shapes import suite_names
 from saescope.cli.catalogue import main as coverage
 
 
@@ -48,14 +53,68 @@ def test_the_pythia_suite(command):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == (
-        "8 of 30 wanted hookpoints have pre-trained SAEs; 4 more are claimed (?), 18 need training."
+        "14 of 39 wanted hookpoints have pre-trained SAEs; 4 more are claimed (?), 21 need training."
     )
     commands = [line for line in lines if line.startswith("  saescope ")]
-    assert len(commands) == 30
-    assert sum(" sae=train " in line for line in commands) == 18
+    assert len(commands) == 39
+    assert sum(" sae=train " in line for line in commands) == 21
     table = lines[: lines.index("to measure, in the order of the table:")]
     assert max(map(len, table)) <= 100
     assert any("sae-pythia-70m-32k" in line and "32,768" in line and "yes" in line for line in table)
+    # a model and its deduplicated variant, each under its own name with its own SAEs
+    heads = [line.split()[0] for line in table if line.startswith("pythia-")]
+    assert [name for name in heads if name.endswith("-deduped")] == [
+        "pythia-70m-deduped", "pythia-160m-deduped", "pythia-410m-deduped",
+    ]  # fmt: skip
+    assert sum("sae-pythia-70m-deduped-32k" in line for line in table) == 3
+
+
+def test_the_page_of_the_docs_is_what_is_printed_and_recorded():
+    text = DOCS.read_text(encoding="utf-8")
+    if installed_version() is None or f"With sae_lens {installed_version()};" not in text:
+        pytest.skip("the page was made with another sae_lens")
+    assert rewritten(text) == text, "run python scripts/coverage_tables.py"
+    example = text.split("```")[1]
+    assert max(len(line) for line in example.split("to measure")[0].splitlines()) <= 100
+    table = text.replace(r"\|", "|")
+    assert all(f"| `{row.repo}` |" in table for row in load_rows())
+
+
+def test_tables_of_all_models_fit_100_columns(command):
+    code, out, err = command(f"models={','.join(suite_names())}", "kind=all")
+    assert (code, err) == (0, "")
+    table = out.split("\nto measure, in the order of the table:")[0].splitlines()
+    assert max(map(len, table)) <= 100
+    assert len(table) > 300
+
+
+def test_without_sae_lens_a_line_says_what_is_missing(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sae_lens", None)  # as if it were not installed
+    registry._releases.cache_clear()
+    try:
+        code, out, err = command("models=gemma-2-2b")
+        covered = command("models=pythia-70m")[1]
+    finally:
+        registry._releases.cache_clear()
+    assert (code, err) == (0, "")
+    assert out.startswith("0 of 3 wanted hookpoints")
+    assert "sae_lens is not installed" in out
+    assert "pip install 'saescope[saelens]'" in out.replace("\n", " ")
+    assert "sae_lens" not in covered
+
+
+def test_json_holds_source_date_and_what_was_seen(command, tmp_path):
+    code, _, _ = command("models=smollm2-135m,pythia-410m", "kind=resid,mlp", "layers=15", "json=a.json")
+    assert code == 0
+    values = json.loads((tmp_path / "a.json").read_text())
+    assert values["summary"].startswith("2 of 4 wanted")
+    rows = {(row["model"], row["kind"]): row for row in values["rows"]}
+    assert all(tuple(row) == COLUMNS for row in values["rows"])
+    mlp = rows["smollm2-135m", "mlp"]
+    assert (mlp["state"], mlp["num_latents"], mlp["k"], mlp["expansion"]) == ("covered", 36864, 32, 64.0)
+    assert "57ea2cb" in mlp["basis"]
+    assert (mlp["source"], mlp["date"]) == ("public code that loads it", "2026-07")
+    assert rows["smollm2-135m", "resid"]["source"] is None
 
 
 def test_the_readme_shows_what_is_printed(command):

@@ -137,8 +137,13 @@ def test_every_launcher_composes(launcher):
     )
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides=[f"hydra/launcher={launcher}"], return_hydra_config=True)
-    kind = {"parallel": "JoblibLauncher", "slurm": "SlurmLauncher", "slurm_local": "LocalLauncher"}[launcher]
-    assert cfg.hydra.launcher._target_.endswith(kind)
+    kinds = {
+        "parallel": "JoblibLauncher",
+        "slurm": "SlurmLauncher",
+        "slurm_local": "LocalLauncher",
+        "together": "BasicLauncher",
+    }
+    assert cfg.hydra.launcher._target_.endswith(kinds[launcher])
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,20 @@ def load_command(shape: Shape, layer: int, kind: str, row: CatalogueRow) -> str:
     source = READERS[row.format]
     sae: list[Override]
     if source == "hub":
-        # only sparsify's folders are found by the name of the hookpoint
-        repo = row.repo if row.format == "sparsify" else f"{row.repo}/{row.folder(layer, kind)}"
-        sae = [("sae.repo", repo)]
+        # sparsify's folders are found by their names; one above them is given, since there may be others
+        folder = row.folder(layer, kind)
+        above = folder.rpartition("/")[0] if row.format == "sparsify" else folder
+        sae = [("sae.repo", f"{row.repo}/{above}" if above else row.repo)]
     else:
         release, sae_id = row.release or row.repo, row.ids[kind].format(layer=layer)
         sae = [("sae", source), ("sae.release", release), ("sae.id", sae_id)]
-    return _command([*shape.overrides, *_hookpoint(layer, kind), *sae])
+    name = row.hooks.get(kind)
+    place: list[Override] = (
+        [("hookpoint", "custom"), ("hookpoint.name", name.format(layer=layer))]
+        if name
+        else _hookpoint(layer, kind)
+    )
+    return _command([*shape.overrides, *place, *sae])
 
 
 def train_command(shape: Shape, layer: int, kind: str, expansion: int, k: int) -> str:

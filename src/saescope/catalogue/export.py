@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from saescope.errors import ConfigError
 from saescope.files import write_text
 
 COLUMNS = (
-    "model", "num_layers", "width", "layer", "kind", "hookpoint", "state", "repo", "folder",
-    "matches_layers_x", "format", "num_latents", "expansion", "k", "unverified", "caution", "note",
+    "model", "num_layers", "width", "layer", "kind", "hookpoint", "state", "repo", "folder", "release", "id",
+    "hook", "matches_layers_x", "format", "architecture", "num_latents", "expansion", "k", "l0", "fvu",
+    "unverified", "caution", "note",
     "basis", "source", "date", "live", "others", "command",
 )  # fmt: skip
 IN_MARKDOWN = ("model", "hookpoint", "state", "repo", "folder", "num_latents", "expansion", "k", "command")
@@ -42,11 +44,17 @@ def record(plan: HookpointPlan) -> dict[str, str | int | float | bool | None]:
         "state": plan.state,
         "repo": row.repo if row else None,
         "folder": plan.folder,
+        "release": row.release if row else None,
+        "id": plan.sae_id,
+        "hook": plan.hook,
         "matches_layers_x": plan.matches,
         "format": row.format if row else None,
+        "architecture": plan.architecture,
         "num_latents": plan.num_latents,
         "expansion": None if plan.expansion is None else round(plan.expansion, 3),
         "k": plan.k,
+        "l0": plan.l0,
+        "fvu": plan.fvu,
         "unverified": " ".join(plan.unverified) or None,
         "caution": row.caution if row else None,
         "note": row.note if row else None,
@@ -66,6 +74,12 @@ def write_csv(path: str, plans: Sequence[HookpointPlan]) -> Path:
     writer.writeheader()
     writer.writerows(record(plan) for plan in plans)
     return _write("csv", path, buffer.getvalue())
+
+
+def write_json(path: str, plans: Sequence[HookpointPlan]) -> Path:
+    """The summary and, under `rows`, every column. Raises ConfigError when the file cannot be written."""
+    values = {"summary": summary(plans), "rows": [record(plan) for plan in plans]}
+    return _write("json", path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_markdown(path: str, plans: Sequence[HookpointPlan]) -> Path:

@@ -158,7 +158,8 @@ def _compare(
             current.append(
                 dataclasses.replace(
                     rows[0], format="sparsify", folders={kind: pattern}, layers=layers, seen=layers,
-                    num_latents=None, k=None, exists=True, live=NEW, unverified=unverified,
+                    num_latents=None, k=None, architecture=None, l0={}, fvu={}, release=None, ids={},
+                    hooks={}, exists=True, live=NEW, unverified=unverified,
                 )
             )  # fmt: skip
     return current, findings

@@ -59,6 +59,34 @@ class HookpointPlan:
         return self.folder == self.hookpoint if self.row else None
 
     @property
+    def sae_id(self) -> str | None:
+        """What `sae.id` is for an SAE that sae_lens reads."""
+        return self.row.ids[self.kind].format(layer=self.layer) if self.row and self.row.ids else None
+
+    @property
+    def hook(self) -> str | None:
+        """Name of the exact hookpoint, where `hookpoint` does not say it."""
+        name = self.row.hooks.get(self.kind) if self.row else None
+        return name.format(layer=self.layer) if name else None
+
+    @property
+    def architecture(self) -> str | None:
+        """Of the SAE to load, as sae_lens names it; None where only its config says it."""
+        if self.row is None:
+            return None
+        return self.row.architecture or ("topk" if self.row.format == "sparsify" else None)
+
+    @property
+    def l0(self) -> float | None:
+        """Active latents per token as published, for an SAE without a k."""
+        return self.row.l0.get(self.layer) if self.row else None
+
+    @property
+    def fvu(self) -> float | None:
+        """Fraction of variance unexplained that somebody measured, to compare with."""
+        return self.row.fvu.get(self.layer) if self.row else None
+
+    @property
     def expansion(self) -> float | None:
         """num_latents / width, never the number in a name or card."""
         return self.num_latents / self.shape.width if self.num_latents else None
@@ -106,9 +134,8 @@ def _choose(
     cfg: CoverageConfig, shape: Shape, layer: int, kind: str, rows: list[CatalogueRow]
 ) -> HookpointPlan:
     """The best row for a hookpoint: seen before stated, then without a caution, then by place in the file."""
-    candidates = [
-        r for r in rows if shape.catalogue_name and r.model == shape.catalogue_name and r.covers(layer, kind)
-    ]
+    model = shape.catalogue_name or shape.name
+    candidates = [r for r in rows if r.model == model and r.covers(layer, kind)]
     candidates.sort(key=lambda r: (not r.readable, not r.certain(layer), r.caution is not None))
     best = candidates[0] if candidates and candidates[0].readable else None
     others = tuple(dict.fromkeys(r.repo for r in candidates if r is not best))

@@ -45,6 +45,18 @@ class CatalogueRow:
     num_latents: int | None = None
     k: int | None = None
 
+    architecture: str | None = None
+    """As sae_lens names it; None: `topk` for sparsify's, else only the SAE's config says it."""
+
+    l0: dict[int, float] = field(default_factory=dict)
+    """Block → active latents per token as published, for SAEs without a k."""
+
+    fvu: dict[int, float] = field(default_factory=dict)
+    """Block → fraction of variance unexplained that somebody measured, to compare with."""
+
+    hooks: dict[str, str] = field(default_factory=dict)
+    """Kind of hookpoint → name of the exact hookpoint, with `{layer}`, where the kind does not say it."""
+
     release: str | None = None
     """SAELens: the registered release."""
 
@@ -86,11 +98,24 @@ class CatalogueRow:
 
 @cache
 def load_rows() -> tuple[CatalogueRow, ...]:
-    """All rows, best first for each model."""
+    """The rows recorded in `repositories.yaml`, best first for each model."""
+    return tuple(_row(values) for values in _recorded()["repositories"])
+
+
+def registered_sizes() -> dict[str, int]:
+    """Release of sae_lens → number of latents, where its registry does not state it and it was seen."""
+    return {
+        release: entry["num_latents"] for entry in _recorded()["registered"] for release in entry["releases"]
+    }
+
+
+@cache
+def _recorded() -> dict[str, Any]:
     import yaml
 
     text = (Path(__file__).parent / "repositories.yaml").read_text(encoding="utf-8")
-    return tuple(_row(values) for values in yaml.safe_load(text)["repositories"])
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
 
 
 def known_repositories(model_name: str) -> list[str]:

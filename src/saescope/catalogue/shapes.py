@@ -51,7 +51,11 @@ def shape(model: str) -> Shape:
     if name is not None and not ("/" in model and path.is_dir()):
         base = name.removesuffix(DEDUPED)
         entry = _table()[base]
-        overrides: tuple[Override, ...] = (("model", entry["option"]),)
+        overrides: tuple[Override, ...] = (
+            (("model", entry["option"]),)
+            if "option" in entry
+            else (("model", "local"), ("model.name", entry["hub"]))
+        )
         if name != base:
             overrides += (("model.deduped", True),)
         return Shape(name, entry["layers"], entry["width"], overrides, name)
@@ -78,7 +82,9 @@ def canonical(name: str) -> str | None:
     low = name.strip().lower()
     base = low.removesuffix(DEDUPED)
     for listed, entry in _table().items():
-        if base in (listed, entry["hub"].lower()) and (base == low or listed.startswith("pythia")):
+        if base in (listed, entry["hub"].lower(), *entry.get("aliases", ())) and (
+            base == low or listed.startswith("pythia")
+        ):
             return listed + low.removeprefix(base)
     return None
 

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from saescope.catalogue.export import summary, write_csv, write_markdown
+from saescope.catalogue.export import summary, write_csv, write_json, write_markdown
 from saescope.catalogue.live import RECORDED, UNREACHED, Finding, mark_lost, refresh, reread, span
 from saescope.catalogue.plan import HookpointPlan, make_plans
+from saescope.catalogue.registry import installed_version, registered_rows
 from saescope.catalogue.repositories import CatalogueRow, load_rows
 from saescope.catalogue.shapes import DEDUPED, Shape, covered_kinds, shape
 from saescope.config.catalogue import KINDS, CoverageConfig
@@ -27,6 +28,7 @@ def run(cfg: CoverageConfig) -> None:
     shapes = list({s.name: s for s in map(shape, cfg.models)}.values())
     names = {s.catalogue_name for s in shapes if s.catalogue_name}
     rows = [row for row in load_rows() if row.model in names]
+    rows += [row for s in shapes for row in registered_rows(s)]
     plans = make_plans(cfg, shapes, rows)  # before the Hub is consulted: a wrong layer is an error
     findings: list[Finding] = []
     if cfg.live:
@@ -47,6 +49,8 @@ def run(cfg: CoverageConfig) -> None:
         _print_findings(console, findings)
     if cfg.csv:
         console.print(f"csv:      {write_csv(cfg.csv, plans)}", markup=False, soft_wrap=True)
+    if cfg.json:
+        console.print(f"json:     {write_json(cfg.json, plans)}", markup=False, soft_wrap=True)
     if cfg.markdown:
         console.print(f"markdown: {write_markdown(cfg.markdown, plans)}", markup=False, soft_wrap=True)
     if findings and all(f.state == UNREACHED for f in findings):
@@ -76,7 +80,7 @@ def _table(plans: Sequence[HookpointPlan], live: bool) -> Table:
             _sae(plan),
             _size(plan, "num_latents", f"{plan.num_latents:,}" if plan.num_latents else ""),
             _size(plan, "num_latents", f"{plan.expansion:.3g}" if plan.expansion else ""),
-            _size(plan, "k", str(plan.k) if plan.k else ""),
+            _size(plan, "k", str(plan.k) if plan.k else f"≈{plan.l0:.0f}" if plan.l0 else ""),
             {True: "yes", False: "no", None: ""}[plan.matches],
         ]
         table.add_row(*cells, *([plan.live or ""] if live else []))
@@ -87,8 +91,9 @@ def _sae(plan: HookpointPlan) -> str:
     if plan.row is None:
         return "[dim]train[/dim]"
     mark, colour = ("", "green") if plan.state == "covered" else (" ?", "yellow")
-    where = "" if plan.matches else f"\n  in {escape(plan.folder or '')}"
-    return f"[{colour}]{escape(plan.row.repo)}{mark}[/{colour}]{where}"
+    name = plan.row.release or plan.row.repo
+    where = "" if plan.matches else f"\n  in {escape(plan.sae_id or plan.folder or '')}"
+    return f"[{colour}]{escape(name)}{mark}[/{colour}]{where}"
 
 
 def _size(plan: HookpointPlan, key: str, text: str) -> str:
@@ -105,6 +110,15 @@ def _remarks(
 ) -> list[str]:
     """Lines below the table: what it has no room for."""
     lines = []
+    if any(plan.l0 and not plan.k for plan in plans):
+        lines.append("≈ active latents per token as published, of an SAE without a k.")
+    if any(plan.fvu is not None for plan in plans):
+        values = ", ".join(
+            f"{plan.fvu:.2f} for {plan.shape.name} {plan.layer} {plan.kind}"
+            for plan in plans
+            if plan.fvu is not None
+        )
+        lines.append(f"FVU to expect, as others measured it: {values}.")
     if any(plan.unverified for plan in plans):
         lines.append("? stated by somebody, not seen by us; live=true asks the Hub.")
     cautions = {plan.row.repo: plan.row.caution for plan in plans if plan.row and plan.row.caution}
@@ -130,6 +144,11 @@ def _remarks(
             f"architecture {model_type}: tested at {', '.join(kinds)}."
             if kinds
             else f"architecture {model_type}: not tested here; a job proves its hookpoint before it measures."
+        )
+    if installed_version() is None and any(plan.state != "covered" for plan in plans):
+        lines.append(
+            "sae_lens is not installed: it registers SAEs of Gemma, Llama, Qwen, GPT-2 and others, and this "
+            "table shows those of its models after pip install 'saescope[saelens]'."
         )
     if deduped:
         lines.append(

@@ -39,6 +39,9 @@ class CoverageConfig:
     csv: str | None = None
     """File for the table as CSV."""
 
+    json: str | None = None
+    """File for the table as JSON, with all that is known about each row."""
+
     markdown: str | None = None
     """File for the table as Markdown."""
 

@@ -156,7 +156,8 @@ def _repository(cfg: HubSae, model_sae_repo: str | None, model_name: str) -> str
     if not repositories:
         raise SaeError(
             f"no pre-trained SAE repository is known for {model_name}; "
-            "give sae.repo=HUB_ID_OR_FOLDER, or choose sae=train, sae=neurons or sae=random"
+            "give sae.repo=HUB_ID_OR_FOLDER, or choose sae=train, sae=neurons or sae=random; "
+            f"saescope-coverage models={model_name} kind=all lists SAEs that sae=saelens reads"
         )
     return repositories[0]
 

@@ -248,7 +248,7 @@ def _train(
     ):
         companions = []
         for other in beside:
-            if others.enter_context(_locked_unless_busy(other.home)):
+            if others.enter_context(_locked(other.home, wait=False)):
                 curves = TrainingLog(other.history, other.steps, Tracker(), quiet=True)
                 companions.append(
                     Companion(other.module(), other.checkpoint, others.enter_context(curves).step)
@@ -269,33 +269,23 @@ def _train(
 
 
 @contextmanager
-def _locked_unless_busy(home: Path) -> Iterator[bool]:
-    """Whether no other process works on the training; then none will until the block ends."""
+def _locked(home: Path, *, wait: bool = True) -> Iterator[bool]:
+    """One process at a time works on a training: another waits, then reads the finished checkpoint.
+
+    Without `wait` it gets False at once.
+    """
     home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / "training.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """One process at a time works on a training; another waits, then reads the finished checkpoint."""
-    home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / "training.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        if not wait:
+            yield False
+            return
         log.info("another process trains this very SAE; waiting for it")
         lock.acquire()
     try:
-        yield
+        yield True
     finally:
         lock.release()
 

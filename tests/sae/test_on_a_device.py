@@ -1,4 +1,7 @@
-"""No tensor of tokens × latents on a device: encoder products come in chunks (tests/support/accelerator.py)."""
+"""No tensor of tokens × latents on a device: encoder products come in chunks.
+
+On a simulated GPU (tests/support/accelerator.py).
+"""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 """A CUDA device that is none: its tensors say `cuda:0`, their values lie in ordinary memory.
 
-With it the code that runs on a GPU runs on a machine without one, on real values, so that they can be compared
-with those of the CPU. Every operation is checked: tensors of two devices together are an error, as on a GPU.
+With it the code that runs on a GPU runs on a machine without one, on real values that can be compared with
+those of the CPU. Every operation is checked: tensors of two devices together are an error, as on a GPU.
 It counts what a GPU would have to wait for, and remembers the largest tensor.
 
 PyTorch's `FakeTensorMode` cannot do this: its tensors have no values, and the passes here have shapes and
@@ -39,7 +39,7 @@ class WrongDeviceError(RuntimeError):
 
 
 class DeviceTensor(Tensor):
-    """A tensor on the device. To PyTorch's core it is a `meta` tensor, the only other kind a CPU build has."""
+    """A tensor on the device. To PyTorch's core it is a `meta` tensor, as a CPU build has no other."""
 
     values: Tensor
 

@@ -69,7 +69,7 @@ def test_the_steps_of_the_cpu(name, monkeypatch):
         module = a_module(recipe).to("cuda")
         module.configure_optimizers()
         metrics, waits = steps(module, batches(), device)
-        tensors = [t for t in (*module.parameters(), *module.buffers())]
+        tensors = [*module.parameters(), *module.buffers()]
         tensors += [p.grad for p in module.parameters() if p.grad is not None]
         assert all(tensor.is_cuda for tensor in tensors)
     for step, wanted in zip(metrics, expected, strict=True):

@@ -23,8 +23,8 @@ class Encoding(nn.Module):
     def update(self, x_ND: Tensor, target_ND: Tensor, row_N: Tensor, task_N: Tensor) -> None:
         """Add N tokens: activations `x_ND` to encode, `target_ND` to reconstruct (the same for an SAE).
 
-        `row_N` is the row of each token in the codes, on any device, `task_N` its task. Raises SaeError when the SAE gives
-        NaN or infinite values for finite activations.
+        `row_N` is the row of each token in the codes, on any device, `task_N` its task. Raises SaeError when
+        the SAE gives NaN or infinite values for finite activations.
         """
         good_N = torch.isfinite(x_ND).all(dim=1)
         if target_ND is not x_ND:

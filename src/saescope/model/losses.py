@@ -22,8 +22,8 @@ DEVICE_CHUNK_BYTES = 256 * 2**20
 Name = TypeVar("Name", bound=Hashable)
 
 Positions = Tensor | tuple[Tensor, ...]
-"""Marked positions [B, T], or the row and column of each of them: with a mask, a GPU's host waits at every use
-to learn how many there are."""
+"""A mask [B, T], or row and column of each marked position: with a mask, a GPU's host waits at every use to
+learn how many there are."""
 
 
 class TokenLosses(NamedTuple):

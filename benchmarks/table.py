@@ -126,8 +126,8 @@ def whole() -> list[str]:
         return ["Not yet measured on a quiet machine."]
     sizes, where = result["sizes"], result["machine"]
     out = [
-        f"On {where['cpus']} CPU cores ({where['capability']}), {sizes['probe_tokens_per_task']:,} probe tokens "
-        f"a task, {sizes['lm_tokens']:,} tokens of the losses, metrics={sizes['metrics']}, "
+        f"On {where['cpus']} CPU cores ({where['capability']}), {sizes['probe_tokens_per_task']:,} probe "
+        f"tokens a task, {sizes['lm_tokens']:,} tokens of the losses, metrics={sizes['metrics']}, "
         f"{sizes['rounds']} round(s), load before {where['load_before']:.1f}:",
         "",
         "| beside | saescope, s | other, s | ratio | wanted | share of the floor |",

@@ -1,17 +1,18 @@
-"""What a user waits for, from Enter to the last report: a job, six SAEs at one hookpoint, all layers of a model.
+"""What a user waits for, from Enter to the last report: a job, six SAEs at one hookpoint, all layers.
 
-    python benchmarks/whole.py [--parts job saes layers] [--rounds 1] [--per-task 2000] [--brief]
+    python benchmarks/whole.py [--parts job saes layers] [--rounds 1] [--per-task 8000] [--brief]
 
-Pythia-70m's, 160m's and SmolLM2-135m's shapes with random weights, embedded probes, expansion 8, k 32, default
-metrics. Everything is a process of its own, with its imports, and every round begins with an empty cache.
-    job      `saescope hookpoint.layer=…` beside `evaluation`: sae_lens' `run_evals` with all its metrics, then
-             the SI/Q notebook (output_hidden_states of the whole model, sparsify's encode, dense counts, plug-in
-             SI, dense PMI; no null, no interval), on the same tokens
+Pythia-70m's, 160m's and SmolLM2-135m's shapes with random weights, embedded probes, expansion 8, k 32,
+default metrics. Everything is a process of its own, with its imports, and every round begins with an empty
+cache.
+    job      `saescope hookpoint.layer=…` beside `evaluation`: sae_lens' `run_evals` with all its metrics,
+             then the SI/Q notebook (output_hidden_states of the whole model, sparsify's encode, dense
+             counts, plug-in SI, dense PMI; no null, no interval), on the same tokens
     saes     at 70m, one `saescope -m sae.repo=…` over six SAEs beside six runs of `evaluation`
     layers   at 160m, one `saescope -m hookpoint.layer=0,1,…` beside one job a layer
-    floor    of each: the forward passes that cannot be avoided. Once to the (last) hookpoint over all tokens and
-             the encoder products; for every hookpoint the blocks above it over the tokens of the losses, clean,
-             with zeros, with the mean, and once for every SAE. Without start and statistics.
+    floor    of each: the forward passes that cannot be avoided. Once to the (last) hookpoint over all tokens
+             and the encoder products; for every hookpoint the blocks above it over the tokens of the
+             losses, clean, with zeros, with the mean, and once for every SAE. Without start and statistics.
 A ratio is the other side's time by saescope's; `floor_*` is the share of the floor in saescope's time.
 --brief: fewer tokens, `metrics=quick`, without 160m as a single job. Writes benchmarks/results/whole.json.
 """

@@ -1,4 +1,4 @@
-"""The cache beside a GPU: what it says of times, and what it leaves to the GPU (tests/support/accelerator.py)."""
+"""The cache beside a GPU, a simulated one (tests/support/accelerator.py): its times, what is left to it."""
 
 import time
 import zlib
@@ -37,12 +37,12 @@ def test_a_slow_disk_is_left_to_the_gpu(tmp_path, monkeypatch, caplog, slower, s
     crc32 = zlib.crc32
     if slower == "disk":
         monkeypatch.setattr(zlib, "crc32", lambda *args: time.sleep(0.1) or crc32(*args))
-    with simulated_device(monkeypatch):
-        with opened(tmp_path / "gpu", OnDevice(0.1 if slower == "model" else 0.0), rows, "cuda") as source:
-            source.build()
-            assert source.built == shards
-            assert ("to store; the rest is computed on the fly" in caplog.text) == (slower == "disk")
-            assert torch.equal(source.read(np.arange(len(rows))), expected)
+    capture = OnDevice(0.1 if slower == "model" else 0.0)
+    with simulated_device(monkeypatch), opened(tmp_path / "gpu", capture, rows, "cuda") as source:
+        source.build()
+        assert source.built == shards
+        assert ("to store; the rest is computed on the fly" in caplog.text) == (slower == "disk")
+        assert torch.equal(source.read(np.arange(len(rows))), expected)
 
 
 def test_little_is_stored_in_any_case(tmp_path, monkeypatch):

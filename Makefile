@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects graph check embedded synthetic bench bench-train bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects graph check embedded synthetic bench bench-train bench-whole bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,13 +56,17 @@ synthetic: $(VENV)/.installed  ## noise and planted structure: the tables of doc
 	$(BIN)/python benchmarks/synthetic.py
 
 # .[dev] has sae_lens and TransformerLens, the other side of extract.py
-bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: under 20 minutes)
+bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: under 25 minutes)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/stats.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/train.py --rounds 2 --steps 4 --brief
+	$(BIN)/python benchmarks/whole.py --brief
 	$(BIN)/python benchmarks/table.py
+
+bench-whole: $(VENV)/.installed-dev  ## jobs and sweeps from Enter to the report, more tokens, three rounds
+	$(BIN)/python benchmarks/whole.py --rounds 3
 
 bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU
 	$(BIN)/python benchmarks/gpu.py

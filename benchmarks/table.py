@@ -1,8 +1,9 @@
-"""The benchmark results in Markdown; `python benchmarks/table.py --write` puts them into README.md."""
+"""The benchmark results in Markdown; `--write` puts them into README.md and docs/benchmarks.md."""
 
 import argparse
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,15 @@ from side_by_side import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- benchmarks/table.py -->", "<!-- end -->"
+WHOLE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN_WHOLE = "<!-- benchmarks/table.py whole -->"
+WHOLE_WORDS = {
+    "job_vs_evaluation_70m": ("a job, 70m", ""),
+    "job_vs_evaluation_160m": ("a job, 160m", ""),
+    "job_vs_evaluation_smollm2": ("a job, SmolLM2-135m", ""),
+    "saes_vs_evaluation_70m": ("six SAEs at one hookpoint, 70m: six runs of the evaluation", "≥ 3"),
+    "layers_vs_jobs_160m": ("all layers of 160m: one job a layer", "≥ 3"),
+}
 SHAPES = ("70m", "160m", "410m")
 EXTRACTION = {
     "floor": ("the model up to the hookpoint and the encoder product, nothing else", "0.85"),
@@ -109,17 +119,45 @@ def _grid(full: dict[str, Any]) -> list[str]:
     return out
 
 
+def whole() -> list[str]:
+    """The table of docs/benchmarks.md."""
+    result = load("whole")
+    if not result:
+        return ["Not yet measured on a quiet machine."]
+    sizes, where = result["sizes"], result["machine"]
+    out = [
+        f"On {where['cpus']} CPU cores ({where['capability']}), {sizes['probe_tokens_per_task']:,} probe "
+        f"tokens a task, {sizes['lm_tokens']:,} tokens of the losses, metrics={sizes['metrics']}, "
+        f"{sizes['rounds']} round(s), load before {where['load_before']:.1f}:",
+        "",
+        "| beside | saescope, s | other, s | ratio | wanted | share of the floor |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, (words, wanted) in WHOLE_WORDS.items():
+        if name in result["seconds"]:
+            seconds = result["seconds"][name]
+            other = next(side for side in seconds if side not in ("saescope", "floor"))
+            ours, theirs = (statistics.median(seconds[side]) for side in ("saescope", other))
+            floor = ratio(result, f"floor_{name}")
+            out.append(
+                f"| {words} | {ours:.0f} | {theirs:.0f} | {ratio(result, name)} | {wanted} | {floor} |"
+            )
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the table in README.md")
+    parser.add_argument("--write", action="store_true", help="replace the tables in README.md and docs")
     args = parser.parse_args()
     table = "\n".join(rows())
-    print(table)
+    whole_table = "\n".join(whole())
+    print(table, whole_table, sep="\n\n")
     if args.write:
-        text = README.read_text()
-        assert BEGIN in text, f"README.md has no {BEGIN}"
-        between = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-        README.write_text(between.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text))
+        for path, begin, new in ((README, BEGIN, table), (WHOLE, BEGIN_WHOLE, whole_table)):
+            text = path.read_text()
+            assert begin in text, f"{path.name} has no {begin}"
+            between = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)
+            path.write_text(between.sub(lambda _, b=begin, n=new: f"{b}\n{n}\n{END}", text))
 
 
 if __name__ == "__main__":

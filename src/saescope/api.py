@@ -395,7 +395,7 @@ def _encode(
             part = slice(at, at + ROWS)
             x = x_ND[part].to(device, torch.float32)
             y = x if target is None else target_ND[part].to(device, torch.float32)
-            encoding.update(x, y, row_N[part].to(device), task_N[part].to(device))
+            encoding.update(x, y, row_N[part], task_N[part].to(device))
             meter.advance(len(x))
     if len(bad := encoding.bad_rows.compute()):
         raise ModelError(

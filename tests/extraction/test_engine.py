@@ -1,5 +1,7 @@
 """The passes through the model: sums against direct float64 computations, grafts, batch independence, DDP."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -178,3 +180,21 @@ def test_nan_activations_are_a_user_error(model_folder, sae, probes):
     engine.model.base_model.get_submodule("layers.1.mlp.dense_4h_to_h").bias.data[0] = float("nan")
     with pytest.raises(ModelError, match=r"NaN or infinite activations at layers\.2"):
         engine.extract()
+
+
+def test_a_pass_that_fails_stops_its_clock(model_folder, sae, probes, monkeypatch):
+    """Else its thread would go on logging beside whatever comes next."""
+
+    def clocks():
+        return [thread for thread in threading.enumerate() if thread.name == "clock of extract"]
+
+    def fail(*_args):
+        started.extend(clocks())
+        raise RuntimeError("no")
+
+    engine, started = make_engine(model_folder, sae, probes), []
+    monkeypatch.setattr(type(engine.source), "read", fail)
+    with pytest.raises(RuntimeError, match="no"):
+        engine.extract()
+    started[0].join(timeout=5)
+    assert not clocks()

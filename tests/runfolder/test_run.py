@@ -37,7 +37,7 @@ def test_a_finished_run(folder):
     assert run.resolved("model")["num_layers"] == 6
     assert (run.section("no such"), run.resolved("no such")) == ({}, {})
     assert run.overrides[0] == "sae.k=16"
-    assert run.identity.endswith("-False")
+    assert run.identity.endswith("-False-train-resid")
     assert run.reused_from is None
     assert run.si_fdr == 0.05
 

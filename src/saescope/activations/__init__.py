@@ -3,7 +3,13 @@
 from saescope.activations.cache import ActivationCache, open_cache
 from saescope.activations.cached import CachedActivations
 from saescope.activations.key import ActivationKey, activation_key, model_digest, weights_digest
-from saescope.activations.source import ActivationSource, LiveActivations, LiveWindows, row_order
+from saescope.activations.source import (
+    ActivationSource,
+    LiveActivations,
+    LiveWindows,
+    laid_end_to_end,
+    row_order,
+)
 from saescope.activations.store import ActivationStore
 from saescope.errors import CacheError
 
@@ -17,6 +23,7 @@ __all__ = [
     "LiveActivations",
     "LiveWindows",
     "activation_key",
+    "laid_end_to_end",
     "model_digest",
     "open_cache",
     "row_order",

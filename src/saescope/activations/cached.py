@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 OPEN_SHARDS = 256
 """Shards open at a time, each with a file descriptor."""
 
+JUDGED_BYTES = 2**30
+"""So much is written before the disk is compared with a GPU: less is not worth a question."""
+
 ATTEMPTS = 3
 """Times a damaged shard is built again before the cache is given up."""
 
@@ -60,6 +63,8 @@ class CachedActivations:
         """False once the cap or the disk is full: from then on the rest is computed on the fly."""
         self._written: list[tuple[int, float]] = []
         """Bytes, and seconds of running the language model, of each shard this object has written."""
+        self._write_s = 0.0
+        """Seconds of writing them."""
         self._num_logged = 0
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
         self._verified: set[int] = set()
@@ -245,16 +250,32 @@ class CachedActivations:
             sources = [source for source, _ in files]
             live = self.live if len(files) == 1 or not self.live_together else self.live_together(sources)
             started = time.perf_counter()
-            values_ND = live.read(np.array(self.layout.rows(number), dtype=np.int64))
+            read_ND = live.read(np.array(self.layout.rows(number), dtype=np.int64))
+            values_ND = read_ND.to("cpu")  # a GPU is done when its values are here, not when `read` returns
             build_s = (time.perf_counter() - started) / len(files)
             at = 0
             for source, path in files:
-                columns = values_ND[:, at : at + source.d_in].to("cpu", source.key.torch_dtype)
+                started = time.perf_counter()
+                columns = values_ND[:, at : at + source.d_in].to(source.key.torch_dtype)
                 at += source.d_in
                 with path.open("r+b") as opened:
                     write_shard(opened, columns, build_s)
+                source._write_s += time.perf_counter() - started
                 source._written.append((source.layout.num_bytes(number), build_s))
         log.debug("activation cache: shard %d written at %d hookpoints", number, len(files))
+        if read_ND.device.type != "cpu":
+            self._judge()
+
+    def _judge(self) -> None:
+        """Store no more where the GPU computes activations sooner than the disk takes them.
+
+        On the CPU the language model is slower than any disk.
+        """
+        num_bytes, build_s = (sum(column) for column in zip(*self._written, strict=True))
+        if num_bytes >= JUDGED_BYTES and self._write_s > build_s:
+            self._stop(
+                f"{num_bytes / 1e9:.2f} GB took {build_s:.1f} s to compute and {self._write_s:.1f} s to store"
+            )
 
     @contextmanager
     def _reserved(self, number: int) -> Iterator[Path]:

@@ -106,17 +106,26 @@ class LiveWindows:
         start_of = dict(zip(rows.tolist(), starts.tolist(), strict=True))
         out: Tensor | None = None
         for batch in batches(self.windows, rows, self.batch_tokens):
-            batch = batch.to(self.device)
+            counted_N = (
+                batch.counted_BT.flatten().nonzero().flatten()
+            )  # on the host, which then need not wait
+            first_B = np.array([start_of[w] for w in batch.window_B.tolist()])
+            at_N = laid_end_to_end(first_B, first_B + self.sizes_R[batch.window_B.numpy()])
             with torch.inference_mode():
-                values_ND = self.capture(batch.input_ids_BT)[batch.counted_BT]
+                values_BTD = self.capture(batch.input_ids_BT.to(self.device))
+                values_ND = values_BTD.flatten(0, 1)[counted_N.to(self.device)]
             if out is None:
                 out = values_ND.new_empty(int(self.sizes_R[rows].sum()), self.d_in)
-            first_B = torch.tensor([start_of[w] for w in batch.window_B.tolist()], device=self.device)
-            size_B = batch.counted_BT.sum(1)
-            before_B = size_B.cumsum(0) - size_B
-            at_N = torch.arange(len(values_ND), device=self.device)
-            out[at_N + torch.repeat_interleave(first_B - before_B, size_B)] = values_ND
+            out[torch.from_numpy(at_N).to(self.device)] = values_ND
         return out if out is not None else torch.empty(0, self.d_in, device=self.device)
+
+
+def laid_end_to_end(start_B: Indices, stop_B: Indices) -> Indices:
+    """The numbers from each start to before its stop, one range after the other."""
+    size_B = stop_B - start_B
+    before_B = np.cumsum(size_B) - size_B
+    numbers: Indices = np.arange(size_B.sum()) + np.repeat(start_B - before_B, size_B)
+    return numbers
 
 
 def row_order(num_rows: int, data_seed: int, epoch: int = 0) -> Indices:

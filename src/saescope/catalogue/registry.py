@@ -122,7 +122,13 @@ def _releases() -> tuple[tuple[str, str], ...]:
 def _parsed(text: str) -> dict[str, Any]:
     import yaml
 
-    values: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(
+        text
+    )  # libyaml's where it is built in: ten times faster
+    try:
+        values: dict[str, Any] = loader.get_single_data()
+    finally:
+        loader.dispose()
     return values
 
 

@@ -26,19 +26,22 @@ class Encoding(nn.Module):
     def update(self, x_ND: Tensor, target_ND: Tensor, row_N: Tensor, task_N: Tensor) -> None:
         """Add N tokens: activations `x_ND` to encode, `target_ND` to reconstruct (the same for an SAE).
 
-        `row_N` is the row of each token in the codes, `task_N` its task. Raises SaeError when the SAE gives
-        NaN or infinite values for finite activations.
+        `row_N` is the row of each token in the codes, on any device, `task_N` its task. Raises SaeError when
+        the SAE gives NaN or infinite values for finite activations.
         """
         good_N = torch.isfinite(x_ND).all(dim=1)
         if target_ND is not x_ND:
             good_N &= torch.isfinite(target_ND).all(dim=1)
-        self.bad_rows.update(row_N[~good_N])
-        same = target_ND is x_ND
-        x_ND, row_N, task_N = x_ND[good_N], row_N[good_N], task_N[good_N]
-        target_ND = x_ND if same else target_ND[good_N]
+        bad_row_N = row_N[:0]
+        if not good_N.all():
+            same, good_row_N = target_ND is x_ND, good_N.to(row_N.device)
+            bad_row_N, row_N = row_N[~good_row_N], row_N[good_row_N]
+            x_ND, task_N = x_ND[good_N], task_N[good_N]
+            target_ND = x_ND if same else target_ND[good_N]
+        self.bad_rows.update(bad_row_N)
         codes = self.sae.encode(x_ND)
         xhat_ND = self.sae.reconstruct(x_ND, codes)
-        if not (torch.isfinite(codes.acts).all() and torch.isfinite(xhat_ND).all()):
+        if not (torch.isfinite(codes.acts).all() & torch.isfinite(xhat_ND).all()):
             raise SaeError(
                 f"the SAE gives NaN or infinite values for finite activations at {self.place}; "
                 "its weights are too large for this precision or damaged"

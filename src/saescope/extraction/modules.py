@@ -4,12 +4,13 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from saescope.activations import ActivationSource
+from saescope.activations import ActivationSource, laid_end_to_end
 from saescope.extraction.accumulators import ABLATED_SUMS, LossSums
 from saescope.extraction.encoding import Encoding
 from saescope.extraction.shared_losses import SharedLosses
@@ -32,9 +33,7 @@ class BatchModule(LightningModule):
         self.capture = Capture(model, hookpoint)
         self.batches = batches
         self.register_buffer("task_W", torch.from_numpy(windows.task_W), persistent=False)
-        self.register_buffer("row_W", torch.from_numpy(windows.row_W[:-1]), persistent=False)
         self.task_W: Tensor
-        self.row_W: Tensor
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """This process's share; no distributed sampler, which would repeat batches to even out the shares."""
@@ -47,7 +46,10 @@ class BatchModule(LightningModule):
 
 
 class Extraction(BatchModule):
-    """Activations → encode → decode over all probe tokens; fills the sums and the codes."""
+    """Activations → encode → decode over all probe tokens; fills the sums and the codes.
+
+    Batches stay on the host, which knows the row and the task of every token without asking the device.
+    """
 
     def __init__(
         self,
@@ -61,19 +63,25 @@ class Extraction(BatchModule):
         """`source` has one row per window."""
         super().__init__(model, hookpoint, sae, windows, batches)
         self.source = source
+        self.row_W, self.task_of_W = windows.row_W, windows.task_W
         self.encoding = Encoding(sae, len(windows.tasks), self.capture.hookpoint.label, windows.num_tokens)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Leave the batch where it is."""
+        return batch
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Encode, decode and accumulate one batch."""
-        x_ND = self.source.read(batch.window_B.cpu().numpy()).to(self.device).float()
-        size_B = batch.counted_BT.sum(1)
-        task_N = torch.repeat_interleave(self.task_W[batch.window_B], size_B)
-        # final row of a token = first row of its window + counted tokens before it
-        row_BT = self.row_W[batch.window_B][:, None] + batch.counted_BT.cumsum(1) - 1
+        window_B = batch.window_B.numpy()
+        x_ND = self.source.read(window_B).to(self.device).float()
+        row_N = laid_end_to_end(self.row_W[window_B], self.row_W[window_B + 1])
+        task_N = np.repeat(self.task_of_W[window_B], np.diff(self.row_W)[window_B])
         target_ND = x_ND
         if self.sae.transcodes:
             x_ND, target_ND = x_ND[:, : self.sae.d_in], x_ND[:, self.sae.d_in :]
-        self.encoding.update(x_ND, target_ND, row_BT[batch.counted_BT], task_N)
+        self.encoding.update(
+            x_ND, target_ND, torch.from_numpy(row_N), torch.from_numpy(task_N).to(self.device)
+        )
 
 
 class Splice(BatchModule):
@@ -122,8 +130,9 @@ class Splice(BatchModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """One batch: at most one pass from the start, and one from the hookpoint for each edit."""
         scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
-        task_S = torch.repeat_interleave(self.task_W[batch.window_B], scored_BT.sum(1))
         clean, entry_BTd = self._clean(batch, scored_BT, batch_idx)
+        task_S = self.task_W[batch.window_B][clean.scored[0]]
+        counted = batch.counted_BT.nonzero(as_tuple=True)
         self.losses.update("clean", clean.losses, task_S)
         replacements: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
             "spliced": lambda x_ND, _old: self.sae.reconstruct(x_ND, self.sae.encode(x_ND)),
@@ -134,8 +143,7 @@ class Splice(BatchModule):
                 "mean": lambda _x, old_ND: self.mean_D.expand_as(old_ND),
             }
         edits = {
-            name: self.capture.replaced(edit_at(batch.counted_BT, replace))
-            for name, replace in replacements.items()
+            name: self.capture.replaced(edit_at(counted, replace)) for name, replace in replacements.items()
         }
         with nullcontext() if entry_BTd is None else self.parts[self.entry].entered(entry_BTd):
             for name, losses in edited_passes(self.model, clean, edits):

@@ -15,13 +15,15 @@ class TokenProgress(Callback):
     def __init__(self, name: str) -> None:
         self.name = name
         self.meter: Meter | None = None
+        self.tokens: list[int] = []
+        """Of each batch of this process; counted on the host, where the batches come from."""
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Start counting."""
         assert isinstance(pl_module, BatchModule)
         share = pl_module.batches[trainer.global_rank :: trainer.world_size]
-        total = sum(int(b.real_BT.sum()) for b in share)
-        self.meter = Meter(self.name, total, "tokens", quiet=not trainer.is_global_zero)
+        self.tokens = [int(batch.real_BT.sum()) for batch in share]
+        self.meter = Meter(self.name, sum(self.tokens), "tokens", quiet=not trainer.is_global_zero)
 
     def on_test_batch_end(
         self,
@@ -34,7 +36,12 @@ class TokenProgress(Callback):
     ) -> None:
         """Advance by the batch's tokens."""
         assert self.meter is not None
-        self.meter.advance(int(batch.real_BT.sum()))
+        self.meter.advance(self.tokens[batch_idx])
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Stop counting: what follows would be shown beside a pass that has failed."""
+        if self.meter is not None:
+            self.meter.close()
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Stop counting."""

@@ -8,6 +8,7 @@ here knows of tasks or documents: callers reduce over what they like.
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -19,6 +20,10 @@ DEVICE_CHUNK_BYTES = 256 * 2**20
 """The same on other devices, which need many rows to be busy."""
 
 Name = TypeVar("Name", bound=Hashable)
+
+Positions = Tensor | tuple[Tensor, ...]
+"""A mask [B, T], or row and column of each marked position: with a mask, a GPU's host waits at every use to
+learn how many there are."""
 
 
 class TokenLosses(NamedTuple):
@@ -40,8 +45,8 @@ class CleanPass:
 
     input_ids_BT: Tensor
 
-    scored_BT: Tensor
-    """bool [B, T − 1]: positions whose prediction is scored."""
+    scored: tuple[Tensor, ...]
+    """Text and position [S] of the predictions that are scored."""
 
     log_p_SV: Tensor
     """Log-probabilities, float32."""
@@ -49,10 +54,10 @@ class CleanPass:
     top_S: Tensor
     """Likeliest tokens."""
 
-    @property
+    @cached_property
     def target_S(self) -> Tensor:
         """The tokens that come next."""
-        return self.input_ids_BT[:, 1:][self.scored_BT]
+        return self.input_ids_BT[:, 1:][self.scored]
 
     @property
     def losses(self) -> TokenLosses:
@@ -86,10 +91,9 @@ def scored_positions(counted_BT: Tensor, real_BT: Tensor) -> Tensor:
 
 def clean_pass(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> CleanPass:
     """Run the model as it is. Gradients are the caller's to switch off."""
-    logits_SV = scored_logits(model, input_ids_BT, scored_BT)
-    return CleanPass(
-        input_ids_BT, scored_BT, torch.log_softmax(logits_SV.float(), dim=-1), logits_SV.argmax(-1)
-    )
+    scored = scored_BT.nonzero(as_tuple=True)
+    logits_SV = scored_logits(model, input_ids_BT, scored)
+    return CleanPass(input_ids_BT, scored, torch.log_softmax(logits_SV.float(), dim=-1), logits_SV.argmax(-1))
 
 
 def edited_passes(
@@ -98,15 +102,15 @@ def edited_passes(
     """Losses under every edit, one forward pass each; the model is edited while the context is open."""
     for name, edit in edits.items():
         with edit:
-            logits_SV = scored_logits(model, clean.input_ids_BT, clean.scored_BT)
+            logits_SV = scored_logits(model, clean.input_ids_BT, clean.scored)
         yield name, clean.compare(logits_SV)
 
 
-def scored_logits(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> Tensor:
-    """Logits [S, V] at the positions that `scored_BT` [B, T − 1] marks; the unembedding sees no other."""
+def scored_logits(model: Any, input_ids_BT: Tensor, scored: Positions) -> Tensor:
+    """Logits [S, V] at the scored positions of [B, T − 1]; the unembedding sees no other."""
 
     def scored_only(_module: Any, args: Any) -> Any:
-        return (args[0][:, :-1][scored_BT][None], *args[1:])
+        return (args[0][:, :-1][scored][None], *args[1:])
 
     handle = model.get_output_embeddings().register_forward_pre_hook(scored_only)
     try:
@@ -117,7 +121,7 @@ def scored_logits(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> Tensor
 
 
 def edit_at(
-    positions_BT: Tensor, edit: Callable[[Tensor, Tensor], Tensor]
+    positions: Positions, edit: Callable[[Tensor, Tensor], Tensor]
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """An edit for `Capture.replaced` that changes the marked positions and no others.
 
@@ -126,7 +130,7 @@ def edit_at(
 
     def replace(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
         new_BTD = old_BTD.clone()
-        new_BTD[positions_BT] = edit(x_BTD[positions_BT].float(), old_BTD[positions_BT]).to(old_BTD.dtype)
+        new_BTD[positions] = edit(x_BTD[positions].float(), old_BTD[positions]).to(old_BTD.dtype)
         return new_BTD
 
     return replace

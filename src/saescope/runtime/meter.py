@@ -63,7 +63,7 @@ class Meter:
         self.closed = threading.Event()
         if not quiet:
             _open.append(self)
-            threading.Thread(target=self._keep_time, daemon=True).start()
+            threading.Thread(target=self._keep_time, name=f"clock of {name}", daemon=True).start()
 
     def advance(self, amount: int, note: str = "") -> None:
         """Count `amount` more; `note` is shown behind the rate."""

@@ -89,8 +89,18 @@ class Sae(nn.Module, ABC):
 
 def compress(top_acts_NK: Tensor, top_indices_NK: Tensor) -> SparseCodes:
     """Drop the slots whose activation is 0."""
-    active = top_acts_NK != 0
-    return SparseCodes(active.sum(1), top_indices_NK[active].long(), top_acts_NK[active].float())
+    active_NK = top_acts_NK != 0
+    at = active_NK.flatten().nonzero().flatten()  # once: a GPU's host waits for the number of entries
+    return SparseCodes(
+        active_NK.sum(1), top_indices_NK.flatten()[at].long(), top_acts_NK.flatten()[at].float()
+    )
+
+
+def token_of_each(codes: SparseCodes) -> Tensor:
+    """Number of the token to which each active latent belongs [sum(sizes_N)]."""
+    tokens_N = torch.arange(len(codes.sizes_N), device=codes.sizes_N.device)
+    # with the size of the result, which the host knows, a GPU need not be asked for it
+    return torch.repeat_interleave(tokens_N, codes.sizes_N, output_size=len(codes.latents))
 
 
 def weighted_rows(codes: SparseCodes, rows_FD: Tensor) -> Tensor:

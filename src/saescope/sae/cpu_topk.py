@@ -5,6 +5,8 @@ product (d_in 512, k 32, F 4,096 and 16,384, one core), the stages 4 to 15 %: th
 while a block of the product is in cache, then only the latents of k spans are compared, as integers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -72,7 +74,8 @@ def select(
     multi: list[TopLatents] = []
     for x_ND in torch.split(centred_ND, max(1, rows)):
         pre = PreActivations(buffer, len(x_ND), latents, search)
-        pre.compute(x_ND, weight_FD, bias_F)
+        with sums_in_float32():
+            pre.compute(x_ND, weight_FD, bias_F)
         if dead_latents is not None:
             acts, at = pre.columns(dead_latents).relu_().topk(k_aux, sorted=False)
             aux.append(TopLatents(acts, dead_latents[at]))
@@ -80,6 +83,19 @@ def select(
             multi.append(top_k(pre, multi_k))
         main.append(top_k(pre, k) if activation == "topk" else group_max(pre.whole(), k))
     return Selection(_joined(main), _joined(aux) if aux else None, _joined(multi) if multi else None)
+
+
+@contextmanager
+def sums_in_float32() -> Iterator[None]:
+    """While open, no CUDA product of 16-bit numbers adds up parts of a sum in 16 bits, as cuBLAS may."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_bf16_reduced_precision_reduction, matmul.allow_fp16_reduced_precision_reduction
+    matmul.allow_bf16_reduced_precision_reduction = matmul.allow_fp16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        matmul.allow_bf16_reduced_precision_reduction = before[0]
+        matmul.allow_fp16_reduced_precision_reduction = before[1]
 
 
 class Spans:
@@ -156,6 +172,8 @@ class PreActivations:
 
     def columns(self, rising: Tensor) -> Tensor:
         """Some latents of all tokens [N, n]; a copy."""
+        if len(self.parts) == 1:
+            return self.parts[0][:, rising]
         ends = torch.searchsorted(rising, torch.tensor([b.stop for b in self.blocks], device=rising.device))
         sizes = torch.diff(ends, prepend=ends.new_zeros(1)).tolist()
         pieces = zip(self.parts, self.blocks, torch.split(rising, sizes), strict=True)

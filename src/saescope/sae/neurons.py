@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.sae.base import Sae, SparseCodes, compress
+from saescope.sae.base import Sae, SparseCodes, compress, token_of_each
 
 
 class NeuronBasis(Sae):
@@ -27,9 +27,7 @@ class NeuronBasis(Sae):
     def decode(self, codes: SparseCodes) -> Tensor:
         """The kept entries, zero elsewhere."""
         x_ND = torch.zeros(len(codes.sizes_N), self.d_in, device=codes.acts.device)
-        rows = torch.repeat_interleave(
-            torch.arange(len(codes.sizes_N), device=codes.acts.device), codes.sizes_N
-        )
+        rows = token_of_each(codes)
         x_ND[rows, codes.latents] = codes.acts
         return x_ND
 

@@ -13,7 +13,7 @@ from saescope.config import PythonSae
 from saescope.config.target import brief, imported
 from saescope.errors import SaeError
 from saescope.sae import base
-from saescope.sae.base import Sae, SparseCodes, compress
+from saescope.sae.base import Sae, SparseCodes, compress, token_of_each
 
 PROBE_ROWS = 4
 """Rows of noise on which an object is checked before it gets activations."""
@@ -198,7 +198,7 @@ class UserSae(Sae):
 
     def _decoded(self, codes: SparseCodes) -> Tensor:
         device, n = codes.acts.device, len(codes.sizes_N)
-        rows = torch.repeat_interleave(torch.arange(n, device=device), codes.sizes_N)
+        rows = token_of_each(codes)
         if self.sparse:
             first_N = codes.sizes_N.cumsum(0) - codes.sizes_N
             slots = torch.arange(len(rows), device=device) - first_N[rows]

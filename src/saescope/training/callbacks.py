@@ -76,10 +76,11 @@ class CheckpointSaver(Callback):
         """
         if not pl_module.between_steps:
             return
-        # the signal reaches processes at different steps; all have to stop at the same one
-        stop = reduce_over_processes(
-            torch.tensor(float(self.stop), device=pl_module.device), dist.ReduceOp.MAX
-        )
+        stop = self.stop
+        if trainer.world_size > 1:
+            # the signal reaches processes at different steps; all have to stop at the same one
+            flag = torch.tensor(float(stop), device=pl_module.device)
+            stop = bool(reduce_over_processes(flag, dist.ReduceOp.MAX))
         due = pl_module.step // self.every > (self.saved_step or 0) // self.every
         if due or stop:
             self.save(trainer, pl_module)

@@ -75,9 +75,11 @@ class Slots:
     def _by_latent(self) -> tuple[Tensor, Tensor, Tensor]:
         if self._sorted is None:
             flat = self.latents_NK.flatten()
-            order = flat.argsort(stable=True)  # stable: the order of summation, and so the result, is fixed
-            counts = torch.bincount(flat, minlength=self.num_latents)
-            self._sorted = order, order // self.latents_NK.shape[1], counts.cumsum(0) - counts
+            # stable: the order of summation, and so the result, is fixed
+            rising, order = flat.sort(stable=True)
+            # not from bincount, for whose largest number a GPU's host waits
+            first = torch.searchsorted(rising, torch.arange(self.num_latents, device=flat.device))
+            self._sorted = order, order // self.latents_NK.shape[1], first
         return self._sorted
 
 

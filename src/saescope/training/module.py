@@ -108,9 +108,9 @@ class SaeTraining(LightningModule):
         """
         coder, recipe = self.coder, self.recipe
         batch = batch.to(coder.b_dec.dtype)
-        sums = torch.cat([batch.sum(0), batch.new_tensor([len(batch)])])
+        sums = torch.cat([batch.sum(0), batch.new_full((1,), len(batch))])
         reduce_over_processes(sums)
-        tokens, mean = int(sums[-1]), sums[:-1] / sums[-1]
+        tokens, mean = sums[-1], sums[:-1] / sums[-1]
         target_ND, target_mean_D = batch, mean
         if recipe.transcode:
             target_ND, target_mean_D = batch[:, coder.d_in :], mean[coder.d_in :]
@@ -142,13 +142,15 @@ class SaeTraining(LightningModule):
             self.manual_backward(self._loss(terms) / (recipe.grad_acc_steps * recipe.micro_acc_steps))
             self.did_fire_F[terms.fired] = True
             totals += torch.stack([t.detach() for t in terms[:3]] + [terms.active.to(totals.dtype)])
-        fvu, auxk, multi, active = reduce_over_processes(totals).tolist()
+        # all numbers at once: a GPU's host waits for them
+        numbers = torch.cat([reduce_over_processes(totals), tokens[None]]).tolist()
+        fvu, auxk, multi, active, batch_tokens = numbers
         loss = fvu + recipe.auxk_alpha * auxk + multi / 8
         if not math.isfinite(loss):
             raise LossNotFiniteError(f"the loss is {loss} at step {self.step}")
 
-        self.tokens_seen += tokens
-        self._tokens_in_step += tokens
+        self.tokens_seen += int(batch_tokens)
+        self._tokens_in_step += int(batch_tokens)
         lr = self.stepping[0].param_groups[0]["lr"]
         k = coder.cfg.k
         if (self.step + 1) % recipe.grad_acc_steps == 0:
@@ -159,7 +161,7 @@ class SaeTraining(LightningModule):
             "fvu": fvu,
             "auxk": auxk,
             "multi_topk_fvu": multi,
-            "l0": active / tokens,
+            "l0": active / batch_tokens,
             "dead_frac": float(self._dead().double().mean()),
             "lr": lr,
             "k": k,

@@ -292,16 +292,17 @@ def _locked(home: Path, *, wait: bool = True) -> Iterator[bool]:
 
 def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16) -> float | None:
     """FVU over held-out text, variance pooled over all of it in float64."""
-    sums = ReconstructionSums(1, sae.d_in)
+    device = sae.coder.b_dec.device
+    sums = ReconstructionSums(1, sae.d_in).to(device)
     rows = np.arange(len(source.sizes_R))
     for chosen in np.split(rows, range(rows_at_once, len(rows), rows_at_once)):
         with torch.inference_mode():
-            x_ND = target_ND = source.read(chosen).float().to(sae.coder.b_dec.device)
+            x_ND = target_ND = source.read(chosen).float().to(device)
             if sae.transcodes:
                 x_ND, target_ND = x_ND.chunk(2, dim=-1)
             codes = sae.encode(x_ND)
-            text_N = torch.zeros(len(x_ND), dtype=torch.int64)  # one text, so one task
-            sums.update(target_ND.cpu(), sae.reconstruct(x_ND, codes).cpu(), codes.sizes_N.cpu(), text_N)
+            text_N = torch.zeros(len(x_ND), dtype=torch.int64, device=device)  # one text, so one task
+            sums.update(target_ND, sae.reconstruct(x_ND, codes), codes.sizes_N, text_N)
     total = sums.compute()
     return variance_unexplained(
         int(total["tokens"][0]), total["x"][0], float(total["x2"][0]), float(total["err2"][0])

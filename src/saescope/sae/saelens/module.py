@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saescope.sae.base import Sae, SparseCodes
+from saescope.sae.base import Sae, SparseCodes, token_of_each
 from saescope.sae.places import Places
 
 # What `encode` leaves on a sae_lens module for the `decode` that follows (layer_norm, constant_norm_rescale).
@@ -75,7 +75,7 @@ class LensSae(Sae):
         n = len(codes.sizes_N)
         if n == 0:
             return torch.zeros(0, self.d_out, device=device)
-        rows = torch.repeat_interleave(torch.arange(n, device=device), codes.sizes_N)
+        rows = token_of_each(codes)
         acts_NF = torch.sparse_coo_tensor(
             torch.stack([rows, codes.latents]), codes.acts, (n, self.num_latents), check_invariants=False
         )

@@ -1,0 +1,369 @@
+"""What a user waits for, from Enter to the last report: a job, six SAEs at one hookpoint, all layers.
+
+    python benchmarks/whole.py [--parts job saes layers] [--rounds 1] [--per-task 8000] [--brief]
+
+Pythia-70m's, 160m's and SmolLM2-135m's shapes with random weights, embedded probes, expansion 8, k 32,
+default metrics. Everything is a process of its own, with its imports, and every round begins with an empty
+cache.
+    job      `saescope hookpoint.layer=…` beside `evaluation`: sae_lens' `run_evals` with all its metrics,
+             then the SI/Q notebook (output_hidden_states of the whole model, sparsify's encode, dense
+             counts, plug-in SI, dense PMI; no null, no interval), on the same tokens
+    saes     at 70m, one `saescope -m sae.repo=…` over six SAEs beside six runs of `evaluation`
+    layers   at 160m, one `saescope -m hookpoint.layer=0,1,…` beside one job a layer
+    floor    of each: the forward passes that cannot be avoided. Once to the (last) hookpoint over all tokens
+             and the encoder products; for every hookpoint the blocks above it over the tokens of the
+             losses, clean, with zeros, with the mean, and once for every SAE. Without start and statistics.
+A ratio is the other side's time by saescope's; `floor_*` is the share of the floor in saescope's time.
+--brief: fewer tokens, `metrics=quick`, without 160m as a single job. Writes benchmarks/results/whole.json.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from side_by_side import alone, in_turn, machine, print_ratios, ratios, versions, write
+
+EXPANSION, K, CTX, SAES = 8, 32, 256, 6
+PARTS = ("job", "saes", "layers")
+LAYERS = {"70m": 3, "160m": 6, "smollm2": 8}
+"""Hookpoint of each shape, where it is one."""
+TARGETS = {"saes_vs_evaluation_70m": 3.0, "layers_vs_jobs_160m": 3.0}
+
+
+def config(shape: str, tiny: bool) -> Any:
+    from setting import PYTHIA, Shape
+    from transformers import LlamaConfig
+
+    if shape == "smollm2":
+        sizes = {
+            "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
+            "num_attention_heads": 9, "num_key_value_heads": 3,
+        }  # fmt: skip
+        if tiny:
+            sizes |= {
+                "vocab_size": 8192, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 10,
+                "num_attention_heads": 6, "num_key_value_heads": 2,
+            }  # fmt: skip
+        return LlamaConfig(**sizes, tie_word_embeddings=True, max_position_embeddings=2048)
+    blocks = PYTHIA[shape].blocks
+    return (Shape(32, blocks, 2, LAYERS[shape], 8192) if tiny else PYTHIA[shape]).config
+
+
+def make(shape: str, folder: Path, tiny: bool) -> None:
+    """The model with random weights and the embedded tokenizer; six SAEs at its hookpoint."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from saescope.config.model import ModelConfig
+    from saescope.model.load import load_tokenizer
+    from saescope.sae.coder import SparseCoder, SparseCoderConfig
+    from saescope.training import save_coder
+
+    torch.manual_seed(0)
+    cfg = config(shape, tiny)
+    AutoModelForCausalLM.from_config(cfg).save_pretrained(folder / "model")
+    load_tokenizer(ModelConfig("embedded")).save_pretrained(folder / "model")
+    width = cfg.hidden_size
+    for number in range(SAES):
+        torch.manual_seed(1 + number)
+        coder = SparseCoder(width, SparseCoderConfig(num_latents=EXPANSION * width, k=K))
+        save_coder(coder, folder / f"sae{number}" / f"layers.{LAYERS[shape]}")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the other sides read: the same model, windows and tokens of the losses."""
+
+    model: Any
+    windows: Any
+    lm_windows: Any
+
+    @classmethod
+    def load(cls, folder: Path, per_task: int, lm_tokens: int) -> "Material":
+        import torch
+
+        from saescope.config import ProbesConfig
+        from saescope.config.model import ModelConfig
+        from saescope.extraction.engine import splice_windows
+        from saescope.model.load import load_model, quiet_transformers
+        from saescope.text.windows import tokenize_probes
+
+        quiet_transformers()
+        lm = load_model(ModelConfig(str(folder / "model")), torch.float32, seed=0)
+        windows = tokenize_probes(ProbesConfig("embedded", max_tokens_per_task=per_task), lm.tokenizer)
+        return cls(lm.model, windows, splice_windows(windows, lm_tokens))
+
+
+def evaluation(folder: Path, sae: str, layer: int, per_task: int, lm_tokens: int) -> None:
+    """sae_lens' `run_evals` and the notebook, each of which reads the tokens in its own way."""
+    import warnings
+
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from sae_lens import TopKSAE, TopKSAEConfig
+    from sae_lens.evals import get_eval_everything_config, run_evals
+    from sae_lens.load_model import HookedProxyLM
+    from sae_lens.saes.sae import SAEMetadata
+    from sae_lens.training.activation_scaler import ActivationScaler
+    from sae_lens.training.activations_store import ActivationsStore
+
+    from saescope.config.model import ModelConfig
+    from saescope.model.load import load_tokenizer
+    from saescope.sae.coder import SparseCoder
+
+    warnings.simplefilter("ignore")  # sae_lens' advice for training
+    material = Material.load(folder, per_task, lm_tokens)
+    coder = SparseCoder.load_from_disk(str(folder / sae / f"layers.{layer}"))
+    name = next(
+        name for name, _ in material.model.named_modules() if name.endswith(f".layers.{layer}")
+    )  # the base model's own name stands before it
+    metadata = SAEMetadata(hook_name=name, context_size=CTX, prepend_bos=False, hook_head_index=None)
+    lens = TopKSAE(TopKSAEConfig(d_in=coder.d_in, d_sae=coder.num_latents, k=K, metadata=metadata))
+    with torch.no_grad():
+        lens.W_enc.copy_(coder.encoder.weight.T)
+        lens.b_enc.copy_(coder.encoder.bias)
+        lens.W_dec.copy_(coder.W_dec)
+        lens.b_dec.copy_(coder.b_dec)
+    flat = np.concatenate(material.windows.ids)
+    rows = flat[: len(flat) // CTX * CTX].reshape(-1, CTX)
+    batch = 8
+    proxy = HookedProxyLM(material.model, load_tokenizer(ModelConfig("embedded")), [name])
+    data = Dataset.from_dict({"input_ids": rows.tolist()})
+    store = ActivationsStore.from_sae(
+        proxy, lens, data, context_size=CTX, streaming=False, store_batch_size_prompts=batch
+    )
+    lm_rows = sum(len(material.windows.ids[w]) for w in material.lm_windows) // CTX
+    settings = get_eval_everything_config(batch, max(1, lm_rows // batch), max(1, len(rows) // batch))
+    metrics, _ = run_evals(lens, store, proxy, ActivationScaler(), settings)
+    print(metrics["reconstruction_quality"])
+    notebook(material, coder, layer)
+
+
+def notebook(material: Material, coder: Any, layer: int) -> None:
+    """SI and Q as notebooks compute them."""
+    import numpy as np
+    import torch
+    from scipy import sparse
+
+    from saescope.stats import naive_modularity, naive_specialization
+    from saescope.text.windows import batches
+
+    windows, latents = material.windows, coder.num_latents
+    counts, active = np.zeros((len(windows.tasks), latents)), []
+    with torch.no_grad():
+        for batch in batches(windows, np.arange(len(windows.ids)), 4096):
+            hidden = material.model(batch.input_ids_BT, output_hidden_states=True).hidden_states[layer + 1]
+            top = coder.encode(hidden[batch.counted_BT])
+            dense = torch.zeros(len(top.top_acts), latents).scatter_(1, top.top_indices, top.top_acts)
+            task_N = torch.from_numpy(windows.task_W[batch.window_B.numpy()]).repeat_interleave(
+                batch.counted_BT.sum(1)
+            )
+            for task in range(len(windows.tasks)):
+                counts[task] += (dense[task_N == task] > 0).sum(0).numpy()
+            active.append(sparse.csr_matrix((dense > 0).numpy().astype(np.int32)))
+    q = naive_modularity(sparse.vstack(active).tocsr())
+    print(f"SI {np.nanmean(naive_specialization(counts.T)):.3f}, Q {q}")
+
+
+def floor(folder: Path, layers: list[int], saes: int, per_task: int, lm_tokens: int) -> None:
+    """Prints the seconds of the passes that cannot be avoided."""
+    import numpy as np
+    import torch
+
+    from saescope.config import HookpointConfig
+    from saescope.model.capture import Capture
+    from saescope.model.hookpoints import resolve
+    from saescope.model.losses import clean_pass, scored_logits, scored_positions
+    from saescope.model.upper_blocks import upper_blocks
+    from saescope.runtime.allocator import keep_freed_memory
+    from saescope.runtime.hardware import BATCH_TOKENS
+    from saescope.text.windows import batches
+
+    keep_freed_memory()
+    material = Material.load(folder, per_task, lm_tokens)
+    model, windows, size = material.model, material.windows, BATCH_TOKENS["cpu"]
+    points = [resolve(HookpointConfig("resid", layer=layer), model) for layer in layers]
+    every, some = (
+        batches(windows, numbers, size) for numbers in (np.arange(len(windows.ids)), material.lm_windows)
+    )
+    weight = torch.randn(EXPANSION * model.config.hidden_size, model.config.hidden_size)
+    out = torch.empty(size, len(weight))
+    start = time.perf_counter()
+    with torch.inference_mode():
+        last = Capture(model, points[-1])
+        for batch in every:
+            x_ND = last(batch.input_ids_BT)[batch.counted_BT]
+            for _ in range(len(points) * saes):
+                torch.mm(x_ND, weight.T, out=out[: len(x_ND)])
+        for point in points:
+            upper = upper_blocks(model, point, some[0].input_ids_BT[:1])
+            for batch in some:
+                scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
+                ids_BT = batch.input_ids_BT
+                if upper is None:
+                    for _ in range(3 + saes):
+                        scored_logits(model, ids_BT, scored_BT)
+                    continue
+                stream = torch.randn(*ids_BT.shape, model.config.hidden_size)
+                with upper.entered(stream):
+                    clean_pass(model, ids_BT, scored_BT)
+                    for _ in range(2 + saes):
+                        scored_logits(model, ids_BT, scored_BT)
+    print(json.dumps({"seconds": time.perf_counter() - start}))
+
+
+class Bench:
+    """Processes on one shape; every command of saescope begins with an empty cache in an empty folder."""
+
+    def __init__(self, shape: str, folder: Path, args: argparse.Namespace) -> None:
+        self.shape, self.folder, self.args = shape, folder / shape, args
+        self.number = itertools.count()
+        make(shape, self.folder, args.tiny)
+        self.layers = config(shape, args.tiny).num_hidden_layers
+        paths = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+        self.environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+
+    @property
+    def sizes(self) -> list[str]:
+        return [str(self.args.per_task), str(self.args.lm_tokens)]
+
+    def run(self, *command: str, cwd: Path) -> None:
+        subprocess.run(
+            [sys.executable, *command], cwd=cwd, env=self.environment, check=True, stdout=subprocess.DEVNULL
+        )
+
+    def saescope(self, *overrides: str) -> None:
+        fresh = self.folder / f"round{next(self.number)}"
+        fresh.mkdir()
+        many = [word for word in overrides if word == "-m"]
+        self.run(
+            "-m", "saescope", *many, "model=local", f"model.name={self.folder / 'model'}",
+            f"probes.max_tokens_per_task={self.args.per_task}", f"metrics.lm_tokens={self.args.lm_tokens}",
+            f"metrics={'quick' if self.args.brief else 'default'}", "tracking=disabled",
+            "runtime.device=cpu", "runtime.dtype=float32", f"runtime.cache={fresh / 'cache'}",
+            *(word for word in overrides if word != "-m"), cwd=fresh,
+        )  # fmt: skip
+
+    def repo(self, number: int) -> str:
+        return str(self.folder / f"sae{number}")
+
+    def job(self) -> None:
+        self.saescope(f"hookpoint.layer={LAYERS[self.shape]}", f"sae.repo={self.repo(0)}")
+
+    def saes(self) -> None:
+        repos = ",".join(self.repo(number) for number in range(SAES))
+        self.saescope("-m", f"hookpoint.layer={LAYERS[self.shape]}", f"sae.repo={repos}")
+
+    def evaluation(self, number: int = 0) -> None:
+        layer = str(LAYERS[self.shape])
+        script = [str(Path(__file__).absolute()), "--evaluation", str(self.folder), f"sae{number}", layer]
+        self.run(*script, *self.sizes, cwd=self.folder)
+
+    def evaluations(self) -> None:
+        for number in range(SAES):
+            self.evaluation(number)
+
+    def sweep_of_layers(self) -> None:
+        layers = ",".join(map(str, range(self.layers)))
+        self.saescope("-m", f"hookpoint.layer={layers}", *self.untrained)
+
+    def job_a_layer(self) -> None:
+        for layer in range(self.layers):
+            self.saescope(f"hookpoint.layer={layer}", *self.untrained)
+
+    @property
+    def untrained(self) -> list[str]:
+        return ["sae=random", f"sae.expansion_factor={EXPANSION}", f"sae.k={K}"]
+
+    def floor(self, layers: list[int], saes: int) -> float:
+        words = ["--floor", str(self.folder), ",".join(map(str, layers)), str(saes), *self.sizes]
+        return float(alone(str(Path(__file__).absolute()), *words)["seconds"])
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    benches: dict[str, Bench] = {}
+
+    def bench(shape: str) -> Bench:
+        if shape not in benches:
+            benches[shape] = Bench(shape, folder, args)
+        return benches[shape]
+
+    sides: dict[str, dict[str, Any]] = {}
+    floors: dict[str, float] = {}
+    if "job" in args.parts:
+        for shape in ("70m", "smollm2") if args.brief else LAYERS:
+            own = bench(shape)
+            sides[f"job_vs_evaluation_{shape}"] = {"evaluation": own.evaluation, "saescope": own.job}
+            floors[f"job_vs_evaluation_{shape}"] = own.floor([LAYERS[shape]], 1)
+    if "saes" in args.parts:
+        own = bench("70m")
+        sides["saes_vs_evaluation_70m"] = {"evaluation": own.evaluations, "saescope": own.saes}
+        floors["saes_vs_evaluation_70m"] = own.floor([LAYERS["70m"]], SAES)
+    if "layers" in args.parts:
+        own = bench("160m")
+        sides["layers_vs_jobs_160m"] = {"jobs": own.job_a_layer, "saescope": own.sweep_of_layers}
+        floors["layers_vs_jobs_160m"] = own.floor(list(range(own.layers)), 1)
+    result: dict[str, Any] = {"ratios": {}, "spreads": {}, "seconds": {}}
+    for name, pair in sides.items():
+        seconds = in_turn(pair, args.rounds, f"{name}: ")
+        other = next(iter(pair))
+        seconds["floor"] = [floors[name]] * args.rounds
+        one = ratios(seconds, {name: (other, "saescope"), f"floor_{name}": ("floor", "saescope")})
+        result["ratios"] |= one["ratios"]
+        result["spreads"] |= one["spreads"]
+        result["seconds"][name] = seconds
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--per-task", type=int, default=8000, help="probe tokens of each of the six tasks")
+    parser.add_argument("--lm-tokens", type=int, default=10_000, help="tokens of the losses")
+    parser.add_argument("--brief", action="store_true", help="for `make bench`")
+    parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
+    parser.add_argument("--out", type=Path, help="folder of whole.json; default benchmarks/results")
+    parser.add_argument("--evaluation", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--floor", nargs=5, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.evaluation:
+        folder, sae, *numbers = args.evaluation
+        evaluation(Path(folder), sae, *map(int, numbers))
+        return
+    if args.floor:
+        folder, layers, *numbers = args.floor
+        floor(Path(folder), [int(layer) for layer in layers.split(",")], *map(int, numbers))
+        return
+    if args.brief:
+        args.per_task, args.lm_tokens = 1000, 1500
+    if args.tiny:
+        args.per_task, args.lm_tokens, args.brief = 700, 1000, True
+    environment = machine()
+    with tempfile.TemporaryDirectory() as name:
+        result = measure(args, Path(name))
+    result["sizes"] = {
+        "hookpoints": {shape: f"layers.{layer}" for shape, layer in LAYERS.items()},
+        "expansion": EXPANSION, "k": K, "saes": SAES, "probe_tokens_per_task": args.per_task,
+        "lm_tokens": args.lm_tokens, "metrics": "quick" if args.brief else "default", "rounds": args.rounds,
+    }  # fmt: skip
+    result |= {"machine": environment, "versions": versions("sae-lens", "transformer-lens")}
+    write("whole", result, args.out)
+    print_ratios(result, TARGETS)
+    for name, sides in result["seconds"].items():
+        print(f"{name}: " + ", ".join(f"{side} {min(values):.1f} s" for side, values in sides.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -318,6 +318,43 @@ SI_WEIGHTED = Metric(
     "si",
     shown=("page",),
 )
+SI_MUTUAL_INFO = Metric(
+    "si/mutual_info",
+    "SI, mean by rate",
+    "Mean over live latents by their rates: what a firing tells of its task, over ln K.",
+    "si",
+    short="SI by rate",
+    null="si/mutual_info_null_mean",
+    low="si/mutual_info_ci_low",
+    high="si/mutual_info_ci_high",
+    shown=("terminal", "page", "sweep", "axes"),
+)
+SI_MUTUAL_INFO_NULL_MEAN = Metric(
+    "si/mutual_info_null_mean",
+    "SI by rate, by chance",
+    "si/mutual_info when task labels are permuted over documents.",
+    "si",
+)
+SI_MUTUAL_INFO_EXCESS = Metric(
+    "si/mutual_info_excess",
+    "SI by rate, excess",
+    "si/mutual_info above the mean of its permutations.",
+    "si",
+    chance="0",
+    shown=("page",),
+)
+SI_MUTUAL_INFO_CI_LOW = Metric(
+    "si/mutual_info_ci_low",
+    "SI by rate, lower end",
+    "Lower end of the 95 % interval of si/mutual_info: bootstrap over documents within tasks.",
+    "si",
+)
+SI_MUTUAL_INFO_CI_HIGH = Metric(
+    "si/mutual_info_ci_high",
+    "SI by rate, upper end",
+    "Upper end of the 95 % interval of si/mutual_info, by the same bootstrap.",
+    "si",
+)
 SI_NAIVE_MEAN = Metric(
     "si/naive_mean",
     "SI, naive (do not report)",

@@ -143,6 +143,7 @@ def _feature_table(
         "alive": codes.count_F > 0,
         "supported": live_F,
         "si": si.si,
+        "si_independent": si.si_independent,
         "si_naive": si.si_naive,
         "si_null": si.si_null,
         "si_excess": si.si_excess,

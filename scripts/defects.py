@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parents[1]
 AT_ONCE = min(8, os.cpu_count() or 1)
 """Copies of the source in which tests run side by side, one thread each."""
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
+WORDS = "tests/stats/test_beyond_words.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/text/test_windows.py tests/sae/test_transcoder.py"
 LOSSES = "tests/model/test_losses.py tests/extraction/test_engine.py tests/dynamic_k/test_passes.py"
@@ -33,7 +34,7 @@ DEFECTS = [
     ("stats/specialization.py", "docs / (docs - 1.0)", "1.0", SI),
     ("stats/specialization.py", "square - 1.0 / num_tasks", "square", SI),
     ("stats/specialization.py", "np.clip(lam, 0.0, 1.0))", "lam)", SI),
-    ("stats/specialization.py", "q += lam / num_tasks", "q += 0.0", SI),
+    ("stats/specialization.py", "q_KF += lam_F / num_tasks", "q_KF += 0.0", SI),
     ("stats/specialization.py", "np.log(num_tasks), 0.0, 1.0)", "np.log(2), 0.0, 1.0)", SI),
     ("stats/specialization.py", "np.where(fired > 0, si, np.nan)", "np.where(fired > 0, si, 1.0)", SI),
     ("stats/permutation.py", "rng.permuted(task_D)", "rng.choice(task_D, task_D.size)", SI),
@@ -44,6 +45,11 @@ DEFECTS = [
     ("stats/permutation_test.py", "p_F[fired] = (1.0 + reached_F[fired])", "p_F[fired] = (reached_F[fired])", SI),
     ("stats/permutation_test.py", "si_PF >= observed_F[latents] - TIE", "si_PF > observed_F[latents] + TIE", SI),
     ("stats/permutation_test.py", "small = fired[p <= fdr]", "small = fired[p <= 1]", SI),
+    ("stats/word_classes.py", "(counts_WK > 0).sum(axis=1) >= 2", "(counts_WK > 0).sum(axis=1) >= 1", WORDS),
+    ("stats/beyond_words.py", "theta_FK @ share_GK.T\n        weights", "theta_FK @ share_GK.T * 0 + 1\n        weights", WORDS),
+    ("stats/beyond_words.py", "0.5 * (observed_FK + exchange_FK)", "0.5 * observed_FK", WORDS),
+    ("stats/beyond_words.py", "cross + mean**2 * self", "cross - mean**2 * self", WORDS),
+    ("stats/beyond_words.py", "weight_FK * score_FK**2", "score_FK**2", WORDS),
     ("stats/bootstrap.py", "means - means.mean()", "means - means.max()", SI),
     ("stats/bootstrap.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
     ("stats/bootstrap.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),

@@ -3,7 +3,7 @@
 - Which latents count: `supported`, `feature_statistics`, `log10_density_histogram`.
 - Specialization (SI): `task_counts`, `document_dispersion`, `specialization`, its null `permutation_null`,
   its test `permutation_p`, its interval `bootstrap_si`, and `naive_specialization`, the literature's.
-  All of it: `summarise_specialization`.
+  All of it: `summarise_specialization`. Given the word: `beyond_words`, all of it `summarise_words`.
 - Co-activation graph: `validated_edges` (per token, or per unit after `collapse`), and `null_edge_count`,
   the edges left on randomised activations (`curveball`, `block_permutation`).
 - Modularity (Q): `leiden`, `modularity`, its null `rewire`, and `naive_modularity`, the literature's.
@@ -11,6 +11,8 @@
 - Reconstruction: `quality`. Many tests at a time: `benjamini_hochberg`.
 """
 
+from saescope.stats.beyond_words import beyond_words
+from saescope.stats.beyond_words_summary import summarise_words
 from saescope.stats.bootstrap import bootstrap_si
 from saescope.stats.coactivation import collapse, validated_edges
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
@@ -41,6 +43,7 @@ __all__ = [
     "SpecializationSettings",
     "SpecializationSummary",
     "benjamini_hochberg",
+    "beyond_words",
     "block_permutation",
     "bootstrap_si",
     "collapse",
@@ -60,6 +63,7 @@ __all__ = [
     "specialization",
     "summarise_modularity",
     "summarise_specialization",
+    "summarise_words",
     "supported",
     "task_counts",
     "validated_edges",

@@ -100,6 +100,17 @@ def specialization(
     returns [..., F].
     Raises ValueError for fewer than two tasks, negative counts, or a task without tokens.
     """
+    fired, q, lam = rate_shares(counts_FK, tokens_K, dispersion_FK)
+    si = shrunk_index(q, lam)
+    return np.where(fired > 0, si, np.nan)
+
+
+def rate_shares(
+    counts_FK: npt.NDArray[Any],
+    tokens_K: npt.NDArray[Any],
+    dispersion_FK: npt.NDArray[Any] | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Firings [..., F], q with tasks first [K, ..., F], and lam [..., F] of `specialization`."""
     counts = np.moveaxis(
         np.asarray(counts_FK, dtype=np.float64), -1, 0
     )  # tasks first: sums become plain adds
@@ -135,10 +146,16 @@ def specialization(
         lam = variance / distance
     single = share >= 1.0 - ROUNDING
     lam = np.where(single | (distance <= UNIFORM), 1.0, np.clip(lam, 0.0, 1.0))
-    q *= 1.0 - lam
-    q += lam / num_tasks
-    si: FloatArray = np.clip(1.0 - entr(q, out=q).sum(axis=0) / np.log(num_tasks), 0.0, 1.0)
-    return np.where(fired > 0, si, np.nan)
+    return fired, q, lam
+
+
+def shrunk_index(q_KF: FloatArray, lam_F: FloatArray) -> FloatArray:
+    """1 - H(q*)/ln K of shares with tasks first, [K, ..., F]; overwrites them."""
+    num_tasks = len(q_KF)
+    q_KF *= 1.0 - lam_F
+    q_KF += lam_F / num_tasks
+    si: FloatArray = np.clip(1.0 - entr(q_KF, out=q_KF).sum(axis=0) / np.log(num_tasks), 0.0, 1.0)
+    return si
 
 
 def naive_specialization(counts_FK: npt.NDArray[Any]) -> FloatArray:

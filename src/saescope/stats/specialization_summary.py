@@ -14,6 +14,8 @@ from saescope.stats.specialization import (
     check_tasks,
     document_dispersion,
     naive_specialization,
+    rate_shares,
+    shrunk_index,
     specialization,
     task_counts,
 )
@@ -60,10 +62,12 @@ class SpecializationSummary:
     si_p: FloatArray
     si_q: FloatArray
     """`si_p`, Benjamini-Hochberg adjusted."""
+    shrinkage: FloatArray
+    """lam of `specialization`, how far the shares are drawn to uniform; NaN for a latent that never fired."""
     top_task: IntArray
     """Task with the highest rate, -1 for a latent that never fired."""
     null_draw_counts: IntArray
-    """Histogram of the null draws of supported latents over `permutation.SI_EDGES`, beside that of `si`."""
+    """Histogram of the null draws of supported latents over `permutation.SI_EDGES`."""
     metrics: dict[str, float | None]
     notes: dict[str, str]
     """Why a metric is None."""
@@ -92,10 +96,12 @@ def summarise_specialization(
     rates_FK = counts_FK / np.maximum(tokens_K, 1.0)
     single_task = num_tasks < 2
     if single_task:  # nothing to compare: the other statistics of the run should still come out
-        si = si_independent = si_naive = np.full(counts_FK.shape[0], np.nan)
+        si = si_independent = si_naive = shrinkage = np.full(counts_FK.shape[0], np.nan)
     else:
         dispersion_FK = document_dispersion(doc_counts_DF, tokens_D, task_D, num_tasks)
-        si = specialization(counts_FK, tokens_K, dispersion_FK)
+        fired, shares_KF, lam = rate_shares(counts_FK, tokens_K, dispersion_FK)
+        shrinkage = np.where(fired > 0, lam, np.nan)
+        si = np.where(fired > 0, shrunk_index(shares_KF, lam), np.nan)
         si_independent, si_naive = specialization(counts_FK, tokens_K), naive_specialization(counts_FK)
     fired_F = counts_FK.sum(axis=1)
     top_task = np.where(fired_F > 0, rates_FK.argmax(axis=1), -1).astype(np.int64)
@@ -156,6 +162,7 @@ def summarise_specialization(
         si - si_null,
         si_p,
         si_q,
+        shrinkage,
         top_task,
         np.zeros(SI_EDGES.size - 1, dtype=np.int64) if null is None else null.draw_counts,
         metrics,

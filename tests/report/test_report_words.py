@@ -105,7 +105,8 @@ def test_rates_and_words_are_said_where_they_were_measured():
     )  # fmt: skip
     assert "one firing tells of its task, SI is 0.0940; shuffled task labels give 0.00140." in said
     assert (
-        "Given the token, mean SI is 0.0713 (by chance 0.00120); token ids alone give 58 % of the mean SI" in said
+        "Given the token, mean SI is 0.0713 (by chance 0.00120); token ids alone give 58 % of the mean SI"
+        in said
     )
     assert "mean SI is 0.0713." in text(si__beyond_token_mean=0.0713)
 

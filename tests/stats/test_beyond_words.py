@@ -1,7 +1,5 @@
 """SI given the word: by hand, on latents that only read words, on bursts, and on planted preferences."""
 
-import sys
-
 import numpy as np
 import pytest
 from scipy import sparse
@@ -14,11 +12,10 @@ from saescope.stats import (
     summarise_specialization,
     summarise_words,
     task_counts,
+    word_clusters,
 )
 from saescope.stats.synthetic import word_corpus, word_detectors
 from saescope.stats.word_classes import WordClasses, bigrams
-
-MODULE = "saescope.stats.beyond_words"
 
 
 def of(corpus, active, **settings):
@@ -201,7 +198,7 @@ def test_blocks_and_threads_change_no_number(monkeypatch):
     corpus = word_corpus(60, seed=0)
     active = word_detectors(corpus, 30, seed=0, effect=1.0)
     whole = of(corpus, active)
-    monkeypatch.setattr(sys.modules[MODULE], "BLOCK_FIRINGS", 200)
+    monkeypatch.setattr(word_clusters, "BLOCK_FIRINGS", 200)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     parts = of(corpus, active)
     for name in ("si_F", "null_F", "p_F", "identified_F", "lexical_FK"):

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parents[1]
 AT_ONCE = min(8, os.cpu_count() or 1)
 """Copies of the source in which tests run side by side, one thread each."""
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
+WORDS = "tests/stats/test_beyond_words.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
 CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/text/test_windows.py tests/sae/test_transcoder.py"
@@ -29,18 +30,28 @@ DEFECTS = [
     ("stats/specialization.py", "q = rate / total", "q = counts / counts.sum(axis=0)", SI),
     ("stats/specialization.py", "noise = rate / tokens ", "noise = rate / tokens.sum() ", SI),
     ("stats/specialization.py", "- 2.0 * noise.sum(axis=0)", "- noise.sum(axis=0)", SI),
-    ("stats/specialization.py", "fired / (fired - 1.0)", "1.0", SI),
+    ("stats/specialization.py", "variance /= 1.0 - share", "variance /= 1.0", SI),
+    ("stats/specialization.py", "noise *= dispersion", "pass", SI),
+    ("stats/specialization.py", "residual = squares_FK - 2.0", "residual = squares_FK - 1.0", SI),
+    ("stats/specialization.py", "docs / (docs - 1.0)", "1.0", SI),
     ("stats/specialization.py", "square - 1.0 / num_tasks", "square", SI),
     ("stats/specialization.py", "np.clip(lam, 0.0, 1.0))", "lam)", SI),
-    ("stats/specialization.py", "q += lam / num_tasks", "q += 0.0", SI),
+    ("stats/specialization.py", "q_KF += lam_F / num_tasks", "q_KF += 0.0", SI),
     ("stats/specialization.py", "np.log(num_tasks), 0.0, 1.0)", "np.log(2), 0.0, 1.0)", SI),
     ("stats/specialization.py", "np.where(fired > 0, si, np.nan)", "np.where(fired > 0, si, 1.0)", SI),
     ("stats/permutation.py", "rng.permuted(task_D)", "rng.choice(task_D, task_D.size)", SI),
-    ("stats/permutation.py", "specialization(counts_FKP.transpose(2, 0, 1), tokens_PK[draws])",
-     "specialization(counts_FKP.transpose(2, 0, 1), tokens_PK[:1])", SI),
-    ("stats/permutation.py", "(1.0 + reached_F) / (permutations + 1.0)", "reached_F / permutations", SI),
-    ("stats/permutation.py", "si_PF >= observed - TIE", "si_PF > observed + TIE", SI),
-    ("stats/permutation.py", "total_F[:, None] - counts_FKP", "total_F[:, None] * 0 - counts_FKP", SI),
+    ("stats/permutation.py", "tokens2_PK[draws]", "tokens2_PK[:1]", SI),
+    ("stats/permutation.py", "product.total_F[:, None] - counts_FKP", "product.total_F[:, None] * 0 - counts_FKP", SI),
+    ("stats/permutation_test.py", "specialization(counts_PFK, tokens_PK[draws])",
+     "specialization(counts_PFK, tokens_PK[:1])", SI),
+    ("stats/permutation_test.py", "p_F[fired] = (1.0 + reached_F[fired])", "p_F[fired] = (reached_F[fired])", SI),
+    ("stats/permutation_test.py", "si_PF >= observed_F[latents] - TIE", "si_PF > observed_F[latents] + TIE", SI),
+    ("stats/permutation_test.py", "small = fired[p <= fdr]", "small = fired[p <= 1]", SI),
+    ("stats/word_classes.py", "(counts_WK > 0).sum(axis=1) >= 2", "(counts_WK > 0).sum(axis=1) >= 1", WORDS),
+    ("stats/beyond_words.py", "theta_FK @ share_GK.T\n        weights", "theta_FK @ share_GK.T * 0 + 1\n        weights", WORDS),
+    ("stats/beyond_words.py", "0.5 * (observed + exchange)", "0.5 * observed", WORDS),
+    ("stats/word_clusters.py", "cross + mean_FKX**2 * self", "cross - mean_FKX**2 * self", WORDS),
+    ("stats/beyond_words.py", "weight_FK * score_FK**2", "score_FK**2", WORDS),
     ("stats/bootstrap.py", "means - means.mean()", "means - means.max()", SI),
     ("stats/bootstrap.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
     ("stats/bootstrap.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),

@@ -88,6 +88,8 @@ def test_the_notebook_cell_of_a_researcher(x, capsys):
     assert metrics["sae/l0"] <= 8
     assert 0 <= metrics["si/mean"] <= 1
     assert "lm/ce" not in metrics
+    assert metrics["si/beyond_token_mean"] is metrics["si/lexical"] is None
+    assert "token ids are not known" in scope["result"].notes["si/beyond_token_mean"]
 
 
 def test_measure_gives_the_numbers_of_the_job(lm, tmp_path):
@@ -103,6 +105,7 @@ def test_measure_gives_the_numbers_of_the_job(lm, tmp_path):
     result = saescope.measure(x, _sae(), **quick)
     same = [key for key in result.metrics if key in job.metrics]
     assert len(same) > 40
+    assert job.metrics["si/beyond_bigram_mean"] is not None
     for key in same:
         ours, theirs = result.metrics[key], job.metrics[key]
         assert (ours is None) == (theirs is None), key

@@ -13,6 +13,7 @@ from saescope import metrics
 from saescope.analysis.reconstruction import loss_metrics, null_notes, reconstruction_metrics, task_metrics
 from saescope.metrics import CATALOGUE, TASK_FVU, keys, metric, shown
 from saescope.report.sweep.matching import COLUMNS
+from saescope.stats.beyond_words_summary import summarise_words
 from saescope.stats.density import feature_statistics
 from saescope.stats.modularity_summary import ModularitySettings, summarise_modularity
 from saescope.stats.specialization_summary import SpecializationSettings, summarise_specialization
@@ -63,14 +64,14 @@ def features():
 
 def si():
     counts, task = firing()
-    return summarise_specialization(
-        counts.astype(np.int64),
-        np.ones(40),
-        task,
-        2,
-        np.ones(6, bool),
-        settings=SpecializationSettings(permutations=5, bootstraps=5),
-    ).metrics
+    everyone = np.ones(6, bool)
+    settings = SpecializationSettings(permutations=5, bootstraps=5)
+    summary = summarise_specialization(counts.astype(np.int64), np.ones(40), task, 2, everyone, settings)
+    word = np.arange(40) % 7
+    words = summarise_words(
+        counts, {"token": word, "bigram": word}, np.arange(40), task, 2, everyone, summary, draws=2
+    )
+    return summary.metrics | words.metrics
 
 
 def q():

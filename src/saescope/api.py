@@ -234,12 +234,11 @@ def capture(
             meter.advance(len(parts[-1]))
     sizes_W = live.sizes_R
     tasks = np.array(windows.tasks)[windows.task_D[windows.doc_W]]
-    ids = np.concatenate([ids[mask] for ids, mask in zip(windows.ids, windows.counted, strict=True)])
     return Activations(
         torch.cat(parts),
         np.repeat(tasks, sizes_W),
         np.repeat(windows.doc_W, sizes_W),
-        ids.astype(np.int64),
+        windows.token_N.astype(np.int64),
         place.label,
         windows,
     )
@@ -385,7 +384,8 @@ def _encode(
     coder = wrap(sae, d_in=x_ND.shape[1])
     if coder.transcodes and target is None:
         raise SaeError("this is a transcoder: give target=, the module's output [N, d_in] beside its input")
-    place = activations.hookpoint if isinstance(activations, Activations) else "the activations given"
+    from_text = activations if isinstance(activations, Activations) else None
+    place = from_text.hookpoint if from_text else "the activations given"
     encoding = Encoding(coder, len(labels.tasks), place, len(x_ND))
     device = next((p.device for p in coder.parameters()), torch.device("cpu"))
     encoding.to(device)
@@ -410,6 +410,8 @@ def _encode(
         task_D=labels.task_D,
         tasks=labels.tasks,
         num_latents=coder.num_latents,
+        token_N=labels.in_order(from_text.windows.token_N) if from_text else None,
+        previous_N=labels.in_order(from_text.windows.previous_N) if from_text else None,
     )
     return _Encoded(codes, encoding.sums())
 
@@ -470,6 +472,12 @@ class _Labels:
                 f"two tasks have the same label once it is fit for a metric key: {choices(labels)}"
             )
         return cls(labels, task_N, row_N, doc_N, position_N, np.sort(task_of_raw, kind="stable"))
+
+    def in_order(self, values_N: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """A value of each token in document order, from the order of the input."""
+        ordered = np.empty_like(values_N)
+        ordered[self.row_N] = values_N
+        return ordered
 
 
 def _numbered(labels: Labels, what: str) -> tuple[list[Any], npt.NDArray[np.int64]]:

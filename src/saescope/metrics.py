@@ -329,6 +329,132 @@ SI_WEIGHTED = Metric(
     "si",
     shown=("page",),
 )
+SI_MUTUAL_INFO = Metric(
+    "si/mutual_info",
+    "SI, mean by rate",
+    "Mean over live latents by their rates: what a firing tells of its task, over ln K.",
+    "si",
+    short="SI by rate",
+    null="si/mutual_info_null_mean",
+    low="si/mutual_info_ci_low",
+    high="si/mutual_info_ci_high",
+    shown=("terminal", "page", "sweep", "axes"),
+)
+SI_MUTUAL_INFO_NULL_MEAN = Metric(
+    "si/mutual_info_null_mean",
+    "SI by rate, by chance",
+    "si/mutual_info when task labels are permuted over documents.",
+    "si",
+)
+SI_MUTUAL_INFO_EXCESS = Metric(
+    "si/mutual_info_excess",
+    "SI by rate, excess",
+    "si/mutual_info above the mean of its permutations.",
+    "si",
+    chance="0",
+    shown=("page",),
+)
+SI_MUTUAL_INFO_CI_LOW = Metric(
+    "si/mutual_info_ci_low",
+    "SI by rate, lower end",
+    "Lower end of the 95 % interval of si/mutual_info: bootstrap over documents within tasks.",
+    "si",
+)
+SI_MUTUAL_INFO_CI_HIGH = Metric(
+    "si/mutual_info_ci_high",
+    "SI by rate, upper end",
+    "Upper end of the 95 % interval of si/mutual_info, by the same bootstrap.",
+    "si",
+)
+SI_BEYOND_TOKEN_MEAN = Metric(
+    "si/beyond_token_mean",
+    "SI beyond token",
+    "Mean SI given the token id: how much more a latent fires on some task than its tokens explain.",
+    "si",
+    null="si/beyond_token_null_mean",
+    shown=("terminal", "page", "sweep"),
+)
+SI_BEYOND_TOKEN_WEIGHTED = Metric(
+    "si/beyond_token_weighted",
+    "SI beyond token, by rate",
+    "The same SI averaged over supported latents by their rates, to be read beside si/mutual_info.",
+    "si",
+    shown=("page",),
+)
+SI_BEYOND_TOKEN_NULL_MEAN = Metric(
+    "si/beyond_token_null_mean",
+    "SI beyond token, by chance",
+    "The same mean when the evidence of every document has a random sign (metrics.word_draws).",
+    "si",
+)
+SI_BEYOND_TOKEN_SIGNIFICANT_FRAC = Metric(
+    "si/beyond_token_significant_frac",
+    "Significant beyond token",
+    "Share of supported latents that prefer a task given the token id, at the FDR metrics.si_fdr.",
+    "si",
+    unit="share",
+    chance="about 0 %",
+    shown=("page",),
+)
+SI_BEYOND_TOKEN_IDENTIFIED = Metric(
+    "si/beyond_token_identified",
+    "Firings on shared tokens",
+    "Share of firings on tokens that occur in two tasks or more: the others say nothing beyond tokens.",
+    "si",
+    unit="share",
+)
+SI_BEYOND_BIGRAM_MEAN = Metric(
+    "si/beyond_bigram_mean",
+    "SI beyond bigram",
+    "Mean SI given the last two token ids: how much more a latent fires on some task than they explain.",
+    "si",
+    null="si/beyond_bigram_null_mean",
+    shown=("page",),
+)
+SI_BEYOND_BIGRAM_WEIGHTED = Metric(
+    "si/beyond_bigram_weighted",
+    "SI beyond bigram, by rate",
+    "The same SI averaged over supported latents by their rates, to be read beside si/mutual_info.",
+    "si",
+    shown=("page",),
+)
+SI_BEYOND_BIGRAM_NULL_MEAN = Metric(
+    "si/beyond_bigram_null_mean",
+    "SI beyond bigram, by chance",
+    "The same mean when the evidence of every document has a random sign (metrics.word_draws).",
+    "si",
+)
+SI_BEYOND_BIGRAM_SIGNIFICANT_FRAC = Metric(
+    "si/beyond_bigram_significant_frac",
+    "Significant beyond bigram",
+    "Share of supported latents that prefer a task given the last two token ids, at the FDR metrics.si_fdr.",
+    "si",
+    unit="share",
+    chance="about 0 %",
+    shown=("page",),
+)
+SI_BEYOND_BIGRAM_IDENTIFIED = Metric(
+    "si/beyond_bigram_identified",
+    "Firings on shared bigrams",
+    "Share of firings on bigrams that occur in two tasks or more: the others say nothing beyond bigrams.",
+    "si",
+    unit="share",
+)
+SI_LEXICAL = Metric(
+    "si/lexical",
+    "SI from token ids alone",
+    "Mean SI of the firings expected when those on a token id are dealt anew among all its occurrences.",
+    "si",
+    shown=("page",),
+)
+SI_LEXICAL_SHARE = Metric(
+    "si/lexical_share",
+    "Share of SI that is vocabulary",
+    "(si/lexical − si/null_mean) / (si/mean − si/null_mean); 1 for latents that only read the token.",
+    "si",
+    unit="share",
+    shown=("terminal", "page", "sweep"),
+)
 SI_NAIVE_MEAN = Metric(
     "si/naive_mean",
     "SI, naive (do not report)",

@@ -14,6 +14,7 @@ from saescope.stats import (
     ModularitySettings,
     SpecializationSettings,
     permutation_null,
+    permutation_p,
     summarise_modularity,
     summarise_specialization,
 )
@@ -137,7 +138,9 @@ def test_nulls_hold_no_more_than_a_block(monkeypatch):
     data = planted(512, 16, 4000, boost=2.0, seed=0)
     order = np.argsort(data.task_N, kind="stable")
     counts, tokens, task = documents(data.active_NF[order], data.task_N[order], 32)
-    whole = permutation_null(counts, tokens, task, 6, permutations=40, seed=3)
+    documents_of_tasks = counts, tokens, task, 6
+    whole = permutation_null(*documents_of_tasks, permutations=40, seed=3)
+    whole_p = permutation_p(*documents_of_tasks, permutations=40, seed=3)
     monkeypatch.setattr(products, "DENSE_ENTRIES", 20_000)
     sizes = []
     product = products.DocumentProduct.by_task
@@ -148,11 +151,11 @@ def test_nulls_hold_no_more_than_a_block(monkeypatch):
         return made
 
     monkeypatch.setattr(products.DocumentProduct, "by_task", watched)
-    blocks = permutation_null(counts, tokens, task, 6, permutations=40, seed=3)
+    blocks = permutation_null(*documents_of_tasks, permutations=40, seed=3)
+    np.testing.assert_array_equal(permutation_p(*documents_of_tasks, permutations=40, seed=3), whole_p)
     assert len(sizes) >= 512 * counts.shape[0] // 20_000
     assert max(dense for _, dense in sizes) <= 20_000
-    for name in ("p_F", "draw_counts"):
-        np.testing.assert_array_equal(getattr(blocks, name), getattr(whole, name))
+    np.testing.assert_array_equal(blocks.draw_counts, whole.draw_counts)
     np.testing.assert_allclose(blocks.mean_F, whole.mean_F, rtol=1e-12)
 
 

@@ -70,6 +70,9 @@ def test_allowed_nonfinite_tokens_are_left_out_and_nothing_else_changes(model_fo
     assert codes.num_tokens == (~of_token).sum() == sums["tokens"].sum()
     assert np.array_equal(codes.doc_N, clean.doc_N[~of_token])
     assert np.array_equal(codes.position_N, clean.position_N[~of_token])
+    assert np.array_equal(codes.token_N, clean.token_N[~of_token])
+    assert np.array_equal(codes.previous_N, clean.previous_N[~of_token])
+    assert np.array_equal(clean.token_N == token, of_token)
     assert (codes.active_NF != clean.active_NF[~of_token]).nnz == 0
     losses = engine.splice(2000, sums["x"].sum(0) / sums["tokens"].sum(), codes.left_out)
     assert all(np.isfinite(values).all() for values in losses.values())

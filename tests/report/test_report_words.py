@@ -97,6 +97,21 @@ def test_wording_follows_the_numbers(changes, words):
     assert words in text(**changes)
 
 
+def test_rates_and_words_are_said_where_they_were_measured():
+    assert "Averaged by rate" not in text()  # a run of an earlier version
+    assert "Given the token" not in text()
+    said = text(
+        si__mutual_info=0.094, si__mutual_info_null_mean=0.0014, si__beyond_token_mean=0.0713,
+        si__beyond_token_null_mean=0.0012, si__lexical_share=0.583,
+    )  # fmt: skip
+    assert "one firing tells of its task, SI is 0.0940; shuffled task labels give 0.00140." in said
+    assert (
+        "Given the token, mean SI is 0.0713 (by chance 0.00120); token ids alone give 58 % of the mean SI"
+        in said
+    )
+    assert "mean SI is 0.0713." in text(si__beyond_token_mean=0.0713)
+
+
 def test_no_naive_numbers_no_comparison():
     assert all(sentence.kind == "finding" for sentence in told(q__naive=None, si__naive_mean=None))
 

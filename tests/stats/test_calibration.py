@@ -28,15 +28,17 @@ def test_false_positives(calibration):
     assert result["fdr"] <= 0.12  # 60 corpora at 5 %: 3 expected
 
 
-def test_the_interval_holds_what_other_documents_would_give(calibration):
+def test_the_interval_holds_the_true_index(calibration):
+    """Shrunk as if firings were independent, the index is 0.010 too high and 0 of 60 intervals hold it."""
     result = calibration.coverage(60, 2.0)
-    assert result["coverage"] >= 0.86
-    assert 0 < result["bias"] < 1.2 * result["null"]
+    assert result["coverage"] >= 0.8
+    assert abs(result["bias"]) < 0.003
 
 
-def test_excess_is_the_cautious_number(calibration):
+def test_bursts_do_not_lift_weak_preferences(calibration):
     result = calibration.coverage(20, 0.5)
-    assert result["bias"] == pytest.approx(result["null"], rel=0.15)
+    assert abs(result["bias"]) < 0.003
+    assert 0 <= result["null"] < 0.003
 
 
 def test_q_p_is_uniform_without_modules(calibration):

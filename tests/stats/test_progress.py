@@ -33,9 +33,13 @@ def test_every_draw_is_counted_and_nothing_else_changes():
 
     assert both(progress=progress) == both()
     totals = {
-        "permutations": 40, "bootstraps": 30, "pairs of latents": 435, "Leiden runs": 5,
+        "null draws": 40, "bootstraps": 30, "permutations": 40, "pairs of latents": 435, "Leiden runs": 5,
         "latents in the naive graph": 30, "curveball passes": 3, "rewirings": 5,
     }  # fmt: skip
+    more = calls.pop("more permutations")  # where a few of the 30 latents stand at the floor of p
+    assert more[0][0] == 0 < more[-1][0]
+    assert all(done <= total for done, total in more)
+    assert more == sorted(more, key=lambda call: call[0])
     assert list(calls) == list(totals)
     assert calls["Leiden runs"].count((0, 5)) == 2  # of all edges, and of those within tasks
     for step, counted in calls.items():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
-from saescope.stats import naive_specialization, specialization, task_counts
+from saescope.stats import document_dispersion, naive_specialization, specialization, task_counts
 
 EQUAL = np.full(6, 1000)
 
@@ -149,3 +149,47 @@ def test_bad_input_is_refused(counts: list, tokens: list, message: str) -> None:
         specialization(np.array(counts), np.array(tokens))
     with pytest.raises(ValueError, match="0\\.\\.1"):
         task_counts(sparse.csr_matrix([[1]]), np.array([2]), 2)
+
+
+def test_dispersion_by_hand() -> None:
+    """Documents of 50 tokens with 5 and 3 firings in one task, 8 and 0 in another, 2 and 2 in a third."""
+    docs = sparse.csr_matrix(np.array([[5], [3], [8], [0], [2], [2]]))
+    tokens, task = np.full(6, 50), np.array([0, 0, 1, 1, 2, 2])
+    # 2/(2-1) * (1 + 1)/8; 2 * (16 + 16)/8; 0
+    np.testing.assert_allclose(document_dispersion(docs, tokens, task, 3), [[0.5, 8.0, 0.0]])
+    longer = np.array([50, 30, 80, 80, 10, 30])  # the rate is 0.1, 0.05 and 0.1 a token
+    expected = [0.0, 2 * (16 + 16) / 8, 2 * (1 + 1) / 4]
+    np.testing.assert_allclose(document_dispersion(docs, longer, task, 3), [expected], atol=1e-12)
+
+
+def test_a_task_of_one_document_is_one_cluster_and_silence_has_no_dispersion() -> None:
+    docs = sparse.csr_matrix(np.array([[7, 0], [3, 0], [1, 0]]))
+    dispersion = document_dispersion(docs, np.array([50, 50, 0]), np.array([0, 1, 1]), 2)
+    np.testing.assert_allclose(dispersion, [[7.0, 4.0], [1.0, 1.0]])
+
+
+def test_index_with_clustered_noise_by_hand() -> None:
+    """Rates 0.08 and 0.04, dispersions 0.5 and 0: lambda = (2/9) 0.0004/0.12^2 (36/35) / (1/18) = 4/35."""
+    counts, tokens, dispersion = np.array([[8, 4]]), np.array([100, 100]), np.array([[0.5, 0.0]])
+    q = 4 / 35 / 2 + 31 / 35 * np.array([2 / 3, 1 / 3])
+    by_hand = 1 + (q * np.log(q)).sum() / np.log(2)
+    assert specialization(counts, tokens, dispersion)[0] == pytest.approx(by_hand, rel=1e-12)
+    regular = specialization(counts, tokens, np.zeros((1, 2)))[0]  # no scatter at all: nothing is shrunk
+    assert regular == pytest.approx(1 + (2 * np.log(2 / 3) + np.log(1 / 3)) / 3 / np.log(2), rel=1e-12)
+    # all firings in one document: nothing is known
+    assert specialization(np.array([[8, 0]]), tokens, np.array([[8.0, 1.0]]))[0] == 0.0
+
+
+def test_independent_firings_have_dispersion_one_and_the_same_index() -> None:
+    rng = np.random.default_rng(0)
+    tokens, task = rng.integers(60, 300, 300), np.repeat([0, 1, 2], 100)
+    chance = np.array([0.02, 0.03, 0.05])[task]
+    docs = sparse.csr_matrix(rng.binomial(tokens[:, None], chance[:, None], (300, 400)))
+    dispersion = document_dispersion(docs, tokens, task, 3)
+    assert dispersion.mean() == pytest.approx(1 - 0.0333, abs=0.01)  # binomial: 1 - rate
+    counts, tokens_K = task_counts(docs, task, 3), np.bincount(task, tokens)
+    np.testing.assert_array_equal(
+        specialization(counts, tokens_K), specialization(counts, tokens_K, np.ones(counts.shape))
+    )
+    clustered = specialization(counts, tokens_K, dispersion)
+    np.testing.assert_allclose(clustered, specialization(counts, tokens_K), atol=3e-3)

@@ -54,6 +54,15 @@ def test_first_positions_and_special_tokens_are_not_counted(tmp_path):
     assert w.counted[0].tolist() == [True, True, False, True, True]
 
 
+def test_counted_tokens_know_the_one_before_them_in_their_window(tmp_path):
+    w = windows_of(folder(tmp_path, a=["ab#defg"], b=["xyz"]), ctx_len=5, exclude_first=1)
+    assert text(w.token_N) == "bdegyz"  # windows ab#de, fg, xyz
+    assert text(w.previous_N) == "a#dfxy"
+    w = windows_of(folder(tmp_path, a=["ab"], b=["xyz"]), ctx_len=2, exclude_first=0)
+    assert text(w.token_N) == "abxyz"
+    assert (w.previous_N == -1).tolist() == [True, False, True, False, True]
+
+
 def test_budget_stops_before_the_document_that_would_exceed_it(tmp_path):
     # counted tokens per document: 4, for the first of a window is not counted
     path = folder(tmp_path, a=["aaaaa", "bbbbb", "ccccc"], b=["xyz"])

@@ -9,6 +9,7 @@ import pandas as pd
 from saescope.config import MetricsConfig
 from saescope.extraction.codes import Codes
 from saescope.metrics import CATALOGUE
+from saescope.stats.beyond_words_summary import WordsSummary, summarise_words
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
 from saescope.stats.permutation import SI_EDGES
@@ -18,6 +19,7 @@ from saescope.stats.specialization_summary import (
     SpecializationSummary,
     summarise_specialization,
 )
+from saescope.stats.word_classes import bigrams
 
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
 """Bins of log10 activation, the same in every run, so that histograms can be compared."""
@@ -47,7 +49,7 @@ class FeatureResults:
 
 
 def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no_progress) -> FeatureResults:
-    """Feature statistics, SI with its null and interval, Q with its nulls."""
+    """Feature statistics, SI with its null and interval, SI beyond words, Q with its nulls."""
     live_F = supported(codes.count_F, codes.docs_F, min_count=cfg.min_count, min_docs=cfg.min_docs)
     si = summarise_specialization(
         codes.doc_counts_DF,
@@ -57,6 +59,19 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         live_F,
         SpecializationSettings(cfg.permutations, cfg.bootstraps, fdr=cfg.si_fdr, seed=seed),
         progress,
+    )
+    words = summarise_words(
+        codes.active_NF,
+        _words(codes),
+        codes.doc_N,
+        codes.task_D,
+        len(codes.tasks),
+        live_F,
+        si,
+        draws=cfg.word_draws,
+        fdr=cfg.si_fdr,
+        seed=seed,
+        progress=progress,
     )
     q = summarise_modularity(
         codes.active_NF,
@@ -78,7 +93,8 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         unit_N=_unit(codes, cfg),
         progress=progress,
     )
-    metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics, **q.metrics}
+    metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics}
+    metrics |= words.metrics | q.metrics
     counts = {entry.key for entry in CATALOGUE if entry.unit == "count"}
     metrics |= {key: int(value) for key, value in metrics.items() if key in counts and value is not None}
     edges = pd.DataFrame(
@@ -91,10 +107,10 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         }
     )
     return FeatureResults(
-        _feature_table(codes, live_F, si, q),
+        _feature_table(codes, live_F, si, words, q),
         edges,
         metrics,
-        {**si.notes, **q.notes},
+        {**si.notes, **words.notes, **q.notes},
         _histograms(codes, live_F, si),
     )
 
@@ -129,8 +145,15 @@ def _unit(codes: Codes, cfg: MetricsConfig) -> Any:
             return None
 
 
+def _words(codes: Codes) -> dict[str, Any] | None:
+    """The word of each token by kind; None where token ids are not known."""
+    if codes.token_N is None or codes.previous_N is None:
+        return None
+    return {"token": codes.token_N, "bigram": bigrams(codes.previous_N, codes.token_N)}
+
+
 def _feature_table(
-    codes: Codes, live_F: Any, si: SpecializationSummary, q: ModularitySummary
+    codes: Codes, live_F: Any, si: SpecializationSummary, words: WordsSummary, q: ModularitySummary
 ) -> pd.DataFrame:
     names = np.array([*codes.tasks, None], dtype=object)
     table: dict[str, Any] = {
@@ -143,11 +166,13 @@ def _feature_table(
         "alive": codes.count_F > 0,
         "supported": live_F,
         "si": si.si,
+        "si_independent": si.si_independent,
         "si_naive": si.si_naive,
         "si_null": si.si_null,
         "si_excess": si.si_excess,
         "si_p": si.si_p,
         "si_q": si.si_q,
+        **words.columns,
         "top_task": names[si.top_task],
     }
     table |= {f"rate_{task}": si.rates_FK[:, t] for t, task in enumerate(codes.tasks)}

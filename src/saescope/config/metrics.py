@@ -18,10 +18,14 @@ class MetricsConfig:
     """… in at least this many documents."""
 
     permutations: int = 1000
-    """Document-label permutations for the SI null."""
+    """Document-label permutations for the SI test, more where a few latents stand at its smallest p; 100 of
+    them give the means by chance."""
 
     bootstraps: int = 1000
-    """Document resamples for the interval of si/mean."""
+    """Document resamples for the intervals of si/mean and si/mutual_info."""
+
+    word_draws: int = 10
+    """Draws behind the means by chance of si/beyond_*; 0 leaves si/beyond_* and si/lexical* out."""
 
     si_fdr: float = 0.05
     """Benjamini–Hochberg level behind si/significant_frac."""
@@ -82,7 +86,7 @@ class MetricsConfig:
             at_least(f"metrics.{key}", getattr(self, key), 1)
         for key in ("permutations", "bootstraps", "rewirings"):
             at_least(f"metrics.{key}", getattr(self, key), 20)
-        for key in ("lm_tokens", "example_latents", "example_contexts", "null_tokens"):
+        for key in ("word_draws", "lm_tokens", "example_latents", "example_contexts", "null_tokens"):
             at_least(f"metrics.{key}", getattr(self, key), 0)
         between("metrics.si_fdr", self.si_fdr, 1e-6, 0.5)
         between("metrics.edge_fdr", self.edge_fdr, 1e-12, 0.05)

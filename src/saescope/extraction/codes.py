@@ -42,6 +42,12 @@ class Codes:
     left_out: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Window of each token left out because its activation was NaN or infinite."""
 
+    token_N: npt.NDArray[np.int32] | None = None
+    """Token id of each token; None where only activations were given."""
+
+    previous_N: npt.NDArray[np.int32] | None = None
+    """Id of the token before it in its window, -1 where there is none."""
+
     @property
     def num_tokens(self) -> int:
         """N."""
@@ -118,6 +124,8 @@ def assemble(
     tasks: tuple[str, ...],
     num_latents: int,
     bad_rows: npt.NDArray[np.int64] | None = None,
+    token_N: npt.NDArray[np.int32] | None = None,
+    previous_N: npt.NDArray[np.int32] | None = None,
 ) -> Codes:
     """Codes in document order from batches in any order.
 
@@ -132,6 +140,8 @@ def assemble(
         rows = (np.cumsum(keep_N) - 1)[rows]
         left_out = window_N[~keep_N].astype(np.int64)
         window_N, position_N, doc_N = window_N[keep_N], position_N[keep_N], doc_N[keep_N]
+        token_N = None if token_N is None else token_N[keep_N]
+        previous_N = None if previous_N is None else previous_N[keep_N]
     n = len(doc_N)
     assert len(rows) == n, f"{len(rows)} tokens captured, {n} expected"
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -151,4 +161,6 @@ def assemble(
         tasks,
         num_latents,
         left_out,
+        token_N,
+        previous_N,
     )

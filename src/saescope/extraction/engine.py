@@ -165,6 +165,8 @@ class Engine:
             tasks=windows.tasks,
             num_latents=self.sae.num_latents,
             bad_rows=bad_rows,
+            token_N=windows.token_N,
+            previous_N=windows.previous_N,
         )
 
 

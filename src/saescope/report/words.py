@@ -22,9 +22,14 @@ from saescope.metrics import (
     SAE_EXPLAINED_VARIANCE,
     SAE_FVU,
     SAE_VARIANCE_TOP_TOKENS,
+    SI_BEYOND_TOKEN_MEAN,
+    SI_BEYOND_TOKEN_NULL_MEAN,
     SI_CI_HIGH,
     SI_CI_LOW,
+    SI_LEXICAL_SHARE,
     SI_MEAN,
+    SI_MUTUAL_INFO,
+    SI_MUTUAL_INFO_NULL_MEAN,
     SI_NULL_MEAN,
     SI_SIGNIFICANT_FRAC,
 )
@@ -161,6 +166,29 @@ def _specialisation(m: Metrics, fdr: float) -> Iterator[str]:
         yield f"{text}, no more than shuffled task labels give ({figure(null)})."
     else:
         yield f"{text}; shuffled task labels give {figure(null)}."
+    yield from _by_rate(m)
+    yield from _beyond_words(m)
+
+
+def _by_rate(m: Metrics) -> Iterator[str]:
+    """What one firing tells of its task: rare latents carry the plain mean."""
+    by_rate, null = finite(m.get(SI_MUTUAL_INFO.key)), finite(m.get(SI_MUTUAL_INFO_NULL_MEAN.key))
+    if by_rate is not None:
+        chance = "" if null is None else f"; shuffled task labels give {figure(null)}"
+        yield f"Averaged by rate, what one firing tells of its task, SI is {figure(by_rate)}{chance}."
+
+
+def _beyond_words(m: Metrics) -> Iterator[str]:
+    """How much of SI is vocabulary."""
+    beyond, null = finite(m.get(SI_BEYOND_TOKEN_MEAN.key)), finite(m.get(SI_BEYOND_TOKEN_NULL_MEAN.key))
+    if beyond is None:
+        return
+    chance = "" if null is None else f" (by chance {figure(null)})"
+    text = f"Given the token, mean SI is {figure(beyond)}{chance}"
+    share = finite(m.get(SI_LEXICAL_SHARE.key))
+    if share is not None:
+        text += f"; token ids alone give {percent(share)} of the mean SI above chance"
+    yield text + "."
 
 
 def _modularity(m: Metrics, status: Metrics, rewirings: int | None) -> Iterator[str]:

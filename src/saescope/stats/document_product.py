@@ -31,8 +31,8 @@ class DocumentProduct:
 
     def __init__(self, doc_counts_DF: Csr, largest_weight: float = 1.0) -> None:
         self.num_docs, self.num_latents = doc_counts_DF.shape
-        totals = np.asarray(doc_counts_DF.sum(axis=0)).ravel()
-        self.largest_total = float(totals.max(initial=0))
+        self.total_F: IntArray = np.asarray(doc_counts_DF.sum(axis=0)).ravel()
+        self.largest_total = float(self.total_F.max(initial=0))
         exact32 = self.largest_total * largest_weight < EXACT
         self.dtype: npt.DTypeLike = np.float32 if exact32 else np.float64
         counts_FD = sparse.csr_matrix(doc_counts_DF.T, dtype=self.dtype)

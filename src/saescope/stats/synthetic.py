@@ -81,6 +81,88 @@ def documents(active_NF: Csr, task_N: IntArray, doc_tokens: int) -> tuple[Csr, I
     return sparse.csr_matrix(gather @ active_NF), np.bincount(doc), task_N[order][starts]
 
 
+@dataclass(frozen=True)
+class WordCorpus:
+    """Documents of words; tasks have words of their own, and documents theirs."""
+
+    word_N: IntArray
+    doc_N: IntArray
+    task_D: IntArray
+    num_words: int
+
+    @property
+    def task_N(self) -> IntArray:
+        """Task of each token."""
+        task_N: IntArray = self.task_D[self.doc_N]
+        return task_N
+
+
+def word_corpus(
+    num_docs: int, *, seed: int, num_words: int = 3000, num_tasks: int = 6, doc_tokens: int = 300
+) -> WordCorpus:
+    """Zipf words whose frequencies differ by task, a third of them rare in each; bursts within documents.
+
+    Tasks have 6 to 30 % of the documents, whose lengths are log-normal around `doc_tokens`.
+    """
+    rng = np.random.default_rng(seed)
+    share = np.linspace(5.0, 1.0, num_tasks)
+    sizes = np.maximum(4, np.round(share / share.sum() * num_docs)).astype(np.int64)
+    task_D = np.repeat(np.arange(num_tasks), sizes)
+    chance_KW = np.exp(rng.standard_normal((num_tasks, num_words))) / np.arange(1, num_words + 1)
+    chance_KW = np.where(rng.random(chance_KW.shape) < 0.3, chance_KW * 1e-3, chance_KW)
+    chance_KW /= chance_KW.sum(axis=1, keepdims=True)
+    tokens_D = np.clip(rng.lognormal(np.log(doc_tokens), 0.6, task_D.size), 30, 3000).astype(np.int64)
+    words = []
+    for task, tokens in zip(task_D, tokens_D, strict=True):
+        chance_W = rng.gamma(np.maximum(1000.0 * chance_KW[task], 1e-6))
+        words.append(rng.choice(num_words, tokens, p=chance_W / chance_W.sum()))
+    return WordCorpus(np.concatenate(words), np.repeat(np.arange(task_D.size), tokens_D), task_D, num_words)
+
+
+def word_detectors(
+    corpus: WordCorpus, num_latents: int, *, seed: int, burst: str = "none", effect: float = 0.0
+) -> Csr:
+    """Latents that fire on 1 to 60 words each, with a probability of the word's own; [N, F].
+
+    `burst`: `always` fires on every occurrence; `on_off` in 15 to 60 % of documents only; `gamma` by
+    gamma-distributed factors of documents; `two_tasks` is on in 30 % of the documents of two tasks at the
+    same mean rate; `none`. `effect`: log of how much more they fire on one task than on the others. Only
+    latents with 50 firings in 10 documents are kept.
+    """
+    rng = np.random.default_rng(seed)
+    occurrences_W = np.bincount(corpus.word_N, minlength=corpus.num_words)
+    num_docs, num_tasks = corpus.task_D.size, int(corpus.task_D.max()) + 1
+    columns: list[IntArray] = []
+    for _ in range(100 * num_latents):
+        if len(columns) == num_latents:
+            break
+        size = int(np.exp(rng.uniform(0.0, np.log(60.0))))
+        words = rng.choice(corpus.num_words, size, replace=False, p=occurrences_W / occurrences_W.sum())
+        chance_W = np.zeros(corpus.num_words)
+        chance_W[words] = 1.0 if burst == "always" else rng.uniform(0.2, 0.9, size)
+        factor_D = np.ones(num_docs)
+        if burst == "on_off":
+            factor_D = (rng.random(num_docs) < rng.uniform(0.15, 0.6)).astype(np.float64)
+        elif burst == "gamma":
+            shape = np.exp(rng.uniform(np.log(0.3), np.log(5.0)))
+            factor_D = rng.gamma(shape, 1.0 / shape, num_docs)
+        elif burst == "two_tasks":
+            bursty_D = np.isin(corpus.task_D, rng.choice(num_tasks, 2, replace=False))
+            factor_D = 0.3 * np.where(bursty_D, (rng.random(num_docs) < 0.3) / 0.3, 1.0)
+        if effect:
+            factor_D = np.where(
+                corpus.task_D == rng.integers(num_tasks), factor_D, factor_D * np.exp(-effect)
+            )
+        chance_N = np.minimum(1.0, chance_W[corpus.word_N] * factor_D[corpus.doc_N])
+        fired = np.flatnonzero(rng.random(chance_N.size) < chance_N)
+        if fired.size >= 50 and np.unique(corpus.doc_N[fired]).size >= 10:
+            columns.append(fired)
+    ends = np.cumsum([0, *(column.size for column in columns)])
+    ones = np.ones(ends[-1], dtype=np.int64)
+    rows = np.concatenate(columns)
+    return sparse.csc_matrix((ones, rows, ends), shape=(corpus.word_N.size, len(columns))).tocsr()
+
+
 def _top_k(weight_TF: FloatArray, kind_N: IntArray, k: int, rng: np.random.Generator) -> Csr:
     """The k largest of log weight + Gumbel noise, drawn as the k smallest of exponential / weight."""
     num_latents, num_tokens = weight_TF.shape[1], kind_N.size

@@ -85,6 +85,19 @@ class Windows:
         """
         return np.concatenate([[0], np.cumsum(self.tokens_W)]).astype(np.int64)
 
+    @cached_property
+    def token_N(self) -> Ids:
+        """Token id of each counted token, windows laid end to end."""
+        return np.concatenate([ids[mask] for ids, mask in zip(self.ids, self.counted, strict=True)])
+
+    @cached_property
+    def previous_N(self) -> Ids:
+        """Id of the token before each counted one in its window; -1 at the window's start."""
+        start = np.array([-1], dtype=np.int32)
+        return np.concatenate(
+            [np.append(start, ids[:-1])[mask] for ids, mask in zip(self.ids, self.counted, strict=True)]
+        )
+
     @property
     def has_bos(self) -> bool:
         """Whether every window begins with a BOS token put before its text."""

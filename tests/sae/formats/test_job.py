@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+import saescope
 from saescope.cli.main import main
 from saescope.config import ModelConfig, ProbesConfig
 from saescope.model.load import load_model
@@ -79,3 +80,20 @@ def test_it_goes_to_another_process(tmp_path, name):
     assert (twin.num_latents, twin.reads) == (F, sae.reads)
     empty = twin.encode(torch.zeros(0, D))
     assert twin.reconstruct(torch.zeros(0, D), empty).shape == (0, D)
+
+
+def test_layers_as_tasks_of_one_sae_for_all_layers(model_folder, probes, tmp_path):
+    """The recipe of docs/saes.md: rates of latents by layer, as the formula gives them."""
+    formula = FAMILIES["mlsae"].write(tmp_path)
+    lm = saescope.load_model(str(model_folder), dtype="float32")
+    sae = saescope.load_sae(tmp_path, "layers.0", model=lm)
+    read = [saescope.capture(lm, probes, f"layers.{layer}", max_tokens_per_task=1500) for layer in range(4)]
+    layer_N = np.repeat(np.arange(4), [len(x.values) for x in read])
+    documents = [f"{layer} {document}" for layer, x in enumerate(read) for document in x.documents]
+    result = saescope.measure(
+        torch.cat([x.values for x in read]), sae, layer_N, documents, permutations=20, bootstraps=20
+    )
+    assert 0 < result.metrics["si/mean"] <= 1
+    for layer, x in enumerate(read):
+        rate_F = (formula(x.values)[0] > 0).double().mean(0).numpy()
+        np.testing.assert_allclose(result.features[f"rate_{layer}"], rate_F, atol=2 / len(x.values))

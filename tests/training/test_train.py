@@ -136,6 +136,17 @@ def test_errors_of_the_corpus_come_before_the_model_is_loaded(saescope, here, ar
     assert "M parameters" not in out
 
 
+@pytest.mark.parametrize("source", ["pca", "directions"])
+def test_errors_of_the_corpus_come_before_the_model_for_directions_too(saescope, here, source):
+    of_a_training = ("sae.batch_tokens", "sae.save_every", "sae.expansion_factor", "sae=train")
+    words = [word for word in here if not word.startswith(of_a_training)]
+    size = ["sae.expansion_factor=4"] if source == "directions" else []
+    code, out, err = saescope(*words, f"sae={source}", *size, "corpus.path=nowhere")
+    assert (code, err.count("\n")) == (1, 1), err
+    assert "corpus.path=nowhere" in err
+    assert "M parameters" not in out
+
+
 @pytest.mark.slow
 def test_two_processes_train_and_measure_as_one(saescope, here, tmp_path):
     assert saescope(*here, "hydra.run.dir=one")[0] == 0

@@ -1,6 +1,6 @@
 """Activations of training rows and probe windows: from the model, or from a cache that all jobs share."""
 
-from saescope.activations.cache import ActivationCache, open_cache
+from saescope.activations.cache import ActivationCache, NoRoomError, open_cache
 from saescope.activations.cached import CachedActivations
 from saescope.activations.key import ActivationKey, activation_key, model_digest, weights_digest
 from saescope.activations.source import (
@@ -22,6 +22,7 @@ __all__ = [
     "CachedActivations",
     "LiveActivations",
     "LiveWindows",
+    "NoRoomError",
     "activation_key",
     "laid_end_to_end",
     "model_digest",

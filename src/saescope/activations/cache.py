@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from saescope.activations.key import ActivationKey
 from saescope.errors import CacheError
-from saescope.files import write_json
+from saescope.files import whole, write_json
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,10 @@ def open_cache(setting: str, cap_gb: float) -> "ActivationCache | None":
     else:
         root = Path(setting).expanduser()
     return ActivationCache(root.resolve(), cap_gb)
+
+
+class NoRoomError(Exception):
+    """The cap leaves no room, and nothing can be evicted."""
 
 
 class ActivationCache:
@@ -98,6 +102,19 @@ class ActivationCache:
             _touch(folder)
             lock.release()
             Path(lock.lock_file).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def reserved(self, path: Path, num_bytes: int) -> Iterator[Path]:
+        """A file for `path` in an entry, its space taken at once, so that concurrent writers count it.
+
+        It gets its name when the block succeeds. Raises NoRoomError when the cap leaves no room, OSError.
+        """
+        with whole(path) as temporary:
+            with self.locked():
+                if not self.make_room(num_bytes):
+                    raise NoRoomError
+                os.truncate(temporary, num_bytes)
+            yield temporary
 
     def size(self) -> int:
         """Bytes of all files in the cache."""

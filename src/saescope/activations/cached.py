@@ -1,11 +1,10 @@
 """Activations from disk; shards that are missing or damaged are built through the language model."""
 
 import logging
-import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,11 +14,10 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from saescope.activations.cache import ActivationCache
+from saescope.activations.cache import ActivationCache, NoRoomError
 from saescope.activations.key import ActivationKey
 from saescope.activations.shards import SHARD_BYTES, DamagedShardError, Layout, OpenShard, write_shard
 from saescope.activations.source import ActivationSource, Indices
-from saescope.files import whole
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +29,6 @@ JUDGED_BYTES = 2**30
 
 ATTEMPTS = 3
 """Times a damaged shard is built again before the cache is given up."""
-
-
-class _NoRoomError(Exception):
-    """The cap leaves no room, and nothing can be evicted."""
 
 
 class CachedActivations:
@@ -197,7 +191,7 @@ class CachedActivations:
                     self._write(number)
         except Timeout:
             return False
-        except (_NoRoomError, OSError) as error:
+        except (NoRoomError, OSError) as error:
             self._stop(self._reason(error))
         return True
 
@@ -277,19 +271,8 @@ class CachedActivations:
                 f"{num_bytes / 1e9:.2f} GB took {build_s:.1f} s to compute and {self._write_s:.1f} s to store"
             )
 
-    @contextmanager
-    def _reserved(self, number: int) -> Iterator[Path]:
-        """A file for a shard with its space taken before it is computed, so that concurrent writers count it.
-
-        It gets its name when the block succeeds. Raises _NoRoomError, OSError.
-        """
-        num_bytes = self.layout.num_bytes(number)
-        with whole(self._path(number)) as temporary:
-            with self.cache.locked():
-                if not self.cache.make_room(num_bytes):
-                    raise _NoRoomError
-                os.truncate(temporary, num_bytes)
-            yield temporary
+    def _reserved(self, number: int) -> AbstractContextManager[Path]:
+        return self.cache.reserved(self._path(number), self.layout.num_bytes(number))
 
     def _joining(self, number: int, stack: ExitStack) -> Path | None:
         """The file for a shard that another hookpoint's pass is about to compute.
@@ -304,7 +287,7 @@ class CachedActivations:
             return stack.enter_context(self._reserved(number)) if self._is_absent(number) else None
         except Timeout:
             return None
-        except (_NoRoomError, OSError) as error:
+        except (NoRoomError, OSError) as error:
             self._stop(self._reason(error))
             return None
 

@@ -106,9 +106,8 @@ class LiveWindows:
         start_of = dict(zip(rows.tolist(), starts.tolist(), strict=True))
         out: Tensor | None = None
         for batch in batches(self.windows, rows, self.batch_tokens):
-            counted_N = (
-                batch.counted_BT.flatten().nonzero().flatten()
-            )  # on the host, which then need not wait
+            # on the host, which then need not wait
+            counted_N = batch.counted_BT.flatten().nonzero().flatten()
             first_B = np.array([start_of[w] for w in batch.window_B.tolist()])
             at_N = laid_end_to_end(first_B, first_B + self.sizes_R[batch.window_B.numpy()])
             with torch.inference_mode():

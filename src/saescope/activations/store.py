@@ -1,7 +1,7 @@
 """Opens the activations of a job: from the cache of `runtime.cache`, or from the model every time."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
@@ -48,15 +48,16 @@ class ActivationStore:
         hookpoint: Hookpoint,
         rows: Ids | Windows,
         *,
-        companions: Sequence[Hookpoint] = (),
+        companions: Callable[[], Iterable[Hookpoint]] = tuple,
         fill: bool = True,
         missing: str = "model",
     ) -> Iterator[ActivationSource]:
         """Activations of `hookpoint` over `rows`, from the cache if there is one.
 
         `fill` runs the language model now for all missing shards, with progress under the name `missing`, and
-        writes the shards of the `companions` in the same passes: hookpoints that other jobs will read.
-        Without it (several processes) the first process that needs a shard computes it.
+        writes the shards of the `companions` in the same passes: hookpoints that other jobs will read, called
+        when something is missing. Without it (several processes) the first process that needs a shard
+        computes it.
         """
         source = live([hookpoint])
         if self.cache is None:
@@ -70,7 +71,7 @@ class ActivationStore:
                         while_filling.enter_context(
                             self._cached(self.cache, live([point]), point, rows)
                         ): point
-                        for point in companions
+                        for point in companions()
                     }
                     self._together(cached, hookpoint, others, live)
                     cached.build(meter.advance)

@@ -122,9 +122,8 @@ def _releases() -> tuple[tuple[str, str], ...]:
 def _parsed(text: str) -> dict[str, Any]:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(
-        text
-    )  # libyaml's where it is built in: ten times faster
+    # libyaml's where it is built in: it is much faster
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         values: dict[str, Any] = loader.get_single_data()
     finally:

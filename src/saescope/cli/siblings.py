@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -63,28 +64,16 @@ def siblings(
         options: settings of every option of the group that is swept.
         overrides: those of this job, axes included.
     """
-    this = from_mapping(kind, settings)
-    others = _all(kind, group, settings, axes, options, overrides)
-    return tuple(other for other in dict.fromkeys(others) if other != this)
-
-
-def _all(
-    kind: Any,
-    group: str,
-    settings: Mapping[str, Any],
-    axes: Axes,
-    options: Mapping[str, Mapping[str, Any]],
-    overrides: Sequence[str],
-) -> Iterator[Any]:
     words = [word.lstrip("+").partition("=") for word in overrides]
     fixed = {key: value for key, _, value in words if key.startswith(f"{group}.") and key not in axes}
+    others: list[Any] = []
     for values in itertools.product(*axes.values()):
         chosen = dict(zip(axes, values, strict=True))
         option = chosen.pop(group, None)
         job = dict(settings if option is None else options.get(option, {}))
         for key, value in ({} if option is None else fixed).items() | chosen.items():
             job[key.removeprefix(f"{group}.")] = yaml.safe_load(value)
-        try:
-            yield from_mapping(kind, job)
-        except ConfigError:  # that job will say so
-            continue
+        with suppress(ConfigError):  # that job will say so
+            others.append(from_mapping(kind, job))
+    this = from_mapping(kind, settings)
+    return tuple(other for other in dict.fromkeys(others) if other != this)

@@ -107,7 +107,7 @@ class Setup:
             live,
             self.hookpoint,
             self.windows,
-            companions=list(self.companion_widths),
+            companions=lambda: self.companion_widths,
             fill=self.processes == 1,
             missing="model, probes",
         ) as source:
@@ -125,9 +125,13 @@ class Setup:
             batch_rows = self.machine.batch_tokens // rows.shape[1]
             return LiveActivations(capture, rows, batch_rows, self.machine.device, width)
 
-        companions = list(self.companion_widths)
         with self.store.opened(
-            live, self.hookpoint, rows, companions=companions, fill=fill, missing=f"model, {text}"
+            live,
+            self.hookpoint,
+            rows,
+            companions=lambda: self.companion_widths,
+            fill=fill,
+            missing=f"model, {text}",
         ) as source:
             yield source
 

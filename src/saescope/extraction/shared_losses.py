@@ -21,9 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from saescope.activations import ActivationCache, activation_key
+from saescope.activations import ActivationCache, NoRoomError, activation_key
 from saescope.extraction.setup import Setup
-from saescope.files import whole
 from saescope.text.windows import Batch
 
 log = logging.getLogger(__name__)
@@ -109,20 +108,12 @@ def _write(path: Path, tensors: dict[str, Tensor], cache: ActivationCache) -> No
     """Store the tensors where they fit under the cap of the cache and on the disk."""
     size = sum(tensor.nbytes for tensor in tensors.values())
     try:
-        with whole(path) as temporary:
-            with cache.locked():
-                if not cache.make_room(size):
-                    log.info("losses of the untouched model are not stored: the cache is full")
-                    raise _FullError
+        with cache.reserved(path, size) as temporary:
             save_file(tensors, temporary, metadata={"crc32": str(_crc(tensors))})
-    except _FullError:
-        return
+    except NoRoomError:
+        log.info("losses of the untouched model are not stored: the cache is full")
     except (OSError, SafetensorError) as error:
         log.warning("cannot store losses in %s: %s", path.parent, error)
-
-
-class _FullError(Exception):
-    """No room under the cap."""
 
 
 def _crc(tensors: dict[str, Tensor]) -> int:

@@ -23,6 +23,7 @@ from saescope.analysis.reconstruction import (
     without_nonfinite,
 )
 from saescope.config import AppConfig, HookpointConfig
+from saescope.config.applicable import READS_CORPUS
 from saescope.dynamic_k import run as dynamic_k
 from saescope.dynamic_k.part import Part
 from saescope.errors import ConfigError, HookpointError, ModelError
@@ -61,6 +62,7 @@ class Prepared:
 
 def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
     """Resolve the hookpoint on a weightless model and tokenise the probes.
+
     Raises a SaescopeError for what the user has to correct, before anything slow happens.
     """
     quiet_transformers()
@@ -79,7 +81,7 @@ def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
         check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     with phase("tokenise the probes"):
         windows = _probe_windows(cfg, text_config(skeleton.config).vocab_size)
-    if cfg.sae.source == "train":
+    if cfg.sae.source in READS_CORPUS:
         check_corpus(cfg.corpus, load_tokenizer(cfg.model))
     return Prepared(hookpoint, windows, _companions(others.hookpoints, skeleton), others)
 

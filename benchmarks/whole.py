@@ -1,6 +1,7 @@
 """What a user waits for, from Enter to the last report: a job, six SAEs at one hookpoint, all layers.
 
-    python benchmarks/whole.py [--parts job saes layers] [--rounds 1] [--per-task 8000] [--brief]
+    python benchmarks/whole.py [--parts job saes layers together] [--rounds 1] [--per-task 8000] [--brief]
+                               [--before SRC] [--clock wall|children]
 
 Pythia-70m's, 160m's and SmolLM2-135m's shapes with random weights, embedded probes, expansion 8, k 32,
 default metrics. Everything is a process of its own, with its imports, and every round begins with an empty
@@ -10,10 +11,15 @@ cache.
              counts, plug-in SI, dense PMI; no null, no interval), on the same tokens
     saes     at 70m, one `saescope -m sae.repo=…` over six SAEs beside six runs of `evaluation`
     layers   at 160m, one `saescope -m hookpoint.layer=0,1,…` beside one job a layer
+    together at 70m, without a cache, the training (by the log) of three SAEs (k 16, 32, 64) in
+             `hydra/launcher=together`, and of one
+    before   with --before SRC, the `src/` of an earlier version: the job at SmolLM2's shape and the sweep of
+             layers by both versions
     floor    of each: the forward passes that cannot be avoided. Once to the (last) hookpoint over all tokens
              and the encoder products; for every hookpoint the blocks above it over the tokens of the
              losses, clean, with zeros, with the mean, and once for every SAE. Without start and statistics.
 A ratio is the other side's time by saescope's; `floor_*` is the share of the floor in saescope's time.
+--clock children counts the CPU seconds of the processes, for a busy machine (the floor stays wall time).
 --brief: fewer tokens, `metrics=quick`, without 160m as a single job. Writes benchmarks/results/whole.json.
 """
 
@@ -21,10 +27,12 @@ import argparse
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +40,17 @@ from typing import Any
 from side_by_side import alone, in_turn, machine, print_ratios, ratios, versions, write
 
 EXPANSION, K, CTX, SAES = 8, 32, 256, 6
-PARTS = ("job", "saes", "layers")
+PARTS = ("job", "saes", "layers", "together")
+TOGETHER_K = (16, 32, 64)
+TOGETHER_TOKENS = 300_000
 LAYERS = {"70m": 3, "160m": 6, "smollm2": 8}
 """Hookpoint of each shape, where it is one."""
-TARGETS = {"saes_vs_evaluation_70m": 3.0, "layers_vs_jobs_160m": 3.0}
+TARGETS = {
+    "saes_vs_evaluation_70m": 3.0,
+    "layers_vs_jobs_160m": 3.0,
+    "job_vs_before_smollm2": 2.5,
+    "layers_vs_before_160m": 3.0,
+}
 
 
 def config(shape: str, tiny: bool) -> Any:
@@ -236,22 +251,26 @@ class Bench:
     def sizes(self) -> list[str]:
         return [str(self.args.per_task), str(self.args.lm_tokens)]
 
-    def run(self, *command: str, cwd: Path) -> None:
+    def run(self, *command: str, cwd: Path, environment: dict[str, str] | None = None) -> None:
         subprocess.run(
-            [sys.executable, *command], cwd=cwd, env=self.environment, check=True, stdout=subprocess.DEVNULL
-        )
+            [sys.executable, *command], cwd=cwd, env=environment or self.environment, check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
 
-    def saescope(self, *overrides: str) -> None:
+    def saescope(self, *overrides: str, src: Path | None = None) -> Path:
+        """Run by this version, or by the one in `src`; returns the folder it ran in."""
         fresh = self.folder / f"round{next(self.number)}"
         fresh.mkdir()
+        environment = self.environment | ({"PYTHONPATH": str(src.absolute())} if src else {})
         many = [word for word in overrides if word == "-m"]
         self.run(
             "-m", "saescope", *many, "model=local", f"model.name={self.folder / 'model'}",
             f"probes.max_tokens_per_task={self.args.per_task}", f"metrics.lm_tokens={self.args.lm_tokens}",
             f"metrics={'quick' if self.args.brief else 'default'}", "tracking=disabled",
             "runtime.device=cpu", "runtime.dtype=float32", f"runtime.cache={fresh / 'cache'}",
-            *(word for word in overrides if word != "-m"), cwd=fresh,
+            *(word for word in overrides if word != "-m"), cwd=fresh, environment=environment,
         )  # fmt: skip
+        return fresh
 
     def repo(self, number: int) -> str:
         return str(self.folder / f"sae{number}")
@@ -280,6 +299,25 @@ class Bench:
         for layer in range(self.layers):
             self.saescope(f"hookpoint.layer={layer}", *self.untrained)
 
+    def job_before(self) -> None:
+        words = (f"hookpoint.layer={LAYERS[self.shape]}", f"sae.repo={self.repo(0)}")
+        self.saescope(*words, src=self.args.before)
+
+    def layers_before(self) -> None:
+        layers = ",".join(map(str, range(self.layers)))
+        self.saescope("-m", f"hookpoint.layer={layers}", *self.untrained, src=self.args.before)
+
+    def training(self, ks: Sequence[int]) -> float:
+        """Seconds of the first job's training: all SAEs train in it."""
+        many = ["-m", "hydra/launcher=together"] if len(ks) > 1 else []
+        fresh = self.saescope(
+            *many, f"hookpoint.layer={LAYERS[self.shape]}", "sae=train", f"sae.expansion_factor={EXPANSION}",
+            f"sae.k={','.join(map(str, ks))}", f"sae.tokens={self.args.training_tokens}",
+            "probes.max_tokens_per_task=700", "metrics.lm_tokens=0", "runtime.cache=off",
+        )  # fmt: skip
+        logs = sorted(fresh.rglob("saescope.log"), key=lambda path: path.parent.name)
+        return training_seconds(logs[0].read_text())
+
     @property
     def untrained(self) -> list[str]:
         return ["sae=random", f"sae.expansion_factor={EXPANSION}", f"sae.k={K}"]
@@ -287,6 +325,21 @@ class Bench:
     def floor(self, layers: list[int], saes: int) -> float:
         words = ["--floor", str(self.folder), ",".join(map(str, layers)), str(saes), *self.sizes]
         return float(alone(str(Path(__file__).absolute()), *words)["seconds"])
+
+
+def training_seconds(log: str) -> float:
+    """From the line that announces the training to that of its held-out FVU, in a job's log."""
+    clock = re.compile(r"(\d\d):(\d\d):(\d\d)")
+    first, last = (
+        next(line for line in log.splitlines() if words in line) for words in ("training: ", "held-out FVU")
+    )
+    seconds = []
+    for line in (first, last):
+        moment = clock.search(line)
+        assert moment is not None
+        hours, minutes, rest = map(int, moment.groups())
+        seconds.append(hours * 3600 + minutes * 60 + rest)
+    return float((seconds[1] - seconds[0]) % 86400)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -312,12 +365,31 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         own = bench("160m")
         sides["layers_vs_jobs_160m"] = {"jobs": own.job_a_layer, "saescope": own.sweep_of_layers}
         floors["layers_vs_jobs_160m"] = own.floor(list(range(own.layers)), 1)
+    if args.before:
+        sides["job_vs_before_smollm2"] = {
+            "before": bench("smollm2").job_before, "saescope": bench("smollm2").job
+        }  # fmt: skip
+        sides["layers_vs_before_160m"] = {
+            "before": bench("160m").layers_before, "saescope": bench("160m").sweep_of_layers
+        }  # fmt: skip
     result: dict[str, Any] = {"ratios": {}, "spreads": {}, "seconds": {}}
+    if "together" in args.parts:
+        own = bench("70m")
+        seconds = {"three": [], "one": []}
+        for _ in range(args.rounds):
+            seconds["three"].append(own.training(TOGETHER_K))
+            seconds["one"].append(own.training(TOGETHER_K[1:2]))
+        one = ratios(seconds, {"together_three_by_one_70m": ("three", "one")})
+        result["ratios"] |= one["ratios"]
+        result["spreads"] |= one["spreads"]
+        result["seconds"]["together_70m"] = seconds
     for name, pair in sides.items():
-        seconds = in_turn(pair, args.rounds, f"{name}: ")
-        other = next(iter(pair))
-        seconds["floor"] = [floors[name]] * args.rounds
-        one = ratios(seconds, {name: (other, "saescope"), f"floor_{name}": ("floor", "saescope")})
+        seconds = in_turn(pair, args.rounds, f"{name}: ", args.clock)
+        pairs = {name: (next(iter(pair)), "saescope")}
+        if name in floors:
+            seconds["floor"] = [floors[name]] * args.rounds
+            pairs[f"floor_{name}"] = ("floor", "saescope")
+        one = ratios(seconds, pairs)
         result["ratios"] |= one["ratios"]
         result["spreads"] |= one["spreads"]
         result["seconds"][name] = seconds
@@ -328,10 +400,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, "none"), default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--per-task", type=int, default=8000, help="probe tokens of each of the six tasks")
     parser.add_argument("--lm-tokens", type=int, default=10_000, help="tokens of the losses")
+    parser.add_argument("--training-tokens", type=int, default=TOGETHER_TOKENS)
+    parser.add_argument("--before", type=Path, help="`src/` of an earlier version, timed in turn")
+    parser.add_argument("--clock", choices=("wall", "children"), default="wall", help="children: CPU seconds")
     parser.add_argument("--brief", action="store_true", help="for `make bench`")
     parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
     parser.add_argument("--out", type=Path, help="folder of whole.json; default benchmarks/results")
@@ -347,9 +422,9 @@ def main() -> None:
         floor(Path(folder), [int(layer) for layer in layers.split(",")], *map(int, numbers))
         return
     if args.brief:
-        args.per_task, args.lm_tokens = 1000, 1500
+        args.per_task, args.lm_tokens, args.training_tokens = 1000, 1500, 100_000
     if args.tiny:
-        args.per_task, args.lm_tokens, args.brief = 700, 1000, True
+        args.per_task, args.lm_tokens, args.brief, args.training_tokens = 700, 1000, True, 20_000
     environment = machine()
     with tempfile.TemporaryDirectory() as name:
         result = measure(args, Path(name))
@@ -357,6 +432,7 @@ def main() -> None:
         "hookpoints": {shape: f"layers.{layer}" for shape, layer in LAYERS.items()},
         "expansion": EXPANSION, "k": K, "saes": SAES, "probe_tokens_per_task": args.per_task,
         "lm_tokens": args.lm_tokens, "metrics": "quick" if args.brief else "default", "rounds": args.rounds,
+        "clock": args.clock,
     }  # fmt: skip
     result |= {"machine": environment, "versions": versions("sae-lens", "transformer-lens")}
     write("whole", result, args.out)

@@ -1,4 +1,4 @@
-"""The benchmark results in Markdown; `--write` puts them into README.md and docs/benchmarks.md."""
+"""The benchmark results in Markdown; `--write` puts them into docs/benchmarks.md."""
 
 import argparse
 import json
@@ -9,9 +9,8 @@ from typing import Any
 
 from side_by_side import RESULTS
 
-README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- benchmarks/table.py -->", "<!-- end -->"
-WHOLE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN_WHOLE = "<!-- benchmarks/table.py whole -->"
 WHOLE_WORDS = {
     "job_vs_evaluation_70m": ("a job, 70m", ""),
@@ -147,13 +146,13 @@ def whole() -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="replace the tables in README.md and docs")
+    parser.add_argument("--write", action="store_true", help="replace the tables in docs/benchmarks.md")
     args = parser.parse_args()
     table = "\n".join(rows())
     whole_table = "\n".join(whole())
     print(table, whole_table, sep="\n\n")
     if args.write:
-        for path, begin, new in ((README, BEGIN, table), (WHOLE, BEGIN_WHOLE, whole_table)):
+        for path, begin, new in ((PAGE, BEGIN, table), (PAGE, BEGIN_WHOLE, whole_table)):
             text = path.read_text()
             assert begin in text, f"{path.name} has no {begin}"
             between = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)

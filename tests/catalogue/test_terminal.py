@@ -117,9 +117,9 @@ def test_json_holds_source_date_and_what_was_seen(command, tmp_path):
     assert rows["smollm2-135m", "resid"]["source"] is None
 
 
-def test_the_readme_shows_what_is_printed(command):
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    block = readme.split("## Which SAEs exist")[1].split("```")[1]
+def test_the_docs_show_what_is_printed(command):
+    page = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text()
+    block = page.split("## What it prints")[1].split("```")[1]
     printed = {line.rstrip() for line in command()[1].splitlines()} | {"…"}
     assert len(block.splitlines()) > 20
     assert [line for line in block.splitlines() if line not in printed] == []

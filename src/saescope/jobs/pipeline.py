@@ -11,6 +11,7 @@ from typing import Any
 from saescope import catalogue, sae
 from saescope.activations import ActivationStore
 from saescope.analysis.examples import choose_latents, top_contexts
+from saescope.analysis.latent_table import latent_table
 from saescope.analysis.features import FeatureResults, analyse
 from saescope.analysis.reconstruction import (
     Metrics,
@@ -258,6 +259,8 @@ def _results(
     )
     notes = features.notes | part.notes | loss_notes(windows.tasks, passes.losses) | nonfinite_notes
     latents = choose_latents(features.features, windows.tasks, cfg.metrics.example_latents)
+    supported = features.features.latent[features.features.supported].to_numpy()
+    table = latent_table(codes, windows, supported, coder, setup.lm)
     contexts = top_contexts(codes, windows, latents, cfg.metrics.example_contexts, setup.lm.tokenizer.decode)
     return Results(
         metrics,
@@ -273,4 +276,5 @@ def _results(
         provenance,
         part.tables,
         part.sections,
+        table,
     )

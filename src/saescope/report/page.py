@@ -10,6 +10,7 @@ from saescope.errors import ReportError
 from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.definitions import DEFINITIONS
+from saescope.report.latents_page import write_latents_page
 from saescope.report.savings import savings
 from saescope.report.structure import structure
 from saescope.report.tables import (
@@ -23,26 +24,27 @@ from saescope.report.tables import (
 )
 from saescope.report.templating import TEMPLATES, environment
 from saescope.report.words import headline
-from saescope.runfolder.names import FIGURES, REPORT
+from saescope.runfolder.names import FEATURES_PAGE, FIGURES, REPORT
 from saescope.runfolder.run import Run, open_run
 
 __all__ = ["ReportError", "write_report"]
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `figures/*.svg` and `report.html` into a run folder and return the page's path."""
+    """Write `figures/*.svg`, `features.html` and `report.html` into a run folder; the path of the last."""
     from saescope.report.figures import draw_figures
 
     run = open_run(run_dir)
     drawings = draw_figures(run)
-    page = _render(run, drawings)
+    latents = write_latents_page(run, title(run))
+    page = _render(run, drawings, has_latents=latents is not None)
     for drawing in drawings.values():
         write_text(run.path / FIGURES / f"{drawing.name}.svg", drawing.svg)
     write_text(run.path / REPORT, page)
     return run.path / REPORT
 
 
-def _render(run: Run, drawings: dict[str, Any]) -> str:
+def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
     from markupsafe import Markup
 
     from saescope.report.canvas import inline
@@ -69,6 +71,7 @@ def _render(run: Run, drawings: dict[str, Any]) -> str:
             structure=structure(run),
             groups=card_groups(run),
             contexts=CONTEXTS,
+            latents_page=FEATURES_PAGE if has_latents else "",
             config=config_rows(run.config),
             provenance=config_rows(run.provenance),
             definitions=DEFINITIONS,

@@ -207,6 +207,16 @@ class Run:
         content = _arrow(path, names)
         return {name: np.asarray(content[name].to_numpy()) for name in names}
 
+    def column_names(self, table: str) -> list[str]:
+        """Columns of a parquet table. Raises ReportError when it is missing or unreadable."""
+        path = self._existing(table)
+        import pyarrow.parquet as pq
+
+        try:
+            return [str(name) for name in pq.read_schema(path).names]
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+
     def rows(self, table: str) -> list[dict[str, str]]:
         """Rows of a CSV table as text; empty cells are empty strings.
 

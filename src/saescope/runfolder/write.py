@@ -12,12 +12,16 @@ from saescope.runfolder.names import (
     EDGES,
     EXAMPLES,
     FEATURES,
+    FEATURES_PAGE,
     HISTOGRAMS,
+    LATENTS,
     METRICS,
     PROVENANCE,
     STRUCTURE,
     TRACKING,
 )
+
+from saescope.runfolder.latents import Arrays, write_latents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +50,8 @@ class Results:
     """Further tables, written as `<name>.csv`."""
     structure: list[dict[str, Any]] = field(default_factory=list)
     """Tables with their words (`title`, `sentences`, `columns`, `rows`); no file where there is none."""
+    latents: "tuple[Arrays, list[str]] | None" = None
+    """The arrays of `latents.npz` and the words that its token ids index."""
 
 
 def write_results(
@@ -65,8 +71,10 @@ def write_results(
     ):
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
-    for name in (DYNAMIC_K, STRUCTURE):
+    for name in (DYNAMIC_K, STRUCTURE, LATENTS, FEATURES_PAGE):
         (run_dir / name).unlink(missing_ok=True)
+    if results.latents is not None:
+        write_latents(run_dir / LATENTS, *results.latents)
     for name, table in results.tables.items():
         with whole(run_dir / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)

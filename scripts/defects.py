@@ -19,6 +19,8 @@ SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.p
 WORDS = "tests/stats/test_beyond_words.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
+LARGE = "tests/extraction/test_large_codes.py"
+REWIRED = "tests/stats/test_rewired_null.py"
 CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/text/test_windows.py tests/sae/test_transcoder.py"
 LOSSES = "tests/model/test_losses.py tests/extraction/test_engine.py tests/dynamic_k/test_passes.py"
 PROOF = "tests/model/test_proof.py tests/model/test_architectures.py"
@@ -77,6 +79,12 @@ DEFECTS = [
     ("stats/rewiring.py", "valid = valid[~edge_set.contains(ad[0][valid], ad[1][valid])]\n", "", Q),
     ("stats/rewiring.py", "np.flatnonzero((a != d) & (c != b))", "np.arange(a.size)", Q),
     ("stats/rewiring.py", "rng.permutation(weight)", "weight", Q),
+    ("stats/rewired_null.py", "return enough / draws, draws", "return enough / len(reached_R), draws", REWIRED),
+    ("stats/rewired_null.py", "most - quick_R.size)", "20)", REWIRED),
+    ("stats/row_blocks.py", "        following += sizes\n", "", LARGE),
+    ("stats/row_blocks.py", "part.indices + rows.start", "part.indices", LARGE),
+    ("stats/coactivation.py", "tail_start=tail_start if cut else 0", "tail_start=tail_start", LARGE),
+    ("extraction/codes.py", "tokens.start\n            ones", "0\n            ones", LARGE),
     ("model/capture.py", "caught.append(tensor)\n            raise _Reached\n", "caught.append(tensor)\n", CAPTURE + " tests/extraction/test_counts.py"),
     ("model/capture.py", "register_forward_pre_hook(before, with_kwargs=True)\n    return", "register_forward_hook("
      "lambda m, a, k, o: keep(first(o)), with_kwargs=True)\n    return", CAPTURE + " tests/model/test_hookpoints.py"),

@@ -12,7 +12,7 @@ from torch.nn.functional import embedding_bag
 
 from saescope import compat
 from saescope.sae import coder  # sets what sparsify reads at import
-from saescope.stats.compat import louvain_moves
+from saescope.stats.compat import louvain_moves, product
 
 
 def test_errors_of_the_hub_and_of_the_network_have_one_base():
@@ -39,6 +39,17 @@ def test_louvain_moves_find_two_cliques():
     assert labels[0] != labels[4]
     # a large resolution leaves every node alone
     assert np.unique(louvain_moves(graph, strength, np.arange(8), 50.0, 1e-4)).size == 8
+
+
+def test_product_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    left, right = (sparse.random(*shape, 0.2, "csr", rng=rng) for shape in ((9, 40), (40, 30)))
+    left, right = (sparse.csr_matrix((some != 0).astype(np.int32)) for some in (left, right))
+    found = product(left, right)
+    assert found.dtype == np.int32
+    assert found.nnz == (left @ right).nnz > 100
+    np.testing.assert_array_equal(found.toarray(), (left @ right).toarray())
+    assert product(left[:, :0], right[:0]).nnz == 0
 
 
 def test_sample_weight_gradients_are_those_of_embedding_bag():

@@ -46,7 +46,7 @@ class Metric:
     high: str | None = None
     """Key of the upper end."""
     draws: str | int | None = None
-    """Of a permutation p-value: the setting with its number of draws, or that number."""
+    """Of a permutation p-value: the key of the metric with its number of draws, or that number."""
     shown: tuple[Place, ...] = ()
     naive: bool = False
     """A number that the usual recipe reports; for comparison only."""
@@ -501,14 +501,17 @@ Q_NULL_SD = Metric("q/null_sd", "Q by chance, spread", "Standard deviation of Q 
 Q_EXCESS = Metric(
     "q/excess", "Q excess", "Q above the mean of its rewirings.", "q", chance="0", shown=("page", "sweep")
 )
-Q_Z = Metric("q/z", "Q, z", "Q excess in standard deviations of the null.", "q")
+Q_Z = Metric(
+    "q/z", "Q, z", "Q above its rewirings in their standard deviations, each after local moving alone.", "q"
+)
 Q_P = Metric(
     "q/p",
     "Q, p",
-    "(1 + rewirings whose Q is at least as large) / (rewirings + 1).",
+    "(1 + rewirings whose Q is at least as large) / (rewirings + 1), each after local moving alone.",
     "q",
-    draws="metrics.rewirings",
+    draws="q/rewirings",
 )
+Q_REWIRINGS = Metric("q/rewirings", "Rewirings", "Rewirings behind q/p.", "q", unit="count")
 Q_N_EDGES = Metric(
     "q/n_edges",
     "Validated edges",

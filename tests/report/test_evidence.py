@@ -70,6 +70,6 @@ def test_the_jobs_of_a_sweep_share_a_line():
     assert "(q = 0.010 to 0.015, in 2 of 3 jobs)" in permutations
 
 
-def test_draws_come_from_the_config_of_the_run():
-    assert draws_of(Q_P, {"metrics": {"rewirings": 20}}) == 20
+def test_draws_come_from_the_metrics_of_the_run():
+    assert draws_of(Q_P, {"q/rewirings": 20}) == 20
     assert draws_of(Q_P, {}) is None

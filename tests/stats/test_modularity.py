@@ -17,6 +17,7 @@ from saescope.stats import (
     task_counts,
 )
 from saescope.stats.modularity_summary import KEYS, ModularitySettings, ModularitySummary
+from saescope.stats.rewired_null import MOST_EDGES
 from saescope.stats.synthetic import Planted, noise, planted
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray, int]
@@ -208,7 +209,8 @@ def check_planted(num_latents: int, data: Planted) -> None:
     m = result.metrics
     assert m["q/modularity"] == pytest.approx(0.83, abs=0.02)
     assert m["q/excess"] > 0.3
-    assert m["q/p"] == pytest.approx(1 / 6)
+    assert m["q/p"] == pytest.approx(1 / (m["q/rewirings"] + 1))
+    assert m["q/rewirings"] == min(100, MOST_EDGES // len(result.edges))
     assert m["q/null_edges"] <= 2
     assert m["q/n_communities"] in (6, 7, 8)
     assert m["q/task_partition"] == pytest.approx(0.83, abs=0.02)

@@ -34,7 +34,7 @@ def test_every_draw_is_counted_and_nothing_else_changes():
     assert both(progress=progress) == both()
     totals = {
         "null draws": 40, "bootstraps": 30, "permutations": 40, "pairs of latents": 435, "Leiden runs": 5,
-        "latents in the naive graph": 30, "curveball passes": 3, "rewirings": 5,
+        "latents in the naive graph": 30, "curveball passes": 3, "rewirings": 100,
     }  # fmt: skip
     more = calls.pop("more permutations")  # where a few of the 30 latents stand at the floor of p
     assert more[0][0] == 0 < more[-1][0]

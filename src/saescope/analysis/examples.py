@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from saescope.extraction.codes import Codes
 from saescope.text.windows import Windows
@@ -44,12 +43,11 @@ def top_contexts(
     One context per document, so that a repetitive text cannot fill the list. `position` counts from the start
     of the document; contexts stay inside the window, which is all the model saw.
     """
-    shape = (codes.num_tokens, codes.num_latents)
-    act_FN = sp.csr_matrix((codes.acts, codes.latents, codes.indptr), shape=shape).tocsc()
+    act_NL = codes.acts_of(np.array(latents, dtype=np.int64))
     rows: list[dict[str, Any]] = []
-    for latent in latents:
-        part = slice(act_FN.indptr[latent], act_FN.indptr[latent + 1])
-        tokens, acts = act_FN.indices[part], act_FN.data[part]
+    for place, latent in enumerate(latents):
+        part = slice(act_NL.indptr[place], act_NL.indptr[place + 1])
+        tokens, acts = act_NL.indices[part], act_NL.data[part]
         order = np.lexsort((tokens, -acts))
         _, first_of_doc = np.unique(codes.doc_N[tokens[order]], return_index=True)
         for rank, at in enumerate(order[np.sort(first_of_doc)[:contexts]]):

@@ -49,7 +49,7 @@ class MetricsConfig:
     """Leiden runs per graph."""
 
     rewirings: int = 20
-    """Degree-preserving rewirings of the validated graph."""
+    """Degree-preserving rewirings of the validated graph, at least; up to 100 where it is small."""
 
     null_tokens: int = 50_000
     """Tokens used for q/null_edges."""

@@ -1,17 +1,19 @@
 """torchmetrics accumulators of the measurement passes: sums reduce over processes, codes are gathered."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.data import dim_zero_cat
 
 from saescope.model.losses import TokenLosses
 from saescope.sae.base import SparseCodes
+from saescope.stats.scratch import Growing
 
 TOP_SHARE = 0.001
 """Share of tokens that `LargestTokens` keeps."""
@@ -174,27 +176,48 @@ class CodeRows(NamedTuple):
 
     rows: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
-    latents: npt.NDArray[np.int64]
+    latents: npt.NDArray[np.int32]
     acts: npt.NDArray[np.float32]
 
 
 class CodeLists(Metric):
-    """The sparse codes themselves, in CPU memory."""
+    """The sparse codes themselves, in CPU memory, of a single process in files when they are large."""
 
     full_state_update = False
 
     FIELDS = CodeRows._fields
+    LARGE: ClassVar[dict[str, type]] = {"latents": np.int32, "acts": np.float32}
+    """Those with a value for each active latent."""
 
     def __init__(self) -> None:
         super().__init__(compute_on_cpu=True)
         for name in self.FIELDS:
             self.add_state(name, [], dist_reduce_fx="cat")
+        self.growing = self._none_yet()
 
     def update(self, rows_N: Tensor, codes: SparseCodes) -> None:
         """Add N tokens; `rows_N` is the final row of each."""
-        for name, value in zip(self.FIELDS, (rows_N, *codes), strict=True):
+        values = dict(
+            zip(self.FIELDS, (rows_N, codes.sizes_N, codes.latents.int(), codes.acts), strict=True)
+        )
+        if not (dist.is_available() and dist.is_initialized()):  # nothing to gather
+            for name, growing in self.growing.items():
+                growing.append(values.pop(name).cpu().numpy())
+        for name, value in values.items():
             getattr(self, name).append(value)
 
     def compute(self) -> CodeRows:
         """All codes of all processes."""
-        return CodeRows(*(dim_zero_cat(getattr(self, name)).cpu().numpy() for name in self.FIELDS))
+        arrays = {name: growing.array() for name, growing in self.growing.items()}
+        for name in self.FIELDS:
+            if parts := getattr(self, name):
+                arrays[name] = dim_zero_cat(parts).cpu().numpy()
+        return CodeRows(**arrays)
+
+    def reset(self) -> None:
+        """Forget all codes, and their files with the last array that `compute` gave."""
+        super().reset()
+        self.growing = self._none_yet()
+
+    def _none_yet(self) -> dict[str, Growing[Any]]:
+        return {name: Growing(dtype) for name, dtype in self.LARGE.items()}

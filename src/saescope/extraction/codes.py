@@ -1,5 +1,6 @@
 """Sparse codes: which latent fires on which token, how strongly, in which document. Free of torch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -7,10 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from saescope.stats import scratch
+from saescope.stats.row_blocks import column_counts, entry_blocks, row_blocks, rows_of, stacked
+
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes of N counted tokens in document order. F latents, D documents, K tasks."""
+    """Codes of N counted tokens in document order. F latents, D documents, K tasks.
+
+    `latents` and `acts` may be memory-mapped files (`stats.scratch`); what reads them walks in blocks.
+    """
 
     indptr: npt.NDArray[np.int64]
     """[N + 1]: token n owns entries indptr[n] to indptr[n+1]; any number of latents per token."""
@@ -62,18 +69,24 @@ class Codes:
     @cached_property
     def active_NF(self) -> sp.csr_matrix:
         """1 where a latent is active on a token."""
-        ones = np.ones(len(self.latents), dtype=np.int32)
+        ones = scratch.empty(len(self.latents), np.int32)
+        ones[:] = 1
         return sp.csr_matrix((ones, self.latents, self.indptr), shape=(self.num_tokens, self.num_latents))
 
     @cached_property
     def doc_counts_DF(self) -> sp.csr_matrix:
         """Tokens of each document on which each latent is active."""
-        doc_DN = sp.csr_matrix(
-            (np.ones(self.num_tokens, dtype=np.int32), (self.doc_N, np.arange(self.num_tokens))),
-            shape=(len(self.task_D), self.num_tokens),
-        )
-        counts_DF: sp.csr_matrix = (doc_DN @ self.active_NF).tocsr()
-        return counts_DF
+        assert (np.diff(self.doc_N) >= 0).all(), "tokens are not in document order"
+        first_D = np.searchsorted(self.doc_N, np.arange(len(self.task_D) + 1))
+        parts = []
+        for docs in row_blocks(self.indptr[first_D]):
+            tokens = slice(int(first_D[docs.start]), int(first_D[docs.stop]))
+            active = rows_of(self.active_NF, tokens)
+            ends = first_D[docs.start : docs.stop + 1] - tokens.start
+            ones = np.ones(active.shape[0], dtype=np.int32)
+            gather = sp.csr_matrix((ones, np.arange(ones.size), ends), shape=(ends.size - 1, ones.size))
+            parts.append((gather @ active).tocsr())
+        return stacked(parts, self.num_latents)
 
     @cached_property
     def tokens_D(self) -> npt.NDArray[np.int64]:
@@ -83,17 +96,22 @@ class Codes:
     @cached_property
     def count_F(self) -> npt.NDArray[np.int64]:
         """Tokens on which each latent is active."""
-        return np.bincount(self.latents, minlength=self.num_latents).astype(np.int64)
+        count_F = np.zeros(self.num_latents, dtype=np.int64)
+        for latents, _ in self._entries():
+            count_F += np.bincount(latents, minlength=self.num_latents)
+        return count_F
 
     @cached_property
     def docs_F(self) -> npt.NDArray[np.int64]:
         """Documents in which each latent is active."""
-        return np.bincount(self.doc_counts_DF.indices, minlength=self.num_latents).astype(np.int64)
+        return column_counts(self.doc_counts_DF)
 
     @cached_property
     def mean_act_F(self) -> npt.NDArray[np.float64]:
         """Mean activation where active; NaN for a dead latent."""
-        total = np.bincount(self.latents, weights=self.acts, minlength=self.num_latents)
+        total = np.zeros(self.num_latents)
+        for latents, acts in self._entries():
+            total += np.bincount(latents, weights=acts, minlength=self.num_latents)
         with np.errstate(invalid="ignore"):
             return np.where(self.count_F > 0, total / np.maximum(self.count_F, 1), np.nan)
 
@@ -101,8 +119,31 @@ class Codes:
     def max_act_F(self) -> npt.NDArray[np.float64]:
         """Largest activation; NaN for a dead latent."""
         largest = np.full(self.num_latents, -np.inf)
-        np.maximum.at(largest, self.latents, self.acts)
+        for latents, acts in self._entries():
+            np.maximum.at(largest, latents, acts)
         return np.where(self.count_F > 0, largest, np.nan)
+
+    def acts_of(self, latents: npt.NDArray[np.int64]) -> sp.csc_matrix:
+        """Magnitudes of some latents, [N, len(latents)]."""
+        parts = [
+            sp.csr_matrix(
+                (acts, chosen, self.indptr[rows.start : rows.stop + 1] - self.indptr[rows.start]),
+                shape=(rows.stop - rows.start, self.num_latents),
+            )[:, latents]
+            for rows in row_blocks(self.indptr)
+            for chosen, acts in [self._of_rows(rows)]
+        ]
+        return sp.vstack(parts).tocsc()
+
+    def _entries(self) -> Iterator[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]]:
+        """Latents and magnitudes in blocks."""
+        for entries in entry_blocks(len(self.latents)):
+            yield self.latents[entries], self.acts[entries]
+
+    def _of_rows(self, rows: slice) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Latents and magnitudes of consecutive tokens."""
+        entries = slice(int(self.indptr[rows.start]), int(self.indptr[rows.stop]))
+        return self.latents[entries], self.acts[entries]
 
     def chunks_N(self, chunk_tokens: int) -> npt.NDArray[np.int64]:
         """Number of the chunk each token lies in: `chunk_tokens` positions of one window."""
@@ -114,7 +155,7 @@ class Codes:
 def assemble(
     rows: npt.NDArray[np.int64],
     sizes: npt.NDArray[np.int64],
-    latents: npt.NDArray[np.int64],
+    latents: npt.NDArray[np.int32],
     acts: npt.NDArray[np.float32],
     *,
     window_N: npt.NDArray[np.int64],
@@ -144,16 +185,21 @@ def assemble(
         previous_N = None if previous_N is None else previous_N[keep_N]
     n = len(doc_N)
     assert len(rows) == n, f"{len(rows)} tokens captured, {n} expected"
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    arrived = sp.csr_matrix((np.abs(acts), latents.astype(np.int32), starts), shape=(n, num_latents))
-    arrived.sort_indices()
+    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    arrived = sp.csr_matrix((acts, latents.astype(np.int32, copy=False), starts), shape=(n, num_latents))
     order = np.empty(n, dtype=np.int64)
     order[rows] = np.arange(n)
-    final = arrived[order]
+    indptr = np.concatenate([[0], np.cumsum(sizes[order], dtype=np.int64)])
+    final_latents, final_acts = scratch.empty(len(latents), np.int32), scratch.empty(len(latents), np.float32)
+    for block in row_blocks(indptr):
+        final = arrived[order[block]]
+        final.sort_indices()
+        entries = slice(int(indptr[block.start]), int(indptr[block.stop]))
+        final_latents[entries], final_acts[entries] = final.indices, np.abs(final.data)
     return Codes(
-        final.indptr.astype(np.int64),
-        final.indices.astype(np.int32, copy=False),
-        final.data,
+        indptr,
+        final_latents,
+        final_acts,
         window_N.astype(np.int32),
         position_N.astype(np.int32),
         doc_N.astype(np.int32),

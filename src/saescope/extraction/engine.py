@@ -72,7 +72,13 @@ class Engine:
         all_batches = self._batches(np.arange(len(self.windows.ids)))
         module = Extraction(self.model, self.hookpoint, self.sae, self.windows, all_batches, self.source)
         results = self._run(module, "extract")
-        code_rows = CodeRows(*(results.pop(name) for name in CodeRows._fields))
+        codes_seen = module.encoding.codes  # here in this process, unless there are several
+        code_rows = (
+            CodeRows(*(results.pop(name) for name in CodeRows._fields))
+            if self.setup.processes > 1
+            else codes_seen.compute()
+        )
+        codes_seen.reset()
         bad_rows = results.pop("bad_rows")
         sums: Sums = results
         codes = self._assemble(code_rows, bad_rows)
@@ -187,8 +193,9 @@ class _ResultWriter(Callback):
         leave_group_at_exit()
         if isinstance(pl_module, Extraction):
             encoding = pl_module.encoding
-            results = {**encoding.sums(), **encoding.codes.compute()._asdict()}
-            results["bad_rows"] = encoding.bad_rows.compute()
+            results = {**encoding.sums(), "bad_rows": encoding.bad_rows.compute()}
+            if trainer.world_size > 1:
+                results |= encoding.codes.compute()._asdict()
         else:
             assert isinstance(pl_module, Splice)
             results = dict(pl_module.losses.compute())

@@ -43,6 +43,7 @@ from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.hardware import choose
 from saescope.runtime.meter import Steps, phase
 from saescope.sae.base import Sae
+from saescope.stats.scratch import scratch_in
 from saescope.text.token_rows import check_corpus
 from saescope.text.windows import Windows, tokenize_probes
 from saescope.tracking.wandb_run import Tracker
@@ -138,6 +139,11 @@ def _probe_windows(cfg: AppConfig, vocabulary: int) -> Windows:
 
 def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
     """Load, extract, compute, write the run folder; meanwhile `tracker` gets name and training curves."""
+    with scratch_in(run_dir):
+        return _measure(cfg, prepared, run_dir, tracker)
+
+
+def _measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
     started = time.perf_counter()
     setup = _load(cfg, prepared)
     coder = _sae(cfg, setup, run_dir, tracker, prepared.others)

@@ -102,13 +102,11 @@ def shared_floor(p_F: npt.NDArray[Any], draws: int, fdr: float) -> tuple[float, 
     return (share, q) if q > FLOOR_OF_LEVEL * fdr else None
 
 
-def draws_of(entry: Metric, config: Mapping[str, Any]) -> int | None:
-    """The number of draws behind a p-value, from the config of its run; None where it is not known."""
+def draws_of(entry: Metric, metrics: Mapping[str, Any]) -> int | None:
+    """The number of draws behind a p-value, from the metrics of its run; None where it is not known."""
     if entry.draws is None or isinstance(entry.draws, int):
         return entry.draws
-    group, _, key = entry.draws.partition(".")
-    settings = config.get(group)
-    number = finite(settings.get(key)) if isinstance(settings, Mapping) else None
+    number = finite(metrics.get(entry.draws))
     return None if number is None else int(number)
 
 

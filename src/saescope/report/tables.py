@@ -92,7 +92,7 @@ def metric_rows(run: Run) -> list[MetricRow]:
     for key, value in run.metrics.items():
         entry = metric(key)
         cell = _cell(run, key) if value is None else Cell(_exact(value))
-        draws = None if entry is None else draws_of(entry, run.config)
+        draws = None if entry is None else draws_of(entry, run.metrics)
         if value is not None and draws is not None and at_floor(value, draws):
             cell = Cell(p_value(value, draws).removeprefix("p "))
         rows.append(MetricRow(key, cell, "" if entry is None else f"{entry.label}: {entry.sentence}"))
@@ -144,7 +144,7 @@ def _beside(run: Run, entry: Metric) -> str:
     """What is printed after the value: its interval, its test, or the total it is a part of."""
     m = run.metrics
     if entry == Q_EXCESS and finite(m.get(Q_Z.key)) is not None:
-        return f"(z = {figure(m.get(Q_Z.key))}, {p_value(m.get(Q_P.key), draws_of(Q_P, run.config))})"
+        return f"(z = {figure(m.get(Q_Z.key))}, {p_value(m.get(Q_P.key), draws_of(Q_P, m))})"
     if entry == SI_SIGNIFICANT_FRAC:
         return f"(FDR {percent(run.si_fdr)})"
     if entry == FEATURES_SUPPORTED:

@@ -62,14 +62,13 @@ class Sentence:
 def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -> list[Sentence]:
     """The result as sentences: warnings first, then SI, Q, quality of the SAE, and the naive numbers last.
 
-    `config` (the resolved run config) is read for the FDR level, the number of rewirings, and whether the run
-    is a control.
+    `config` (the resolved run config) is read for the FDR level, and whether the run is a control.
     """
     config = config or {}
     fdr = finite((config.get("metrics") or {}).get("si_fdr")) or 0.05
     is_control = bool(control_labels(config, {}))
     warnings = [Sentence("warning", text) for text in _warnings(metrics, status, is_control)]
-    rewirings = draws_of(Q_P, config)
+    rewirings = draws_of(Q_P, metrics)
     findings = [*_specialisation(metrics, fdr), *_modularity(metrics, status, rewirings), *_quality(metrics)]
     return warnings + [Sentence("finding", text) for text in findings] + _naive(metrics)
 

@@ -13,6 +13,7 @@ from scipy.special import entr, gammaincc
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.row_blocks import by_column
 from saescope.stats.specialization import ROUNDING, UNIFORM
 from saescope.stats.threads import in_threads, num_threads
 from saescope.stats.word_classes import WordClasses
@@ -72,7 +73,7 @@ def beyond_words(
     """
     corpus = Corpus.of(np.asarray(doc_N, np.int64), np.asarray(task_D, np.int64), num_tasks, draws, seed)
     classes = WordClasses.of(word_N, corpus.task_D[corpus.doc_N], num_tasks)
-    by_latent = sparse.csc_matrix(active_NF)
+    by_latent = by_column(active_NF)
     blocks = list(latent_ranges(np.diff(by_latent.indptr), len(classes.share_GK)))
     parts: list[BeyondWords] = []
     progress("latents beyond words", 0, by_latent.shape[1])

@@ -8,6 +8,7 @@ from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray
 from saescope.stats.beyond_words import beyond_words
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.row_blocks import some_columns
 from saescope.stats.specialization import shrunk_index
 from saescope.stats.specialization_summary import SpecializationSummary
 
@@ -59,7 +60,7 @@ def summarise_words(
     if reason := _left_out(words, draws, num_tasks, scored.size):
         return WordsSummary(columns, metrics, dict.fromkeys(metrics, reason))
     assert words is not None
-    active = active_NF if scored.size == num_latents else active_NF[:, scored]
+    active = some_columns(active_NF, scored)
     rate_S = si.rates_FK[scored].sum(axis=1)
     for kind in KINDS:
         beyond = beyond_words(

@@ -9,9 +9,11 @@ import numpy as np
 from scipy import sparse
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.compat import product
 from saescope.stats.count_tails import hypergeometric_tail, stratified_tail
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.row_blocks import by_column, column_counts, fits_in_memory, is_binary
 from saescope.stats.specialization import check_tasks
 from saescope.stats.threads import in_threads, num_threads
 
@@ -100,7 +102,9 @@ def collapse(active_NS: Csr, unit_N: AnyIntArray) -> Csr:
 
 
 def binary(active: Csr) -> Csr:
-    """A csr copy with int32 ones where the input is non-zero, indices sorted."""
+    """int32 ones where the input is non-zero, indices sorted; a copy unless the input is that already."""
+    if is_binary(active):
+        return active
     result = sparse.csr_matrix(active, copy=True)
     result.data = (result.data != 0).astype(np.int32)
     result.eliminate_zeros()
@@ -121,7 +125,7 @@ class _Independent:
 
     def __init__(self, active: Csr) -> None:
         self.num_units = active.shape[0]
-        self.count_S = np.asarray(active.sum(axis=0)).ravel().astype(np.int64)
+        self.count_S = column_counts(active)
 
     def __call__(
         self, source: IntArray, target: IntArray, joint: IntArray, ceiling: float
@@ -163,7 +167,7 @@ def _edges(
     num_nodes = active.shape[1]
     if num_nodes < 2:
         return [_no_edges() for _ in nulls]
-    by_latent = sparse.csr_matrix(active.T)
+    by_latent = sparse.csr_matrix(by_column(active).T)
     block = max(16, BLOCK_ENTRIES // num_nodes // num_threads()) if block is None else max(1, block)
 
     def pairs_from(start: int, tail: Csr, tail_start: int) -> list[_PairColumns]:
@@ -182,15 +186,16 @@ def _edges(
         return columns_of_nulls
 
     parts: list[list[_PairColumns]] = []
-    # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only.
-    step = block * max(1, num_nodes // 8 // block)
+    # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only, and
+    # a large one, of which memory has no room for a copy, not at all.
+    step, cut = block * max(1, num_nodes // 8 // block), fits_in_memory(active)
     num_pairs = num_nodes * (num_nodes - 1) // 2
     progress("pairs of latents", 0, num_pairs)
     tail = active
     for tail_start in range(0, num_nodes, step):
-        tail = tail[:, step:] if tail_start else active
+        tail = tail[:, step:] if tail_start and cut else tail
         starts = range(tail_start, min(tail_start + step, num_nodes), block)
-        parts += in_threads(partial(pairs_from, tail=tail, tail_start=tail_start), starts)
+        parts += in_threads(partial(pairs_from, tail=tail, tail_start=tail_start if cut else 0), starts)
         after = max(0, num_nodes - tail_start - step)
         progress("pairs of latents", num_pairs - after * (after - 1) // 2, num_pairs)
     return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
@@ -207,7 +212,7 @@ def _significant(parts: list[_PairColumns], num_nodes: int, fdr: float) -> Edges
 
 def _joint_counts(rows: Csr, tail: Csr, min_joint: int) -> tuple[IntArray, IntArray, IntArray]:
     """(row, column, joint count) of the product, where the count is at least `min_joint`."""
-    counts = rows @ tail
+    counts = product(rows, tail)
     keep = np.flatnonzero(counts.data >= min_joint)
     row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))[keep]
     return row, counts.indices[keep].astype(np.int64), counts.data[keep].astype(np.int64)

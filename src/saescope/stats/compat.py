@@ -1,6 +1,8 @@
-"""Private parts of scikit-network; `saescope.compat` has those of the other libraries."""
+"""Private parts of scikit-network and scipy; `saescope.compat` has those of the other libraries."""
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse import _sparsetools
 from sknetwork.clustering.louvain_core import optimize_core
 
 from saescope.stats.arrays import Csr, FloatArray, IntArray
@@ -15,12 +17,13 @@ def louvain_moves(
     the largest gain until a pass over all gains less than `tolerance`.
     """
     weights = strength_S.astype(np.float32)
+    index = graph.indices.dtype  # the compiled loop has a version for int32, which scipy takes where it can
     # a cluster array as long as the node array: the compiled loop indexes both by label
     inside = np.bincount(labels_S, weights=strength_S, minlength=labels_S.size).astype(np.float32)
     result, _ = optimize_core(
-        labels_S,
-        graph.indices.astype(np.int64),
-        graph.indptr.astype(np.int64),
+        labels_S.astype(index),
+        graph.indices,
+        graph.indptr,
         graph.data.astype(np.float32),
         weights,
         weights,
@@ -32,3 +35,22 @@ def louvain_moves(
         tolerance,
     )
     return np.asarray(result).astype(np.int64)
+
+
+def product(left: Csr, right: Csr) -> Csr:
+    """`left @ right` for int32 matrices of which the dense product fits in memory.
+
+    scipy's own product counts the entries of the result first, which takes 40 % of its time here.
+    """
+    rows, columns = left.shape[0], right.shape[1]
+    most = rows * columns
+    index = np.int32 if max(most, left.nnz, right.nnz) < 2**31 else np.int64
+    indptr = np.empty(rows + 1, dtype=index)
+    indices, data = np.empty(most, dtype=index), np.empty(most, dtype=np.int32)
+    arrays = (
+        array.astype(kind, copy=False)
+        for matrix in (left, right)
+        for array, kind in ((matrix.indptr, index), (matrix.indices, index), (matrix.data, np.int32))
+    )
+    _sparsetools.csr_matmat(rows, columns, *arrays, indptr, indices, data)
+    return sparse.csr_matrix((data[: indptr[-1]], indices[: indptr[-1]], indptr), shape=(rows, columns))

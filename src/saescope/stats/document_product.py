@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.row_blocks import by_column
 from saescope.stats.threads import in_threads, num_threads
 
 DENSE_FROM = 0.1
@@ -77,7 +78,7 @@ def latent_blocks(doc_counts_DF: Csr) -> Iterator[tuple[IntArray, Csr]]:
 
     Latents of similar frequency come together, and no block mixes latents that `by_task` packs differently.
     """
-    by_latent = sparse.csc_matrix(doc_counts_DF)
+    by_latent = by_column(doc_counts_DF)
     total_F = np.asarray(by_latent.sum(axis=0)).ravel()
     order = np.argsort(-total_F, kind="stable").astype(np.int64)
     size = max(1, min(BLOCK_LATENTS, DENSE_ENTRIES // max(1, doc_counts_DF.shape[0])))

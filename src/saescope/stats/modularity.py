@@ -16,6 +16,8 @@ from saescope.stats.threads import in_threads
 TOLERANCE = 1e-4
 """Gain of one pass over the nodes below which local moving stops. The moves are scored in float32, whose
 rounding can add up to 1e-6 a pass; with a smaller tolerance the loop might never end."""
+ROUGH = 0.01
+"""The same for `moved_modularity`, which need not converge."""
 IMPROVEMENT = 1e-4
 """Gain of a whole Leiden iteration below which it has converged."""
 
@@ -83,8 +85,7 @@ def leiden(
     if not nodes.size:
         return Partition(runs[0], 0.0, None, runs)
     place = np.cumsum(linked) - 1
-    half = sparse.coo_matrix((weight, (place[source], place[target])), shape=(nodes.size, nodes.size))
-    graph = sparse.csr_matrix((half + half.T) / (2.0 * float(weight.sum())))
+    graph = _graph(place[source], place[target], weight, nodes.size)
     graph.sort_indices()  # in place, so before threads share it
 
     ended = itertools.count(1)  # counts over threads
@@ -103,6 +104,27 @@ def leiden(
         adjusted_rand_score(runs[i, nodes], runs[j, nodes]) for i in range(len(seeds)) for j in range(i)
     ]
     return Partition(runs[best], scores[best], float(np.mean(agreement)) if agreement else None, runs)
+
+
+def moved_modularity(
+    source: IntArray, target: IntArray, weight: FloatArray, num_nodes: int, resolution: float = 1.0
+) -> float:
+    """Modularity after one local moving of single nodes in their order, a seventh of the cost of `leiden`.
+
+    Lower than that of `leiden`: small communities are not joined. 0 without an edge.
+    """
+    if not weight.size:
+        return 0.0
+    graph = _graph(source, target, weight, num_nodes)
+    strength: FloatArray = np.asarray(graph.sum(axis=1), dtype=np.float64).ravel()
+    labels = louvain_moves(graph, strength, np.arange(num_nodes, dtype=np.int64), resolution, ROUGH)
+    return modularity(source, target, weight, labels, resolution)
+
+
+def _graph(source: IntArray, target: IntArray, weight: FloatArray, num_nodes: int) -> Csr:
+    """Symmetric matrix of the weights, which sum to 1."""
+    half = sparse.coo_matrix((weight, (source, target)), shape=(num_nodes, num_nodes))
+    return sparse.csr_matrix((half + half.T) / (2.0 * float(weight.sum())))
 
 
 def _run(graph: Csr, rng: np.random.Generator, resolution: float, max_iterations: int) -> IntArray:

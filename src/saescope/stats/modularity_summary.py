@@ -1,6 +1,5 @@
 """All modularity numbers of one run: the validated graph, its communities, its nulls, and the q/ metrics."""
 
-import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,9 +12,9 @@ from saescope.stats.edge_nulls import null_edge_count
 from saescope.stats.modularity import Partition, leiden, modularity
 from saescope.stats.naive import MAX_LATENTS, naive_modularity
 from saescope.stats.progress import Progress, no_progress
-from saescope.stats.rewiring import rewire, rewirings_in_memory
+from saescope.stats.rewired_null import rewired_null
+from saescope.stats.row_blocks import some_columns
 from saescope.stats.specialization import check_tasks
-from saescope.stats.threads import in_threads
 
 Metrics: TypeAlias = dict[str, float | None]
 Notes: TypeAlias = dict[str, str]
@@ -27,12 +26,13 @@ NO_GRAPH = f"no graph: fewer than {MIN_EDGES} validated edges"
 MIN_COMMUNITY = 5
 """Latents a community needs to be counted in q/n_communities."""
 DENSE_EDGES = 20_000
-"""Above this number of edges Leiden runs differ by less than 0.001 in Q, so each rewired graph gets one run
-instead of all; z and p then compare them with one run of the real graph."""
+"""Above this number of edges Leiden runs differ by less than 0.001 in Q, so a rewired graph gets one run
+instead of all."""
 
 KEYS = (
-    "modularity", "null_mean", "null_sd", "excess", "z", "p", "n_edges", "null_edges", "n_communities",
-    "coverage", "within_task", "task_partition", "ami_task", "ami_task_within", "seed_ari", "naive",
+    "modularity", "null_mean", "null_sd", "excess", "z", "p", "rewirings", "n_edges", "null_edges",
+    "n_communities", "coverage", "within_task", "task_partition", "ami_task", "ami_task_within", "seed_ari",
+    "naive",
 )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class ModularitySettings:
     leiden_seeds: int = 5
     """Leiden runs; the best one is reported."""
     rewirings: int = 20
-    """Degree-preserving rewirings of the graph; 0 skips this null."""
+    """Degree-preserving rewirings of the graph at least (`rewired_null`); 0 skips this null."""
     null_tokens: int = 50_000
     """Tokens (or units) on which the edge nulls are drawn, at most; 0 skips them."""
     curveball_passes: int = 12
@@ -104,7 +104,7 @@ def summarise_modularity(
     task_N = check_tasks(task_N, active_NF.shape[0], num_tasks)
     nodes = np.flatnonzero(np.asarray(supported_F, dtype=np.bool_))
     top_task_S = np.asarray(top_task_F, dtype=np.int64)[nodes]
-    active_NS, task_of_unit = active_NF[:, nodes], task_N
+    active_NS, task_of_unit = some_columns(active_NF, nodes), task_N
     if unit_N is not None:
         active_NS, task_of_unit = collapse(active_NS, unit_N), _task_of_units(unit_N, task_N)
 
@@ -232,39 +232,26 @@ def _rewiring_metrics(
     """Is the graph modular beyond its degrees? Its Q against that of degree-preserving rewirings."""
     if partition is None or settings.rewirings <= 0:
         reason = NO_GRAPH if partition is None else "switched off"
-        return {}, {f"q/{key}": reason for key in ("null_mean", "null_sd", "excess", "z", "p")}
+        return {}, {f"q/{key}": reason for key in ("null_mean", "null_sd", "excess", "z", "p", "rewirings")}
     seeds = _leiden_seeds(settings)
-    null_seeds = seeds if len(edges) <= DENSE_EDGES else seeds[:1]
-
-    ended = itertools.count(1)  # counts over threads
-
-    def rewired_modularity(draw: int) -> float:
-        source, target, weight = rewire(
-            edges.source, edges.target, edges.pmi, num_nodes, seed=_seed_of_draw(settings.seed, draw)
-        )
-        rewired = leiden(source, target, weight, num_nodes, seeds=null_seeds, resolution=settings.resolution)
-        progress("rewirings", next(ended), settings.rewirings)
-        return rewired.modularity
-
-    progress("rewirings", 0, settings.rewirings)
-    null_R = np.array(
-        in_threads(rewired_modularity, range(settings.rewirings), max_threads=rewirings_in_memory(num_nodes))
+    null = rewired_null(
+        (edges.source, edges.target, edges.pmi),
+        num_nodes,
+        fewest=settings.rewirings,
+        seeds=seeds if len(edges) <= DENSE_EDGES else seeds[:1],
+        resolution=settings.resolution,
+        seed=settings.seed,
+        progress=progress,
     )
-    # Equal effort on both sides: where the null gets one run, z and p compare it with one run, not the best.
-    compared = partition.modularity
-    if len(null_seeds) < len(seeds):
-        first_run_S = partition.labels_per_seed[0]
-        compared = modularity(edges.source, edges.target, edges.pmi, first_run_S, settings.resolution)
-    mean, sd = float(null_R.mean()), float(null_R.std(ddof=1)) if null_R.size > 1 else 0.0
     metrics: Metrics = {
-        "q/null_mean": mean,
-        "q/null_sd": sd,
-        "q/excess": partition.modularity - mean,
-        "q/p": (1.0 + float((null_R >= compared - 1e-12).sum())) / (null_R.size + 1.0),
+        "q/null_mean": null.mean,
+        "q/null_sd": null.sd,
+        "q/excess": partition.modularity - null.mean,
+        "q/z": null.z,
+        "q/p": null.p,
+        "q/rewirings": float(null.draws),
     }
-    if sd <= 1e-12:
-        return metrics, {"q/z": "all rewired graphs have the same modularity"}
-    return metrics | {"q/z": (compared - mean) / sd}, {}
+    return metrics, {"q/z": "all rewired graphs have the same modularity"} if null.z is None else {}
 
 
 def _within_task_metrics(partition: Partition | None, top_task_S: IntArray) -> tuple[Metrics, Notes]:
@@ -289,11 +276,6 @@ def _task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:
     if (task_of_unit[unit] != task_N).any():
         raise ValueError("a counting unit spans two tasks")
     return task_of_unit
-
-
-def _seed_of_draw(seed: int, draw: int) -> int:
-    """A seed of its own for every draw."""
-    return int(np.random.SeedSequence([seed, draw]).generate_state(1)[0])
 
 
 def _with_latent_ids(edges: Edges, nodes: IntArray) -> Edges:

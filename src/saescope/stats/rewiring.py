@@ -1,9 +1,19 @@
 """Degree-preserving rewiring: the same degrees, no other structure."""
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
 
 from saescope.stats.arrays import BoolArray, ByteArray, FloatArray, IntArray
 
+Graph: TypeAlias = tuple[IntArray, IntArray, FloatArray]
+"""Source, target and weight of the edges."""
+
+SWAPS_PER_EDGE = 5.0
+"""Between the given graph and a rewired one: a share of e^-10 of the edges is never swapped."""
+FURTHER_SWAPS = 1.0
+"""Between two rewired graphs: e^-2 = 14 % of the edges stay, and all weights are shuffled anew."""
 MAX_ROUNDS = 200
 """Stops graphs, such as a star, in which hardly any swap is possible."""
 ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -17,21 +27,51 @@ def rewire(
     num_nodes: int,
     *,
     seed: int,
-    swaps_per_edge: float = 5.0,
-) -> tuple[IntArray, IntArray, FloatArray]:
-    """Random simple graph with the degrees of the given one, weights shuffled over its edges.
+    swaps_per_edge: float = SWAPS_PER_EDGE,
+) -> Graph:
+    """The first graph of `rewirings`: random, simple, with the degrees of the given one."""
+    return next(rewirings(source, target, weight, num_nodes, draws=1, seed=seed, first=swaps_per_edge))
+
+
+def rewirings(
+    source: IntArray,
+    target: IntArray,
+    weight: FloatArray,
+    num_nodes: int,
+    *,
+    draws: int,
+    seed: int,
+    first: float = SWAPS_PER_EDGE,
+    further: float = FURTHER_SWAPS,
+) -> Iterator[Graph]:
+    """Random simple graphs with the degrees of the given one, weights shuffled over the edges of each.
 
     Double edge swaps (Maslov & Sneppen 2002): edges (a,b), (c,d) become (a,d), (c,b). In a round all edges
     are paired at random and all pairs swap at once; a swap that would make a self loop, an edge that exists
-    or one that another swap of the round makes is refused. Rounds go on until `swaps_per_edge` * E swaps
-    were made (at most 200 rounds). Returns (source, target, weight) with source < target.
+    or one that another swap of the round makes is refused. Rounds go on until `first` * E swaps lie between
+    the given graph and the first one, `further` * E between two graphs (at most 200 rounds each).
+
+    Yields `draws` times (source, target, weight) with source < target.
     """
     rng = np.random.default_rng(seed)
     low, high = np.minimum(source, target), np.maximum(source, target)
-    num_edges = low.size
     edge_set = _EdgeSet(num_nodes)
     edge_set.add(low, high)
-    swaps = 0
+    for draw in range(draws):
+        _swap(low, high, edge_set, num_nodes, rng, further if draw else first)
+        yield low.copy(), high.copy(), rng.permutation(weight)
+
+
+def _swap(
+    low: IntArray,
+    high: IntArray,
+    edge_set: "_EdgeSet",
+    num_nodes: int,
+    rng: np.random.Generator,
+    swaps_per_edge: float,
+) -> None:
+    """Swaps ends of the edges low < high, in place."""
+    num_edges, swaps = low.size, 0
     for _ in range(MAX_ROUNDS):
         if num_edges < 2 or swaps >= swaps_per_edge * num_edges:
             break
@@ -51,7 +91,6 @@ def rewire(
             low[edge], high[edge] = pair[0][valid], pair[1][valid]
             edge_set.add(low[edge], high[edge])
         swaps += valid.size
-    return low, high, rng.permutation(weight)
 
 
 def rewirings_in_memory(num_nodes: int) -> int:

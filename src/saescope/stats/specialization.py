@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.special import entr
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.row_blocks import row_blocks, rows_of
 
 UNIFORM = 1e-14
 """Squared distance from uniform below which q counts as uniform (rounding of K terms of size 1/K)."""
@@ -40,8 +41,12 @@ def document_dispersion(
     without tokens do not count. A task with one document is one cluster, c; without firings it is 1.
     """
     tokens_D = np.asarray(tokens_D, dtype=np.int64)
-    moments = document_moments(doc_counts_DF, tokens_D)
-    counts, squares, cross = (task_counts(moment, task_D, num_tasks) for moment in moments)
+    task_D, shape = check_tasks(task_D, doc_counts_DF.shape[0], num_tasks), (doc_counts_DF.shape[1], num_tasks)
+    counts, squares, cross = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for rows in row_blocks(doc_counts_DF.indptr):
+        moments = document_moments(rows_of(doc_counts_DF, rows), tokens_D[rows])
+        for total, moment in zip((counts, squares, cross), moments, strict=True):
+            total += task_counts(moment, task_D[rows], num_tasks)
     tokens_K, tokens2_K, docs_K = (
         np.bincount(task_D, weights=per_document, minlength=num_tasks)
         for per_document in (tokens_D, tokens_D**2, tokens_D > 0)

@@ -10,6 +10,7 @@ from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.permutation import SI_EDGES, PermutationNull, permutation_null
 from saescope.stats.permutation_test import permutation_p
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.row_blocks import some_columns
 from saescope.stats.specialization import (
     check_tasks,
     document_dispersion,
@@ -110,7 +111,7 @@ def summarise_specialization(
     null, intervals = None, None
     si_null, si_p, si_q = (np.full(si.shape, np.nan) for _ in range(3))
     if live.size and not single_task:
-        documents = doc_counts_DF[:, live], tokens_D, task_D, num_tasks
+        documents = some_columns(doc_counts_DF, live), tokens_D, task_D, num_tasks
         if settings.permutations > 0:
             null = permutation_null(
                 *documents,
@@ -130,7 +131,7 @@ def summarise_specialization(
             )
     if scored.size and null is not None:
         si_p[scored] = permutation_p(
-            doc_counts_DF[:, scored],
+            some_columns(doc_counts_DF, scored),
             tokens_D,
             task_D,
             num_tasks,

@@ -151,7 +151,7 @@ def _cell(row: Mapping[str, Any], key: str, job: Run) -> dict[str, str]:
     if "." in key and "/" not in key and isinstance(value, int | float):
         text = f"{value:g}" if abs(value) < 1e6 else count(value)
     entry = metric(key)
-    draws = None if entry is None else draws_of(entry, job.config)
+    draws = None if entry is None else draws_of(entry, job.metrics)
     if draws is not None and at_floor(value, draws):
         text = p_value(value, draws).removeprefix("p ")
     return {"text": text, "sort": repr(value), "note": ""}

@@ -1,0 +1,132 @@
+"""Codes too large for memory: the same numbers from files without a name, of which nothing is left."""
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from saescope.analysis.examples import top_contexts
+from saescope.analysis.features import analyse
+from saescope.config import MetricsConfig
+from saescope.extraction.accumulators import CodeLists
+from saescope.extraction.codes import Codes, assemble
+from saescope.sae.base import SparseCodes
+from saescope.stats import row_blocks, scratch
+from saescope.stats.synthetic import planted
+from saescope.text.windows import Windows
+
+TOKENS, LATENTS, K, DOC, TASKS = 6000, 120, 8, 50, 6
+SETTINGS = MetricsConfig(
+    permutations=20, bootstraps=20, rewirings=20, leiden_seeds=1, null_tokens=2000, word_draws=2,
+    min_count=5, min_docs=3,
+)  # fmt: skip
+
+
+def codes_in_batches() -> Codes:
+    """Planted modules, collected in batches that arrive in any order."""
+    rng = np.random.default_rng(0)
+    data = planted(LATENTS, K, TOKENS, boost=2.0, seed=1)
+    order = np.argsort(data.task_N, kind="stable")
+    active, task_N = data.active_NF[order], data.task_N[order]
+    doc_N = np.unique(task_N * TOKENS + np.arange(TOKENS) // DOC, return_inverse=True)[1]
+    acts = rng.exponential(size=active.nnz).astype(np.float32) + 0.1
+    lists = CodeLists()
+    for at in rng.permutation(TOKENS // 100) * 100:
+        part = active[at : at + 100]
+        lists.update(
+            torch.arange(at, at + 100),
+            SparseCodes(
+                torch.from_numpy(np.diff(part.indptr).astype(np.int64)),
+                torch.from_numpy(part.indices.astype(np.int64)),
+                torch.from_numpy(acts[active.indptr[at] : active.indptr[at + 100]]),
+            ),
+        )
+    token_N = rng.integers(0, 40, TOKENS).astype(np.int32)
+    codes = assemble(
+        *lists.compute(),
+        window_N=doc_N, position_N=np.arange(TOKENS), doc_N=doc_N,
+        task_D=task_N[np.searchsorted(doc_N, np.arange(doc_N.max() + 1))],
+        tasks=tuple("abcdef"), num_latents=LATENTS, token_N=token_N, previous_N=np.roll(token_N, 1),
+    )  # fmt: skip
+    lists.reset()
+    return codes
+
+
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "LARGE_BYTES", 100)
+    monkeypatch.setattr(row_blocks, "BLOCK_ENTRIES", 1000)
+
+
+@pytest.mark.parametrize("unit", ["token", "chunk"])
+def test_codes_in_files_give_the_numbers_of_codes_in_memory(tmp_path, monkeypatch, unit):
+    settings = MetricsConfig(**{**vars(SETTINGS), "unit": unit})
+    in_memory = codes_in_batches()
+    expected = analyse(in_memory, settings, seed=3)
+    small_limits(monkeypatch)
+    with scratch.scratch_in(tmp_path):
+        codes = codes_in_batches()
+        assert isinstance(codes.latents, np.memmap) and isinstance(codes.acts, np.memmap)
+        results = analyse(codes, settings, seed=3)
+        assert list(tmp_path.iterdir()) == []  # no name, so nothing to remove after a failure either
+    np.testing.assert_array_equal(codes.latents, in_memory.latents)
+    np.testing.assert_array_equal(codes.acts, in_memory.acts)
+    assert expected.metrics["q/n_edges"] > 50
+    assert results.metrics.keys() == expected.metrics.keys()
+    for key, value in expected.metrics.items():
+        assert results.metrics[key] == (None if value is None else pytest.approx(value, rel=1e-12)), key
+    pd.testing.assert_frame_equal(results.features, expected.features, rtol=1e-12)
+    pd.testing.assert_frame_equal(results.edges, expected.edges, rtol=1e-12)
+
+
+def test_examples_of_codes_in_files(monkeypatch):
+    def contexts(codes: Codes) -> pd.DataFrame:
+        ids = [np.arange(TOKENS)] * len(codes.task_D)
+        windows = Windows(ids, [], np.arange(len(ids)), np.zeros(len(ids), int), codes.task_D, codes.tasks, 0, {})
+        return top_contexts(codes, windows, [5, 2, 117], 4, lambda some: str(some.tolist()))
+
+    expected = contexts(codes_in_batches())
+    assert len(expected) == 12
+    small_limits(monkeypatch)
+    pd.testing.assert_frame_equal(contexts(codes_in_batches()), expected)
+
+
+def test_files_are_gone_when_nothing_uses_them(tmp_path, monkeypatch):
+    def open_files() -> int:
+        return Path("/proc/self/maps").read_text().count(str(tmp_path))
+
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    small_limits(monkeypatch)
+    with scratch.scratch_in(tmp_path):
+        codes = codes_in_batches()
+        assert codes.doc_counts_DF.nnz > 0
+        assert open_files() >= 3  # latents, acts, ones
+        del codes
+        gc.collect()
+        assert open_files() == 0
+
+
+def test_files_are_gone_after_a_kill(tmp_path):
+    code = (
+        "import os, signal; from pathlib import Path; from saescope.stats import scratch; import numpy as np\n"
+        f"scratch.LARGE_BYTES = 10\nwith scratch.scratch_in(Path({str(tmp_path)!r})):\n"
+        "    some = scratch.empty(1000, np.int32); some[:] = 1; growing = scratch.Growing(np.int32)\n"
+        "    growing.append(some); growing.append(some); assert growing.array().sum() == 2000\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    source = Path(scratch.__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(source)}, check=False)
+    assert ended.returncode == -9
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_an_error_and_no_crash(tmp_path, monkeypatch):
+    monkeypatch.setattr(scratch, "LARGE_BYTES", 10)
+    with scratch.scratch_in(tmp_path), pytest.raises(OSError, match="space|large"):
+        scratch.empty(2**50, np.float32)

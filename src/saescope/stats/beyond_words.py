@@ -62,11 +62,12 @@ def beyond_words(
     `specialization`.
 
     The test is of the score at equal theta, U_t = O_t - E_t: T = sum_t (1 - e_t) U_t^2 / V_t, e_t the share
-    of task t in E, against a gamma distribution of its mean and variance under independence. V_t is the mean
-    of two variances over documents, both about the mean by length: the observed one of the scores, too small
-    by chance where few documents have a burst, and that under exchange of the documents, of
-    sum_i sqrt(pi_i (1 - pi_i)) over the firings i of a document on words with a share pi_i in the task, too
-    small where bursts differ between tasks.
+    of task t in E, against a gamma distribution of its mean and variance under independence. V_t is the
+    quadratic mean of two variances over documents, both about the mean by length: the observed one of the
+    scores, a document's score for its own task as if it were left out (CR3, Bell & McCaffrey 2002, Survey
+    Methodology 28, 169), too small by chance where few documents have a burst; and that under exchange of the
+    documents, of sum_i sqrt(pi_i (1 - pi_i)) over the firings i of a document on words with a share pi_i in
+    the task, too small where bursts differ between tasks.
 
     `active_NF`: 0/1, tokens in document order; `word_N`: number of each token's word, negative where unknown;
     `draws`: sign flips of the documents behind `null_F`.
@@ -146,10 +147,14 @@ def _score_test(clusters: Clusters, share_GK: FloatArray) -> FloatArray:
         counts_FG, share_GK[:, :, None] * share_GK[:, None, :]
     )
     scores_CK = clusters.scores(clusters.by_class(share_GK))
-    observed = clusters.scatter(scores_CK, independent_FKK / tokens_K1).sum(axis=1)
+    mean_FKK = independent_FKK / tokens_K1
+    own_FK = clusters.own_scatter(scores_CK, np.diagonal(mean_FKK, axis1=1, axis2=2))
+    others_FKK = clusters.scatter(scores_CK, mean_FKK) * (1.0 - np.eye(share_GK.shape[1]))
+    observed = np.maximum(others_FKK.sum(axis=1), 0.0) + np.maximum(own_FK, 0.0)
     mean_exchange = per_latent(counts_FG, share_GK[:, :, None] * deviation_GK[:, None, :]) / tokens_K1
     exchange = clusters.scatter(clusters.by_class(deviation_GK), mean_exchange).sum(axis=1)
-    return _p(observed_FK - expected_FK, 0.5 * (observed + exchange), expected_FK, independent_FKK)
+    variance_FK = np.sqrt(0.5 * (observed**2 + exchange**2))
+    return _p(observed_FK - expected_FK, variance_FK, expected_FK, independent_FKK)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class Corpus:
     """1, or 0 for a task of one document, which is a cluster of its own."""
     scale_K: FloatArray
     """D/(D - 1) for a task of D documents."""
+    leverage_D: FloatArray
+    """1 over the share of its task's tokens that a document leaves to the others; 1 if it has them all."""
     sign_BD: FloatArray
     """Random signs of the documents."""
 
@@ -36,14 +38,17 @@ class Corpus:
         tokens_D = np.bincount(doc_N, minlength=task_D.size)
         docs_K = np.bincount(task_D, tokens_D > 0, num_tasks)
         several = docs_K > 1
+        tokens_K = _totals(task_D, tokens_D.astype(np.float64), num_tasks)
+        others_D = tokens_K[task_D] - tokens_D
         return cls(
             doc_N,
             task_D,
             tokens_D,
-            _totals(task_D, tokens_D.astype(np.float64), num_tasks),
+            tokens_K,
             _totals(task_D, tokens_D.astype(np.float64) ** 2, num_tasks),
             several.astype(np.float64),
             np.where(several, docs_K / np.maximum(docs_K - 1.0, 1.0), 1.0),
+            np.where(others_D > 0, tokens_K[task_D] / np.maximum(others_D, 1.0), 1.0),
             np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, task_D.size)),
         )
 
@@ -169,6 +174,21 @@ class Clusters:
         """sum_d (x_d - n_d mean)^2 over all documents of each task, [F, K, X]."""
         squares, cross = self.total(values_CX**2), self.total(values_CX * self.tokens_C)
         return squares - 2.0 * mean_FKX * cross + mean_FKX**2 * self.corpus.tokens2_K[:, None]
+
+    def own_scatter(self, scores_CK: FloatArray, mean_FK: FloatArray) -> FloatArray:
+        """`scatter` of each document's score for its own task, as if the document were left out, [F, K].
+
+        A deviation is divided by 1 - h, h the share of the document in its task's tokens: the jackknife
+        (CR3) correction of a clustered variance. Infinite for a task of a single document.
+        """
+        corpus = self.corpus
+        leverage_C = corpus.leverage_D[self.firings.doc_C]
+        own_C = leverage_C * scores_CK[np.arange(self.fired_C.size), self.task_C]
+        tokens_C = leverage_C * self.tokens_C[:, 0]
+        squares, cross = np.moveaxis(self.total(np.stack([own_C**2, own_C * tokens_C], axis=1)), -1, 0)
+        tokens2_K = _totals(corpus.task_D, (corpus.leverage_D * corpus.tokens_D) ** 2, corpus.tokens_K.size)
+        scatter_FK = squares - 2.0 * mean_FK * cross + mean_FK**2 * tokens2_K
+        return np.where(corpus.centred_K > 0, scatter_FK, np.inf)
 
 
 def product(left: Csr, right: FloatArray) -> FloatArray:

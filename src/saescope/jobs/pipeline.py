@@ -273,4 +273,5 @@ def _results(
         provenance,
         part.tables,
         part.sections,
+        features.matched,
     )

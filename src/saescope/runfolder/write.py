@@ -13,6 +13,7 @@ from saescope.runfolder.names import (
     EXAMPLES,
     FEATURES,
     HISTOGRAMS,
+    MATCHED,
     METRICS,
     PROVENANCE,
     STRUCTURE,
@@ -46,6 +47,8 @@ class Results:
     """Further tables, written as `<name>.csv`."""
     structure: list[dict[str, Any]] = field(default_factory=list)
     """Tables with their words (`title`, `sentences`, `columns`, `rows`); no file where there is none."""
+    matched: dict[str, Any] = field(default_factory=dict)
+    """SI and Q at standard amounts of evidence, for sweeps."""
 
 
 def write_results(
@@ -73,6 +76,7 @@ def write_results(
     if results.structure:
         write_json(run_dir / STRUCTURE, results.structure)
     write_json(run_dir / HISTOGRAMS, results.histograms)
+    write_json(run_dir / MATCHED, results.matched)
     write_json(run_dir / PROVENANCE, results.provenance)
     write_tracking(run_dir, tracking)
     write_json(run_dir / METRICS, results.metrics)

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parents[1]
 AT_ONCE = min(8, os.cpu_count() or 1)
 """Copies of the source in which tests run side by side, one thread each."""
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
+MATCHED = "tests/stats/test_matched.py tests/stats/test_matched_modularity.py tests/stats/test_matched_specialization.py"
 WORDS = "tests/stats/test_beyond_words.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
@@ -59,6 +60,13 @@ DEFECTS = [
     ("stats/bootstrap.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),
     ("stats/multiple_testing.py", "false_discovery_control(p)", "p", SI + " " + Q),
     ("stats/multiple_testing.py", "q * (num_tests / max(1, p.size))", "q", SI + " " + Q),
+    ("stats/matched.py", "share * carried[-1]", "0.99 * carried[-1]", MATCHED),
+    ("stats/matched.py", "rng.choice(last - first, firings, replace=False)", "np.arange(firings)", MATCHED),
+    ("stats/matched_modularity.py", "(chance * num_units) ** 0.5", "(chance * 30_000) ** 0.5", MATCHED),
+    ("stats/matched_modularity.py", "(rng.random(joint.size), -joint)", "(-joint,)", MATCHED),
+    ("stats/matched_modularity.py", "supported_F, dtype=np.bool_)[frequent]", "supported_F)[frequent] >= 0", MATCHED),
+    ("stats/matched_specialization.py", "tokens_K, dispersion_FK)", "tokens_K)", MATCHED),
+    ("report/sweep/matching.py", "own[max(common)]", "own[max(own)]", "tests/report/test_sweep_report.py"),
     ("stats/density.py", "(np.asarray(count_F) >= min_count) & (", "(np.asarray(count_F) >= min_count) | (",
      "tests/stats/test_density.py"),
     ("stats/coactivation.py", "joint > expected)\n        p = hyper", "joint > 0)\n        p = hyper", Q),

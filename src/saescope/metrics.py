@@ -468,8 +468,8 @@ SI_NAIVE_MEAN = Metric(
 # matched_*: between the jobs of a sweep, columns of sweep.csv, no keys of metrics.json
 MATCHED_SI = Metric(
     "matched_si",
-    "SI at matched firing counts",
-    "Mean SI over supported latents when each is thinned to metrics.min_count of its firings.",
+    "SI at equal firings",
+    "Mean SI of the latents that carry 75 % of firings, each thinned to metrics.min_count of its own.",
     "matched",
     short="matched SI",
     low="si/ci_low",
@@ -590,23 +590,50 @@ Q_NAIVE = Metric(
 
 MATCHED_Q = Metric(
     "matched_q",
-    "Q at matched latents",
-    "Mean Leiden Q of the validated graph restricted to as many random connected latents "
-    "as the smallest comparable job has.",
+    "Q at equal evidence",
+    "Leiden Q of graphs of equal latents, firings a latent and mean degree, the mean of 10 draws.",
     "matched",
     short="matched Q",
+    null="matched_q_null_mean",
     sd="matched_q_sd",
     shown=("sweep", "axes"),
 )
 MATCHED_Q_SD = Metric(
-    "matched_q_sd", "Q at matched latents, spread", "Standard deviation of matched_q over 5 draws.", "matched"
+    "matched_q_sd", "Q at equal evidence, spread", "Standard error of matched_q over its draws.", "matched"
+)
+MATCHED_Q_NULL_MEAN = Metric(
+    "matched_q_null_mean",
+    "Q at equal evidence, by chance",
+    "Mean Q of a degree-preserving rewiring of each of the graphs, weights shuffled.",
+    "matched",
+)
+MATCHED_Q_EXCESS = Metric(
+    "matched_q_excess",
+    "Q excess at equal evidence",
+    "matched_q above its rewirings.",
+    "matched",
+    chance="0",
+    shown=("sweep",),
 )
 MATCHED_Q_LATENTS = Metric(
     "matched_q_latents",
     "Matched latents",
-    "The latents each graph is restricted to.",
+    "Latents of each graph: the most of 100, 200 and 400 that every comparable job has.",
     "matched",
     unit="count",
+)
+MATCHED_Q_FIRINGS = Metric(
+    "matched_q_firings",
+    "Matched firings of Q",
+    "Firings each of these latents is thinned to: the most that every comparable job allows.",
+    "matched",
+    unit="count",
+)
+MATCHED_Q_LATENTS_ONLY = Metric(
+    "matched_q_latents_only",
+    "Q at matched latents only",
+    "matched_q of saescope 0.1, for one more release: it rises when latents are split at random.",
+    "matched",
 )
 
 # Dynamic k on MLPs; CE increases are over the untouched model

@@ -182,6 +182,7 @@ FILES = [
     "features.parquet",
     "edges.parquet",
     "examples.parquet",
+    "matched.json",
     "report.html",
     "tracking.json",
     "status.json",
@@ -205,6 +206,9 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     live = features[features.supported]
     assert live.si.mean() == pytest.approx(metrics["si/mean"])
     assert features.loc[~features.alive, ["si", "si_naive"]].isna().all().all()
+    matched = json.loads((run / "matched.json").read_text())
+    assert matched["si_firings"] == 50
+    assert bool(matched["q"]) != bool(matched["q_lacks"])
     edges = pd.read_parquet(run / "edges.parquet")
     assert len(edges) == metrics["q/n_edges"] > 0
     assert ((edges.source < edges.target) & (edges.pmi > 0)).all()

@@ -1,6 +1,7 @@
 """Synthetic job folders of a sweep, shaped like real ones."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,25 @@ def write_job(
     features = pq.read_table(path / "features.parquet").to_pandas()
     features["degree"] = np.bincount(np.r_[source[edge], target[edge]], minlength=len(features))
     features.to_parquet(path / "features.parquet", index=False)
+    (path / "matched.json").write_text(json.dumps(matched(q, rng)))
     return path
+
+
+def matched(q: float, rng: np.random.Generator) -> dict[str, Any]:
+    """`matched.json` of a job: SI at 50 firings, Q of 100 and 200 latents at two numbers of firings."""
+    levels = [
+        {"latents": latents, "firings": firings, "q": q + 0.2 + rng.normal(0, 0.002), "q_se": 0.003,
+         "q_null_mean": 0.3, "degree": latents // 20}
+        for latents in (100, 200) for firings in (145, 205)
+    ]  # fmt: skip
+    si = {"si": 0.17 + rng.normal(0, 0.0005), "si_firings": 50, "si_latents": 60, "si_lacks": ""}
+    return si | {"q": levels, "q_lacks": ""}
+
+
+def change_matched(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Another `matched.json` in a job's folder."""
+    file = path / "matched.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
 
 
 def record(path: Path, overrides: list[str], config: dict[str, Any]) -> None:

@@ -11,9 +11,15 @@ import pytest
 
 from saescope.errors import ReportError
 from saescope.report.sweep import write_sweep
-from saescope.stats.matched import matched_specialization
 from tests.report.report_folder import metrics
-from tests.report.sweep_folders import HOSTILE, write_failed, write_job, write_six, write_sixty
+from tests.report.sweep_folders import (
+    HOSTILE,
+    change_matched,
+    write_failed,
+    write_job,
+    write_six,
+    write_sixty,
+)
 
 
 class Page(HTMLParser):
@@ -106,30 +112,68 @@ def test_parquet_and_csv_say_the_same(six):
         np.testing.assert_array_equal(csv[name].to_numpy(float), parquet[name].to_numpy(float))
 
 
-def test_matched_si_is_that_of_the_counts_in_the_table(six):
-    summary, _, folder = six
-    features = pd.read_parquet(folder / "1" / "features.parquet")
-    values = metrics()
-    names = [name.removeprefix("rate_") for name in features if name.startswith("rate_")]
-    tokens = np.array([values[f"task/{name}/tokens"] for name in names])
-    counts = (features[[f"rate_{name}" for name in names]].to_numpy() * tokens).round().astype(int)
-    expected = matched_specialization(counts[features["supported"]], tokens, firings=50)
-    assert summary.table["matched_si"][1] == expected
-    assert list(summary.table["matched_si_count"][:5]) == [50] * 5
-    assert list(summary.table["matched_q_latents"][:5]) == [80] * 5
+def test_matched_numbers_are_those_of_the_largest_level_that_all_jobs_have(tmp_path):
+    folder = write_six(tmp_path / "sweep")
+
+    def narrow(content):
+        """One job has no graph of 200 latents, so 100 it is for all."""
+        return content | {"q": [level for level in content["q"] if level["latents"] == 100]}
+
+    change_matched(folder / "1", narrow)
+    table = write_sweep([folder], folder).table
+    for at in range(5):
+        content = json.loads((folder / str(at) / "matched.json").read_text())
+        (level,) = [it for it in content["q"] if (it["latents"], it["firings"]) == (100, 205)]
+        assert table["matched_q"][at] == level["q"]
+        assert table["matched_q_null_mean"][at] == 0.3
+        assert table["matched_q_excess"][at] == pytest.approx(level["q"] - 0.3)
+        assert table["matched_q_sd"][at] == 0.003
+        assert table["matched_si"][at] == content["si"]
+    assert list(table["matched_q_latents"][:5]) == [100] * 5
+    assert list(table["matched_q_firings"][:5]) == [205] * 5
+    assert list(table["matched_si_count"][:5]) == [50] * 5
+    assert pd.isna(table["matched_q"][5])
 
 
-def test_matched_numbers_are_kept_until_a_table_changes(tmp_path):
+def test_a_job_without_evidence_says_what_it_lacks_and_leaves_the_others_theirs(tmp_path):
+    folder = write_six(tmp_path / "sweep")
+    reason = "the latents that carry 75 % of its firings are 12, fewer than 100"
+    no_q = {"q": [], "q_lacks": reason}
+    change_matched(folder / "0", lambda content: content | no_q)
+    change_matched(folder / "2", lambda content: content | no_q | {"si": None, "si_lacks": "a single task"})
+    summary = write_sweep([folder], folder)
+    table = summary.table
+    assert table["matched_q"].notna().tolist() == [False, True, False, True, True, False]
+    assert table["matched_si"].notna().tolist() == [True, True, False, True, True, False]
+    assert list(table["matched_q_latents"][3:5]) == [200] * 2
+    assert table["matched_lacks"][0] == f"matched Q: {reason}"
+    assert table["matched_lacks"][2] == f"matched SI: a single task; matched Q: {reason}"
+    assert f"Job 0 without matched Q: {reason}." in summary.sentences
+    assert reason in Page((folder / "sweep.html").read_text()).text
+
+
+def test_a_job_of_an_earlier_version_has_no_matched_numbers_and_is_named(tmp_path):
+    folder = write_six(tmp_path / "sweep")
+    (folder / "3" / "matched.json").unlink()
+    (folder / "4" / "matched.json").write_text("{ broken")
+    summary = write_sweep([folder], folder)
+    assert summary.table["matched_q"].notna().tolist() == [True, True, True, False, False, False]
+    (sentence,) = [it for it in summary.sentences if "Left out" in it]
+    assert "3: matched.json is missing" in sentence
+    assert "4: matched.json cannot be read" in sentence
+
+
+def test_q_at_matched_latents_only_is_kept_until_a_table_changes(tmp_path):
     folder = write_six(tmp_path / "sweep")
     first = write_sweep([folder], folder).table
     cache = json.loads((folder / ".matched.json").read_text())
     for one in cache.values():
-        one["values"]["matched_si"] = 0.5
+        one["value"] = 0.5
     (folder / ".matched.json").write_text(json.dumps(cache))
-    assert list(write_sweep([folder], folder).table["matched_si"][:5]) == [0.5] * 5
+    assert list(write_sweep([folder], folder).table["matched_q_latents_only"][:5]) == [0.5] * 5
     write_job(folder / "0", k=16, expansion=8)
-    again = write_sweep([folder], folder).table["matched_si"]
-    assert again[0] == first["matched_si"][0]
+    again = write_sweep([folder], folder).table["matched_q_latents_only"]
+    assert again[0] == first["matched_q_latents_only"][0]
     assert again[1] == 0.5
 
 
@@ -271,7 +315,8 @@ def test_damaged_and_killed_jobs_are_rows_that_say_so(tmp_path):
     assert "killed" in table["error"][6]
     assert table["overrides"][7] == "sae.k=3"
     assert table["sae.k"][3] == 32  # Hydra's record stands in for a broken config.yaml
-    assert table["matched_si"].notna().tolist() == [False, False, False, True, True, False, False, False]
+    unread = table["matched_q_latents_only"].isna().tolist()
+    assert unread == [True, True, True, False, False, True, True, True]
     text = Page((tmp_path / "out" / "sweep.html").read_text()).text
     assert "Left out: 1: " in text
 

@@ -26,6 +26,7 @@ def results(**changed):
         examples=pd.DataFrame({"latent": [0], "token": [" é\n"]}),
         histograms={"si": {"edges": [0.0, 0.5, 1.0], "counts": [1, 1]}},
         provenance={"model": {"name": "tiny"}},
+        matched={"si": 0.2, "q": []},
     )
     return dataclasses.replace(start, **changed)
 
@@ -43,6 +44,7 @@ def test_what_is_written_is_read(tmp_path):
     assert (run.metrics, run.notes, run.warnings) == (written.metrics, written.notes, written.warnings)
     assert (run.config, run.tracking, run.provenance) == (CONFIG, TRACKING, written.provenance)
     assert run.histograms == written.histograms
+    assert run.matched == written.matched
     assert run.tasks == ["code", "a/b"]
     assert run.tables == ("features", "edges", "examples")
     for name in run.tables:

@@ -11,6 +11,7 @@ from saescope.extraction.codes import Codes
 from saescope.metrics import CATALOGUE
 from saescope.stats.beyond_words_summary import WordsSummary, summarise_words
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
+from saescope.stats.matched_summary import summarise_matched
 from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
 from saescope.stats.permutation import SI_EDGES
 from saescope.stats.progress import Progress, no_progress
@@ -46,6 +47,9 @@ class FeatureResults:
 
     histograms: dict[str, dict[str, list[float]]]
     """Counts over fixed edges: `histograms.json`."""
+
+    matched: dict[str, Any]
+    """SI and Q at standard amounts of evidence, for sweeps: `matched.json`."""
 
 
 def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no_progress) -> FeatureResults:
@@ -93,6 +97,19 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         unit_N=_unit(codes, cfg),
         progress=progress,
     )
+    matched = summarise_matched(
+        codes.active_NF,
+        codes.doc_counts_DF,
+        codes.tokens_D,
+        codes.task_D,
+        len(codes.tasks),
+        live_F,
+        firings=cfg.min_count,
+        resolution=cfg.resolution,
+        seed=seed,
+        unit_N=_unit(codes, cfg),
+        progress=progress,
+    )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics}
     metrics |= words.metrics | q.metrics
     counts = {entry.key for entry in CATALOGUE if entry.unit == "count"}
@@ -112,6 +129,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         metrics,
         {**si.notes, **words.notes, **q.notes},
         _histograms(codes, live_F, si),
+        matched.plain(),
     )
 
 

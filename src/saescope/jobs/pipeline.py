@@ -283,4 +283,5 @@ def _results(
         part.tables,
         part.sections,
         table,
+        features.matched,
     )

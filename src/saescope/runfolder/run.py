@@ -18,6 +18,7 @@ from saescope.runfolder.names import (
     FEATURES,
     HISTOGRAMS,
     HYDRA_CONFIG,
+    MATCHED,
     METRICS,
     OVERRIDES,
     PROVENANCE,
@@ -170,6 +171,20 @@ class Run:
             raise ReportError(
                 f"{self.path / STRUCTURE} cannot be read: {error}; delete it to have the page without it"
             ) from error
+
+    @cached_property
+    def matched(self) -> Mapping[str, Any]:
+        """SI and Q at standard amounts of evidence; `report.sweep` takes from it what all jobs have.
+
+        Raises ReportError when `matched.json` is missing (measured by saescope 0.1) or cannot be read.
+        """
+        try:
+            content = _load(self.path / MATCHED)
+        except ValueError as error:
+            raise ReportError(f"{self.path / MATCHED} cannot be read: {error}; {_ALWAYS_WRITTEN}") from error
+        if not isinstance(content, Mapping):
+            raise ReportError(f"{self.path / MATCHED} is missing or empty; {_ALWAYS_WRITTEN}")
+        return content
 
     def section(self, name: str) -> Mapping[str, Any]:
         """A group of the config, such as `sae`; empty when absent."""

@@ -15,6 +15,7 @@ from saescope.runfolder.names import (
     FEATURES_PAGE,
     HISTOGRAMS,
     LATENTS,
+    MATCHED,
     METRICS,
     PROVENANCE,
     STRUCTURE,
@@ -52,6 +53,8 @@ class Results:
     """Tables with their words (`title`, `sentences`, `columns`, `rows`); no file where there is none."""
     latents: "tuple[Arrays, list[str]] | None" = None
     """The arrays of `latents.npz` and the words that its token ids index."""
+    matched: dict[str, Any] = field(default_factory=dict)
+    """SI and Q at standard amounts of evidence, for sweeps."""
 
 
 def write_results(
@@ -81,6 +84,7 @@ def write_results(
     if results.structure:
         write_json(run_dir / STRUCTURE, results.structure)
     write_json(run_dir / HISTOGRAMS, results.histograms)
+    write_json(run_dir / MATCHED, results.matched)
     write_json(run_dir / PROVENANCE, results.provenance)
     write_tracking(run_dir, tracking)
     write_json(run_dir / METRICS, results.metrics)

@@ -11,8 +11,9 @@ from saescope.report.evidence import Shortage, shortage, shortage_sentences
 from saescope.report.sweep.comparable import Group, groups
 from saescope.report.sweep.controls import beside_controls, labels_of
 from saescope.report.sweep.differences import Difference, differences, within_noise
+from saescope.report.sweep.latents_only import latents_only_values
 from saescope.report.sweep.lines import Line, lines, seed_spread
-from saescope.report.sweep.matching import matched_values
+from saescope.report.sweep.matching import lacking_sentences, matched_values
 from saescope.report.sweep.settings import axes
 from saescope.report.sweep.table import job_rows
 from saescope.report.sweep.words import Findings
@@ -40,7 +41,10 @@ def compare_jobs(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = N
     """Compare `jobs`, or read those in and below `dirs`. Raises ReportError like `open_sweep`."""
     jobs = open_sweep(dirs).runs if jobs is None else jobs
     job_groups = groups(jobs)
-    at_matched, unread = matched_values(jobs, job_groups, out)
+    at_evidence, unread = matched_values(jobs, job_groups)
+    latents_only, unread_tables = latents_only_values(jobs, job_groups, out)
+    at_matched = [values | old for values, old in zip(at_evidence, latents_only, strict=True)]
+    unread = list(dict.fromkeys(unread + unread_tables))
     labels = labels_of(jobs)
     rows = job_rows(jobs, job_groups, at_matched, out)
     for row, label in zip(rows, labels, strict=True):
@@ -66,7 +70,10 @@ def compare_jobs(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = N
         twins,
         differences(lines(rows, result_groups, list(twins), spread)),
         beside,
-        shortage_sentences([_shortage(jobs[at]) for at in finished], len(finished)),
+        [
+            *shortage_sentences([_shortage(jobs[at]) for at in finished], len(finished)),
+            *lacking_sentences(rows),
+        ],
         spread,
         unread,
     )

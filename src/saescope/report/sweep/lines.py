@@ -99,7 +99,7 @@ def interval_of(row: Row, measure: Metric) -> float | None:
     """Half-width of the measure's uncertainty within the job; None when the job has none.
 
     Half its 95 % interval (matched SI: that of SI, the same documents). Without one 1.96 standard deviations:
-    for Q of the null's Q, for matched Q over its draws.
+    for Q of the null's Q, for matched Q its standard error over draws.
     """
     if measure.low and measure.high:
         low, high = finite(row.get(measure.low)), finite(row.get(measure.high))

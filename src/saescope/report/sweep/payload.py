@@ -8,12 +8,13 @@ from typing import Any
 from saescope.metrics import CATALOGUE, SAE_L0, SI_MEAN, shown
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.lines import MEASURES, Line, interval_of
+from saescope.report.sweep.matching import LACKS
 from saescope.report.sweep.pareto import QUALITIES
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 HISTOGRAMS = ("si", "log10_density", "log10_max_act")
-_NO_AXES = {"job", "state", "error", "overrides", "identity", "within_noise"}
+_NO_AXES = {"job", "state", "error", "overrides", "identity", "within_noise", LACKS}
 
 
 def script_json(value: Any) -> str:

@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saescope.metrics import MATCHED_Q, MATCHED_Q_LATENTS, MATCHED_SI, MATCHED_SI_COUNT, Metric
+from saescope.metrics import (
+    MATCHED_Q,
+    MATCHED_Q_FIRINGS,
+    MATCHED_Q_LATENTS,
+    MATCHED_SI,
+    MATCHED_SI_COUNT,
+    Metric,
+)
 from saescope.report.numbers import count, figure
 from saescope.report.sweep.settings import Value
 from saescope.runfolder.values import finite
@@ -21,7 +28,9 @@ def subject(measure: Metric, rows: Sequence[Row]) -> str:
         return f"At matched firing counts ({values_text(list(firings))} a latent) SI"
     if measure == MATCHED_Q:
         latents = {row.get(MATCHED_Q_LATENTS.key) for row in rows} - {None}
-        return f"At matched latents (graphs of {values_text(list(latents))}) Q"
+        firings = {row.get(MATCHED_Q_FIRINGS.key) for row in rows} - {None}
+        graphs = f"graphs of {values_text(list(latents))} latents, {values_text(list(firings))} firings each"
+        return f"At equal evidence ({graphs}) Q"
     return measure.short
 
 

@@ -19,6 +19,7 @@ SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.p
 MATCHED = "tests/stats/test_matched.py tests/stats/test_matched_modularity.py tests/stats/test_matched_specialization.py"
 WORDS = "tests/stats/test_beyond_words.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
+PAIRED = "tests/stats/test_paired.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
 LARGE = "tests/extraction/test_large_codes.py"
 REWIRED = "tests/stats/test_rewired_null.py"
@@ -56,8 +57,14 @@ DEFECTS = [
     ("stats/word_clusters.py", "cross + mean_FKX**2 * self", "cross - mean_FKX**2 * self", WORDS),
     ("stats/beyond_words.py", "weight_FK * score_FK**2", "score_FK**2", WORDS),
     ("stats/bootstrap.py", "means - means.mean()", "means - means.max()", SI),
-    ("stats/bootstrap.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
-    ("stats/bootstrap.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),
+    ("stats/resampling.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
+    ("stats/resampling.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),
+    ("stats/resampling.py", "default_rng([seed, task])", "default_rng(None)", PAIRED),
+    ("stats/resampling.py", "if docs.size > 1:", "if docs.size > 0:", PAIRED),
+    ("stats/paired.py", "(replicates_G.size - 1.0) / replicates_G.size", "1.0 / replicates_G.size", PAIRED),
+    ("stats/paired.py", "self.values_R - other.values_R", "self.values_R + other.values_R", PAIRED),
+    ("stats/paired.py", "largest_S = np.maximum(largest_S, np.abs(z_MS).max(axis=0))", "largest_S = np.abs(z_MS[0])", PAIRED),
+    ("stats/modularity_replicates.py", "group_N != group", "group_N == group", PAIRED),
     ("stats/multiple_testing.py", "false_discovery_control(p)", "p", SI + " " + Q),
     ("stats/multiple_testing.py", "q * (num_tests / max(1, p.size))", "q", SI + " " + Q),
     ("stats/matched.py", "share * carried[-1]", "0.99 * carried[-1]", MATCHED),

@@ -3,7 +3,8 @@
 Console, pages, the W&B workspace and docs/definitions.md are made from it. Constants are named after their
 keys: `SI_MEAN.key` is `si/mean`, `TASK_FVU.of("code")` is `task/code/fvu`. Where a metric is shown, what
 chance gives and which interval it has are attributes: a table takes `shown("sweep")` and lists no keys. A new
-metric is one entry here; its position here is that in every table.
+metric is one entry here; its position here is that in every table, apart from those that
+lead every table (`_LEADING`).
 """
 
 from collections.abc import Iterator
@@ -372,7 +373,7 @@ SI_BEYOND_TOKEN_MEAN = Metric(
     "Mean SI given the token id: how much more a latent fires on some task than its tokens explain.",
     "si",
     null="si/beyond_token_null_mean",
-    shown=("terminal", "page", "sweep"),
+    shown=("terminal", "page", "sweep", "axes"),
 )
 SI_BEYOND_TOKEN_WEIGHTED = Metric(
     "si/beyond_token_weighted",
@@ -983,6 +984,17 @@ def keys(group: str) -> tuple[str, ...]:
     return tuple(entry.key for entry in in_group(group))
 
 
+_LEADING = (
+    "si/mutual_info", "si/lexical_share", "si/beyond_token_mean", "si/beyond_bigram_mean",
+    "causal/ratio", "causal/ratio_over_norm", "causal/ratio_matched",
+    "q/within_token", "q/lexical", "q/word_share",
+)  # fmt: skip
+"""What tells a trained SAE from a control best comes first: what a firing tells of its task, how much of it
+is vocabulary, then context, then what the latents do to the model, then modularity beyond words."""
+
+
 def shown(place: Place) -> tuple[Metric, ...]:
-    """The metrics shown in a place, in the order of the catalogue."""
-    return tuple(entry for entry in CATALOGUE if place in entry.shown)
+    """The metrics shown in a place: those of `_LEADING` first, naive ones last, else as in the catalogue."""
+    rank = {key: at for at, key in enumerate(_LEADING)}
+    entries = [entry for entry in CATALOGUE if place in entry.shown]
+    return tuple(sorted(entries, key=lambda entry: (entry.naive, rank.get(entry.key, len(rank)))))

@@ -128,7 +128,7 @@ def test_a_job_of_a_sweep_is_one_line(tmp_path, capsys):
     print_job("job 2 of 6", 95, tmp_path / "1")
     print_job("job 3 of 6", 1, tmp_path / "1", tmp_path / "first")
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("job 2 of 6 ok: si/excess ")
+    assert first.startswith("job 2 of 6 ok: si/mutual_info ")
     assert first.endswith(f"; 2 min; {tmp_path / '1'}")
     assert f"this very config had a finished result in {tmp_path / 'first'}" in second
 

@@ -1,5 +1,6 @@
 """The passes through the model: sums against direct float64 computations, grafts, batch independence, DDP."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -18,6 +19,7 @@ from saescope.model.load import load_model
 from saescope.runtime.hardware import Hardware
 from saescope.sae import load
 from saescope.sae.neurons import NeuronBasis
+from saescope.stats.resampling import document_groups
 from saescope.text.windows import tokenize_probes
 
 
@@ -92,6 +94,32 @@ def test_batch_size_does_not_change_the_result(model_folder, sae, probes):
     assert (one.active_NF != many.active_NF).nnz <= 2
     for name in sums_one:
         np.testing.assert_allclose(sums_one[name], sums_many[name], rtol=1e-4, atol=1e-4)
+
+
+def test_leaving_a_group_of_documents_out_equals_a_direct_computation(model_folder, sae, probes):
+    engine = make_engine(model_folder, sae, probes)
+    apart = dataclasses.replace(engine, document_groups=3)
+    codes, sums = engine.extract()
+    _, cells = apart.extract()
+    for name, by_task in apart.strata.by_task(cells).items():
+        np.testing.assert_allclose(by_task, sums[name], rtol=1e-9, atol=1e-9)
+    mean = sums["x"].sum(0) / sums["tokens"].sum()
+    losses, cell_losses = engine.splice(600, mean), apart.splice(600, mean)
+    for name, by_task in apart.strata.by_task(cell_losses).items():
+        np.testing.assert_allclose(by_task, losses[name], rtol=1e-9, atol=1e-9)
+    x = all_activations(engine)
+    with torch.inference_mode():
+        error = (x - sae.decode(sae.encode(x))).double()
+    group_N = document_groups(codes.task_D, 3)[codes.doc_N]
+    assert set(group_N) >= {0, 1, 2}
+    for group, without in enumerate(apart.strata.without_each_group(cells)):
+        rest = torch.from_numpy(group_N != group)
+        x64 = x[rest].double()
+        fvu = (error[rest].pow(2).sum() / (x64 - x64.mean(0)).pow(2).sum()).item()
+        assert reconstruction_metrics(without)["sae/fvu"] == pytest.approx(fvu, rel=1e-6)
+    scored = apart.strata.without_each_group(cell_losses)
+    assert sum(part["tokens_clean"].sum() for part in scored) <= 3 * losses["tokens_clean"].sum()
+    assert all((part["tokens_clean"] <= losses["tokens_clean"]).all() for part in scored)
 
 
 def test_document_order_and_meta(model_folder, sae, probes):

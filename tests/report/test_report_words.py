@@ -105,11 +105,39 @@ def test_rates_and_words_are_said_where_they_were_measured():
         si__beyond_token_null_mean=0.0012, si__lexical_share=0.583,
     )  # fmt: skip
     assert "one firing tells of its task, SI is 0.0940; shuffled task labels give 0.00140." in said
-    assert (
-        "Given the token, mean SI is 0.0713 (by chance 0.00120); token ids alone give 58 % of the mean SI"
-        in said
+    assert "Of the SI, 58 % is vocabulary: token ids alone give that much of its excess." in said
+    assert "Beyond words: given the token, mean SI is 0.0713 (by chance 0.00120)." in said
+    assert "Beyond words: given the last two tokens 0.0500." in text(si__beyond_bigram_mean=0.05)
+
+
+def test_what_tells_a_trained_sae_from_a_control_comes_first():
+    values = {
+        "si/mutual_info": 0.166, "si/mutual_info_ci_low": 0.16, "si/mutual_info_ci_high": 0.17,
+        "si/lexical_share": 0.58, "si/beyond_token_mean": 0.084, "causal/ratio": 44.0,
+        "causal/ratio_over_norm": 2.4, "causal/ratio_matched": 0.94,
+        "q/within_token": 0.369, "q/within_token_null_mean": 0.166,
+        "q/lexical": 0.359, "q/word_share": 0.86,
+    }  # fmt: skip
+    beside = ["Beside random SAE: Q is 0.1 above."]
+    sentences = [str(sentence) for sentence in headline(metrics() | values, STATUS, {}, beside)]
+    starts = (
+        "Averaged by rate, what one firing tells of its task, SI is 0.166 (95 % CI 0.160–0.170)",
+        "Of the SI, 58 % is vocabulary",
+        "Beside random SAE",
+        "Beyond words",
+        "Taking out a task's most specialised latents changes what the model predicts there 44.0 times",
+        "Joint firing that token ids do not explain has modularity Q = 0.369, against 0.166",
+        "Firings dealt anew among the occurrences of their token give a plain Q of 0.359; "
+        "of the joint firing above chance, 86 % is vocabulary.",
+        "83 % of the",
     )
-    assert "mean SI is 0.0713." in text(si__beyond_token_mean=0.0713)
+    for sentence, start in zip(sentences, starts, strict=False):
+        assert sentence.startswith(start), (sentence, start)
+    assert (
+        "2.40 times what the size of the removed part explains; random latents of equal density: 0.940"
+        in sentences[4]
+    )
+    assert sentences[-1].startswith("For comparison only")
 
 
 def test_no_naive_numbers_no_comparison():

@@ -192,10 +192,12 @@ def test_page_says_what_changes_and_what_is_noise(six):
 
 
 def test_two_points_closer_than_their_intervals_are_within_noise(tmp_path):
-    write_job(tmp_path / "0", k=16, si=0.1800, q=0.36)
-    write_job(tmp_path / "1", k=32, si=0.1820, q=0.30)
-    table = write_sweep([tmp_path], tmp_path / "out").table
-    # intervals of ± 0.003 each, so ± 0.0042 for the difference; Q: ± 1.96 · 0.0015 · √2 = 0.0042
+    write_job(tmp_path / "0", k=16, si=0.1800, q=0.36, resamples=False)
+    write_job(tmp_path / "1", k=32, si=0.1820, q=0.30, resamples=False)
+    summary = write_sweep([tmp_path], tmp_path / "out")
+    table = summary.table
+    # intervals of ± 0.003 each, so ± 0.0042 for the difference alone; Q: ± 1.96 · 0.0015 · √2 = 0.0042
+    assert "They are unpaired, and wider" in " ".join(summary.sentences)
     assert re.search(r"(^|; )SI along sae.k from 16", table["within_noise"][1])
     assert not re.search(r"(^|; )Q along", table["within_noise"][1])
 
@@ -483,3 +485,79 @@ def test_no_file_is_half_written(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_sweep([folder], folder)
     assert (folder / "sweep.html").read_bytes() == before
+
+
+DIFFERENCE_COLUMNS = [
+    "job_a", "job_b", "group", "metric", "value_a", "value_b", "difference", "paired_low", "paired_high",
+    "adjusted_p", "minimum_detectable_difference", "documents", "seeds",
+]  # fmt: skip
+
+
+def test_three_jobs_are_compared_in_pairs(tmp_path):
+    """Standard error of a difference: 0.0015 · √(2 · 0.09) = 0.0006; of the jobs: ± 0.003."""
+    for at, si in enumerate((0.180, 0.180, 0.188)):
+        write_job(tmp_path / str(at), k=16 * 2**at, si=si, q=0.36)
+    summary = write_sweep([tmp_path], tmp_path)
+    table = pd.read_csv(tmp_path / "differences.csv")
+    assert list(table) == DIFFERENCE_COLUMNS
+    si = table[table.metric == "si/mean"].set_index(["job_a", "job_b"])
+    assert list(si.index) == [(0, 1), (1, 2), (0, 2)]
+    assert (table.documents[~table.metric.str.startswith("matched_q")] == "paired").all()
+    np.testing.assert_allclose(table.value_b - table.value_a, table.difference, atol=1e-12)
+    half = (si.paired_high - si.paired_low) / 2
+    assert half.between(0.0012, 0.0026).all()
+    assert (half < si.minimum_detectable_difference).all()
+    excludes = (table.paired_low > 0) | (table.paired_high < 0)
+    np.testing.assert_array_equal(excludes, table.adjusted_p < 0.05)
+    assert si.adjusted_p[1, 2] < 0.05
+    assert set(table.metric) >= {"si/mean", "q/modularity", "sae/fvu", "lm/ce_score", "matched_si"}
+    text = " ".join(summary.sentences)
+    assert f"hold for all {len(table)} differences of differences.csv at once (95 %), and are paired" in text
+    assert "Minimum detectable difference (found in 80 % of cases): SI 0.00" in text
+    assert "intervals are over documents alone" in text
+
+
+def test_copies_and_seeds_are_not_told_apart(tmp_path):
+    """Two copies of one SAE; the same recipe with other seeds, told to be repetitions by their settings."""
+    for at in (0, 1):
+        write_job(tmp_path / "copies" / str(at), k=16, identity=f"copy {at}")
+    write_sweep([tmp_path / "copies"], tmp_path / "copies")
+    assert (pd.read_csv(tmp_path / "copies" / "differences.csv").adjusted_p == 1).all()
+    for seed in range(4):
+        write_job(tmp_path / "seeds" / str(seed), k=16, seed=seed, si=0.18 + 0.004 * seed)
+    write_sweep([tmp_path / "seeds"], tmp_path / "seeds")
+    table = pd.read_csv(tmp_path / "seeds" / "differences.csv")
+    assert (table.seeds == "yes").all()
+    assert (table.adjusted_p > 0.05).all()
+    assert len(table[table.metric == "si/mean"]) == 6
+
+
+def test_jobs_without_resamples_have_the_unpaired_interval(tmp_path):
+    write_job(tmp_path / "0", k=16)
+    write_job(tmp_path / "1", k=32, resamples=False)
+    (write_job(tmp_path / "2", k=64) / "resamples.parquet").write_bytes(b"no table")
+    summary = write_sweep([tmp_path], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "differences.csv")
+    assert set(table.documents) == {"unpaired"}
+    assert any("resamples.parquet cannot be read" in sentence for sentence in summary.sentences)
+    other = write_job(tmp_path / "more" / "0", k=16), write_job(tmp_path / "more" / "1", k=32)
+    provenance = json.loads((other[0] / "provenance.json").read_text())
+    (other[0] / "provenance.json").write_text(
+        json.dumps(provenance | {"probes": {"digest": "other documents"}})
+    )
+    write_sweep([tmp_path / "more"], tmp_path / "more")
+    assert set(pd.read_csv(tmp_path / "more" / "differences.csv").documents) == {"unpaired"}
+
+
+def test_a_run_page_says_what_is_above_its_controls(tmp_path):
+    trained = write_job(tmp_path / "0", k=16, si=0.25)
+    write_job(tmp_path / "1", k=16, si=0.18, source="random")
+    write_sweep([tmp_path], tmp_path)
+    said = json.loads((trained / "beside_controls.json").read_text())
+    assert re.match(r"Beside random SAE: SI is 0\.0[67]\d+ above \(0\.0[67]\d+ to 0\.0[67]\d+\); ", said[0])
+    assert said[0] in (trained / "report.html").read_text().replace("&#39;", "'")
+    assert not (tmp_path / "1" / "beside_controls.json").exists()
+    elsewhere = write_job(tmp_path / "other" / "0", k=16, si=0.25)
+    write_job(tmp_path / "other" / "1", k=16, si=0.18, source="random")
+    write_sweep([tmp_path / "other"], tmp_path / "out")
+    assert not (elsewhere / "beside_controls.json").exists()  # only in the sweep's own folder

@@ -44,7 +44,7 @@ def test_a_finished_run(folder):
 
 def test_tables_are_frames_and_columns_are_arrays(folder):
     run = open_run(folder)
-    assert run.tables == ("features", "edges", "examples")
+    assert run.tables == ("features", "edges", "examples", "resamples")
     assert len(run.features) == 300
     assert run.features is run.features  # read once
     assert run.table("features") is not run.table("features")

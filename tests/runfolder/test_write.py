@@ -4,13 +4,15 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from saescope.analysis.resamples import Resamples
 from saescope.runfolder.run import open_run
 from saescope.runfolder.status import write_status
-from saescope.runfolder.write import Results, write_results, write_tracking
+from saescope.runfolder.write import Results, write_beside, write_results, write_tracking
 
 CONFIG = {"sae": {"k": 4, "repo": None}, "seed": 0, "corpus": {"name": "Ünïcode"}}
 TRACKING = {"mode": "disabled", "id": None}
@@ -51,6 +53,23 @@ def test_what_is_written_is_read(tmp_path):
         pd.testing.assert_frame_equal(run.table(name), getattr(written, name), check_dtype=False)
     assert run.features.top_task.isna().tolist() == [False, True]
     assert yaml.safe_load((tmp_path / "config.yaml").read_text(encoding="utf-8")) == CONFIG
+
+
+def test_resamples_are_a_table(tmp_path):
+    table = Resamples({"si/mean": np.array([0.1, 0.2])}, {"sae/fvu": np.array([0.5])}).table()
+    write(tmp_path, resamples=table)
+    run = open_run(tmp_path)
+    assert "resamples" in run.tables
+    assert run.resamples.scheme.tolist() == ["bootstrap", "bootstrap", "groups"]
+    assert run.resamples.draw.tolist() == [0, 1, 0]
+    assert run.resamples["si/mean"].dropna().tolist() == [0.1, 0.2]
+    assert run.resamples["sae/fvu"].dropna().tolist() == [0.5]
+    write_beside(tmp_path, ["Beside random SAE: Q is 0.1 above."])
+    assert open_run(tmp_path).beside == ["Beside random SAE: Q is 0.1 above."]
+    write(tmp_path)
+    assert "resamples" not in open_run(tmp_path).tables
+    assert open_run(tmp_path).beside == []
+    assert Resamples().table().empty
 
 
 def test_tables_of_an_earlier_run_do_not_stay(tmp_path):

@@ -134,7 +134,7 @@ def test_bootstrap_knows_the_tokens_of_the_documents_drawn() -> None:
     tokens = np.tile([10, 200, 1000], 4)
     counts = sparse.csr_matrix(tokens[:, None] // 10)
     intervals = bootstrap_si(counts, tokens, np.repeat([0, 1], 6), 2, resamples=100, seed=0)
-    assert intervals == ((0.0, 0.0), (0.0, 0.0))
+    assert (intervals.mean, intervals.mutual_info) == ((0.0, 0.0), (0.0, 0.0))
 
 
 def test_a_real_specialist_is_found_and_p_never_zero() -> None:
@@ -182,8 +182,9 @@ def test_bootstrap_covers_the_truth() -> None:
     for trial in range(60):
         chance = np.clip(rates[task] * rng.gamma(4, 0.25, 120), 0, 1)  # bursts: over-dispersed documents
         counts = sparse.csr_matrix(rng.binomial(100, chance)[:, None])
-        (low, high), mutual_info = bootstrap_si(counts, tokens, task, 2, resamples=200, seed=trial)
-        assert mutual_info == pytest.approx((low, high))  # a single latent
+        intervals = bootstrap_si(counts, tokens, task, 2, resamples=200, seed=trial)
+        (low, high) = intervals.mean
+        assert intervals.mutual_info == pytest.approx((low, high))  # a single latent
         assert low < high
         hits += low <= truth <= high
     assert hits >= 50  # 95 % nominal; fewer than 50 of 60 has probability < 1e-3

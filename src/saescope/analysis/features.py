@@ -6,15 +6,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from saescope.analysis.resamples import BEYOND, MODULARITY, Draws, Resamples
 from saescope.config import MetricsConfig
 from saescope.extraction.codes import Codes
 from saescope.metrics import CATALOGUE
+from saescope.stats.beyond_words import beyond_words
 from saescope.stats.beyond_words_summary import WordsSummary, summarise_words
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.matched_summary import summarise_matched
+from saescope.stats.modularity_replicates import modularity_replicates
 from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
 from saescope.stats.permutation import SI_EDGES
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.resampling import document_groups
 from saescope.stats.specialization_summary import (
     SpecializationSettings,
     SpecializationSummary,
@@ -50,6 +54,8 @@ class FeatureResults:
 
     matched: dict[str, Any]
     """SI and Q at standard amounts of evidence, for sweeps: `matched.json`."""
+    resamples: Resamples
+    """Metrics with the documents drawn anew: `resamples.parquet`."""
 
 
 def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no_progress) -> FeatureResults:
@@ -64,9 +70,10 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         SpecializationSettings(cfg.permutations, cfg.bootstraps, fdr=cfg.si_fdr, seed=seed),
         progress,
     )
+    word_numbers = _words(codes)
     words = summarise_words(
         codes.active_NF,
-        _words(codes),
+        word_numbers,
         codes.doc_N,
         codes.task_D,
         len(codes.tasks),
@@ -130,6 +137,11 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         {**si.notes, **words.notes, **q.notes},
         _histograms(codes, live_F, si),
         matched.plain(),
+        Resamples(
+            si.resamples,
+            _beyond_words_draws(codes, cfg, live_F, words, word_numbers, progress)
+            | _modularity_draws(codes, cfg, live_F, q, progress),
+        ),
     )
 
 
@@ -150,6 +162,63 @@ def most_specialised(features: pd.DataFrame) -> pd.DataFrame:
             "degree",
         ]
     ]
+
+
+def _modularity_draws(
+    codes: Codes, cfg: MetricsConfig, live_F: Any, q: ModularitySummary, progress: Progress
+) -> Draws:
+    """Q with each group of documents left out; nothing without groups or without a graph."""
+    group_N = document_groups(codes.task_D, cfg.document_groups)[codes.doc_N]
+    if group_N.max(initial=-1) < 1 or not q.metrics[MODULARITY.key]:
+        return {}
+    replicates_G = modularity_replicates(
+        codes.active_NF,
+        live_F,
+        q.community_F,
+        group_N,
+        min_joint=cfg.min_joint,
+        fdr=cfg.edge_fdr,
+        resolution=cfg.resolution,
+        unit_N=_unit(codes, cfg),
+        progress=progress,
+    )
+    return {MODULARITY.key: replicates_G}
+
+
+def _beyond_words_draws(
+    codes: Codes,
+    cfg: MetricsConfig,
+    live_F: Any,
+    words: WordsSummary,
+    word_numbers: dict[str, Any] | None,
+    progress: Progress,
+) -> Draws:
+    """Mean SI given the word with each group of documents left out."""
+    group_N = document_groups(codes.task_D, cfg.document_groups)[codes.doc_N]
+    num_groups = int(group_N.max(initial=-1)) + 1
+    measured = {kind: entry for kind, entry in BEYOND.items() if words.metrics[entry.key] is not None}
+    if num_groups < 2 or word_numbers is None:
+        return {}
+    active_NS = codes.active_NF[:, np.flatnonzero(live_F)]
+    draws: Draws = {}
+    for kind, entry in measured.items():
+        means = []
+        progress(f"SI beyond the {kind}, groups of documents left out", 0, num_groups)
+        for group in range(num_groups):
+            tokens = np.flatnonzero(group_N != group)
+            beyond = beyond_words(
+                active_NS[tokens],
+                word_numbers[kind][tokens],
+                codes.doc_N[tokens],
+                codes.task_D,
+                len(codes.tasks),
+                draws=0,
+            )
+            means.append(float(beyond.si_F.mean()))
+            progress(f"SI beyond the {kind}, groups of documents left out", group + 1, num_groups)
+        if np.isfinite(means).all():
+            draws[entry.key] = np.array(means)
+    return draws
 
 
 def _unit(codes: Codes, cfg: MetricsConfig) -> Any:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from saescope.cli.sweep_table import number, print_table
-from saescope.metrics import Q_EXCESS, SAE_FVU, SI_EXCESS, shown
+from saescope.metrics import Q_EXCESS, SAE_FVU, SI_BEYOND_TOKEN_MEAN, SI_MUTUAL_INFO, shown
 from saescope.report.words import headline
 from saescope.runfolder.names import REPORT, SYNC
 from saescope.runfolder.run import Run, read_run
@@ -32,7 +32,7 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
         chance = number(metrics.get(metric.null)) if metric.null else metric.chance
         table.add_row(metric.label, number(metrics.get(metric.key)), chance, metric.key)
     console.print(table)
-    for sentence in headline(metrics, run.status, run.config):
+    for sentence in headline(metrics, run.status, run.config, run.beside):
         console.print(f"• {sentence.text}")
     if reused_from is not None:
         console.print(f"This very config had a finished result in {reused_from}; force=true measures again.")
@@ -48,7 +48,8 @@ def print_job(name: str, seconds: float, run_dir: Path, reused_from: Path | None
     """One line for a job of a sweep: its main numbers, how long it took, and where it is."""
     run = read_run(run_dir)
     numbers = ", ".join(
-        f"{metric.key} {number(run.metrics.get(metric.key))}" for metric in (SI_EXCESS, Q_EXCESS, SAE_FVU)
+        f"{metric.key} {number(run.metrics.get(metric.key))}"
+        for metric in (SI_MUTUAL_INFO, SI_BEYOND_TOKEN_MEAN, Q_EXCESS, SAE_FVU)
     )
     how = about(seconds)
     if reused_from is not None:

@@ -8,15 +8,17 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from saescope.metrics import Q_EXCESS, SAE_FVU, SI_EXCESS, shown
+from saescope.metrics import Q_EXCESS, SAE_FVU, SI_EXCESS, SI_MUTUAL_INFO, shown
 from saescope.runfolder.names import SWEEP_CSV
 from saescope.runfolder.run import Run
 from saescope.runfolder.sweep import job_name
 
 COLUMNS = tuple(metric for metric in shown("sweep") if not metric.between_jobs)
-ALWAYS = (SI_EXCESS, Q_EXCESS, SAE_FVU)
+ALWAYS = (SI_MUTUAL_INFO, SI_EXCESS, Q_EXCESS, SAE_FVU)
 """Metrics that stay where the terminal is too narrow for all; the first ones longest."""
 LEAST_METRICS = 2
+NOTHING = "–"
+"""Where a metric does not apply."""
 
 
 def print_table(jobs: Sequence[Run], sweep_dir: Path, console: Console, width: int) -> None:
@@ -38,7 +40,9 @@ def print_table(jobs: Sequence[Run], sweep_dir: Path, console: Console, width: i
     constant = [
         key for key, texts in values.items() if len(done) > 1 and len({texts[at] for at in done}) == 1
     ]
-    metrics = [metric.key for metric in COLUMNS if metric.key not in constant]
+    nowhere = {key for key, texts in values.items() if {texts[at] for at in done} <= {NOTHING}}
+    constant = [key for key in constant if key not in nowhere]
+    metrics = [metric.key for metric in COLUMNS if metric.key not in nowhere and metric.key not in constant]
     state = "" if len(done) < len(jobs) or not jobs else ", all ok"
     console.print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}{state}")
     if shared:
@@ -97,7 +101,7 @@ def _natural_width(table: Table, console: Console) -> int:
 def number(value: float | int | None) -> str:
     """Three significant digits, thousands separated; a dash where a metric does not apply."""
     if value is None:
-        return "–"
+        return NOTHING
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.3g}"

@@ -24,6 +24,10 @@ class MetricsConfig:
     bootstraps: int = 1000
     """Document resamples for the intervals of si/mean and si/mutual_info."""
 
+    document_groups: int = 16
+    """Groups of documents, each left out once, behind the intervals of differences between jobs in Q, SI
+    beyond words and the SAE's quality; 0 leaves these intervals out."""
+
     word_draws: int = 10
     """Draws behind the means by chance of si/beyond_*; 0 leaves si/beyond_* and si/lexical* out."""
 
@@ -86,7 +90,14 @@ class MetricsConfig:
             at_least(f"metrics.{key}", getattr(self, key), 1)
         for key in ("permutations", "bootstraps", "rewirings"):
             at_least(f"metrics.{key}", getattr(self, key), 20)
-        for key in ("word_draws", "lm_tokens", "example_latents", "example_contexts", "null_tokens"):
+        for key in (
+            "document_groups",
+            "word_draws",
+            "lm_tokens",
+            "example_latents",
+            "example_contexts",
+            "null_tokens",
+        ):
             at_least(f"metrics.{key}", getattr(self, key), 0)
         between("metrics.si_fdr", self.si_fdr, 1e-6, 0.5)
         between("metrics.edge_fdr", self.edge_fdr, 1e-12, 0.05)

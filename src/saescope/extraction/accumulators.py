@@ -32,7 +32,7 @@ ABLATED_SUMS = tuple(f"{name}_{variant}" for variant in ("zero", "mean") for nam
 
 
 class ReconstructionSums(Metric):
-    """Sums for the reconstruction metrics, per task, in float64.
+    """Sums for the reconstruction metrics, per task (or cell of `Strata`), in float64.
 
     Over all tokens: a variance per batch would depend on the batch size.
     """
@@ -122,7 +122,7 @@ class LargestTokens(Metric):
 
 
 class LossSums(Metric):
-    """Sums of CE and KL per version of the model and task, in float64."""
+    """Sums of CE and KL per version of the model and task (or cell of `Strata`), in float64."""
 
     full_state_update = False
 

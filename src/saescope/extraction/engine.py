@@ -4,6 +4,7 @@ import logging
 import tempfile
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from saescope.extraction.nonfinite import nonfinite_message
 from saescope.extraction.progress import TokenProgress
 from saescope.extraction.setup import Setup
 from saescope.extraction.shared_losses import shared_losses
+from saescope.extraction.strata import Strata, Sums
 from saescope.model.hookpoints import Hookpoint
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.processes import leave_group_at_exit
@@ -32,8 +34,6 @@ from saescope.text.windows import Batch, Windows, batches
 log = logging.getLogger(__name__)
 # Lightning sets its own level when imported; its hints would drown the lines of the job.
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-
-Sums = dict[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,13 @@ class Engine:
     logger: Logger | None = None
     allow_nonfinite: bool = False
     """Leave tokens with NaN or infinite activations out."""
+    document_groups: int = 0
+    """Groups of documents over which sums are kept apart too."""
+
+    @cached_property
+    def strata(self) -> Strata:
+        """The cells of the sums: tasks, or tasks by groups of documents."""
+        return Strata(self.windows.task_D, len(self.windows.tasks), self.document_groups)
 
     @property
     def model(self) -> Any:
@@ -64,13 +71,15 @@ class Engine:
         return self.setup.windows
 
     def extract(self) -> tuple[Codes, Sums]:
-        """Codes of every counted token, and reconstruction sums per task (`Encoding.sums`).
+        """Codes of every counted token, and reconstruction sums by cell of `strata` (`Encoding.sums`).
 
         Raises ModelError for NaN or infinite activations. With `allow_nonfinite`, if every task has other
         tokens, they are left out instead and listed in `Codes.left_out`.
         """
         all_batches = self._batches(np.arange(len(self.windows.ids)))
-        module = Extraction(self.model, self.hookpoint, self.sae, self.windows, all_batches, self.source)
+        module = Extraction(
+            self.model, self.hookpoint, self.sae, self.windows, all_batches, self.source, self.strata
+        )
         results = self._run(module, "extract")
         codes_seen = module.encoding.codes  # here in this process, unless there are several
         code_rows = (
@@ -82,7 +91,8 @@ class Engine:
         bad_rows = results.pop("bad_rows")
         sums: Sums = results
         codes = self._assemble(code_rows, bad_rows)
-        if len(codes.left_out) and not (self.allow_nonfinite and sums["tokens"].all()):
+        every_task = self.strata.by_task(sums)["tokens"].all()
+        if len(codes.left_out) and not (self.allow_nonfinite and every_task):
             where = nonfinite_message(
                 codes.left_out, self.windows.doc_W, codes.task_D, codes.tasks, self.hookpoint.label
             )
@@ -95,7 +105,7 @@ class Engine:
     def splice(
         self, lm_tokens: int, mean_D: npt.NDArray[np.float64], without: npt.NDArray[np.int64] | None = None
     ) -> Sums:
-        """Sums of losses over about `lm_tokens` counted tokens (`LossSums.compute`).
+        """Sums of losses over about `lm_tokens` counted tokens, by cell of `strata` (`LossSums.compute`).
 
         `mean_D` is the mean activation. Windows `without` are not run: a NaN at one token spoils the losses
         of the later ones. Raises ModelError when no window is left.
@@ -107,7 +117,7 @@ class Engine:
                 "measured; set metrics.lm_tokens=0"
             )
         chosen_batches = self._batches(chosen)
-        with shared_losses(self.setup, chosen_batches, without) as shared:
+        with shared_losses(self.setup, chosen_batches, without, self.document_groups) as shared:
             module = Splice(
                 self.model,
                 self.hookpoint,
@@ -116,6 +126,7 @@ class Engine:
                 chosen_batches,
                 torch.from_numpy(mean_D),
                 shared,
+                self.strata,
             )
             return self._run(module, "splice")
 

@@ -14,6 +14,7 @@ from saescope.activations import ActivationSource, laid_end_to_end
 from saescope.extraction.accumulators import ABLATED_SUMS, LossSums
 from saescope.extraction.encoding import Encoding
 from saescope.extraction.shared_losses import SharedLosses
+from saescope.extraction.strata import Strata
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.losses import CleanPass, clean_pass, edit_at, edited_passes, scored_positions
@@ -26,14 +27,23 @@ class BatchModule(LightningModule):
     """Distributes batches over processes; each batch goes to exactly one."""
 
     def __init__(
-        self, model: Any, hookpoint: Hookpoint, sae: Sae, windows: Windows, batches: list[Batch]
+        self,
+        model: Any,
+        hookpoint: Hookpoint,
+        sae: Sae,
+        windows: Windows,
+        batches: list[Batch],
+        strata: Strata | None = None,
     ) -> None:
+        """`strata`: the cells over which sums are kept apart; None: the tasks."""
         super().__init__()
         self.model, self.sae = model, sae
         self.capture = Capture(model, hookpoint)
         self.batches = batches
-        self.register_buffer("task_W", torch.from_numpy(windows.task_W), persistent=False)
-        self.task_W: Tensor
+        self.strata = Strata(windows.task_D, len(windows.tasks)) if strata is None else strata
+        self.cell_of_W = self.strata.cell_D[windows.doc_W]
+        self.register_buffer("cell_W", torch.from_numpy(self.cell_of_W), persistent=False)
+        self.cell_W: Tensor
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """This process's share; no distributed sampler, which would repeat batches to even out the shares."""
@@ -59,12 +69,13 @@ class Extraction(BatchModule):
         windows: Windows,
         batches: list[Batch],
         source: ActivationSource,
+        strata: Strata | None = None,
     ) -> None:
         """`source` has one row per window."""
-        super().__init__(model, hookpoint, sae, windows, batches)
+        super().__init__(model, hookpoint, sae, windows, batches, strata)
         self.source = source
-        self.row_W, self.task_of_W = windows.row_W, windows.task_W
-        self.encoding = Encoding(sae, len(windows.tasks), self.capture.hookpoint.label, windows.num_tokens)
+        self.row_W = windows.row_W
+        self.encoding = Encoding(sae, self.strata.size, self.capture.hookpoint.label, windows.num_tokens)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Leave the batch where it is."""
@@ -75,12 +86,12 @@ class Extraction(BatchModule):
         window_B = batch.window_B.numpy()
         x_ND = self.source.read(window_B).to(self.device).float()
         row_N = laid_end_to_end(self.row_W[window_B], self.row_W[window_B + 1])
-        task_N = np.repeat(self.task_of_W[window_B], np.diff(self.row_W)[window_B])
+        cell_N = np.repeat(self.cell_of_W[window_B], np.diff(self.row_W)[window_B])
         target_ND = x_ND
         if self.sae.transcodes:
             x_ND, target_ND = x_ND[:, : self.sae.d_in], x_ND[:, self.sae.d_in :]
         self.encoding.update(
-            x_ND, target_ND, torch.from_numpy(row_N), torch.from_numpy(task_N).to(self.device)
+            x_ND, target_ND, torch.from_numpy(row_N), torch.from_numpy(cell_N).to(self.device)
         )
 
 
@@ -100,11 +111,12 @@ class Splice(BatchModule):
         batches: list[Batch],
         mean_D: Tensor,
         shared: SharedLosses,
+        strata: Strata | None = None,
     ) -> None:
-        super().__init__(model, hookpoint, sae, windows, batches)
+        super().__init__(model, hookpoint, sae, windows, batches, strata)
         self.register_buffer("mean_D", mean_D.float(), persistent=False)
         self.mean_D: Tensor
-        self.losses = LossSums(len(windows.tasks))
+        self.losses = LossSums(self.strata.size)
         self.shared = shared
         self.parts: dict[str, UpperBlocks] = {}
         """Where the model can be entered: `entry` for edits, `last` above all blocks."""
@@ -131,9 +143,9 @@ class Splice(BatchModule):
         """One batch: at most one pass from the start, and one from the hookpoint for each edit."""
         scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
         clean, entry_BTd = self._clean(batch, scored_BT, batch_idx)
-        task_S = self.task_W[batch.window_B][clean.scored[0]]
+        cell_S = self.cell_W[batch.window_B][clean.scored[0]]
         counted = batch.counted_BT.nonzero(as_tuple=True)
-        self.losses.update("clean", clean.losses, task_S)
+        self.losses.update("clean", clean.losses, cell_S)
         replacements: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
             "spliced": lambda x_ND, _old: self.sae.reconstruct(x_ND, self.sae.encode(x_ND)),
         }
@@ -147,7 +159,7 @@ class Splice(BatchModule):
         }
         with nullcontext() if entry_BTd is None else self.parts[self.entry].entered(entry_BTd):
             for name, losses in edited_passes(self.model, clean, edits):
-                self.losses.update(name, losses, task_S)
+                self.losses.update(name, losses, cell_S)
 
     def on_test_epoch_end(self) -> None:
         """Leave the sums of the ablated model for the next SAE."""

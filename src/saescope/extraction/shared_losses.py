@@ -27,7 +27,7 @@ from saescope.text.windows import Batch
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Incremented when the meaning of what is stored changes."""
 
 MAX_BYTES = 2 * 2**30
@@ -38,7 +38,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass
 class SharedLosses:
-    """Tensors under `entry.3`, `last.3` (streams [B, T, d] of batch 3) and `ce_zero` … (sums [K])."""
+    """Tensors under `entry.3`, `last.3` (streams [B, T, d] of batch 3) and `ce_zero` … (sums by cell)."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     stored: bool = False
@@ -58,10 +58,13 @@ class SharedLosses:
 
 
 @contextmanager
-def shared_losses(setup: Setup, batches: list[Batch], left_out: Indices | None) -> Iterator[SharedLosses]:
+def shared_losses(
+    setup: Setup, batches: list[Batch], left_out: Indices | None, document_groups: int = 0
+) -> Iterator[SharedLosses]:
     """The stored streams and sums of these batches, or an empty set that is stored when the block ends.
 
-    `left_out`: windows of tokens that do not count in the mean activation. Without a cache, with several
+    `left_out`: windows of tokens that do not count in the mean activation; `document_groups`: those over
+    which sums are kept apart. Without a cache, with several
     processes and where they do not fit, nothing is read or stored.
     """
     cache = setup.store.cache
@@ -70,7 +73,7 @@ def shared_losses(setup: Setup, batches: list[Batch], left_out: Indices | None) 
         return
     key = activation_key(setup.store.model, setup.hookpoint, setup.windows, setup.width, setup.machine.dtype)
     with cache.entry(key) as folder:
-        path = folder / f"losses-{_digest(batches, left_out)}.safetensors"
+        path = folder / f"losses-{_digest(batches, left_out, document_groups)}.safetensors"
         tensors = _read(path)
         if tensors is not None:
             log.info("losses of the untouched and the ablated model: from %s", path)
@@ -82,8 +85,9 @@ def shared_losses(setup: Setup, batches: list[Batch], left_out: Indices | None) 
             _write(path, shared.tensors, cache)
 
 
-def _digest(batches: list[Batch], left_out: Indices | None) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, [] if left_out is None else left_out.tolist()]).encode())
+def _digest(batches: list[Batch], left_out: Indices | None, document_groups: int) -> str:
+    basis = [FORMAT, [] if left_out is None else left_out.tolist(), document_groups]
+    digest = hashlib.sha256(json.dumps(basis).encode())
     for batch in batches:
         digest.update(batch.window_B.numpy().tobytes() + b"/")
     return digest.hexdigest()[:32]

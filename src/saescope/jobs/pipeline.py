@@ -23,6 +23,7 @@ from saescope.analysis.reconstruction import (
     task_metrics,
     without_nonfinite,
 )
+from saescope.analysis.resamples import Draws, Resamples, quality_draws
 from saescope.config import AppConfig, HookpointConfig
 from saescope.config.applicable import READS_CORPUS
 from saescope.dynamic_k import run as dynamic_k
@@ -221,24 +222,37 @@ class Passes:
     """Loss sums with the SAE spliced in, per task; None where not measured."""
     seconds: float
     """Duration of the extraction."""
+    draws: Draws
+    """The SAE's quality with each group of documents left out."""
 
 
 def _pass(cfg: AppConfig, setup: Setup, coder: Sae, tracker: Tracker) -> Passes:
     """Extract codes, then measure the model's losses with the SAE spliced in."""
     started = time.perf_counter()
     with setup.probe_activations() as source:
-        engine = Engine(setup, coder, source, tracker.logger(), cfg.metrics.allow_nonfinite)
-        codes, sums = engine.extract()
+        engine = Engine(
+            setup,
+            coder,
+            source,
+            tracker.logger(),
+            cfg.metrics.allow_nonfinite,
+            cfg.metrics.document_groups,
+        )
+        codes, cell_sums = engine.extract()
+    sums = engine.strata.by_task(cell_sums)
     seconds = time.perf_counter() - started
     log.info(
         "extracted %d tokens in %.1f s (%.0f tokens/s)", codes.num_tokens, seconds, codes.num_tokens / seconds
     )
-    losses = None
+    losses, losses_of_groups = None, []
     if cfg.metrics.lm_tokens:
         mean_D = sums["x"].sum(0) / sums["tokens"].sum()
-        losses = engine.splice(cfg.metrics.lm_tokens, mean_D, codes.left_out)
+        cell_losses = engine.splice(cfg.metrics.lm_tokens, mean_D, codes.left_out)
+        losses = engine.strata.by_task(cell_losses)
+        losses_of_groups = engine.strata.without_each_group(cell_losses)
         log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
-    return Passes(codes, sums, losses, seconds)
+    draws = quality_draws(engine.strata.without_each_group(cell_sums), losses_of_groups)
+    return Passes(codes, sums, losses, seconds, draws)
 
 
 def _results(
@@ -280,6 +294,7 @@ def _results(
         contexts,
         features.histograms,
         provenance,
+        Resamples(features.resamples.bootstrap, {**features.resamples.groups, **passes.draws}).table(),
         part.tables,
         part.sections,
         table,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
+from saescope.activations.key import windows_digest
 from saescope.analysis.reconstruction import Metrics
 from saescope.config import AppConfig, TrainSae
 from saescope.extraction.codes import Codes
@@ -97,6 +98,7 @@ def provenance_of(cfg: AppConfig, setup: Setup, coder: Sae) -> dict[str, Any]:
         "probes": {
             "tasks": list(windows.tasks),
             "documents": len(windows.task_D),
+            "digest": windows_digest(windows),
             "counted_tokens": windows.num_tokens,
             "left_unread": windows.truncated,
             "origins": windows.origins,

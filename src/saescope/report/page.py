@@ -50,7 +50,7 @@ def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
     from saescope.report.canvas import inline
 
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    sentences = headline(run.metrics, run.status, run.config)
+    sentences = headline(run.metrics, run.status, run.config, run.beside)
     return (
         environment()
         .get_template("run.html.j2")
@@ -59,7 +59,8 @@ def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
             title=title(run),
             facts=facts(run),
             warnings=[sentence for sentence in sentences if sentence.kind == "warning"],
-            findings=[sentence for sentence in sentences if sentence.kind != "warning"],
+            findings=[sentence for sentence in sentences if sentence.kind == "finding"],
+            comparisons=[sentence for sentence in sentences if sentence.kind == "comparison"],
             rows=headline_rows(run),
             figures={
                 name: {"svg": Markup(inline(drawing.svg, drawing.alt)), "caption": drawing.caption}

@@ -1,6 +1,6 @@
 """The result in words: sentences that follow the numbers, also when there is nothing to report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +22,8 @@ from saescope.metrics import (
     SAE_EXPLAINED_VARIANCE,
     SAE_FVU,
     SAE_VARIANCE_TOP_TOKENS,
+    SI_BEYOND_BIGRAM_MEAN,
+    SI_BEYOND_BIGRAM_NULL_MEAN,
     SI_BEYOND_TOKEN_MEAN,
     SI_BEYOND_TOKEN_NULL_MEAN,
     SI_CI_HIGH,
@@ -29,6 +31,8 @@ from saescope.metrics import (
     SI_LEXICAL_SHARE,
     SI_MEAN,
     SI_MUTUAL_INFO,
+    SI_MUTUAL_INFO_CI_HIGH,
+    SI_MUTUAL_INFO_CI_LOW,
     SI_MUTUAL_INFO_NULL_MEAN,
     SI_NULL_MEAN,
     SI_SIGNIFICANT_FRAC,
@@ -59,8 +63,14 @@ class Sentence:
         return self.text
 
 
-def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -> list[Sentence]:
-    """The result as sentences: warnings first, then SI, Q, quality of the SAE, and the naive numbers last.
+def headline(
+    metrics: Metrics, status: Metrics, config: Metrics | None = None, beside: Sequence[str] = ()
+) -> list[Sentence]:
+    """The result as sentences: warnings first, then what tells a trained SAE from a control best.
+
+    That is what a firing tells of its task, and how much of it is vocabulary; the result beside its controls
+    (`beside`); SI beyond words; what the latents do to the model; Q beyond words. Then SI and Q as they are,
+    the quality of the SAE, and the naive numbers last.
 
     `config` (the resolved run config) is read for the FDR level, and whether the run is a control.
     """
@@ -69,7 +79,16 @@ def headline(metrics: Metrics, status: Metrics, config: Metrics | None = None) -
     is_control = bool(control_labels(config, {}))
     warnings = [Sentence("warning", text) for text in _warnings(metrics, status, is_control)]
     rewirings = draws_of(Q_P, metrics)
-    findings = [*_specialisation(metrics, fdr), *_modularity(metrics, status, rewirings), *_quality(metrics)]
+    findings = [
+        *_information(metrics),
+        *beside,
+        *_beyond_words(metrics),
+        *_causal(metrics),
+        *_modularity_beyond_words(metrics),
+        *_specialisation(metrics, fdr),
+        *_modularity(metrics, status, rewirings),
+        *_quality(metrics),
+    ]
     return warnings + [Sentence("finding", text) for text in findings] + _naive(metrics)
 
 
@@ -165,29 +184,71 @@ def _specialisation(m: Metrics, fdr: float) -> Iterator[str]:
         yield f"{text}, no more than shuffled task labels give ({figure(null)})."
     else:
         yield f"{text}; shuffled task labels give {figure(null)}."
-    yield from _by_rate(m)
-    yield from _beyond_words(m)
 
 
-def _by_rate(m: Metrics) -> Iterator[str]:
-    """What one firing tells of its task: rare latents carry the plain mean."""
+def _information(m: Metrics) -> Iterator[str]:
+    """What one firing tells of its task (rare latents carry the plain mean), and how much is vocabulary."""
     by_rate, null = finite(m.get(SI_MUTUAL_INFO.key)), finite(m.get(SI_MUTUAL_INFO_NULL_MEAN.key))
     if by_rate is not None:
+        ci = interval(m.get(SI_MUTUAL_INFO_CI_LOW.key), m.get(SI_MUTUAL_INFO_CI_HIGH.key))
+        text = f"Averaged by rate, what one firing tells of its task, SI is {figure(by_rate)}"
         chance = "" if null is None else f"; shuffled task labels give {figure(null)}"
-        yield f"Averaged by rate, what one firing tells of its task, SI is {figure(by_rate)}{chance}."
+        yield text + (f" (95 % CI {ci})" if ci else "") + chance + "."
+    share = finite(m.get(SI_LEXICAL_SHARE.key))
+    if share is not None:
+        yield f"Of the SI, {percent(share)} is vocabulary: token ids alone give that much of its excess."
 
 
 def _beyond_words(m: Metrics) -> Iterator[str]:
-    """How much of SI is vocabulary."""
-    beyond, null = finite(m.get(SI_BEYOND_TOKEN_MEAN.key)), finite(m.get(SI_BEYOND_TOKEN_NULL_MEAN.key))
-    if beyond is None:
+    """SI given the token, and given the last two."""
+    parts = []
+    for given, value, null in (
+        ("given the token, mean SI is", SI_BEYOND_TOKEN_MEAN, SI_BEYOND_TOKEN_NULL_MEAN),
+        ("given the last two tokens", SI_BEYOND_BIGRAM_MEAN, SI_BEYOND_BIGRAM_NULL_MEAN),
+    ):
+        if (beyond := finite(m.get(value.key))) is not None:
+            chance = finite(m.get(null.key))
+            parts.append(
+                f"{given} {figure(beyond)}" + ("" if chance is None else f" (by chance {figure(chance)})")
+            )
+    if parts:
+        yield f"Beyond words: {', '.join(parts)}."
+
+
+def _causal(m: Metrics) -> Iterator[str]:
+    """What taking a task's latents out of the model does to it, where that was measured."""
+    ratio = _measured(m, "causal", "ratio")
+    if ratio is None:
         return
-    chance = "" if null is None else f" (by chance {figure(null)})"
-    text = f"Given the token, mean SI is {figure(beyond)}{chance}"
-    share = finite(m.get(SI_LEXICAL_SHARE.key))
-    if share is not None:
-        text += f"; token ids alone give {percent(share)} of the mean SI above chance"
+    text = (
+        "Taking out a task's most specialised latents changes what the model predicts there "
+        f"{figure(ratio)} times as much as elsewhere"
+    )
+    over_norm, matched = _measured(m, "causal", "ratio_over_norm"), _measured(m, "causal", "ratio_matched")
+    if over_norm is not None:
+        text += f", {figure(over_norm)} times what the size of the removed part explains"
+    if matched is not None:
+        text += f"; random latents of equal density: {figure(matched)}"
     yield text + "."
+
+
+def _modularity_beyond_words(m: Metrics) -> Iterator[str]:
+    """Q of the graph that token ids do not explain, beside what they alone give."""
+    within, null = _measured(m, "q", "within_token"), _measured(m, "q", "within_token_null_mean")
+    if within is not None:
+        chance = "" if null is None else f", against {figure(null)} for graphs with the same degrees"
+        yield f"Joint firing that token ids do not explain has modularity Q = {figure(within)}{chance}."
+    lexical, share = _measured(m, "q", "lexical"), _measured(m, "q", "word_share")
+    if lexical is not None:
+        text = f"Firings dealt anew among the occurrences of their token give a plain Q of {figure(lexical)}"
+        if share is not None:
+            text += f"; of the joint firing above chance, {percent(share)} is vocabulary"
+        yield text + "."
+
+
+def _measured(m: Metrics, group: str, name: str) -> float | None:
+    """A metric that not every run has."""
+    return finite(m.get(f"{group}/{name}"))
 
 
 def _modularity(m: Metrics, status: Metrics, rewirings: int | None) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from saescope.config import AppConfig
 from saescope.files import read_json, write_json
-from saescope.runfolder.names import ARTIFACTS, HYDRA, LOCK, STATUS, SYNC, WANDB
+from saescope.runfolder.names import ARTIFACTS, BESIDE, HYDRA, LOCK, STATUS, SYNC, WANDB
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import unreadable, write_status
 from saescope.runtime.meter import Meter
@@ -19,7 +19,7 @@ from saescope.version import __version__
 log = logging.getLogger(__name__)
 
 INDEX = Path("outputs") / ".finished"
-_NOT_SHARED = {ARTIFACTS, HYDRA, LOCK, STATUS, SYNC, WANDB}
+_NOT_SHARED = {ARTIFACTS, BESIDE, HYDRA, LOCK, STATUS, SYNC, WANDB}
 """Files and folders that a linked result does not take over; nor its logs."""
 
 

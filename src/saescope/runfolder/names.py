@@ -17,7 +17,11 @@ MATCHED = "matched.json"
 """SI and Q at standard amounts of evidence, from which a sweep takes what all its jobs have."""
 FEATURES = "features.parquet"
 EDGES = "edges.parquet"
+BESIDE = "beside_controls.json"
+"""Sentences on the result beside the controls of its sweep: written by the sweep, shown on the run page."""
 EXAMPLES = "examples.parquet"
+RESAMPLES = "resamples.parquet"
+"""Metrics with the documents drawn anew, a row a draw: the same draws in jobs on the same documents."""
 HISTORY = "history.csv"
 """Training curves."""
 DYNAMIC_K = "dynamic_k.csv"
@@ -47,6 +51,8 @@ ARTIFACTS = "artifacts"
 SWEEP_CSV = "sweep.csv"
 SWEEP_PARQUET = "sweep.parquet"
 SWEEP_HTML = "sweep.html"
+DIFFERENCES = "differences.csv"
+"""Every difference between jobs, with an interval that holds for all of them at once."""
 SYNC = "sync.sh"
 OVERLAP_CSV = "overlap.csv"
 OVERLAP_JSON = "overlap.json"
@@ -61,6 +67,7 @@ TABLES = {
     "features": FEATURES,
     "edges": EDGES,
     "examples": EXAMPLES,
+    "resamples": RESAMPLES,
     "history": HISTORY,
     "dynamic_k": DYNAMIC_K,
 }

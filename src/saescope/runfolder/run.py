@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from saescope.errors import ReportError
 from saescope.runfolder.names import (
+    BESIDE,
     CONFIG,
     EXAMPLES,
     FEATURES,
@@ -38,6 +39,7 @@ Columns = Mapping[str, NDArray[Any]]
 _PAGE_FILES = (STATUS, CONFIG, TRACKING, HISTOGRAMS, FEATURES, EXAMPLES)
 """Files that a run page reads beside the metrics, each where it exists."""
 _WRITTEN_BY = {
+    "resamples": "runs of older versions lack it: measure again with force=true",
     "history": "only sae=train writes it",
     "dynamic_k": "only dynamic_k=mlp or dynamic_k=sae writes it",
 }
@@ -150,6 +152,14 @@ class Run:
         return self.table("examples")
 
     @cached_property
+    def resamples(self) -> "pd.DataFrame":
+        """Metrics with the documents drawn anew: `scheme` (`bootstrap`, `groups`), `draw`, a column a metric.
+
+        Draw by draw the same in all jobs on the same documents. Raises ReportError where none was made.
+        """
+        return self.table("resamples")
+
+    @cached_property
     def history(self) -> "pd.DataFrame":
         """Training curves, one row a logged step. Raises ReportError where no SAE was trained."""
         return self.table("history")
@@ -185,6 +195,14 @@ class Run:
         if not isinstance(content, Mapping):
             raise ReportError(f"{self.path / MATCHED} is missing or empty; {_ALWAYS_WRITTEN}")
         return content
+
+    @property
+    def beside(self) -> list[str]:
+        """Sentences on the result beside the controls of its sweep; [] where there are none to read."""
+        try:
+            return [text for text in _list(_load(self.path / BESIDE)) if isinstance(text, str)]
+        except ValueError:
+            return []
 
     def section(self, name: str) -> Mapping[str, Any]:
         """A group of the config, such as `sae`; empty when absent."""

@@ -1,12 +1,13 @@
 """The files of a finished run, from plain values and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saescope.files import whole, write_json, write_text
 from saescope.runfolder.names import (
+    BESIDE,
     CONFIG,
     DYNAMIC_K,
     EDGES,
@@ -18,6 +19,7 @@ from saescope.runfolder.names import (
     MATCHED,
     METRICS,
     PROVENANCE,
+    RESAMPLES,
     STRUCTURE,
     TRACKING,
 )
@@ -47,6 +49,8 @@ class Results:
     histograms: dict[str, Any]
     """Name → `{"edges": [B + 1], "counts": [B]}` over B bins."""
     provenance: dict[str, Any]
+    resamples: "pd.DataFrame | None" = None
+    """Metrics with the documents drawn anew; None: no file."""
     tables: dict[str, "pd.DataFrame"] = field(default_factory=dict)
     """Further tables, written as `<name>.csv`."""
     structure: list[dict[str, Any]] = field(default_factory=list)
@@ -74,10 +78,13 @@ def write_results(
     ):
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
-    for name in (DYNAMIC_K, STRUCTURE, LATENTS, FEATURES_PAGE):
+    for name in (RESAMPLES, BESIDE, DYNAMIC_K, STRUCTURE, LATENTS, FEATURES_PAGE):
         (run_dir / name).unlink(missing_ok=True)
     if results.latents is not None:
         write_latents(run_dir / LATENTS, *results.latents)
+    if results.resamples is not None:
+        with whole(run_dir / RESAMPLES) as temporary:
+            results.resamples.to_parquet(temporary, index=False)
     for name, table in results.tables.items():
         with whole(run_dir / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
@@ -88,6 +95,11 @@ def write_results(
     write_json(run_dir / PROVENANCE, results.provenance)
     write_tracking(run_dir, tracking)
     write_json(run_dir / METRICS, results.metrics)
+
+
+def write_beside(run_dir: Path, sentences: Sequence[str]) -> None:
+    """`beside_controls.json`: the result beside the controls of its sweep."""
+    write_json(run_dir / BESIDE, list(sentences))
 
 
 def write_tracking(run_dir: Path, tracking: Mapping[str, Any]) -> None:

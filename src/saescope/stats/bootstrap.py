@@ -9,6 +9,7 @@ import numpy.typing as npt
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.document_product import DocumentProduct, draw_slices, for_each_slice, latent_blocks
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.resampling import drawn_documents
 from saescope.stats.specialization import check_tasks, document_dispersion, specialization, task_counts
 
 LARGEST_WEIGHT = 64.0
@@ -16,12 +17,16 @@ LARGEST_WEIGHT = 64.0
 
 
 class Intervals(NamedTuple):
-    """(low, high) of two averages of the index."""
+    """(low, high) of two averages of the index, and the resamples behind them."""
 
     mean: tuple[float, float]
     """Of the plain mean over the latents scored."""
     mutual_info: tuple[float, float]
     """Of the mean over all latents by their rates."""
+    mean_B: FloatArray
+    """The plain mean in every resample: subtracted from that of another job, a paired difference."""
+    mutual_info_B: FloatArray
+    """The mean by rates in every resample."""
 
 
 def bootstrap_si(
@@ -41,7 +46,8 @@ def bootstrap_si(
     Documents are drawn with replacement within their task (multinomial weights); the dispersion of each
     latent stays that of the data. Resampling itself adds small-sample bias to the index, because every draw
     has fewer distinct documents than the data, so the draws are recentred: interval = estimate + quantiles of
-    (draw - mean draw). Clipped to [0, 1]. `scored_F`: the latents of the plain mean; None: all that fired.
+    (draw - mean draw). Clipped to [0, 1]. The draws depend on the documents and `seed` alone. `scored_F`: the
+    latents of the plain mean; None: all that fired.
 
     Raises ValueError for no scored latent that fired, no resamples, or a task without documents.
     """
@@ -61,7 +67,7 @@ def bootstrap_si(
     mutual_info = float(np.average(np.nan_to_num(si_F), weights=rate_F))
 
     docs_of_task = [np.flatnonzero((task_D == task) & (tokens_D > 0)) for task in range(num_tasks)]
-    weight_BD, tokens_BK = _drawn_documents(docs_of_task, tokens_D, counts_FK.shape[0], resamples, seed)
+    weight_BD, tokens_BK = drawn_documents(docs_of_task, tokens_D, resamples, seed)
     sum_B, alive_B = np.zeros(resamples), np.zeros(resamples, dtype=np.int64)
     weighted_B, rate_B = np.zeros(resamples), np.zeros(resamples)
     scored = 0
@@ -77,9 +83,9 @@ def bootstrap_si(
             rate_B[draws] += rate_BF.sum(axis=1)
             scored += si_BF.size
             progress("bootstraps", scored // counts_FK.shape[0], resamples)
+    mean_B, mutual_info_B = sum_B / np.maximum(1, alive_B), weighted_B / np.where(rate_B > 0, rate_B, 1.0)
     return Intervals(
-        _recentred(mean, sum_B / np.maximum(1, alive_B), level),
-        _recentred(mutual_info, weighted_B / np.where(rate_B > 0, rate_B, 1.0), level),
+        _recentred(mean, mean_B, level), _recentred(mutual_info, mutual_info_B, level), mean_B, mutual_info_B
     )
 
 
@@ -87,25 +93,6 @@ def _recentred(estimate: float, means: FloatArray, level: float) -> tuple[float,
     tail = (1.0 - level) / 2.0
     low, high = estimate + np.quantile(means - means.mean(), [tail, 1.0 - tail])
     return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))
-
-
-def _drawn_documents(
-    docs_of_task: list[IntArray], tokens_D: AnyIntArray, num_latents: int, resamples: int, seed: int
-) -> tuple[npt.NDArray[np.int16], FloatArray]:
-    """How often every document is drawn [B, D], and the tokens that each task then has [B, K]."""
-    rng = np.random.default_rng(seed)
-    num_tasks = len(docs_of_task)
-    weight_BD = np.zeros((resamples, tokens_D.size), dtype=np.int16)
-    tokens_BK = np.empty((resamples, num_tasks))
-    # the order of the random numbers: slice after slice of the resamples, within it task after task
-    for draws in draw_slices(num_latents, num_tasks, resamples):
-        for task, docs in enumerate(docs_of_task):
-            drawn_BD = rng.multinomial(
-                docs.size, np.full(docs.size, 1.0 / docs.size), size=draws.stop - draws.start
-            )
-            weight_BD[draws, docs] = drawn_BD
-            tokens_BK[draws, task] = drawn_BD @ tokens_D[docs]
-    return weight_BD, tokens_BK
 
 
 def _resampled_si(

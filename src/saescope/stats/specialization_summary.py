@@ -11,6 +11,7 @@ from saescope.stats.permutation import SI_EDGES, PermutationNull, permutation_nu
 from saescope.stats.permutation_test import permutation_p
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.row_blocks import some_columns
+from saescope.stats.resampling import document_seed
 from saescope.stats.specialization import (
     check_tasks,
     document_dispersion,
@@ -72,6 +73,8 @@ class SpecializationSummary:
     metrics: dict[str, float | None]
     notes: dict[str, str]
     """Why a metric is None."""
+    resamples: dict[str, FloatArray]
+    """Metric key → its value in every resample of the documents [B]; empty where none were drawn."""
 
 
 def summarise_specialization(
@@ -125,7 +128,7 @@ def summarise_specialization(
             intervals = bootstrap_si(
                 *documents,
                 resamples=settings.bootstraps,
-                seed=settings.seed + 1,
+                seed=document_seed(task_D),
                 scored_F=supported_F[live],
                 progress=progress,
             )
@@ -143,6 +146,9 @@ def summarise_specialization(
         si_q[scored] = benjamini_hochberg(si_p[scored])
 
     metrics: dict[str, float | None] = {f"si/{key}": None for key in KEYS}
+    resamples: dict[str, FloatArray] = {}
+    if intervals is not None:
+        resamples = {"si/mean": intervals.mean_B, "si/mutual_info": intervals.mutual_info_B}
     if live.size and not single_task:
         metrics["si/naive_mean"] = float(np.nanmean(si_naive))
         mutual_info = float(np.average(si[live], weights=rates_FK[live].sum(axis=1)))
@@ -168,6 +174,7 @@ def summarise_specialization(
         np.zeros(SI_EDGES.size - 1, dtype=np.int64) if null is None else null.draw_counts,
         metrics,
         _notes(metrics, single_task, scored.size > 0),
+        resamples,
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from saescope.config import TrackingConfig
-from saescope.runfolder.names import OVERLAP_CSV, SWEEP_CSV, SWEEP_HTML, SWEEP_PARQUET, WORKSPACE
+from saescope.runfolder.names import DIFFERENCES, OVERLAP_CSV, SWEEP_CSV, SWEEP_HTML, SWEEP_PARQUET, WORKSPACE
 from saescope.tracking.wandb_run import CURVES, Tracker, tracked
 from saescope.tracking.wandb_start import own_name
 from saescope.tracking.workspace import Axis, write_workspace
@@ -17,7 +17,7 @@ from saescope.tracking.workspace import Axis, write_workspace
 log = logging.getLogger(__name__)
 
 JOB_TYPE = "sweep_report"
-FILES = (SWEEP_CSV, SWEEP_PARQUET, SWEEP_HTML, OVERLAP_CSV, WORKSPACE)
+FILES = (SWEEP_CSV, SWEEP_PARQUET, DIFFERENCES, SWEEP_HTML, OVERLAP_CSV, WORKSPACE)
 MAX_ROWS = 1999
 """Rows of the table to browse; the files have all."""
 LOG_FROM = 4

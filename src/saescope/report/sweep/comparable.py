@@ -7,8 +7,8 @@ from typing import Any
 from saescope.metrics import TASK_DOCS, TASK_TOKENS
 from saescope.runfolder.run import Run
 
-_SHOWN_ONLY = {"example_latents", "example_contexts"}
-"""Metrics settings that decide what is shown, not what is counted."""
+_SHOWN_ONLY = {"example_latents", "example_contexts", "document_groups"}
+"""Metrics settings that decide what is shown and how sure it is, not what is counted."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from typing import Any
 
 from saescope.report.controls import RANDOM_WEIGHTS, control_labels
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.lines import Point, distinct, point
+from saescope.report.sweep.comparisons import Settings
+from saescope.report.sweep.lines import Point, point
 from saescope.report.sweep.settings import Value, conditions
+from saescope.report.sweep.uncertainty import Uncertainty, distinct
 from saescope.runfolder.run import Run
 
 Row = Mapping[str, Any]
@@ -43,11 +45,11 @@ def beside_controls(
     groups: Sequence[Group],
     labels: Sequence[Kind],
     axes: Sequence[str],
-    spread: Mapping[str, float],
+    uncertainty: Uncertainty,
 ) -> list[BesideControls]:
     """Every result of a group that has a control; jobs that differ in seeds only are one result.
 
-    `axes`: the settings that vary between the results; `spread` is `seed_spread`.
+    `axes`: the settings that vary between the results.
     """
     beside = []
     for group in groups:
@@ -71,11 +73,24 @@ def beside_controls(
                 BesideControls(
                     group.name,
                     where,
-                    point(rows, None, jobs, spread),
-                    {kind: point(rows, None, same, spread) if same else None for kind, same in alike.items()},
+                    point(rows, None, jobs, uncertainty),
+                    {
+                        kind: point(rows, None, same, uncertainty) if same else None
+                        for kind, same in alike.items()
+                    },
                 )
             )
     return beside
+
+
+def control_pairs(beside: Sequence[BesideControls]) -> list[Settings]:
+    """The jobs of every control and of the result it stands beside."""
+    return [
+        ((control.jobs, entry.result.jobs),)
+        for entry in beside
+        for control in entry.controls.values()
+        if control
+    ]
 
 
 def _alike(result: Row, control: Row, kind: Kind) -> bool:

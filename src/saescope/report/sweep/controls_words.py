@@ -1,6 +1,5 @@
 """Results beside their controls, in sentences and as a table."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,19 +7,25 @@ from saescope.metrics import Metric
 from saescope.report.controls import control_name
 from saescope.report.numbers import DASH, figure
 from saescope.report.sweep.controls import BesideControls, Kind
-from saescope.report.sweep.lines import MEASURES, Point, Reading
+from saescope.report.sweep.comparisons import Comparison, Comparisons
+from saescope.report.sweep.lines import Point, Reading
 from saescope.report.sweep.pareto import QUALITIES
-from saescope.report.sweep.phrases import MOST, Row, at_text, joined, subject
+from saescope.report.sweep.phrases import MOST, Row, at_text, joined, span, subject
+from saescope.report.sweep.uncertainty import MEASURES
 from saescope.runfolder.values import finite
 
+RESULT_MEASURES = (*MEASURES, *QUALITIES)
+"""What a run page says of a result beside its controls."""
 NAMED = 2
 """Results whose controls a sentence names one by one; of more it gives the range, and the table has all."""
 
 
-def beside_sentences(rows: Sequence[Row], beside: Sequence[BesideControls]) -> Iterator[str]:
+def beside_sentences(
+    rows: Sequence[Row], beside: Sequence[BesideControls], comparisons: Comparisons
+) -> Iterator[str]:
     """One sentence a measure, one on reconstruction, and one for each kind that is nowhere alike."""
     for measure in MEASURES:
-        parts = list(_set_against(beside, measure))
+        parts = list(_set_against(beside, measure, comparisons))
         if parts:
             yield f"{subject(measure, rows)} beside controls: {'. '.join(_capitals(parts))}."
     if len(beside) == 1:
@@ -36,6 +41,41 @@ def beside_sentences(rows: Sequence[Row], beside: Sequence[BesideControls]) -> I
                 f"number of latents) for {where if where and len(alone) <= MOST else number}, so none is "
                 "set beside it."
             )
+
+
+def result_sentences(entry: BesideControls, comparisons: Comparisons, sweep: str) -> list[str]:
+    """A result beside its controls, for its own page: one sentence a kind of control. `sweep`: its name.
+
+    `Beside random SAE: SI by rate is 0.105 above (0.101 to 0.109); Q is not told apart (difference -0.001 to
+    0.004).`
+    """
+    sentences = []
+    for kind, control in entry.controls.items():
+        if control is None:
+            continue
+        parts = []
+        for measure in RESULT_MEASURES:
+            compared = comparisons.between(control.jobs, entry.result.jobs, measure)
+            if compared is not None:
+                parts.append(_above(compared))
+        if parts:
+            sentences.append(f"Beside {control_name(kind)}: {'; '.join(parts)}.")
+    if sentences:
+        sentences[-1] += (
+            f" (Sweep {sweep}; 95 % intervals of the difference that hold for all of it at once.)"
+        )
+    return sentences
+
+
+def _above(compared: Comparison) -> str:
+    """`SI by rate is 0.105 above (0.101 to 0.109)`, `Q is not told apart (-0.001 to 0.004)`."""
+    name, interval = compared.measure.short, span(compared.low, compared.high)
+    paired = "" if compared.documents == "paired" else f", {compared.documents}"
+    if compared.within_noise:
+        return f"{name} is not told apart (difference {interval}{paired})"
+    if compared.low > 0:
+        return f"{name} is {figure(compared.difference)} above ({interval}{paired})"
+    return f"{name} is {figure(-compared.difference)} below ({span(-compared.high, -compared.low)}{paired})"
 
 
 def _capitals(parts: Sequence[str]) -> list[str]:
@@ -67,11 +107,15 @@ def _first_kinds(entry: BesideControls) -> list[tuple[Kind, Point]]:
     return [(kind, control) for kind, control in alike if len(kind) == 1] or alike
 
 
-def _set_against(beside: Sequence[BesideControls], measure: Metric) -> Iterator[str]:
-    """`trained 0.246; random SAE 0.181, 74 % of it`: one part a result, or the range over many."""
+def _set_against(
+    beside: Sequence[BesideControls], measure: Metric, comparisons: Comparisons
+) -> Iterator[str]:
+    """`trained 0.246; random SAE 0.181, 74 % of it, difference 0.065 (0.061 to 0.069)`: one part a result,
+    or the range over many."""
     entries = [entry for entry in beside if measure.key in entry.result.readings]
     if len(entries) > NAMED:
-        if texts := [text for kind in _kinds(entries) if (text := _range(entries, measure, kind))]:
+        texts = [text for kind in _kinds(entries) if (text := _range(entries, measure, kind, comparisons))]
+        if texts:
             yield f"over {len(entries)} results, of the trained value: {'; '.join(texts)}"
         return
     for entry in entries:
@@ -79,14 +123,16 @@ def _set_against(beside: Sequence[BesideControls], measure: Metric) -> Iterator[
         texts = []
         for kind, control in _first_kinds(entry):
             if measure.key in control.readings:
-                texts.append(f"{control_name(kind)} {_against(result, control.readings[measure.key])}")
+                compared = comparisons.between(control.jobs, entry.result.jobs, measure)
+                text = _against(result, control.readings[measure.key], compared)
+                texts.append(f"{control_name(kind)} {text}")
         if texts:
             where = f"at {at_text(entry.at)} " if entry.at and len(entries) > 1 else ""
             yield f"{where}trained {figure(result.value)}; {'; '.join(texts)}"
 
 
-def _range(entries: Sequence[BesideControls], measure: Metric, kind: Kind) -> str:
-    """`random SAE 70 % to 79 %`, or nothing."""
+def _range(entries: Sequence[BesideControls], measure: Metric, kind: Kind, comparisons: Comparisons) -> str:
+    """`random SAE 70 % to 79 %, below in all 5`, or nothing."""
     shares = [
         control.readings[measure.key].value / entry.result.readings[measure.key].value
         for entry in entries
@@ -98,7 +144,17 @@ def _range(entries: Sequence[BesideControls], measure: Metric, kind: Kind) -> st
         return ""
     low, high = _share(min(shares)), _share(max(shares))
     some = "" if len(shares) == len(entries) else f" ({len(shares)} of {len(entries)} results)"
-    return f"{control_name(kind)} {low if low == high else f'{low} to {high}'}{some}"
+    compared = [
+        each
+        for entry in entries
+        if (control := entry.controls.get(kind))
+        and (each := comparisons.between(control.jobs, entry.result.jobs, measure))
+    ]
+    below = sum(each.low > 0 for each in compared)
+    number = f"all {below}" if below == len(compared) else f"{below} of {len(compared)}"
+    beyond = f", below the result beyond noise in {number}" if compared else ""
+    shown = low if low == high else f"{low} to {high}"
+    return f"{control_name(kind)} {shown}{some}{beyond}"
 
 
 def _kinds(entries: Sequence[BesideControls]) -> list[Kind]:
@@ -107,12 +163,15 @@ def _kinds(entries: Sequence[BesideControls]) -> list[Kind]:
     return [kind for kind in kinds if len(kind) == 1] or kinds
 
 
-def _against(result: Reading, control: Reading) -> str:
-    """`0.181, 74 % of it`: a control's value, and what part of the result it is."""
+def _against(result: Reading, control: Reading, compared: Comparison | None) -> str:
+    """`0.181, 74 % of it, difference 0.065 (0.061 to 0.069)`: a control's value beside that of the result."""
     text = figure(control.value)
     if result.value > 0 and control.value > 0:
         text += f", {_share(control.value / result.value)} of it"
-    return f"{text} (within noise)" if _close(result, control) else text
+    if compared is None:
+        return text
+    interval = f"{figure(compared.difference)} ({span(compared.low, compared.high)})"
+    return f"{text}, difference {interval}" + (", within noise" if compared.within_noise else "")
 
 
 @dataclass(frozen=True)
@@ -137,7 +196,9 @@ class BesideTable:
     rows: tuple[BesideRow, ...]
 
 
-def beside_table(rows: Sequence[Row], beside: Sequence[BesideControls]) -> BesideTable:
+def beside_table(
+    rows: Sequence[Row], beside: Sequence[BesideControls], comparisons: Comparisons
+) -> BesideTable:
     """The measures followed along the axes, and reconstruction."""
     kinds = tuple(dict.fromkeys(kind for entry in beside for kind in entry.controls))
     table = []
@@ -145,27 +206,46 @@ def beside_table(rows: Sequence[Row], beside: Sequence[BesideControls]) -> Besid
         at, controls = at_text(entry.at), [entry.controls.get(kind) for kind in kinds]
         for measure in MEASURES:
             if result := entry.result.readings.get(measure.key):
-                readings = [control and control.readings.get(measure.key) for control in controls]
-                cells = tuple(_cell(result, reading) if reading else DASH for reading in readings)
+                cells = tuple(
+                    _cell(result, reading, comparisons.between(control.jobs, entry.result.jobs, measure))
+                    if control and (reading := control.readings.get(measure.key))
+                    else DASH
+                    for control in controls
+                )
                 table.append(BesideRow(at, entry.group, measure.short, figure(result.value), cells))
         for metric in QUALITIES:
             if (value := mean_of(rows, metric, entry.result)) is not None:
                 cells = tuple(
-                    figure(mean_of(rows, metric, control) if control else None) for control in controls
+                    _quality_cell(
+                        mean_of(rows, metric, control),
+                        comparisons.between(control.jobs, entry.result.jobs, metric),
+                    )
+                    if control
+                    else DASH
+                    for control in controls
                 )
                 table.append(BesideRow(at, entry.group, metric.short, figure(value), cells))
     return BesideTable(tuple(map(control_name, kinds)), len(beside) > 1, tuple(table))
 
 
-def _cell(result: Reading, control: Reading) -> str:
-    """`0.181 (74 %)`, `0.24 (98 %, within noise)`."""
+def _interval_notes(compared: Comparison | None) -> list[str]:
+    """The interval of the result less the control, and whether it holds 0."""
+    if compared is None:
+        return []
+    sign = "+" if compared.low > 0 else ""
+    return [f"{sign}{span(compared.low, compared.high)}"] + ["within noise"] * compared.within_noise
+
+
+def _quality_cell(value: float | None, compared: Comparison | None) -> str:
+    """`0.95 (-0.77 to -0.75)`."""
+    return figure(value) + (f" ({', '.join(_interval_notes(compared))})" if compared else "")
+
+
+def _cell(result: Reading, control: Reading, compared: Comparison | None) -> str:
+    """`0.181 (74 %, +0.061 to 0.069)`, `0.24 (98 %, -0.001 to 0.003, within noise)`."""
     notes = [_share(control.value / result.value)] if result.value > 0 and control.value > 0 else []
-    notes += ["within noise"] if _close(result, control) else []
+    notes += _interval_notes(compared)
     return figure(control.value) + (f" ({', '.join(notes)})" if notes else "")
-
-
-def _close(result: Reading, control: Reading) -> bool:
-    return abs(result.value - control.value) <= math.hypot(result.noise, control.noise)
 
 
 def _share(share: float) -> str:

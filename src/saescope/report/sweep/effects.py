@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from saescope.report.sweep.comparisons import Comparison, Comparisons
 from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.settings import Value
 
@@ -11,15 +12,15 @@ from saescope.report.sweep.settings import Value
 class Effect:
     """One step of one axis and measure, over every setting of the other axes that has both its ends.
 
-    Each `Difference` is between two jobs that differ in that axis only. Its half-width is √(h₁² + h₂²) of
-    the jobs' own 95 % half-widths (the square-and-add rule: Newcombe 1998, Statistics in Medicine 17, 873;
-    Zou & Donner 2008, 27, 1693), which is that of independent jobs. Jobs of a sweep read the same documents,
-    so their errors go together and the difference is more certain than that: the interval is conservative.
+    Each `Difference` is between two jobs that differ in that axis only, read on the same documents; its
+    interval is paired, and holds together with all others of the sweep (`comparisons`).
     """
 
     before: Value
     after: Value
     settings: tuple[Difference, ...]
+    comparison: Comparison | None
+    """The interval of their mean; None where nothing is known of its noise."""
 
     @property
     def change(self) -> float:
@@ -28,27 +29,23 @@ class Effect:
 
     @property
     def noise(self) -> float:
-        """95 % half-width of `change`: the mean of the settings' half-widths.
-
-        The standard deviation of a mean is at most the mean of the standard deviations, however its terms
-        depend on each other; settings that share documents do.
-        """
-        return sum(step.noise for step in self.settings) / len(self.settings)
+        """Half-width of the interval of `change`, which holds for all differences of the sweep at once."""
+        return self.comparison.half_width if self.comparison else float("inf")
 
     @property
     def within_noise(self) -> bool:
         """The change is no larger than the noise."""
-        return abs(self.change) <= self.noise
+        return self.comparison is None or self.comparison.within_noise
 
     @property
     def rising(self) -> tuple[Difference, ...]:
         """Settings where the measure rises beyond noise."""
-        return tuple(step for step in self.settings if step.change > step.noise)
+        return tuple(step for step in self.settings if step.change > 0 and not step.within_noise)
 
     @property
     def falling(self) -> tuple[Difference, ...]:
         """Settings where the measure falls beyond noise."""
-        return tuple(step for step in self.settings if -step.change > step.noise)
+        return tuple(step for step in self.settings if step.change < 0 and not step.within_noise)
 
     @property
     def mixed(self) -> bool:
@@ -62,10 +59,18 @@ class Effect:
         return bool(self.rising and self.falling)
 
 
-def effects(steps: Sequence[Difference]) -> list[Effect]:
+def effects(steps: Sequence[Difference], comparisons: Comparisons) -> list[Effect]:
     """The effect of each step, in the order of the axis. `steps`: of one axis and one measure."""
     by_step: dict[tuple[Value, Value], list[Difference]] = {}
     for step in steps:
         by_step.setdefault((step.before, step.after), []).append(step)
     ordered = sorted(by_step.items(), key=lambda item: tuple(map(float, item[0])))  # type: ignore[arg-type]
-    return [Effect(before, after, tuple(same)) for (before, after), same in ordered]
+    return [
+        Effect(
+            before,
+            after,
+            tuple(same),
+            comparisons.over([(step.before_jobs, step.jobs) for step in same], same[0].measure),
+        )
+        for (before, after), same in ordered
+    ]

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from saescope.metrics import Metric, shown
 from saescope.report.sweep.comparable import Group
 from saescope.report.sweep.settings import Value, confounded, steps
+from saescope.report.sweep.uncertainty import MEASURES, Uncertainty, distinct
 from saescope.runfolder.values import finite
 
 Row = Mapping[str, Any]
-
-MEASURES = shown("axes")
-"""The metrics that are followed along the axes."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Reading:
 
     value: float
     noise: float
-    """Half-width within which the value is uncertain: interval or null spread, or the spread over seeds."""
+    """Half-width within which the value is uncertain: that of the documents, or of the seeds where larger."""
     null: float | None
     seeds: int
     """Repetitions behind the value."""
@@ -52,9 +49,9 @@ class Line:
 
 
 def lines(
-    rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str], spread: Mapping[str, float]
+    rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str], uncertainty: Uncertainty
 ) -> list[Line]:
-    """Every line along every axis, within the groups of comparable jobs; `spread` is `seed_spread`."""
+    """Every line along every axis, within the groups of comparable jobs."""
     all_lines = []
     # over all groups, so that these are the settings which the warning on the page names
     measured = [dict(rows[at]) for group in groups for at in group.members]
@@ -70,63 +67,23 @@ def lines(
             for rest, by_x in runs.items():
                 ordered = all(finite(x) is not None for x in by_x)
                 xs = sorted(by_x, key=lambda x: finite(x) or 0.0) if ordered else list(by_x)
-                points = tuple(point(rows, x, by_x[x], spread) for x in xs)
+                points = tuple(point(rows, x, by_x[x], uncertainty) for x in xs)
                 all_lines.append(Line(axis, group.name, rest, ordered, points))
     return all_lines
 
 
-def seed_spread(rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str]) -> dict[str, float]:
-    """Pooled standard deviation over repetitions, by key; a measure never repeated is left out."""
-    spread: dict[str, float] = {}
-    for measure in MEASURES:
-        squares, freedom = 0.0, 0
-        for group in groups:
-            cells: dict[tuple[Value, ...], list[float]] = {}
-            for at in distinct(rows, group.members):
-                value = finite(rows[at].get(measure.key))
-                if value is not None:
-                    cells.setdefault(tuple(rows[at].get(axis) for axis in axes), []).append(value)
-            for values in cells.values():
-                if len(values) > 1:
-                    squares += stdev(values) ** 2 * (len(values) - 1)
-                    freedom += len(values) - 1
-        if freedom:
-            spread[measure.key] = float((squares / freedom) ** 0.5)
-    return spread
-
-
-def interval_of(row: Row, measure: Metric) -> float | None:
-    """Half-width of the measure's uncertainty within the job; None when the job has none.
-
-    Half its 95 % interval (matched SI: that of SI, the same documents). Without one 1.96 standard deviations:
-    for Q of the null's Q, for matched Q its standard error over draws.
-    """
-    if measure.low and measure.high:
-        low, high = finite(row.get(measure.low)), finite(row.get(measure.high))
-        return None if low is None or high is None else (high - low) / 2
-    sd = finite(row.get(measure.sd)) if measure.sd else None
-    return None if sd is None else 1.96 * sd
-
-
-def point(rows: Sequence[Row], x: Value, jobs: list[int], spread: Mapping[str, float]) -> Point:
+def point(rows: Sequence[Row], x: Value, jobs: list[int], uncertainty: Uncertainty) -> Point:
     """The point of `jobs` that differ in seeds only."""
     readings = {}
     for measure in MEASURES:
         values = [value for at in jobs if (value := finite(rows[at].get(measure.key))) is not None]
         if not values:
             continue
-        own = [half for at in jobs if (half := interval_of(rows[at], measure)) is not None]
+        own = [half for at in jobs if (half := uncertainty.half_width(at, rows[at], measure)) is not None]
         # The spread over seeds is that of the sweep: two or three seeds here say little about it.
-        noise = max(mean(own) if own else 0.0, 1.96 * spread.get(measure.key, 0.0))
+        spread = uncertainty.seeds.get(measure.key)
+        noise = max(mean(own) if own else 0.0, 1.96 * spread.sd if spread else 0.0)
         key = measure.null
         null = [value for at in jobs if key and (value := finite(rows[at].get(key))) is not None]
         readings[measure.key] = Reading(mean(values), noise, mean(null) if null else None, len(values))
     return Point(x, tuple(jobs), readings)
-
-
-def distinct(rows: Sequence[Row], members: Sequence[int]) -> list[int]:
-    """Members without those that are the same finished result linked into another sweep."""
-    seen: dict[Any, int] = {}
-    for at in members:
-        seen.setdefault(rows[at].get("identity") or ("job", at), at)
-    return list(seen.values())

@@ -46,7 +46,7 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
     sentences = headline(findings)
     series = scaling_series(sweep.rows, sweep.groups, sweep.axes)
     labels = _labels(sweep)
-    values = job_values(sweep.rows, sweep.axes)
+    values = job_values(sweep.rows, sweep.axes, sweep.uncertainty)
     payload = {
         "metrics": metric_names(),
         "labels": labels,
@@ -73,7 +73,7 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
             warnings=[sentence.text for sentence in sentences if sentence.kind == "warning"],
             findings=[sentence.text for sentence in sentences if sentence.kind != "warning"],
             sections={key: bool(payload[key]) for key in payload},
-            beside=beside_table(sweep.rows, findings.beside),
+            beside=beside_table(sweep.rows, findings.beside, sweep.comparisons),
             differences=[_step(step) for step in sweep.steps],
             many_groups=len(sweep.groups) > 1,
             scaling=scaling_sentences(series),
@@ -168,5 +168,10 @@ def _step(step: Difference) -> dict[str, str]:
         "values": f"{figure(step.low)} → {figure(step.high)}",
         "change": f"{sign}{figure(step.change)}",
         "noise": f"± {figure(step.noise)}",
+        "p": p_value(step.comparison.p, None).removeprefix("p ").removeprefix("= ")
+        if step.comparison
+        else DASH,
+        "detectable": figure(step.comparison.detectable) if step.comparison else DASH,
+        "documents": step.comparison.documents if step.comparison else DASH,
         "verdict": step.verdict,
     }

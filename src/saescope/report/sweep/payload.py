@@ -7,9 +7,10 @@ from typing import Any
 
 from saescope.metrics import CATALOGUE, SAE_L0, SI_MEAN, shown
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.lines import MEASURES, Line, interval_of
+from saescope.report.sweep.lines import Line
 from saescope.report.sweep.matching import LACKS
 from saescope.report.sweep.pareto import QUALITIES
+from saescope.report.sweep.uncertainty import MEASURES, Uncertainty
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
@@ -23,7 +24,9 @@ def script_json(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[str, Any]:
+def job_values(
+    rows: Sequence[Mapping[str, Any]], axes: Sequence[str], uncertainty: Uncertainty
+) -> dict[str, Any]:
     """Columns of the finished jobs that can be an axis, `numeric` or `named`, and their values."""
     finished = [at for at, row in enumerate(rows) if row["state"] == "ok"]
     columns: dict[str, list[Any]] = {}
@@ -47,7 +50,10 @@ def job_values(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[s
         "columns": columns,
         "numeric": swept_first(swept, numeric),
         "named": swept_first(swept, named),
-        "noise": {measure.key: [interval_of(rows[at], measure) for at in finished] for measure in MEASURES},
+        "noise": {
+            measure.key: [uncertainty.half_width(at, rows[at], measure) for at in finished]
+            for measure in MEASURES
+        },
     }
 
 

@@ -44,6 +44,11 @@ def signed(value: float) -> str:
     return f"{'+' if value > 0 else ''}{figure(value)}"
 
 
+def span(low: float, high: float) -> str:
+    """`0.061 to 0.069`: an interval that may hold negative numbers."""
+    return f"{figure(low)} to {figure(high)}"
+
+
 def value_text(value: Any) -> str:
     """A setting; large whole numbers with separators."""
     return count(value) if isinstance(value, int) and value >= 10_000 else str(value)

@@ -5,8 +5,8 @@ from typing import Any
 
 from saescope.report.numbers import figure
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.lines import MEASURES
 from saescope.report.sweep.settings import Value, confounded
+from saescope.report.sweep.uncertainty import MEASURES
 from saescope.runfolder.values import finite
 from saescope.stats.scaling import Slope, log_slope
 

@@ -7,11 +7,11 @@ from typing import Any
 from saescope.metrics import LM_CE_SCORE, SAE_EXPLAINED_VARIANCE
 from saescope.report.numbers import figure
 from saescope.report.sweep.comparable import Group
+from saescope.report.sweep.comparisons import Comparison, Comparisons
 from saescope.report.sweep.controls import BesideControls
 from saescope.report.sweep.controls_words import beside_sentences
 from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.effects import Effect, effects
-from saescope.report.sweep.lines import MEASURES
 from saescope.report.sweep.phrases import (
     MOST,
     at_text,
@@ -24,7 +24,9 @@ from saescope.report.sweep.phrases import (
     values_text,
 )
 from saescope.report.sweep.settings import SEEDS, Value, confounded
+from saescope.report.sweep.uncertainty import MEASURES
 from saescope.report.words import CE_FLOOR, EV_FLOOR, Sentence
+from saescope.runfolder.names import DIFFERENCES
 from saescope.runfolder.values import finite
 
 Row = Mapping[str, Any]
@@ -44,6 +46,8 @@ class Findings:
     """Between results."""
     beside: Sequence[BesideControls]
     """Results that have controls."""
+    comparisons: Comparisons
+    """Every difference between jobs, with its interval."""
     thin: Sequence[str]
     """Where there is too little evidence, one line each."""
     spread: Mapping[str, float]
@@ -63,9 +67,10 @@ def headline(findings: Findings) -> list[Sentence]:
         Sentence("finding", text)
         for text in (
             *_overview(findings),
-            *beside_sentences(findings.rows, findings.beside),
+            *beside_sentences(findings.rows, findings.beside, findings.comparisons),
             *_along(findings),
             *_seeds(findings),
+            *_family(findings),
         )
     ]
 
@@ -151,7 +156,7 @@ def _along(findings: Findings) -> Iterator[str]:
             steps = [step for step in findings.steps if (step.axis, step.measure) == (axis, measure)]
             name = subject(measure, findings.rows)
             if numbers := [step for step in steps if step.ordered]:
-                yield from _trend(name, axis, effects(numbers))
+                yield from _trend(name, axis, effects(numbers, findings.comparisons))
             if names := [step for step in steps if not step.ordered]:
                 yield _side_by_side(name, axis, names)
 
@@ -239,7 +244,39 @@ def _seeds(findings: Findings) -> Iterator[str]:
         yield f"Standard deviation over seeds: {', '.join(spreads)}."
     else:
         yield (
-            "Every setting has one seed, so the spread over seeds is not known: noise is the 95 % interval "
-            "of SI and the spread of the null of Q (for a difference, those of both jobs). "
-            "More seeds (sae.init_seed, sae.data_seed) would tell."
+            "Every setting has one seed, so the spread over seeds is not known: intervals are over documents "
+            "alone. More seeds (sae.init_seed, sae.data_seed) would tell."
         )
+
+
+def _family(findings: Findings) -> Iterator[str]:
+    """What the intervals of differences are, and which differences they could have shown."""
+    every = findings.comparisons.every
+    if not every:
+        return
+    number = f"all {len(every):,} differences" if len(every) > 1 else "the one difference"
+    text = f"Intervals of differences hold for {number} of {DIFFERENCES} at once (95 %)"
+    paired = sum(each.documents == "paired" for each in every)
+    drawn = "paired: the same documents are drawn for both jobs"
+    if all(each.documents == "paired" for each in every if each.measure in _PAIRED_MEASURES):
+        yield f"{text}, and are {drawn}."
+    else:
+        why = "documents or their resamples differ or are missing"
+        some = f"{paired:,} of them are {drawn}; the others" if paired else "They"
+        yield f"{text}. {some} are unpaired, and wider: {why}."
+    steps = [each for step in findings.steps if (each := step.comparison)]
+    if spans := list(_detectable(steps or every)):
+        yield f"Minimum detectable difference (found in 80 % of cases): {', '.join(spans)}."
+
+
+_PAIRED_MEASURES = tuple(measure for measure in MEASURES if not measure.between_jobs)
+"""Measures whose documents can be drawn anew."""
+
+
+def _detectable(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """`SI 0.0021 to 0.0034`, by measure."""
+    for measure in MEASURES:
+        sizes = sorted(each.detectable for each in comparisons if each.measure == measure)
+        if sizes and sizes[-1] > 0:
+            low, high = figure(sizes[0]), figure(sizes[-1])
+            yield f"{measure.short} {low if low == high else f'{low} to {high}'}"

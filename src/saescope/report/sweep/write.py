@@ -1,19 +1,28 @@
 """`write_sweep`: run folders in, `sweep.csv`, `sweep.parquet` and `sweep.html` out."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from saescope.errors import ReportError
 from saescope.files import write_text
 from saescope.report.sweep.compared import compare_jobs
+from saescope.report.sweep.comparisons import write_differences
+from saescope.report.sweep.controls_words import result_sentences
 from saescope.report.sweep.settings import SEEDS, varies
 from saescope.report.sweep.table import frame, write_table
 from saescope.runfolder.names import SWEEP_HTML
 from saescope.runfolder.run import Run
+from saescope.runfolder.write import write_beside
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from saescope.report.sweep.compared import ComparedSweep
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class SweepSummary:
     failed: tuple[str, ...]
     """One line for each job that did not finish: folder, overrides, error."""
     paths: tuple[Path, ...]
-    """`sweep.csv`, `sweep.parquet`, `sweep.html`."""
+    """`sweep.csv`, `sweep.parquet`, `differences.csv`, `sweep.html`."""
     sentences: tuple[str, ...]
     """The headline of the page, warnings first."""
     axes: tuple[str, ...]
@@ -45,9 +54,11 @@ def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = No
     from saescope.report.sweep.page import render
 
     sweep = compare_jobs(dirs, out, jobs)
+    write_beside_controls(sweep)
     table = frame(sweep.rows)
     page, sentences = render(sweep)
-    paths = (*write_table(table, out), out / SWEEP_HTML)
+    differences = write_differences(sweep.rows, sweep.comparisons, out)
+    paths = (*write_table(table, out), differences, out / SWEEP_HTML)
     write_text(paths[-1], page)
     unfinished = [row for row in sweep.rows if row["state"] != "ok"]
     failed = tuple(
@@ -57,3 +68,24 @@ def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = No
     finished = [row for row in sweep.rows if row["state"] == "ok"]
     seeds = tuple(key for key in SEEDS if varies(finished, key))
     return SweepSummary(table, failed, paths, tuple(sentences), tuple(sweep.axes), seeds)
+
+
+def write_beside_controls(sweep: "ComparedSweep") -> None:
+    """Into every result's folder what it is beside its controls, and its page anew; only below `sweep.out`.
+
+    A folder that cannot be written keeps its page.
+    """
+    from saescope.report.page import write_report
+
+    for entry in sweep.findings.beside:
+        sentences = result_sentences(entry, sweep.comparisons, sweep.out.resolve().name)
+        for at in entry.result.jobs:
+            run = sweep.jobs[at]
+            inside = sweep.out.resolve() in run.path.resolve().parents
+            if not (sentences and inside) or run.beside == sentences:
+                continue
+            try:
+                write_beside(run.path, sentences)
+                write_report(run.path)
+            except (OSError, ReportError) as error:
+                log.warning("%s keeps its page: %s", run.path, " ".join(str(error).split()))

@@ -1,0 +1,69 @@
+"""Metrics with the documents drawn anew: what a run leaves for comparison with others. Free of torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from saescope.analysis.reconstruction import Sums, loss_metrics, reconstruction_metrics
+from saescope.metrics import (
+    LM_CE_DELTA,
+    LM_CE_SCORE,
+    LM_KL,
+    LM_KL_SCORE,
+    Q_MODULARITY,
+    SAE_FVU,
+    SI_BEYOND_BIGRAM_MEAN,
+    SI_BEYOND_TOKEN_MEAN,
+    Metric,
+)
+
+Draws = dict[str, npt.NDArray[np.float64]]
+"""Metric key → a value for each draw."""
+
+BEYOND = {"token": SI_BEYOND_TOKEN_MEAN, "bigram": SI_BEYOND_BIGRAM_MEAN}
+"""The mean index given the word, by kind of word."""
+MODULARITY = Q_MODULARITY
+QUALITY = (SAE_FVU,)
+LOSSES = (LM_CE_DELTA, LM_CE_SCORE, LM_KL, LM_KL_SCORE)
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Values of metrics under draws of the documents that depend on the documents alone."""
+
+    bootstrap: Draws = field(default_factory=dict)
+    """Documents drawn with replacement within their task."""
+    groups: Draws = field(default_factory=dict)
+    """Each group of documents left out once."""
+
+    def table(self) -> pd.DataFrame:
+        """`resamples.parquet`: `scheme`, `draw`, a column a metric, empty in the rows of the other scheme."""
+        frames = []
+        for scheme, draws in (("bootstrap", self.bootstrap), ("groups", self.groups)):
+            for size in sorted({values.size for values in draws.values()}):
+                columns = {key: values for key, values in draws.items() if values.size == size}
+                frames.append(pd.DataFrame({"scheme": scheme, "draw": np.arange(size), **columns}))
+        if not frames:
+            return pd.DataFrame({"scheme": pd.Series(dtype="str"), "draw": pd.Series(dtype="int64")})
+        return pd.concat(frames, ignore_index=True)
+
+
+def quality_draws(sums_of_groups: Sequence[Sums], losses_of_groups: Sequence[Sums]) -> Draws:
+    """Reconstruction and losses with each group of documents left out, from the sums over the others.
+
+    A metric that is null without some group is left out.
+    """
+    draws = _columns([reconstruction_metrics(sums) for sums in sums_of_groups], QUALITY)
+    return draws | _columns([loss_metrics(losses) for losses in losses_of_groups], LOSSES)
+
+
+def _columns(values: Sequence[dict[str, float | None]], metrics: Sequence[Metric]) -> Draws:
+    columns = {metric.key: [each[metric.key] for each in values] for metric in metrics}
+    return {
+        key: np.array(column, dtype=np.float64)
+        for key, column in columns.items()
+        if column and all(value is not None and np.isfinite(value) for value in column)
+    }

@@ -1,5 +1,6 @@
 """Reading and writing files; each is written completely or not at all."""
 
+import glob
 import json
 import os
 import tempfile
@@ -8,12 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PART = ".part"
+"""In the names of unfinished files."""
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which is renamed to `path` only when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART + path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -24,6 +28,15 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the unfinished files of writers that were killed: those of the file `name`, or all in `folder`.
+
+    Only where a lock keeps other writers away.
+    """
+    for leftover in folder.glob(f".{glob.escape(name)}.*" if name else f".*{PART}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

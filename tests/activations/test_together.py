@@ -19,7 +19,7 @@ from saescope.text.windows import tokenize_probes
 CONFIGS = [
     HookpointConfig("resid", layer=1),
     HookpointConfig("mlp", layer=3),
-    HookpointConfig("custom", name="layers.0.mlp.act"),  # four times as wide
+    HookpointConfig("custom", name="layers.0.mlp.act"),  # twice as wide
     HookpointConfig("attention", layer=2),
 ]
 
@@ -108,15 +108,38 @@ def test_a_shard_that_another_process_writes_is_left_to_it(lm, probes, tmp_path,
     assert torch.equal(read(setup_of(lm, probes, tmp_path, point=1, companions=())), alone)
 
 
-def test_no_more_hookpoints_than_the_cache_has_room_for(lm, probes, tmp_path, passes, caplog):
+@pytest.mark.parametrize(
+    ("room", "passes_planned", "held", "hookpoints"),
+    # three narrow hookpoints, and one twice as wide
+    [(2.5, 3, "2 + 1 + 1 hookpoints", 2), (1.5, 4, "1 + 1 + 1 hookpoints, 1 too large by itself", 1)],
+)
+def test_no_more_hookpoints_than_the_cache_has_room_for(
+    lm, probes, tmp_path, caplog, room, passes_planned, held, hookpoints
+):
     with setup_of(lm, probes, tmp_path / "whole", companions=()).probe_activations() as source:
         size = source.layout.total_bytes
-    setup = setup_of(lm, probes, tmp_path / "small", gb=2.5 * size / 1e9)
+    setup = setup_of(lm, probes, tmp_path / "small", gb=room * size / 1e9)
     with caplog.at_level("INFO"):
         read(setup)
-    assert "one pass of the model for 2 hookpoints" in caplog.text
+    assert ("one pass of the model for 2 hookpoints" in caplog.text) == (hookpoints == 2)
+    assert (
+        f"plan: activations of {setup.windows.num_tokens} tokens at 4 hookpoints of the sweep in "
+        f"{passes_planned} passes of the model: {5 * size / 1e9:.3g} GB, "
+        f"of which runtime.cache_gb={room * size / 1e9:g} holds a part at a time: {held}\n"
+    ) in caplog.text
     assert "do not fit" not in caplog.text
-    assert len({file.parent for file in (tmp_path / "small").rglob("shard-*.safetensors")}) == 2
+    assert len({file.parent for file in (tmp_path / "small").rglob("shard-*.safetensors")}) == hookpoints
+
+
+def test_the_plan_of_a_sweep(lm, probes, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        read(setup_of(lm, probes, tmp_path))
+    assert "at 4 hookpoints of the sweep in 2 passes of the model" in caplog.text  # the wide one in its own
+    assert "runtime.cache_gb=1 holds all at once" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        read(setup_of(lm, probes, tmp_path, point=1))
+    assert "plan:" not in caplog.text, "nothing is missing"
 
 
 def test_a_companion_the_model_does_not_run_is_left_out(lm, probes, tmp_path):

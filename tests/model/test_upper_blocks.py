@@ -11,7 +11,7 @@ from saescope.model.blocks import Blocks
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.model.losses import edit_at, scored_logits
-from saescope.model.upper_blocks import UpperBlocks, top, upper_blocks
+from saescope.model.upper_blocks import UpperBlocks, entered_at, top, upper_blocks
 
 LAYERS = 4
 SMALL = {
@@ -102,7 +102,15 @@ def test_nothing_below():
     model = MODELS["llama"]().eval()
     assert upper_blocks(model, resolve(HookpointConfig("mlp", layer=0), model), IDS) is None
     assert upper_blocks(model, resolve(HookpointConfig("custom", name="embed_tokens"), model), IDS) is None
-    assert top(model, IDS) is not None
+    assert entered_at(model, [top(model)], IDS)[LAYERS] is not None
+
+
+@torch.inference_mode()
+def test_several_entries_are_checked_against_one_whole_pass():
+    model = MODELS["llama"]().eval()
+    counts = block_passes(model)
+    assert all(entered_at(model, [2, LAYERS], IDS).values())
+    assert counts == [1, 1, 2, 2]
 
 
 def test_a_block_that_reads_another_block_is_noticed(caplog):

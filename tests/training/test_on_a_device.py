@@ -14,6 +14,7 @@ from saescope.activations import LiveActivations
 from saescope.sae.coder import CoderSae
 from saescope.training import Recipe, SaeTraining, new_coder
 from saescope.training.callbacks import CheckpointSaver
+from saescope.training.side_by_side import Companion, SideBySide
 from saescope.training.train import heldout_fvu
 from tests.support.accelerator import simulated_device
 
@@ -80,6 +81,31 @@ def test_the_steps_of_the_cpu(name, monkeypatch):
     dead = {"nonzero": recipe.micro_acc_steps} if recipe.auxk_alpha else {}  # AuxK: how many are dead
     assert waits == [least | dead] * STEPS
     assert metrics[-1]["dead_frac"] > 0 or not recipe.auxk_alpha, "AuxK had something to do"
+
+
+def test_saes_side_by_side(monkeypatch, tmp_path):
+    """Each makes the steps it makes alone, and waits no more than then."""
+    names = ("signum", "muon", "auxk")
+    with simulated_device(monkeypatch) as device:
+        modules = {}
+        for name in names:
+            modules[name] = a_module(RECIPES[name]).to("cuda")
+            modules[name].configure_optimizers()
+        alone = {}
+        for name in names:
+            module = a_module(RECIPES[name]).to("cuda")
+            module.configure_optimizers()
+            alone[name], _ = steps(module, batches(), device)
+        companions = [Companion(modules[name], tmp_path / name) for name in names[1:]]
+        whole = SideBySide(modules["signum"], companions)
+        for number, x in enumerate(batches()):
+            x = x.to("cuda")
+            device.forget()
+            whole.training_step(x, number)
+            assert +device.waits == {"copy to the host": 3, "number to the host": 3, "nonzero": 1}
+            assert device.uploads == 0
+            assert [modules[name].last_metrics for name in names] == [alone[name][number] for name in names]
+        assert all(tensor.is_cuda for tensor in [*whole.parameters(), *whole.buffers()])
 
 
 def test_a_checkpoint_goes_to_the_host_and_back(monkeypatch):

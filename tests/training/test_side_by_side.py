@@ -21,6 +21,7 @@ class Counted:
 
     def __init__(self):
         self.inner, self.read = batches(), []
+        self.batch_tokens = self.inner.batch_tokens
 
     def __len__(self):
         return len(self.inner)
@@ -94,7 +95,9 @@ def test_killed_and_resumed_side_by_side(tmp_path):
     assert equal(finished, alone("adam", tmp_path)[0])
 
 
-def test_a_companion_at_another_step_is_left_alone(tmp_path):
+def test_a_companion_that_is_ahead_is_joined_at_its_step(tmp_path):
+    """A kill may come when the companion is saved and the first SAE is not yet."""
+    curves = []
     with pytest.raises(Killed):
         fit(
             a_module(RECIPES["adam"]),
@@ -103,14 +106,38 @@ def test_a_companion_at_another_step_is_left_alone(tmp_path):
             save_every=4,
             on_step=killer(7),
         )
+    source = Counted()
+    coder = fit(
+        a_module(RECIPES["signum"]),
+        source,
+        checkpoint_path=tmp_path / "signum.ckpt",
+        companions=[Companion(a_module(RECIPES["adam"]), tmp_path / "adam.ckpt", curves.append)],
+    )
+    assert source.read == list(range(STEPS))
+    expected, metrics = alone("adam", tmp_path)
+    assert curves == metrics[4:]
+    assert equal(fit(a_module(RECIPES["adam"]), batches(), checkpoint_path=tmp_path / "adam.ckpt"), expected)
+    assert equal(coder, alone("signum", tmp_path)[0])
+
+
+def test_a_companion_that_is_behind_is_left_alone(tmp_path):
+    with pytest.raises(Killed):
+        fit(
+            a_module(RECIPES["signum"]),
+            batches(),
+            checkpoint_path=tmp_path / "signum.ckpt",
+            save_every=4,
+            on_step=killer(7),
+        )
     companion = Companion(a_module(RECIPES["adam"]), tmp_path / "adam.ckpt")
-    fit(
+    coder = fit(
         a_module(RECIPES["signum"]),
         batches(),
         checkpoint_path=tmp_path / "signum.ckpt",
         companions=[companion],
     )
-    assert checkpoint.read(tmp_path / "adam.ckpt")["step"] == 4
+    assert not (tmp_path / "adam.ckpt").exists()
+    assert equal(coder, alone("signum", tmp_path)[0])
 
 
 def test_a_companion_whose_loss_is_not_finite_leaves(tmp_path, caplog):

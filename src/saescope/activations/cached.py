@@ -18,6 +18,7 @@ from saescope.activations.cache import ActivationCache, NoRoomError
 from saescope.activations.key import ActivationKey
 from saescope.activations.shards import SHARD_BYTES, DamagedShardError, Layout, OpenShard, write_shard
 from saescope.activations.source import ActivationSource, Indices
+from saescope.files import remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,11 @@ class CachedActivations:
         missing = [n for n in range(self.layout.num_shards) if self._opened(n) is None]
         return sum(map(self.layout.tokens, missing))
 
+    @property
+    def missing_bytes(self) -> int:
+        """Bytes of those tokens' activations."""
+        return self.missing_tokens * self.d_in * self.key.torch_dtype.itemsize
+
     def build(self, progress: Callable[[int], None] | None = None) -> None:
         """Write all missing shards now, in order; `progress` is called with the tokens of each."""
         for number in range(self.layout.num_shards):
@@ -164,6 +170,8 @@ class CachedActivations:
         for number in numbers:
             if self.storing and self._opened(number) is None and not self._build(number, wait=False) and wait:
                 busy.append(number)
+        if busy:
+            log.info("activation cache: waiting for %d shards that another process writes", len(busy))
         for number in busy:
             self._build(number, wait=True)
 
@@ -212,8 +220,8 @@ class CachedActivations:
         if self._is_sound(number):
             return False
         path = self._path(number)
-        for leftover in (path, *self.folder.glob(f".{path.name}.*")):
-            leftover.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        remove_leftovers(self.folder, path.name)
         return True
 
     def _is_sound(self, number: int) -> bool:

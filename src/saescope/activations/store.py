@@ -95,17 +95,56 @@ class ActivationStore:
         """Let `cached` fill as many of the others as the cap of the cache has room for."""
         assert self.cache is not None
         point_of = {cached: hookpoint, **others}
-        room = self.cache.cap_bytes - cached.layout.total_bytes
-        for other in others:
-            num_bytes = other.layout.total_bytes
-            if other.missing_tokens and other.layout.same_rows(cached.layout) and num_bytes <= room:
-                room -= num_bytes
-                cached.companions.append(other)
+        missing = [cached, *(other for other in others if other.missing_tokens)]
+        passes = passes_for(missing, self.cache.cap_bytes)
+        cached.companions = passes[0][1:]
         cached.live_together = lambda sources: live([point_of[source] for source in sources])
+        if len(missing) > 1:
+            log.info(
+                "plan: activations of %d tokens at %d hookpoints of the sweep in %d %s of the model: "
+                "%.3g GB, of which runtime.cache_gb=%g holds %s",
+                cached.missing_tokens,
+                len(missing),
+                len(passes),
+                "passes" if len(passes) > 1 else "pass",
+                sum(source.missing_bytes for source in missing) / 1e9,
+                self.cache.cap_bytes / 1e9,
+                _held(missing, passes, self.cache.cap_bytes),
+            )
         if cached.companions:
             log.info(
-                "activation cache: one pass of the model for %d hookpoints (%.2f GB): %s",
-                1 + len(cached.companions),
-                (1 + len(cached.companions)) * cached.layout.total_bytes / 1e9,
-                ", ".join(point_of[source].label for source in [cached, *cached.companions]),
+                "activation cache: one pass of the model for %d hookpoints (%.3g GB): %s",
+                len(passes[0]),
+                sum(source.missing_bytes for source in passes[0]) / 1e9,
+                ", ".join(point_of[source].label for source in passes[0]),
             )
+
+
+def passes_for(missing: Sequence[CachedActivations], cap_bytes: int) -> list[list[CachedActivations]]:
+    """The passes of the model that fill all of `missing`, the first hookpoint of the list in the first pass.
+
+    A pass has hookpoints with shards of the same rows, as many as fit under the cap together. A later pass
+    evicts what jobs of an earlier one have read.
+    """
+    rest, passes = list(missing), []
+    while rest:
+        lead, *others = rest
+        together, rest, room = [lead], [], cap_bytes - lead.layout.total_bytes
+        for other in others:
+            fits = other.layout.total_bytes <= room and other.layout.same_rows(lead.layout)
+            (together if fits else rest).append(other)
+            room -= other.layout.total_bytes if fits else 0
+        passes.append(together)
+    return passes
+
+
+def _held(
+    missing: Sequence[CachedActivations], passes: Sequence[Sequence[CachedActivations]], cap_bytes: int
+) -> str:
+    """How much of it the cap holds at a time."""
+    if sum(source.layout.total_bytes for source in missing) <= cap_bytes:
+        return "all at once"
+    parts = [str(len(together)) for together in passes if together[0].layout.total_bytes <= cap_bytes]
+    text = f"a part at a time: {' + '.join(parts) or 'no'} hookpoints"
+    too_large = len(passes) - len(parts)
+    return text + f", {too_large} too large by itself" * bool(too_large)

@@ -84,10 +84,11 @@ class Calibration:
     def counting(self, mlps: list[Mlp], batch: Batch) -> Iterator[None]:
         """While open, the activations of this batch enter the statistics."""
         task_B = self.task_W.to(batch.counted_BT.device)[batch.window_B]
-        task_N = torch.repeat_interleave(task_B, batch.counted_BT.sum(1))
+        counted = batch.counted_BT.nonzero(as_tuple=True)
+        task_N = task_B[counted[0]]
 
         def count(mlp: Mlp, acts_BTF: Tensor) -> None:
-            acts_NF = acts_BTF[batch.counted_BT]
+            acts_NF = acts_BTF[counted]
             layer = self.layers.setdefault(mlp.layer, _Layer())
             for name in MEASURED:
                 score_NF = scored(name, mlp, acts_NF[None], self.seed)[0]

@@ -76,9 +76,10 @@ def gather(
 
     def reading(batch: Batch) -> AbstractContextManager[None]:
         documents.append(passes.documents(batch, batch.counted_BT))
+        counted = batch.counted_BT.nonzero(as_tuple=True)
 
         def read(mlp: Mlp, acts_BTF: Tensor) -> None:
-            scores[mlp.layer].append(abs_act_x_wnorm(mlp, acts_BTF[batch.counted_BT].float()).cpu())
+            scores[mlp.layer].append(abs_act_x_wnorm(mlp, acts_BTF[counted].float()).cpu())
 
         return watched(mlps, read)
 

@@ -88,8 +88,10 @@ class DocumentLosses:
     def add(self, losses: TokenLosses, doc_S: npt.NDArray[np.int64]) -> None:
         """Add S predictions; `doc_S` is the document of each."""
         totals = (self.ce_D, self.kl_D, self.agree_D, self.tokens_D)
-        for total_D, value_S in zip(totals, (*losses, torch.ones_like(losses.ce_S)), strict=True):
-            total_D += np.bincount(doc_S, weights=value_S.double().cpu().numpy(), minlength=len(total_D))
+        # one copy: a GPU's host waits for each
+        values_S = torch.stack([value_S.float() for value_S in losses]).cpu().double().numpy()
+        for total_D, value_S in zip(totals, (*values_S, np.ones(len(doc_S))), strict=True):
+            total_D += np.bincount(doc_S, weights=value_S, minlength=len(total_D))
 
     def of(self, chosen_D: npt.NDArray[np.bool_]) -> "DocumentLosses":
         """Those of some documents."""
@@ -119,11 +121,13 @@ class Passes:
     batch_tokens: int
     device: Any
     batches: list[Batch] = field(init=False)
+    """On the device."""
+    on_host: list[Batch] = field(init=False)
+    """The same, for what can be known without waiting for the device."""
 
     def __post_init__(self) -> None:
-        self.batches = [
-            batch.to(self.device) for batch in batches(self.windows, self.order, self.batch_tokens)
-        ]
+        self.on_host = batches(self.windows, self.order, self.batch_tokens)
+        self.batches = [batch.to(self.device) for batch in self.on_host]
 
     def losses(
         self,
@@ -136,9 +140,9 @@ class Passes:
     ) -> tuple[DocumentLosses, dict[Name, DocumentLosses]]:
         """Losses of the dense model and under every edit, batch by batch.
 
-        `name` is shown with the progress. `among` (bool [B, T]) narrows the positions whose prediction is
-        scored; `during_dense` is open in the dense pass, to look at activations. `at`: where all edits are;
-        the blocks below are not run for them.
+        `name` is shown with the progress. `among` (bool [B, T], of a batch on the host) narrows the positions
+        whose prediction is scored; `during_dense` is open in the dense pass, to look at activations. `at`:
+        where all edits are; the blocks below are not run for them.
         """
         upper = upper_blocks(self.model, at, self.batches[0].input_ids_BT) if at is not None else None
         num_documents = len(self.windows.task_D)
@@ -146,12 +150,12 @@ class Passes:
         edited = {name: DocumentLosses.zeros(num_documents) for name in edits}
         passes = 1 + len(edits)
         with torch.inference_mode(), Meter(name, passes * self.num_tokens, "tokens") as meter:
-            for batch in self.batches:
-                tokens = int(batch.real_BT.sum())
-                scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
+            for batch, on_host in zip(self.batches, self.on_host, strict=True):
+                tokens = int(on_host.real_BT.sum())
+                scored_BT = scored_positions(on_host.counted_BT, on_host.real_BT)
                 if among is not None:
-                    scored_BT = scored_BT & among(batch)[:, :-1]
-                doc_S = self.documents(batch, scored_BT)
+                    scored_BT = scored_BT & among(on_host)[:, :-1]
+                doc_S = self.documents(on_host, scored_BT)
                 with ExitStack() as dense_pass:
                     dense_pass.enter_context(during_dense(batch))
                     streams = dense_pass.enter_context(upper.recorded()) if upper else []
@@ -168,15 +172,15 @@ class Passes:
     def watch(self, edit: BatchEdit) -> None:
         """Run the blocks, without the unembedding, over every batch, with `edit(batch)` open."""
         with torch.inference_mode(), Meter("dynamic k, calibration", self.num_tokens, "tokens") as meter:
-            for batch in self.batches:
+            for batch, on_host in zip(self.batches, self.on_host, strict=True):
                 with edit(batch):
                     self.model.base_model(input_ids=batch.input_ids_BT, use_cache=False)
-                meter.advance(int(batch.real_BT.sum()))
+                meter.advance(int(on_host.real_BT.sum()))
 
     @property
     def num_tokens(self) -> int:
         """Tokens of the batches, those that are not counted too."""
-        return sum(int(batch.real_BT.sum()) for batch in self.batches)
+        return sum(int(batch.real_BT.sum()) for batch in self.on_host)
 
     def documents(self, batch: Batch, chosen_BT: Tensor) -> npt.NDArray[np.int64]:
         """Document of each chosen position of a batch, in order."""

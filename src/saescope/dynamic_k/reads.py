@@ -93,6 +93,8 @@ def cut_for(key_E: Tensor, entries: int) -> float:
 def _rows(codes: SparseCodes) -> tuple[Tensor, Tensor]:
     """Token of each entry, and the first entry of that token."""
     device = codes.acts.device
-    row_E = torch.repeat_interleave(torch.arange(len(codes.sizes_N), device=device), codes.sizes_N)
+    row_N = torch.arange(len(codes.sizes_N), device=device)
+    # with its size, for which a GPU would have to be waited for
+    row_E = torch.repeat_interleave(row_N, codes.sizes_N, output_size=len(codes.acts))
     start_N = torch.cumsum(codes.sizes_N, 0) - codes.sizes_N
     return row_E, start_N[row_E]

@@ -28,31 +28,33 @@ BEYOND = (2.0, 4.0)
 
 
 class ReadQuality:
-    """Sums over counted tokens behind the FVU and L0 of one read, in float64."""
+    """Sums over counted tokens behind the FVU and L0 of one read, in float64, on the device until the end."""
 
     def __init__(self) -> None:
-        self.tokens = self.entries = 0
-        self.err2 = self.x2 = 0.0
+        self.tokens = 0
+        self.entries: Any = 0
+        self.err2: Any = 0.0
+        self.x2: Any = 0.0
         self.x_D: Any = 0.0
 
     def update(self, target_ND: Tensor, xhat_ND: Tensor, codes: SparseCodes) -> None:
         """Add N tokens."""
         target = target_ND.double()
         self.tokens += len(target)
-        self.entries += int((codes.acts != 0).sum())
-        self.err2 += float((target - xhat_ND.double()).pow(2).sum())
-        self.x2 += float(target.pow(2).sum())
-        self.x_D = self.x_D + target.sum(0)
+        self.entries += (codes.acts != 0).sum()
+        self.err2 += (target - xhat_ND.double()).pow(2).sum()
+        self.x2 += target.pow(2).sum()
+        self.x_D += target.sum(0)
 
     @property
     def l0(self) -> float:
         """Mean number of latents read."""
-        return self.entries / self.tokens
+        return int(self.entries) / self.tokens
 
     @property
     def fvu(self) -> float | None:
         """Fraction of variance unexplained, pooled over all tokens."""
-        return variance_unexplained(self.tokens, self.x_D.cpu().numpy(), self.x2, self.err2)
+        return variance_unexplained(self.tokens, self.x_D.cpu().numpy(), float(self.x2), float(self.err2))
 
 
 class SplicedReads:
@@ -61,6 +63,7 @@ class SplicedReads:
     def __init__(self, capture: Capture, sae: Sae, points: list[Point]) -> None:
         self.capture, self.sae = capture, sae
         self.quality = {point: ReadQuality() for point in points}
+        self._counted: tuple[Tensor, ...]
         self._x_ND: Tensor
         self._codes: SparseCodes
         self._keys: dict[str, Tensor] = {}
@@ -69,7 +72,8 @@ class SplicedReads:
         """In the dense pass: encode the counted positions, change nothing."""
 
         def encode(x_BTD: Tensor, old_BTD: Tensor) -> Tensor:
-            self._x_ND = x_BTD[batch.counted_BT].float()
+            self._counted = batch.counted_BT.nonzero(as_tuple=True)
+            self._x_ND = x_BTD[self._counted].float()
             self._codes = self.sae.encode(self._x_ND)
             selectors = {point.selector for point in self.quality}
             self._keys = {name: KEYS[name](self._codes) for name in selectors}
@@ -80,14 +84,14 @@ class SplicedReads:
     def spliced(self, point: Point) -> BatchEdit:
         """Splice in the read `point` of what the dense pass encoded; counted positions only."""
 
-        def edit(batch: Batch) -> AbstractContextManager[None]:
+        def edit(_batch: Batch) -> AbstractContextManager[None]:
             def decode(_x_ND: Tensor, old_ND: Tensor) -> Tensor:
                 codes = read(self._codes, self._keys[point.selector], point.cut)
                 xhat_ND = self.sae.reconstruct(self._x_ND, codes)
                 self.quality[point].update(old_ND, xhat_ND, codes)
                 return xhat_ND
 
-            return self.capture.replaced(edit_at(batch.counted_BT, decode))
+            return self.capture.replaced(edit_at(self._counted, decode))
 
         return edit
 

@@ -74,13 +74,14 @@ def phase_of(granularity: str, phase: str) -> str:
 class NeuronCount:
     """Neurons kept, of all neurons at sparse positions, over all layers."""
 
-    count: int = 0
-    total: int = 0
+    count: Tensor | int = 0
+    total: Tensor | int = 0
+    """On the device while passes run, which then need not wait for it."""
 
     @property
     def fraction(self) -> float:
         """Realised k."""
-        return self.count / self.total
+        return int(self.count) / int(self.total)
 
 
 @dataclass
@@ -141,8 +142,8 @@ class Masks:
 
         def edit(mlp: Mlp, acts_BTF: Tensor) -> Tensor:
             mask = self.choice(mlp, acts_BTF, batch)
-            self.kept_neurons.count += int((mask & sparse_BT1).expand(acts_BTF.shape).sum())
-            self.kept_neurons.total += int(sparse_BT1.sum()) * mlp.d_ff
+            self.kept_neurons.count += (mask & sparse_BT1).expand(acts_BTF.shape).sum()
+            self.kept_neurons.total += sparse_BT1.sum() * mlp.d_ff
             return self._sparse(mlp, acts_BTF, mask, batch)
 
         with edited(self.mlps, edit):

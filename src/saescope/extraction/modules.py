@@ -18,7 +18,7 @@ from saescope.extraction.strata import Strata
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.losses import CleanPass, clean_pass, edit_at, edited_passes, scored_positions
-from saescope.model.upper_blocks import UpperBlocks, top, upper_blocks
+from saescope.model.upper_blocks import UpperBlocks, entered_at, entry_of, top
 from saescope.sae.base import Sae
 from saescope.text.windows import Batch, Windows
 
@@ -126,15 +126,11 @@ class Splice(BatchModule):
     def on_test_start(self) -> None:
         """Find where this model can be entered, and take the sums of the ablated model that are stored."""
         checked = self.batches[0].input_ids_BT[:1].to(self.device)
-        parts = {
-            "entry": upper_blocks(self.model, self.capture.hookpoint, checked),
-            "last": top(self.model, checked),
-        }
-        self.parts = {name: part for name, part in parts.items() if part is not None}
-        depths = [len(part.below) for part in self.parts.values()]
-        if len(depths) == 2 and depths[0] == depths[1]:  # one stream, stored once
-            del self.parts["entry"]
-            self.entry = "last"
+        entry, last = entry_of(self.model, self.capture.hookpoint), top(self.model)
+        self.entry = "last" if entry == last else "entry"
+        names = {last: "last"} if entry is None or entry == last else {entry: "entry", last: "last"}
+        parts = entered_at(self.model, names, checked)
+        self.parts = {name: part for at, name in names.items() if (part := parts[at]) is not None}
         if self.shared.stored:
             for name in ABLATED_SUMS:
                 setattr(self.losses, name, self.shared.tensors[name].to(self.device))

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
+from saescope.files import remove_leftovers
 from saescope.jobs.others import OtherJobs
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
 from saescope.runfolder.names import LOCK, LOG
@@ -208,6 +209,7 @@ def _locked(run_dir: Path) -> Iterator[None]:
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run_dir / LOCK, timeout=0):
+            remove_leftovers(run_dir)
             yield
     except Timeout as error:
         raise BusyError(

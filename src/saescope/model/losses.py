@@ -90,8 +90,11 @@ def scored_positions(counted_BT: Tensor, real_BT: Tensor) -> Tensor:
 
 
 def clean_pass(model: Any, input_ids_BT: Tensor, scored_BT: Tensor) -> CleanPass:
-    """Run the model as it is. Gradients are the caller's to switch off."""
-    scored = scored_BT.nonzero(as_tuple=True)
+    """Run the model as it is. Gradients are the caller's to switch off.
+
+    With `scored_BT` on the host a device need not be waited for.
+    """
+    scored = tuple(index_S.to(input_ids_BT.device) for index_S in scored_BT.nonzero(as_tuple=True))
     logits_SV = scored_logits(model, input_ids_BT, scored)
     return CleanPass(input_ids_BT, scored, torch.log_softmax(logits_SV.float(), dim=-1), logits_SV.argmax(-1))
 

@@ -5,8 +5,8 @@ The blocks below only pass their input on, so whatever the model does before, be
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -72,22 +72,6 @@ class UpperBlocks:
         """The stream in the form in which a block of this model returns it."""
         return stream_BTd if self.others is None else (stream_BTd, *self.others)
 
-    def same_logits(self, model: Any, input_ids_BT: Tensor) -> bool:
-        """Whether the model's logits for a few tokens are the same from here as from the start."""
-        input_ids_BT = input_ids_BT[:1, :CHECKED_TOKENS]
-        try:
-            with torch.inference_mode():
-                with self.recorded() as streams:
-                    whole = model(input_ids=input_ids_BT, use_cache=False).logits
-                with self.entered(streams[0]):
-                    upper = model(input_ids=input_ids_BT, use_cache=False).logits
-        # a model that reads more of its lower blocks than their stream fails in its own way
-        except Exception as error:
-            log.debug("entering the model at block %d: %s", len(self.below), error)
-            return False
-        gap = (whole.float() - upper.float()).abs().max()
-        return bool(gap <= TOLERANCE * whole.float().std())
-
 
 def upper_blocks(model: Any, hookpoint: Hookpoint, input_ids_BT: Tensor) -> UpperBlocks | None:
     """The blocks that an edit at `hookpoint` can reach; None where there is nothing below to leave out.
@@ -95,25 +79,53 @@ def upper_blocks(model: Any, hookpoint: Hookpoint, input_ids_BT: Tensor) -> Uppe
     `input_ids_BT` are some tokens to check it with: a model that cannot be entered there gives None, and a
     line in the log.
     """
+    entry = entry_of(model, hookpoint)
+    return None if entry is None else entered_at(model, [entry], input_ids_BT)[entry]
+
+
+def entry_of(model: Any, hookpoint: Hookpoint) -> int | None:
+    """The first block that an edit at `hookpoint` can reach; None where it needs the blocks below."""
     reads = hookpoint.layer if hookpoint.reads is None else hookpoint.reads.layer
     if hookpoint.layer is None or reads is None or reads < hookpoint.layer:
         return None  # an edit that reads below needs the blocks there
     is_block_output = hookpoint.side == "output" and hookpoint.name.endswith(f".{hookpoint.layer}")
-    entry = hookpoint.layer + 1 if is_block_output else hookpoint.layer
-    return entered_at(model, entry, input_ids_BT)
+    return hookpoint.layer + 1 if is_block_output else hookpoint.layer
 
 
-def top(model: Any, input_ids_BT: Tensor) -> UpperBlocks | None:
-    """What follows the last block: final norm and unembedding. None as in `upper_blocks`."""
-    return entered_at(model, len(Blocks(model.base_model)), input_ids_BT)
+def top(model: Any) -> int:
+    """What follows the last block, final norm and unembedding, as an entry."""
+    return len(Blocks(model.base_model))
 
 
-def entered_at(model: Any, entry: int, input_ids_BT: Tensor) -> UpperBlocks | None:
-    """The blocks from `entry` on; None as in `upper_blocks`."""
-    if entry == 0:
+def entered_at(model: Any, entries: Collection[int], input_ids_BT: Tensor) -> dict[int, UpperBlocks | None]:
+    """The blocks from each entry on, checked against one pass of the whole; None as in `upper_blocks`."""
+    input_ids_BT = input_ids_BT[:1, :CHECKED_TOKENS]
+    uppers = {entry: UpperBlocks(model, entry) for entry in entries if entry > 0}
+    checked: dict[int, UpperBlocks | None] = dict.fromkeys(entries)
+    with ExitStack() as recording:
+        streams = {entry: recording.enter_context(upper.recorded()) for entry, upper in uppers.items()}
+        whole = _logits(model, input_ids_BT) if uppers else None
+    for entry, upper in uppers.items():
+        part = None
+        if streams[entry]:
+            with upper.entered(streams[entry][0]):
+                part = _logits(model, input_ids_BT)
+        if whole is not None and part is not None:
+            gap = (whole - part).abs().max()
+            checked[entry] = upper if gap <= TOLERANCE * whole.std() else None
+        if checked[entry] is None:
+            name = type(model).__name__
+            log.info("%s cannot be entered at block %d; losses run the whole model", name, entry)
+    return checked
+
+
+def _logits(model: Any, input_ids_BT: Tensor) -> Tensor | None:
+    """The logits in float32; None where the model, or what it has become, does not run."""
+    try:
+        with torch.inference_mode():
+            logits: Tensor = model(input_ids=input_ids_BT, use_cache=False).logits.float()
+    # a model that reads more of its lower blocks than their stream fails in its own way
+    except Exception as error:
+        log.debug("%s does not run from one of its blocks: %s", type(model).__name__, error)
         return None
-    upper = UpperBlocks(model, entry)
-    if upper.same_logits(model, input_ids_BT):
-        return upper
-    log.info("%s cannot be entered at block %d; losses run the whole model", type(model).__name__, entry)
-    return None
+    return logits

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from saescope.config.corpus import CorpusConfig
 from saescope.errors import CorpusError
-from saescope.files import read_json, whole, write_json
+from saescope.files import read_json, remove_leftovers, whole, write_json
 from saescope.runtime.meter import Meter
 from saescope.text.content import as_text
 from saescope.text.corpus import Corpus, open_corpus
@@ -120,8 +120,7 @@ def _from_folder(request: _Request, folder: Path) -> TokenRows:
         if cached is not None:
             log.info("corpus: %d training rows of %d tokens found in %s", *cached.train.shape, entry)
             return _checked(request, cached.train, cached.heldout, cached.digest)
-        for leftover in entry.glob(".*.i32"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(entry)
         with whole(entry / "train.i32") as train_path, whole(entry / "heldout.i32") as heldout_path:
             with train_path.open("wb") as train, heldout_path.open("wb") as heldout:
                 _fill(request, train, heldout)

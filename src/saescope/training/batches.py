@@ -9,6 +9,11 @@ from torch import Tensor
 class ActivationBatches(Sized, Protocol):
     """Batches [N, d_in] in a fixed order; `len` is their number."""
 
+    @property
+    def batch_tokens(self) -> int:
+        """N."""
+        ...
+
     def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
         """Batches `step`, `step` + 1, …; the earlier ones need not be computed.
 
@@ -25,6 +30,11 @@ class MemoryBatches:
 
     def __len__(self) -> int:
         return len(self._rows_TD) // self._batch_rows
+
+    @property
+    def batch_tokens(self) -> int:
+        """Rows of a batch."""
+        return self._batch_rows
 
     def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
         """Batches from `step` on."""

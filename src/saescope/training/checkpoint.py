@@ -1,5 +1,7 @@
 """Training checkpoints: one file, replaced as a whole; and the SAE in it."""
 
+import glob
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,8 @@ def save_coder(coder: SparseCoder, folder: Path) -> None:
     """Write an SAE folder in sparsify's layout, each file whole. Raises SaeError when that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             coder.save_to_disk(temporary)
             load_file(

@@ -42,7 +42,8 @@ def fit(
 
     Continues from `checkpoint_path` when it exists; a finished one is returned as it is. `on_step` gets
     `module.last_metrics` after every batch, in the first process. SIGTERM saves, then has its usual effect.
-    `companions` are trained on the same batches, those of them that are at the same step; one process only.
+    `companions` are trained on the same batches, those of them that are at the same step, or ahead and then
+    from there on; one process only.
     Raises SaeError when there are too few batches, the loss is not finite, or the disk is full.
     """
     steps = module.total_steps
@@ -58,8 +59,15 @@ def fit(
             log.info("resuming SAE training at step %d of %d from %s", start, steps, checkpoint_path)
         del state  # not pickled into spawned processes: each reads the file
         saver = CheckpointSaver(checkpoint_path, save_every, start > 0)
-        beside = [each for each in companions if devices == 1 and _step_of(each) == start]
-        whole = SideBySide(module, beside) if beside else module
+        step_of = {each: _step_of(each) for each in companions if devices == 1}
+        beside = {each: step for each, step in step_of.items() if start <= step < steps}
+        whole = SideBySide(module, list(beside)) if beside else module
+        if beside:
+            log.info(
+                "training %d SAEs side by side: one pass over %d tokens",
+                1 + len(beside),
+                (steps - start) * batches.batch_tokens,
+            )
         # Lightning's own DDP would reduce at every backward; the module reduces once per optimiser step.
         strategy = UnwrappedDDP(start_method="spawn") if devices > 1 else "auto"
         with relayed(on_step) if devices > 1 else nullcontext(on_step) as on_step_here:
@@ -70,7 +78,7 @@ def fit(
                 max_epochs=1,
                 logger=logger or False,
                 callbacks=_callbacks(
-                    [StepMetrics(on_step_here, logger), *callbacks, saver], beside, save_every, start > 0
+                    [StepMetrics(on_step_here, logger), *callbacks, saver], beside, save_every
                 ),
                 enable_checkpointing=False,
                 enable_model_summary=False,
@@ -89,13 +97,11 @@ def _step_of(companion: Companion) -> int:
     return _checked_start(companion.module, checkpoint.read(path), path)
 
 
-def _callbacks(
-    of_lead: list[Callback], beside: Sequence[Companion], save_every: int, resume: bool
-) -> list[Callback]:
-    """All callbacks; those that may stop the training last."""
+def _callbacks(of_lead: list[Callback], beside: dict[Companion, int], save_every: int) -> list[Callback]:
+    """All callbacks; those that may stop the training last. `beside`: the step each companion is at."""
     if not beside:
         return of_lead
-    of_companions = [CompanionCallback(companion, save_every, resume) for companion in beside]
+    of_companions = [CompanionCallback(each, save_every, step > 0) for each, step in beside.items()]
     return [*of_companions, *map(LeadCallback, of_lead)]
 
 

@@ -41,6 +41,8 @@ class SideBySide(LightningModule):
         self.lead = lead
         self.companions = list(companions)
         """Those whose loss is finite so far."""
+        self.stepped: list[Companion] = []
+        """Those that made a step on the last batch: one that is ahead waits until `lead` is at its step."""
         for number, companion in enumerate(companions):
             self.add_module(f"companion_{number}", companion.module)
 
@@ -51,12 +53,14 @@ class SideBySide(LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """One step of every SAE. Raises LossNotFiniteError for `lead`; a companion leaves."""
-        for companion in tuple(self.companions):
+        self.stepped = [each for each in self.companions if each.module.step == self.lead.step]
+        for companion in tuple(self.stepped):
             try:
                 companion.module.training_step(batch, batch_idx)
             except LossNotFiniteError as error:
                 log.warning("%s: %s; its own job goes on from there", companion.checkpoint_path.parent, error)
                 self.companions.remove(companion)
+                self.stepped.remove(companion)
         self.lead.training_step(batch, batch_idx)
 
 
@@ -97,7 +101,7 @@ class CompanionCallback(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the step; save when a checkpoint is due."""
-        if self.companion not in pl_module.companions:
+        if self.companion not in pl_module.stepped:
             return
         module = self.companion.module
         self.metrics.on_train_batch_end(trainer, module, outputs, batch, batch_idx)

@@ -21,7 +21,7 @@ from saescope.config import AppConfig, HubSae, Recipe, TrainSae
 from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
-from saescope.files import whole
+from saescope.files import remove_leftovers, whole
 from saescope.model.load import check_context
 from saescope.runfolder.names import HISTORY, SAE
 from saescope.runtime.hardware import Hardware, free_memory
@@ -51,6 +51,11 @@ class RowBatches:
 
     def __len__(self) -> int:
         return len(self.order) // self.rows
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch; all rows have the same length."""
+        return self.rows * int(self.source.sizes_R[0])
 
     def iter_from(self, step: int, rank: int = 0, world: int = 1) -> Iterator[Tensor]:
         """Batches from `step` on, with `world` processes the share of `rank`; nothing else is computed."""
@@ -213,10 +218,16 @@ def _beside(
 
     `width`: of a batch.
     """
+    same_batches = [other for other in others if _stream(other) == _stream(this)]
     stored = setup.store.has_room(plan.rows.train.size, width)
+    if stored and not together and same_batches:
+        log.info(
+            "plan: activations of %d tokens are stored once for the %d SAEs of the sweep that train on them",
+            plan.rows.train.size,
+            1 + len(same_batches),
+        )
     if setup.processes > 1 or (stored and not together):
         return []
-    same_batches = [other for other in others if _stream(other) == _stream(this)]
     room = free_memory(setup.machine.device) / 2 - plan.num_bytes
     plans: list[_Plan] = []
     for other in same_batches:
@@ -248,13 +259,13 @@ def _train(
     ):
         companions = []
         for other in beside:
-            if others.enter_context(_locked(other.home, wait=False)):
+            if not others.enter_context(_locked(other.home, wait=False)):
+                log.info("another process trains the SAE of %s; it is left to it", other.home)
+            else:
                 curves = TrainingLog(other.history, other.steps, Tracker(), quiet=True)
                 companions.append(
                     Companion(other.module(), other.checkpoint, others.enter_context(curves).step)
                 )
-        if companions:
-            log.info("training %d SAEs side by side on one stream of activations", 1 + len(companions))
         order = row_order(len(plan.rows.train), cfg.data_seed)
         return fit(
             module,
@@ -285,6 +296,7 @@ def _locked(home: Path, *, wait: bool = True) -> Iterator[bool]:
         log.info("another process trains this very SAE; waiting for it")
         lock.acquire()
     try:
+        remove_leftovers(home)
         yield True
     finally:
         lock.release()

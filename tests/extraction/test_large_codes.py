@@ -87,7 +87,9 @@ def test_codes_in_files_give_the_numbers_of_codes_in_memory(tmp_path, monkeypatc
 def test_examples_of_codes_in_files(monkeypatch):
     def contexts(codes: Codes) -> pd.DataFrame:
         ids = [np.arange(TOKENS)] * len(codes.task_D)
-        windows = Windows(ids, [], np.arange(len(ids)), np.zeros(len(ids), int), codes.task_D, codes.tasks, 0, {})
+        windows = Windows(
+            ids, [], np.arange(len(ids)), np.zeros(len(ids), int), codes.task_D, codes.tasks, 0, {}
+        )
         return top_contexts(codes, windows, [5, 2, 117], 4, lambda some: str(some.tolist()))
 
     expected = contexts(codes_in_batches())
@@ -121,7 +123,9 @@ def test_files_are_gone_after_a_kill(tmp_path):
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     source = Path(scratch.__file__).parents[2]
-    ended = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(source)}, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(source)}, check=False
+    )
     assert ended.returncode == -9
     assert list(tmp_path.iterdir()) == []
 

@@ -113,6 +113,8 @@ def change_matched(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]
     """Another `matched.json` in a job's folder."""
     file = path / "matched.json"
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
+
+
 def write_resamples(path: Path, values: dict[str, Any], rng: np.random.Generator) -> None:
     """Draws that all jobs share but for a tenth of their variance: standard errors 0.0015, Q 0.001."""
     shared = np.random.default_rng(0)

@@ -37,9 +37,10 @@ def test_every_supported_latent_has_an_address_and_contexts(run):
     supported = run.features.latent[run.features.supported].tolist()
     index = unpacked(page, "index")
     assert index["latents"] == supported
-    assert index["numbers"][index["labels"].index("firings")] == run.features["count"][
-        run.features.supported
-    ].tolist()
+    assert (
+        index["numbers"][index["labels"].index("firings")]
+        == run.features["count"][run.features.supported].tolist()
+    )
     shards = re.findall(r'id="(shard-\d+)"', page)
     details = [detail for shard in shards for detail in unpacked(page, shard)]
     assert len(details) == len(supported)

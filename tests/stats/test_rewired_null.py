@@ -117,10 +117,7 @@ def test_graphs_of_one_chain_are_as_good_as_independent():
     """Successive graphs of a chain: their modularities do not hang together."""
     graph = edges_of(nx.planted_partition_graph(4, 50, 0.2, 0.02, seed=0))
     chains = [
-        [
-            moved_modularity(*some, 200)
-            for some in rewirings(*graph, 200, draws=4, seed=seed)
-        ]
+        [moved_modularity(*some, 200) for some in rewirings(*graph, 200, draws=4, seed=seed)]
         for seed in range(60)
     ]
     q = np.array(chains)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saescope.model.upper_blocks import UpperBlocks, top
+from saescope.model.upper_blocks import UpperBlocks, entered_at, top
 from saescope.sae.base import Sae, SparseCodes
 from saescope.stats.cosine_search import nearest_rows, unit_rows
 
@@ -70,7 +70,8 @@ def promoted_tokens(model: Any, rows_Ld: Tensor, count_L: npt.NDArray[np.int64])
     if rows_Ld.shape[1] != _stream_width(model):
         return None
     ids_BT = torch.zeros(1, 2, dtype=torch.int64, device=device)
-    upper = top(model, ids_BT)
+    entry = top(model)
+    upper = entered_at(model, [entry], ids_BT)[entry]
     if upper is None:
         return None
     num_latents = len(rows_Ld)

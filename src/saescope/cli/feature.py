@@ -23,9 +23,7 @@ def main() -> int:
     parser.add_argument("--version", action="version", version=f"saescope {__version__}")
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
     parser.add_argument("latent", metavar="LATENT", type=int, help="number of the latent, 0-based")
-    parser.add_argument(
-        "--text", help="also run model and SAE of the run on this text and shade its tokens"
-    )
+    parser.add_argument("--text", help="also run model and SAE of the run on this text and shade its tokens")
     args = parser.parse_args()
     from rich.console import Console
 
@@ -73,7 +71,9 @@ def _print_text(console: "Console", folder: Path, latent: int, text: str) -> Non
     from saescope.jobs.reread import activations_on_text
 
     words, acts = activations_on_text(folder, latent, text)
-    console.print("your text (the first tokens of a context do not count in the run, and are shaded here too)")
+    console.print(
+        "your text (the first tokens of a context do not count in the run, and are shaded here too)"
+    )
     console.print(shaded(words, acts, None, max(acts, default=0.0)))
     active = [f"{word!r} {act:.3g}" for word, act in zip(words, acts, strict=True) if act > 0]
     console.print("active on: " + (", ".join(active) or "no token"))

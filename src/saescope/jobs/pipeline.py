@@ -11,8 +11,8 @@ from typing import Any
 from saescope import catalogue, sae
 from saescope.activations import ActivationStore
 from saescope.analysis.examples import choose_latents, top_contexts
-from saescope.analysis.latent_table import latent_table
 from saescope.analysis.features import FeatureResults, analyse
+from saescope.analysis.latent_table import latent_table
 from saescope.analysis.reconstruction import (
     Metrics,
     Sums,

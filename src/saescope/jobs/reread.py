@@ -52,7 +52,9 @@ def activations_on_text(folder: Path, latent: int, text: str) -> tuple[list[str]
         raise ReportError("the text has no token")
     limit = cfg.probes.ctx_len
     if len(ids) > limit:
-        raise ReportError(f"the text has {len(ids)} tokens; one context of the run has probes.ctx_len={limit}")
+        raise ReportError(
+            f"the text has {len(ids)} tokens; one context of the run has probes.ctx_len={limit}"
+        )
     with torch.inference_mode():
         x_BTD = reader(torch.tensor([ids], device=machine.device))
         codes = coder.encode(x_BTD[0].float())

@@ -122,8 +122,7 @@ def payload(run: Run, latents: LatentFile) -> tuple[dict[str, Any], list[list[di
     }
     partners = _partners(run)
     details = [
-        _detail(latents, texts, features, run.tasks, at, int(row), partners)
-        for at, row in enumerate(rows)
+        _detail(latents, texts, features, run.tasks, at, int(row), partners) for at, row in enumerate(rows)
     ]
     return index, [details[at : at + SHARD] for at in range(0, len(details), SHARD)]
 
@@ -166,7 +165,9 @@ def _detail(
     if "nearest_LN" in latents:
         detail["nearest"] = [
             [int(number), round(float(cosine), 3)]
-            for number, cosine in zip(latents["nearest_LN"][at], latents["nearest_cosine_LN"][at], strict=True)
+            for number, cosine in zip(
+                latents["nearest_LN"][at], latents["nearest_cosine_LN"][at], strict=True
+            )
         ]
     for name, key in (("promoted", "promoted_LT"), ("suppressed", "suppressed_LT")):
         if key in latents and latents[key][at, 0] >= 0:
@@ -217,9 +218,7 @@ def _partners(run: Run) -> dict[int, list[tuple[int, float]]]:
     latents, first = np.unique(source, return_index=True)
     ends = np.append(first[1:], len(source))
     return {
-        int(latent): [
-            (int(target[at]), round(float(pmi[at]), 2)) for at in range(a, min(b, a + PARTNERS))
-        ]
+        int(latent): [(int(target[at]), round(float(pmi[at]), 2)) for at in range(a, min(b, a + PARTNERS))]
         for latent, a, b in zip(latents, first, ends, strict=True)
     }
 
@@ -244,7 +243,8 @@ def _significant(value: float) -> float | int:
 def _is_early(run: Run) -> bool:
     """Whether the hookpoint lies in the first half of the model."""
     layer, layers = (
-        finite(run.resolved(part).get(name)) for part, name in (("hookpoint", "layer"), ("model", "num_layers"))
+        finite(run.resolved(part).get(name))
+        for part, name in (("hookpoint", "layer"), ("model", "num_layers"))
     )
     return layer is not None and layers is not None and (layer + 1) / layers < WEAK_DEPTH
 
@@ -277,9 +277,7 @@ def latent_facts(folder: Path, latent: int) -> LatentFacts:
     numbers = [(label, figure(values[name])) for name, label in NUMBERS if name in features.columns]
     total = sum(float(values[f"rate_{task}"]) for task in run.tasks) or 1.0
     numbers.append(("preferred task", str(values["top_task"] or "none")))
-    numbers += [
-        (f"share on {task}", percent(float(values[f"rate_{task}"]) / total)) for task in run.tasks
-    ]
+    numbers += [(f"share on {task}", percent(float(values[f"rate_{task}"]) / total)) for task in run.tasks]
     numbers.append(("community", "none" if values["community"] < 0 else str(int(values["community"]))))
     if latent not in latents.place:
         return LatentFacts(run.tasks, [*numbers, ("supported", "no: too few firings")], [], [], 1.0)

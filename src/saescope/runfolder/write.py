@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saescope.files import whole, write_json, write_text
+from saescope.runfolder.latents import Arrays, write_latents
 from saescope.runfolder.names import (
     BESIDE,
     CONFIG,
@@ -23,8 +24,6 @@ from saescope.runfolder.names import (
     STRUCTURE,
     TRACKING,
 )
-
-from saescope.runfolder.latents import Arrays, write_latents
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.permutation import SI_EDGES, PermutationNull, permutation_null
 from saescope.stats.permutation_test import permutation_p
 from saescope.stats.progress import Progress, no_progress
-from saescope.stats.row_blocks import some_columns
 from saescope.stats.resampling import document_seed
+from saescope.stats.row_blocks import some_columns
 from saescope.stats.specialization import (
     check_tasks,
     document_dispersion,

@@ -51,7 +51,7 @@ def compare_jobs(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = N
     job_groups = groups(jobs)
     at_evidence, unread = matched_values(jobs, job_groups)
     latents_only, unread_tables = latents_only_values(jobs, job_groups, out)
-    at_matched = [values | old for values, old in zip(at_evidence, latents_only, strict=True)]
+    at_matched = [{**values, **old} for values, old in zip(at_evidence, latents_only, strict=True)]
     unread = list(dict.fromkeys(unread + unread_tables))
     labels = labels_of(jobs)
     rows = job_rows(jobs, job_groups, at_matched, out)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects graph check embedded synthetic bench bench-train bench-whole bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs graph check embedded synthetic bench bench-train bench-whole bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job on the embedded model: table and report
@@ -40,6 +44,9 @@ test-input: $(VENV)/.installed-dev  ## bad input by the thousand, numerics (docs
 
 test-defects: $(VENV)/.installed-dev  ## do the tests notice seeded defects in SI, Q, capture and cache? (20 minutes)
 	$(BIN)/python scripts/defects.py
+
+docs: $(VENV)/.installed-docs  ## the documentation as a site, in site/ (a broken link is an error)
+	$(BIN)/mkdocs build --strict
 
 graph: $(VENV)/.installed-dev  ## the picture of the house: rooms, arrows, circles
 	$(BIN)/python scripts/graph.py --longest

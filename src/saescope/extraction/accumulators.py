@@ -197,9 +197,7 @@ class CodeLists(Metric):
 
     def update(self, rows_N: Tensor, codes: SparseCodes) -> None:
         """Add N tokens; `rows_N` is the final row of each."""
-        values = dict(
-            zip(self.FIELDS, (rows_N, codes.sizes_N, codes.latents.int(), codes.acts), strict=True)
-        )
+        values = dict(zip(self.FIELDS, (rows_N, codes.sizes_N, codes.latents.int(), codes.acts), strict=True))
         if not (dist.is_available() and dist.is_initialized()):  # nothing to gather
             for name, growing in self.growing.items():
                 growing.append(values.pop(name).cpu().numpy())

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs graph check embedded synthetic bench bench-train bench-whole bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs graph check embedded synthetic bench bench-train bench-whole bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test-defects: $(VENV)/.installed-dev  ## do the tests notice seeded defects in S
 
 docs: $(VENV)/.installed-docs  ## the documentation as a site, in site/ (a broken link is an error)
 	$(BIN)/mkdocs build --strict
+
+test-docs: $(VENV)/.installed-dev docs  ## the site, and every cell of the notebook
+	$(BIN)/python -m pytest -m docs tests/test_tutorial.py
 
 graph: $(VENV)/.installed-dev  ## the picture of the house: rooms, arrows, circles
 	$(BIN)/python scripts/graph.py --longest

@@ -7,7 +7,7 @@ from typing import Any
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]*\)|\[([^\]]+)\]\(wandb_sweep\.yaml\)")
 README = Path(__file__).resolve().parents[1] / "README.md"
 IMAGE_OR_PAGE = re.compile(r"\]\(docs/")
-OTHER_FILE = re.compile(r"\[([^\]]+)\]\((?:src/|SECURITY|CHANGELOG|LICENSE)[^)]*\)")
+OTHER_FILE = re.compile(r"\[([^\]]+)\]\((?:src/|SECURITY|CHANGELOG|LICENSE|tutorial)[^)]*\)")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

@@ -71,7 +71,8 @@ def test_codes_in_files_give_the_numbers_of_codes_in_memory(tmp_path, monkeypatc
     small_limits(monkeypatch)
     with scratch.scratch_in(tmp_path):
         codes = codes_in_batches()
-        assert isinstance(codes.latents, np.memmap) and isinstance(codes.acts, np.memmap)
+        assert isinstance(codes.latents, np.memmap)
+        assert isinstance(codes.acts, np.memmap)
         results = analyse(codes, settings, seed=3)
         assert list(tmp_path.iterdir()) == []  # no name, so nothing to remove after a failure either
     np.testing.assert_array_equal(codes.latents, in_memory.latents)
@@ -87,9 +88,14 @@ def test_codes_in_files_give_the_numbers_of_codes_in_memory(tmp_path, monkeypatc
 def test_examples_of_codes_in_files(monkeypatch):
     def contexts(codes: Codes) -> pd.DataFrame:
         ids = [np.arange(TOKENS)] * len(codes.task_D)
+<<<<<<< HEAD
         windows = Windows(
             ids, [], np.arange(len(ids)), np.zeros(len(ids), int), codes.task_D, codes.tasks, 0, {}
         )
+=======
+        start_W = np.zeros(len(ids), dtype=int)
+        windows = Windows(ids, [], np.arange(len(ids)), start_W, codes.task_D, codes.tasks, 0, {})
+>>>>>>> scale
         return top_contexts(codes, windows, [5, 2, 117], 4, lambda some: str(some.tolist()))
 
     expected = contexts(codes_in_batches())
@@ -116,21 +122,27 @@ def test_files_are_gone_when_nothing_uses_them(tmp_path, monkeypatch):
 
 def test_files_are_gone_after_a_kill(tmp_path):
     code = (
-        "import os, signal; from pathlib import Path; from saescope.stats import scratch; import numpy as np\n"
+        "import os, signal; from pathlib import Path; import numpy as np\n"
+        "from saescope.stats import scratch\n"
         f"scratch.LARGE_BYTES = 10\nwith scratch.scratch_in(Path({str(tmp_path)!r})):\n"
         "    some = scratch.empty(1000, np.int32); some[:] = 1; growing = scratch.Growing(np.int32)\n"
         "    growing.append(some); growing.append(some); assert growing.array().sum() == 2000\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
+<<<<<<< HEAD
     source = Path(scratch.__file__).parents[2]
     ended = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(source)}, check=False
     )
+=======
+    environment = {**os.environ, "PYTHONPATH": str(Path(scratch.__file__).parents[2])}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+>>>>>>> scale
     assert ended.returncode == -9
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_without_room_is_an_error_and_no_crash(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch, "LARGE_BYTES", 10)
-    with scratch.scratch_in(tmp_path), pytest.raises(OSError, match="space|large"):
+    with scratch.scratch_in(tmp_path), pytest.raises(OSError, match=r"space|large"):
         scratch.empty(2**50, np.float32)

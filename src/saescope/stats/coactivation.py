@@ -186,8 +186,8 @@ def _edges(
         return columns_of_nulls
 
     parts: list[list[_PairColumns]] = []
-    # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only, and
-    # a large one, of which memory has no room for a copy, not at all.
+    # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only,
+    # and a large one, of which memory has no room for a copy, not at all.
     step, cut = block * max(1, num_nodes // 8 // block), fits_in_memory(active)
     num_pairs = num_nodes * (num_nodes - 1) // 2
     progress("pairs of latents", 0, num_pairs)

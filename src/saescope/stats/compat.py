@@ -44,13 +44,21 @@ def product(left: Csr, right: Csr) -> Csr:
     """
     rows, columns = left.shape[0], right.shape[1]
     most = rows * columns
-    index = np.int32 if max(most, left.nnz, right.nnz) < 2**31 else np.int64
-    indptr = np.empty(rows + 1, dtype=index)
-    indices, data = np.empty(most, dtype=index), np.empty(most, dtype=np.int32)
-    arrays = (
-        array.astype(kind, copy=False)
-        for matrix in (left, right)
-        for array, kind in ((matrix.indptr, index), (matrix.indices, index), (matrix.data, np.int32))
+    index = np.dtype(np.int32 if max(most, left.nnz, right.nnz) < 2**31 else np.int64)
+    indptr, indices = np.empty(rows + 1, dtype=index), np.empty(most, dtype=index)
+    data = np.empty(most, dtype=np.int32)
+    _sparsetools.csr_matmat(
+        rows,
+        columns,
+        left.indptr.astype(index, copy=False),
+        left.indices.astype(index, copy=False),
+        left.data.astype(np.int32, copy=False),
+        right.indptr.astype(index, copy=False),
+        right.indices.astype(index, copy=False),
+        right.data.astype(np.int32, copy=False),
+        indptr,
+        indices,
+        data,
     )
-    _sparsetools.csr_matmat(rows, columns, *arrays, indptr, indices, data)
-    return sparse.csr_matrix((data[: indptr[-1]], indices[: indptr[-1]], indptr), shape=(rows, columns))
+    size = int(indptr[-1])
+    return sparse.csr_matrix((data[:size], indices[:size], indptr), shape=(rows, columns))

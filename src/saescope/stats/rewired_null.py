@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saescope.stats.arrays import FloatArray
+from saescope.stats.arrays import BoolArray, FloatArray
 from saescope.stats.modularity import leiden, moved_modularity
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.rewiring import Graph, rewirings, rewirings_in_memory
@@ -68,9 +68,11 @@ def rewired_null(
     most = max(fewest, min(MOST_REWIRINGS, MOST_EDGES // max(1, graph[0].size)))
     ended = itertools.count(1)  # counts over threads
 
-    def chain(number: int, draws: int, full: bool) -> tuple[list[float], list[float]]:
+    def chain(piece: tuple[int, int, bool]) -> tuple[list[float], list[float]]:
         """Modularity in full of the first rewiring, where wanted, and the quick one of each."""
-        in_full, quick_R = [], []
+        number, draws, full = piece
+        in_full: list[float] = []
+        quick_R: list[float] = []
         drawn = rewirings(*graph, num_nodes, draws=draws, seed=_seed_of_chain(seed, number))
         for rewired in drawn:
             if full and not quick_R:
@@ -85,16 +87,12 @@ def rewired_null(
     chains, settled = 0, False
     while quick_R.size < most:
         sizes = _chain_lengths(min(STAGE * CHAIN, most - quick_R.size))
-        pieces = [(chains + place, size) for place, size in enumerate(sizes)]
-        of_chains = in_threads(
-            lambda piece, full=not settled: chain(*piece, full),
-            pieces,
-            max_threads=rewirings_in_memory(num_nodes),
-        )
+        pieces = [(chains + place, size, not settled) for place, size in enumerate(sizes)]
+        of_chains = in_threads(chain, pieces, max_threads=rewirings_in_memory(num_nodes))
         chains += len(sizes)
         in_full = np.concatenate([in_full, *(full for full, _ in of_chains)])
         quick_R = np.concatenate([quick_R, *(some for _, some in of_chains)])
-        settled = in_full.size > 1 and in_full.std(ddof=1) <= SETTLED * np.sqrt(in_full.size)
+        settled = bool(in_full.size > 1 and in_full.std(ddof=1) <= SETTLED * np.sqrt(in_full.size))
         if quick_R.size >= fewest and settled and (quick_R >= observed - TIE).sum() >= ENOUGH_REACHED:
             break
     progress("rewirings", most, most)
@@ -109,7 +107,7 @@ def rewired_null(
     )
 
 
-def sequential_p(reached_R: FloatArray, enough: int = ENOUGH_REACHED) -> tuple[float, int]:
+def sequential_p(reached_R: BoolArray, enough: int = ENOUGH_REACHED) -> tuple[float, int]:
     """(p, draws behind it) of Besag & Clifford 1991 for draws in their order, true where one reached."""
     reached = np.flatnonzero(reached_R)
     if reached.size >= enough:

@@ -88,14 +88,8 @@ def test_codes_in_files_give_the_numbers_of_codes_in_memory(tmp_path, monkeypatc
 def test_examples_of_codes_in_files(monkeypatch):
     def contexts(codes: Codes) -> pd.DataFrame:
         ids = [np.arange(TOKENS)] * len(codes.task_D)
-<<<<<<< HEAD
-        windows = Windows(
-            ids, [], np.arange(len(ids)), np.zeros(len(ids), int), codes.task_D, codes.tasks, 0, {}
-        )
-=======
         start_W = np.zeros(len(ids), dtype=int)
         windows = Windows(ids, [], np.arange(len(ids)), start_W, codes.task_D, codes.tasks, 0, {})
->>>>>>> scale
         return top_contexts(codes, windows, [5, 2, 117], 4, lambda some: str(some.tolist()))
 
     expected = contexts(codes_in_batches())
@@ -129,15 +123,8 @@ def test_files_are_gone_after_a_kill(tmp_path):
         "    growing.append(some); growing.append(some); assert growing.array().sum() == 2000\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
-<<<<<<< HEAD
-    source = Path(scratch.__file__).parents[2]
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(source)}, check=False
-    )
-=======
     environment = {**os.environ, "PYTHONPATH": str(Path(scratch.__file__).parents[2])}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
->>>>>>> scale
     assert ended.returncode == -9
     assert list(tmp_path.iterdir()) == []
 

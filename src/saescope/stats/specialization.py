@@ -41,16 +41,8 @@ def document_dispersion(
     without tokens do not count. A task with one document is one cluster, c; without firings it is 1.
     """
     tokens_D = np.asarray(tokens_D, dtype=np.int64)
-<<<<<<< HEAD
-    task_D, shape = (
-        check_tasks(task_D, doc_counts_DF.shape[0], num_tasks),
-        (doc_counts_DF.shape[1], num_tasks),
-    )
-    counts, squares, cross = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-=======
     task_D = check_tasks(task_D, doc_counts_DF.shape[0], num_tasks)
     counts, squares, cross = (np.zeros((doc_counts_DF.shape[1], num_tasks)) for _ in range(3))
->>>>>>> scale
     for rows in row_blocks(doc_counts_DF.indptr):
         moments = document_moments(rows_of(doc_counts_DF, rows), tokens_D[rows])
         for total, moment in zip((counts, squares, cross), moments, strict=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.arrays import BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.matched import FIRING_SHARE, most_frequent, thinned
 from saescope.stats.modularity import leiden
 from saescope.stats.progress import Progress, no_progress
@@ -40,7 +40,7 @@ class MatchedQ:
 
 def matched_levels(
     active_NF: Csr,
-    supported_F: AnyIntArray,
+    supported_F: BoolArray,
     *,
     graphs: Sequence[tuple[int, int]] = GRAPHS,
     chance_joints: Sequence[float] = CHANCE_JOINTS,

@@ -1,0 +1,25 @@
+"""The stage of a job: the parts that `cfg.causal` selects."""
+
+import numpy as np
+
+from saescope.analysis.features import FeatureResults
+from saescope.causal.part import Part
+from saescope.config import AppConfig
+from saescope.extraction.codes import Codes
+from saescope.extraction.setup import Setup
+from saescope.sae.base import Sae
+
+
+def run(cfg: AppConfig, setup: Setup, coder: Sae, codes: Codes, features: FeatureResults) -> Part:
+    """Measure what the latents of each task do there and elsewhere.
+
+    `metrics` has every key of the parts that ran, null with a reason where it does not apply, and no key of
+    the others; with `causal=none` there is none. Raises ProbeError for a task of a single document.
+    """
+    part = Part()
+    part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
+    return part
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -46,6 +46,7 @@ def test_many_sets_in_blocks(monkeypatch):
     member = sparse.csr_matrix(rng.random((40, 7)) < 0.3)
     docs = rng.integers(0, 9, 300)
     whole = set_mass(scores, member, docs, 9)
+    assert type(whole) is np.ndarray
     monkeypatch.setattr("saescope.stats.causal_index.BLOCK_ENTRIES", 50)
     np.testing.assert_allclose(set_mass(scores, member, docs, 9), whole)
     dense = 0.5 * (scores.toarray() @ member.toarray()) ** 2

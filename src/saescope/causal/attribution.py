@@ -19,7 +19,7 @@ from torch import Tensor
 
 from saescope.causal.ablation import HookedBatch
 from saescope.sae.base import Sae, SparseCodes, weighted_rows
-from saescope.stats.causal_index import latent_mass, set_mass
+from saescope.stats.causal_index import document_sums, latent_mass, set_mass
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ class Attribution:
     def latents(self) -> sp.csr_matrix:
         """Effect of each latent in each document [D, F], nats summed over tokens."""
         return latent_mass(self.scores_NF, self.doc_N, len(self.tokens_D), self.draws)
+
+    def firings(self) -> sp.csr_matrix:
+        """Tokens of each document on which each latent is active [D, F]."""
+        ones = sp.csr_matrix(
+            (np.full(self.scores_NF.nnz, 1.0), self.scores_NF.indices, self.scores_NF.indptr),
+            shape=self.scores_NF.shape,
+        )
+        return document_sums(ones, self.doc_N, len(self.tokens_D)) / self.draws
 
     def sets(self, member_FG: sp.csr_matrix) -> npt.NDArray[np.float64]:
         """Effect of taking each of G sets out whole, in each document [D, G], nats summed over tokens."""

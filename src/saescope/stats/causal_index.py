@@ -28,7 +28,7 @@ def latent_mass(scores_NF: Csr, doc_N: AnyIntArray, num_documents: int, draws: i
     """½ Σ (a d·g)² over the tokens of each document, [D, F]; nats. `draws`: rows that each token has."""
     squares = sparse.csr_matrix(scores_NF, dtype=np.float64, copy=True)
     squares.data = 0.5 / draws * squares.data**2
-    return sparse.csr_matrix(_documents(doc_N, num_documents) @ squares)
+    return document_sums(squares, doc_N, num_documents)
 
 
 def set_mass(
@@ -47,15 +47,15 @@ def set_mass(
         block = slice(start, start + rows)
         together = sparse.csr_matrix(scores[block] @ member)
         together.data = 0.5 / draws * together.data**2
-        mass_DG += _documents(np.asarray(doc_N)[block], num_documents) @ together
+        mass_DG += document_sums(together, np.asarray(doc_N)[block], num_documents).toarray()
     return mass_DG
 
 
-def _documents(doc_N: AnyIntArray, num_documents: int) -> Csr:
-    """1 where a token lies in a document, [D, N]."""
-    num_tokens = len(doc_N)
-    ones, tokens = np.ones(num_tokens), np.arange(num_tokens)
-    return sparse.csr_matrix((ones, (doc_N, tokens)), shape=(num_documents, num_tokens))
+def document_sums(values_NF: Csr, doc_N: AnyIntArray, num_documents: int) -> Csr:
+    """Sums over the tokens of each document, [D, F]."""
+    ones, tokens = np.ones(len(doc_N)), np.arange(len(doc_N))
+    member_DN = sparse.csr_matrix((ones, (doc_N, tokens)), shape=(num_documents, len(doc_N)))
+    return sparse.csr_matrix(member_DN @ values_NF)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from saescope.causal.ablation import HookedBatch
+from saescope.errors import SaeError
 from saescope.sae.base import Sae, SparseCodes, weighted_rows
 from saescope.stats.causal_index import document_sums, latent_mass, set_mass
 
@@ -122,6 +123,8 @@ def decoder_rows(sae: Sae, device: Any) -> Tensor:
 
     Raises SaeError where a token's own scale is needed to decode.
     """
+    if sae.decodes_latest_only:
+        raise SaeError("this SAE normalises every token by itself: its decoder has no rows of its own")
     none = torch.zeros(0, dtype=torch.int64, device=device)
     with torch.no_grad():
         bias_1D = sae.decode(SparseCodes(torch.zeros(1, dtype=torch.int64, device=device), none, none.float()))

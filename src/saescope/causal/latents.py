@@ -86,6 +86,8 @@ def run_attribution(
         "raise causal.tokens"
     )
     part.notes |= {key: reason for key, value in part.metrics.items() if value is None}
+    if np.isnan(beyond_F).all() and len(codes.tasks) > 1:
+        part.notes["causal/beyond_rank_corr"] = "SI beyond words was not measured"
     trust = check(Ablation(setup, coder, halves.measure_D, min(tokens, CHECK_TOKENS), cfg.seed), supported_F)
     values = (None, None, None) if trust is None else (trust.r, trust.median_ratio, trust.largest_ratio)
     part.metrics |= dict(zip((f"causal/{name}" for name in TRUST), values, strict=True))
@@ -127,10 +129,9 @@ def index_of_latents(
     own_F = np.where(rates_FK.sum(axis=1) > 0, rates_FK.argmax(axis=1), -1)
     columns["causal_si"][scored] = index.si_F
     columns["causal_own"][scored] = own_share(index.rates_FK, own_F)
-    if permutations:
-        columns["causal_p"][scored] = permutation_p(
-            mass_DF, *measured, permutations=permutations, seed=seed, progress=progress
-        )
+    columns["causal_p"][scored] = permutation_p(
+        mass_DF, *measured, permutations=permutations, seed=seed, progress=progress
+    )
     chosen_si_F = chosen.index(chosen.dispersion())
     firing = causal_index(firings_DF[:, scored], *measured)
     interval = rank_correlation_interval(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from saescope.analysis.reconstruction import Metrics
+from saescope.stats.arrays import FloatArray
 
 
 @dataclass
@@ -23,9 +24,13 @@ class Part:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Written as `<name>.parquet` into the run folder."""
 
+    columns: dict[str, FloatArray] = field(default_factory=dict)
+    """Further columns of `features.parquet`, [F] each."""
+
     def add(self, other: "Part") -> None:
         """Append the results of another part."""
         self.metrics |= other.metrics
         self.notes |= other.notes
         self.warnings += other.warnings
         self.tables |= other.tables
+        self.columns |= other.columns

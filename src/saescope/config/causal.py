@@ -25,11 +25,11 @@ class Attribute:
     method: Literal["attribute"] = "attribute"
     """Names this class."""
 
-    tokens: int = 4096
+    tokens: int = 16384
     """Counted tokens of the measured documents, spread over tasks."""
 
-    bootstraps: int = 1000
-    """Document resamples behind the intervals."""
+    bootstraps: int = 200
+    """Document resamples behind the interval."""
 
     def __post_init__(self) -> None:
         _check_tokens(self.tokens, self.bootstraps)
@@ -66,6 +66,9 @@ class Ablate:
     draw_tokens: int = 512
     """Counted tokens on which all draws are compared with the task's own sets."""
 
+    attribution_tokens: int = 16384
+    """Counted tokens on which the effect of every latent is estimated from gradients."""
+
     bootstraps: int = 1000
     """Document resamples behind the intervals."""
 
@@ -87,6 +90,7 @@ class Ablate:
         at_least("causal.draws", self.draws, 20)
         between("causal.ablated_draws", self.ablated_draws, 1, self.draws)
         between("causal.draw_tokens", self.draw_tokens, 64, self.tokens)
+        at_least("causal.attribution_tokens", self.attribution_tokens, 64)
 
     @property
     def headline_size(self) -> float:

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.cluster import KMeans
+from sklearn.cluster import MiniBatchKMeans
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, FloatArray, IntArray
 from saescope.stats.causal import own_and_others, selectivity
+
+BATCH = 4096
+"""Rows of a step of k-means: all of a small SAE."""
 
 
 def decoder_sets(
@@ -20,7 +23,9 @@ def decoder_sets(
     latents = np.flatnonzero(pool_F)
     rows = np.asarray(rows_FD, dtype=np.float64)[latents]
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
-    kmeans = KMeans(min(clusters, latents.size), n_init=1, random_state=seed).fit(rows)
+    kmeans = MiniBatchKMeans(
+        min(clusters, latents.size), n_init=3, batch_size=BATCH, random_state=seed
+    ).fit(rows)
     by_size = np.argsort(-np.bincount(kmeans.labels_), kind="stable")
     cosine_CP = kmeans.cluster_centers_[by_size] @ rows.T
     free_P = np.ones(latents.size, dtype=np.bool_)

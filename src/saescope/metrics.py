@@ -889,6 +889,121 @@ DYNK_UNIONS = tuple(
     )
 )
 
+# Ablation of the latents of each task (causal=ablate): effects on documents that did not choose them
+
+CAUSAL_SELECTIVITY = Metric(
+    "causal/selectivity",
+    "Causal selectivity",
+    "own/(own + others) of the CE rise when a task's latents are ablated: on its own task, and the mean of the "
+    "others; mean over tasks, rises below 0 count as 0; 0.5 where all tasks are hurt alike.",
+    "causal.ablate",
+    direction="none",
+    chance="0.5",
+    low="causal/selectivity_ci_low",
+    high="causal/selectivity_ci_high",
+    shown=("sweep", "axes"),
+)
+CAUSAL_SELECTIVITY_CI_LOW = Metric(
+    "causal/selectivity_ci_low",
+    "Causal selectivity, lower end",
+    "Lower end of the 95 % interval of causal/selectivity: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_SELECTIVITY_CI_HIGH = Metric(
+    "causal/selectivity_ci_high",
+    "Causal selectivity, upper end",
+    "Upper end of the 95 % interval of causal/selectivity: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_OWN_CE = Metric(
+    "causal/own_ce",
+    "CE rise on the own task",
+    "CE rise a token on the task whose latents are ablated, mean over tasks.",
+    "causal.ablate",
+    unit="nats",
+    null="causal/others_ce",
+)
+CAUSAL_OTHERS_CE = Metric(
+    "causal/others_ce",
+    "CE rise on the other tasks",
+    "CE rise a token on the other tasks, mean over them and over the ablated sets.",
+    "causal.ablate",
+    unit="nats",
+)
+CAUSAL_OWN_WORST = Metric(
+    "causal/own_worst",
+    "Own set hurts most",
+    "Share of tasks whose CE no task's set raises more than their own.",
+    "causal.ablate",
+    unit="share",
+)
+CAUSAL_RATIO = Metric(
+    "causal/ratio",
+    "Causal ratio",
+    "KL(untouched ‖ ablated) a token on the own task over the mean of the others, geometric mean over tasks; "
+    "1e-7 nats are added to both.",
+    "causal.ablate",
+    null="causal/ratio_matched",
+    low="causal/ratio_ci_low",
+    high="causal/ratio_ci_high",
+    shown=("sweep", "axes"),
+)
+CAUSAL_RATIO_CI_LOW = Metric(
+    "causal/ratio_ci_low",
+    "Causal ratio, lower end",
+    "Lower end of the 95 % interval of causal/ratio: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_RATIO_CI_HIGH = Metric(
+    "causal/ratio_ci_high",
+    "Causal ratio, upper end",
+    "Upper end of the 95 % interval of causal/ratio: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_RATIO_OVER_NORM = Metric(
+    "causal/ratio_over_norm",
+    "Causal ratio over removed norm",
+    "causal/ratio divided by the same ratio of the removed squared norm; 1: a set matters on a task as much as "
+    "it is active there.",
+    "causal.ablate",
+    chance="1",
+)
+CAUSAL_RATIO_MATCHED = Metric(
+    "causal/ratio_matched",
+    "Causal ratio of matched sets",
+    "causal/ratio of random sets of the same density, activation mass and norm, geometric mean over draws.",
+    "causal.ablate",
+)
+CAUSAL_EXCESS = Metric(
+    "causal/excess",
+    "Causal selectivity above matched sets",
+    "causal/selectivity − its mean over the matched sets that are ablated.",
+    "causal.ablate",
+    chance="0",
+)
+CAUSAL_P = Metric(
+    "causal/p",
+    "Causal ratio, p",
+    "(1 + matched draws whose KL ratio reaches that of the own sets)/(draws + 1), all measured alike.",
+    "causal.ablate",
+    direction="lower",
+    draws="causal.draws",
+)
+CAUSAL_PER_FIRING = Metric(
+    "causal/per_firing",
+    "Causal selectivity per firing",
+    "As causal/selectivity, the CE rise on each task divided by the set's firings there.",
+    "causal.ablate",
+    chance="0.5",
+)
+CAUSAL_PER_NORM = Metric(
+    "causal/per_norm",
+    "Causal selectivity per norm",
+    "As causal/selectivity, the CE rise on each task divided by the squared norm removed there.",
+    "causal.ablate",
+    chance="0.5",
+)
+
 # What the job cost
 
 COST_WALL_S = Metric("cost/wall_s", "Time", "Wall time of the job after its checks.", "cost", unit="s")

@@ -116,12 +116,11 @@ class Ablation:
         Raises ConfigError for a replacement other than zero with an SAE that decodes only what it encoded.
         """
         total = Effects.zeros(len(sets), len(self.windows.task_D))
-        for batch, part in zip(self.cut, self.each_batch(sets), strict=True):
+        for part in self.each_batch(sets, meter):
             total.add(part)
-            meter.advance(len(sets) * int(batch.real_BT.sum()))
         return total
 
-    def each_batch(self, sets: Sequence[LatentSet], start: int = 0) -> Iterator[Effects]:
+    def each_batch(self, sets: Sequence[LatentSet], meter: Meter, start: int = 0) -> Iterator[Effects]:
         """The effects batch by batch, from batch `start` on; their sum is `effects`."""
         member_GF = np.zeros((len(sets), self.coder.num_latents), dtype=np.bool_)
         for number, latents in enumerate(sets):
@@ -129,7 +128,7 @@ class Ablation:
         members = torch.from_numpy(member_GF).to(self.setup.machine.device)
         for batch in self.cut[start:]:
             with torch.inference_mode():
-                effects = _BatchEffects(self, batch, sets, members).measured()
+                effects = _BatchEffects(self, batch, sets, members).measured(meter)
             yield effects
 
     def batches(self) -> Iterator[HookedBatch]:
@@ -237,8 +236,9 @@ class _BatchEffects:
         self.number_BT[self.scored_BT] = torch.arange(len(self.clean.scored[0]), device=self.scored_BT.device)
         self.clean_ce_S = self.clean.losses.ce_S
 
-    def measured(self) -> Effects:
+    def measured(self, meter: Meter) -> Effects:
         """Run every window that a set changes."""
+        tokens = int(self.batch.real_BT.sum())
         self.sums.tokens_D += np.bincount(
             self.ablation.documents(self.batch, self.scored_BT), minlength=len(self.sums.tokens_D)
         )
@@ -250,6 +250,7 @@ class _BatchEffects:
                 if len(waiting) == room:
                     self._run(waiting)
                     waiting = []
+            meter.advance(tokens)
         if waiting:
             self._run(waiting)
         return self.sums

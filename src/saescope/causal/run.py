@@ -1,22 +1,35 @@
 """The stage of a job: the parts that `cfg.causal` selects."""
 
+from pathlib import Path
+
 import numpy as np
 
 from saescope.analysis.features import FeatureResults
 from saescope.causal.part import Part
-from saescope.config import AppConfig
+from saescope.config import Ablate, AppConfig
 from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup
 from saescope.sae.base import Sae
 
 
-def run(cfg: AppConfig, setup: Setup, coder: Sae, codes: Codes, features: FeatureResults) -> Part:
+def run(
+    cfg: AppConfig,
+    setup: Setup,
+    coder: Sae,
+    codes: Codes,
+    features: FeatureResults,
+    run_dir: Path | None = None,
+) -> Part:
     """Measure what the latents of each task do there and elsewhere.
 
     `metrics` has every key of the parts that ran, null with a reason where it does not apply, and no key of
-    the others; with `causal=none` there is none. Raises ProbeError for a task of a single document.
+    the others; with `causal=none` there is none. A killed job leaves what it has in `run_dir`. Raises ProbeError for a task of a single document.
     """
     part = Part()
+    if isinstance(cfg.causal, Ablate):
+        from saescope.causal.selectivity import run_ablation
+
+        part.add(run_ablation(cfg, cfg.causal, setup, coder, codes, run_dir))
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
     return part
 

@@ -19,12 +19,16 @@ EXAMPLES = "examples.parquet"
 HISTORY = "history.csv"
 """Training curves."""
 DYNAMIC_K = "dynamic_k.csv"
+CAUSAL = "causal.parquet"
+"""What ablating each task's latents does to every task."""
 STRUCTURE = "dynamic_k_structure.json"
 """Tables with their words: task masks, blocks and shared sets under dynamic k."""
 REPORT = "report.html"
 FIGURES = "figures"
 SAE = "sae"
 """Folder of the trained SAE, one folder a hookpoint below it."""
+PARTIAL = ".partial-{name}.npz"
+"""Sums of a long pass, while the job runs."""
 LOG = "saescope.log"
 LOCK = ".lock"
 """Held while a process works in the run folder."""
@@ -57,5 +61,6 @@ TABLES = {
     "examples": EXAMPLES,
     "history": HISTORY,
     "dynamic_k": DYNAMIC_K,
+    "causal": CAUSAL,
 }
 """Tables of a run folder by the name `Run` gives them."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from saescope.files import whole, write_json, write_text
 from saescope.runfolder.names import (
+    CAUSAL,
     CONFIG,
     DYNAMIC_K,
     EDGES,
@@ -46,6 +47,8 @@ class Results:
     """Further tables, written as `<name>.csv`."""
     structure: list[dict[str, Any]] = field(default_factory=list)
     """Tables with their words (`title`, `sentences`, `columns`, `rows`); no file where there is none."""
+    causal: dict[str, "pd.DataFrame"] = field(default_factory=dict)
+    """Tables of the causal stage, written as `<name>.parquet`."""
 
 
 def write_results(
@@ -65,11 +68,14 @@ def write_results(
     ):
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
-    for name in (DYNAMIC_K, STRUCTURE):
+    for name in (DYNAMIC_K, STRUCTURE, CAUSAL):
         (run_dir / name).unlink(missing_ok=True)
     for name, table in results.tables.items():
         with whole(run_dir / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
+    for name, table in results.causal.items():
+        with whole(run_dir / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
     if results.structure:
         write_json(run_dir / STRUCTURE, results.structure)
     write_json(run_dir / HISTOGRAMS, results.histograms)

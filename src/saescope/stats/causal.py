@@ -77,15 +77,15 @@ def task_matrix(
     per = np.asarray(per_D, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         if weight_BD is None:
-            result: FloatArray = (value_GD @ member_DK) / (per @ member_DK)
-            return result
+            mean_GK: FloatArray = (value_GD @ member_DK) / (per @ member_DK)
+            return mean_GK
         sums_BGK = np.stack(
             [weight_BD[:, task_D == task] @ value_GD[:, task_D == task].T for task in range(num_tasks)],
             axis=-1,
         )
         per_BK = (weight_BD * per) @ member_DK
-        result = sums_BGK / per_BK[:, None, :]
-    return result
+        mean_BGK: FloatArray = sums_BGK / per_BK[:, None, :]
+    return mean_BGK
 
 
 def own_and_others(M_GK: FloatArray, own_G: AnyIntArray) -> OwnOthers:

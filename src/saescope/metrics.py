@@ -1004,6 +1004,146 @@ CAUSAL_PER_NORM = Metric(
     chance="0.5",
 )
 
+# Effects of every latent, from gradients (causal=attribute, causal=ablate)
+
+CAUSAL_SI_RANK_CORR = Metric(
+    "causal/si_rank_corr",
+    "SI against causal SI",
+    "Spearman correlation over latents of SI on one half of the documents and causal SI on the other.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+    low="causal/si_rank_corr_ci_low",
+    high="causal/si_rank_corr_ci_high",
+    shown=("page",),
+)
+CAUSAL_SI_RANK_CORR_CI_LOW = Metric(
+    "causal/si_rank_corr_ci_low",
+    "SI against causal SI, lower end",
+    "Lower end of the 95 % interval of causal/si_rank_corr: bootstrap over documents, recentred.",
+    "causal.latents",
+)
+CAUSAL_SI_RANK_CORR_CI_HIGH = Metric(
+    "causal/si_rank_corr_ci_high",
+    "SI against causal SI, upper end",
+    "Upper end of the 95 % interval of causal/si_rank_corr: bootstrap over documents, recentred.",
+    "causal.latents",
+)
+CAUSAL_SI_RANK_CORR_GIVEN_FIRING = Metric(
+    "causal/si_rank_corr_given_firing",
+    "SI against causal SI, firing set aside",
+    "Partial Spearman correlation of the same two, given the index of firing on the tokens of causal SI.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+    shown=("page",),
+)
+CAUSAL_BEYOND_RANK_CORR = Metric(
+    "causal/beyond_rank_corr",
+    "SI beyond words against causal SI",
+    "Spearman correlation over latents of SI given the token id, of all documents, and causal SI.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+    shown=("page",),
+)
+CAUSAL_SCORED = Metric(
+    "causal/scored",
+    "Latents with a causal SI",
+    "Supported latents with at least 20 firings in at least 5 documents of the attributed tokens.",
+    "causal.latents",
+    unit="count",
+)
+CAUSAL_ATTRIBUTION_R = Metric(
+    "causal/attribution_r",
+    "Attribution against ablation",
+    "Spearman correlation of attributed effects with the KL of 100 random latents taken out one at a time.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+    shown=("page",),
+)
+CAUSAL_ATTRIBUTION_RATIO = Metric(
+    "causal/attribution_ratio",
+    "True effect over attributed",
+    "Median over the same latents of the KL when taken out over the attributed effect.",
+    "causal.latents",
+)
+CAUSAL_ATTRIBUTION_RATIO_HIGH = Metric(
+    "causal/attribution_ratio_high",
+    "True effect over attributed, 95 % quantile",
+    "95 % quantile of the same ratio: how much too small the attribution can be.",
+    "causal.latents",
+)
+
+# Communities of latents taken out whole (causal=ablate)
+
+
+
+def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
+    """The metrics of the communities of one graph."""
+    entries: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+        (
+            "selectivity",
+            "selectivity",
+            "KL on the own task over the sum of that and the mean KL on the others when one of the 8 largest "
+            f"communities of {graph} is taken out, mean over these.",
+            {
+                "direction": "higher",
+                "chance": "0.5 for sets without a task",
+                "shown": ("page",),
+            },
+        ),
+        (
+            "excess",
+            "selectivity above random sets",
+            f"causal/{start}_selectivity above that of random sets of like size, firings, mass and norm.",
+            {
+                "direction": "higher",
+                "chance": "0",
+                "low": f"causal/{start}_excess_ci_low",
+                "high": f"causal/{start}_excess_ci_high",
+                "shown": ("page",),
+            },
+        ),
+        ("excess_ci_low", "excess, lower end", f"Lower end of the 95 % interval of causal/{start}_excess.", {}),
+        ("excess_ci_high", "excess, upper end", f"Upper end of the 95 % interval of causal/{start}_excess.", {}),
+        (
+            "excess_decoder",
+            "selectivity above like decoder rows",
+            f"causal/{start}_selectivity above that of sets of the same sizes by k-means on decoder rows.",
+            {"direction": "higher", "chance": "0", "shown": ("page",)},
+        ),
+        (
+            "p",
+            "p among random sets",
+            "(1 + draws whose selectivity by attribution reaches that of the modules)/101, of 100 draws.",
+            {"draws": 100},
+        ),
+        (
+            "synergy",
+            "synergy",
+            "KL of the modules over the sum of the KL of their members one by one; above 1: more together.",
+            {"direction": "none", "chance": "1 where members do not meet", "shown": ("page",)},
+        ),
+        (
+            "attribution_r",
+            "attribution against ablation",
+            "Spearman correlation of attributed effects with the KL of these sets on every task.",
+            {"direction": "higher", "chance": "0"},
+        ),
+    )
+    return tuple(
+        Metric(f"causal/{start}_{name}", f"{title}, {label}", sentence, f"causal.{start}", **more)
+        for name, label, sentence, more in entries
+    )
+
+
+CAUSAL_MODULES = _modules("module", "Communities", "the graph")
+CAUSAL_MODULES_WITHIN_TOKEN = _modules(
+    "module_within_token", "Communities within token", "the graph within token ids"
+)
+
 # What the job cost
 
 COST_WALL_S = Metric("cost/wall_s", "Time", "Wall time of the job after its checks.", "cost", unit="s")

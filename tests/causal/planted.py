@@ -6,7 +6,17 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from saescope.activations import ActivationStore
-from saescope.config import HookpointConfig, MetricsConfig, RuntimeConfig
+from saescope.config import (
+    AppConfig,
+    CorpusConfig,
+    HookpointConfig,
+    MetricsConfig,
+    ModelConfig,
+    NeuronSae,
+    ProbesConfig,
+    RuntimeConfig,
+    TrackingConfig,
+)
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
 from saescope.model.hookpoints import resolve
@@ -92,3 +102,18 @@ def setup(network, token_windows, batch_tokens=512) -> Setup:
 def codes_of(job: Setup, coder: Sae):
     with job.probe_activations() as source:
         return Engine(job, coder, source).extract()[0]
+
+
+def config(causal) -> AppConfig:
+    """Of a job on such a network; its model, SAE and probes are given by hand."""
+    return AppConfig(
+        model=ModelConfig("planted"),
+        sae=NeuronSae(k=4),
+        hookpoint=HookpointConfig("resid", layer=0),
+        probes=ProbesConfig("embedded"),
+        corpus=CorpusConfig("embedded"),
+        metrics=METRICS,
+        causal=causal,
+        runtime=RuntimeConfig("cpu"),
+        tracking=TrackingConfig("disabled"),
+    )

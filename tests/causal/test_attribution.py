@@ -156,7 +156,7 @@ class Plain:
 
 def test_an_sae_that_decodes_without_a_gradient_is_read_off_its_decoder():
     sae, like = UserSae(Plain(), d_in=16, label="plain", source={}), coder(k=LATENTS)
-    torch.testing.assert_close(decoder_rows(sae, "cpu"), sae.inner.weight, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(decoder_rows(sae), sae.inner.weight, atol=1e-6, rtol=1e-5)
     like.coder.W_dec.data[:] = sae.inner.weight
     like.encode = sae.encode
     first, second = (scores_of(ablation(tiny("llama"), s)).scores_NF.toarray() for s in (sae, like))
@@ -170,7 +170,7 @@ def test_a_decoder_that_needs_its_token_has_no_rows():
             raise SaeError("this SAE standardises every token by itself: use reconstruct(x, codes)")
 
     with pytest.raises(SaeError, match="standardises"):
-        decoder_rows(Standardised(Plain(), d_in=16, label="plain", source={}), "cpu")
+        decoder_rows(Standardised(Plain(), d_in=16, label="plain", source={}))
 
 
 def test_neurons_and_transcoders_have_scores():

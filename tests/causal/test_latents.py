@@ -6,37 +6,14 @@ import pytest
 import torch
 
 from saescope.causal.ablation import Ablation
-from saescope.causal.halves import split_documents
 from saescope.causal.latents import COLUMNS, MIN_FIRINGS, check, run_attribution
-from saescope.config import (
-    AppConfig,
-    CorpusConfig,
-    HookpointConfig,
-    ModelConfig,
-    NeuronSae,
-    ProbesConfig,
-    RuntimeConfig,
-    TrackingConfig,
-)
+from saescope.config import Attribute
 from saescope.stats.density import supported
 
-from .planted import METRICS, WIDTH, FixedLatents, codes_of, model, setup, texts
+from .planted import WIDTH, FixedLatents, codes_of, config, model, setup, texts
 
 PAIRS = 12
 """Latents of each kind."""
-
-
-def config():
-    return AppConfig(
-        model=ModelConfig("planted"),
-        sae=NeuronSae(k=4),
-        hookpoint=HookpointConfig("resid", layer=0),
-        probes=ProbesConfig("embedded"),
-        corpus=CorpusConfig("embedded"),
-        metrics=METRICS,
-        runtime=RuntimeConfig("cpu"),
-        tracking=TrackingConfig("disabled"),
-    )
 
 
 def latents(network, seed=0):
@@ -60,10 +37,9 @@ def latents(network, seed=0):
 def run(network, coder, token_windows, tokens=10**6):
     job = setup(network, token_windows)
     codes = codes_of(job, coder)
-    halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, 0)
     live = supported(codes.count_F, codes.docs_F, 20, 5)
     features = pd.DataFrame({"supported": live, "si_token": np.full(len(live), np.nan)})
-    return run_attribution(config(), tokens, job, coder, codes, features, halves)
+    return run_attribution(config(Attribute(bootstraps=40)), tokens, job, coder, codes, features)
 
 
 def test_effects_on_one_task_are_seen_where_firing_is_even():
@@ -115,4 +91,4 @@ def test_latents_without_any_effect_cannot_be_checked():
     coder.rows_FD[:] = 0.0
     job = setup(network, texts(documents=6))
     ablation = Ablation(job, coder, np.ones(12, dtype=bool), 200)
-    assert check(ablation, np.ones(3 * PAIRS, dtype=bool)) is None
+    assert check(ablation, np.ones(3 * PAIRS, dtype=bool), config(Attribute())) is None

@@ -9,10 +9,11 @@ from saescope.causal.ablation import Ablation, LatentSet
 from saescope.causal.attribution import attribute
 from saescope.causal.choice import evidence
 from saescope.causal.halves import split_documents
-from saescope.causal.modules import NAMES, control_sets, membership, run_modules
+from saescope.causal.modules import NAMES, PARTITIONS, control_sets, membership, run_modules
+from saescope.config import Ablate
 from saescope.runtime.meter import Meter
 
-from .planted import METRICS, WIDTH, FixedLatents, codes_of, model, setup, texts
+from .planted import METRICS, WIDTH, FixedLatents, codes_of, config, model, setup, texts
 
 LATENTS = 120
 MEMBERS = 10
@@ -40,11 +41,12 @@ def world(coder, network, community_F, documents=30, **columns):
     job = setup(network, texts(documents=documents))
     codes = codes_of(job, coder)
     halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, 0)
-    ablation = Ablation(job, coder, halves.measure_D, 10**6)
+    ablation = Ablation(job, coder, halves.measure_D, 2048)
     seen = evidence(codes, halves.choose_D, codes.task_D, METRICS)
     whole = attribute(ablation.batches(), coder, len(codes.task_D), seed=1)
     features = pd.DataFrame({"community": community_F, **columns})
-    part = run_modules(ablation, features, codes, halves, whole, METRICS, bootstraps=40)
+    chosen = Ablate(bootstraps=40, tokens=2048)
+    part = run_modules(config(chosen), chosen, job, coder, codes, features, whole)
     return part, ablation, seen
 
 
@@ -64,7 +66,9 @@ def planted():
 def test_planted_modules_are_more_selective_than_their_controls(planted):
     _, part, *_ = planted
     metrics = part.metrics
-    assert set(metrics) == {f"causal/module_{name}" for name in NAMES}
+    assert set(metrics) == {f"causal/{start}_{name}" for start in PARTITIONS for name in NAMES}
+    assert metrics["causal/module_within_token_p"] is None
+    assert "not measured" in part.notes["causal/module_within_token_p"]
     assert metrics["causal/module_p"] <= 0.02
     assert metrics["causal/module_excess_ci_low"] <= metrics["causal/module_excess"]
     assert metrics["causal/module_attribution_r"] > 0.8
@@ -94,7 +98,7 @@ def test_the_table_is_what_plain_ablation_gives(planted):
 
 def test_control_sets_have_the_sizes_of_the_modules(planted):
     coder, _, ablation, seen = planted
-    sets = control_sets(planted_communities(), seen, coder, ablation)
+    sets = control_sets(planted_communities(), seen, coder, 0)
     assert sets is not None
     assert sets.numbers == [0, 1, 2, 3]
     for family in (*sets.random, sets.decoder):

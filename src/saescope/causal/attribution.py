@@ -9,7 +9,6 @@ left out: terms of higher order, and what taking f out of two positions does bey
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,16 +114,17 @@ def _decoded(sae: Sae, x_ND: Tensor, codes: SparseCodes) -> Tensor:
     xhat_ND = sae.reconstruct(x_ND, codes)
     if xhat_ND.requires_grad:
         return xhat_ND
-    return weighted_rows(codes, decoder_rows(sae, codes.acts.device))
+    return weighted_rows(codes, decoder_rows(sae).to(codes.acts.device))
 
 
-def decoder_rows(sae: Sae, device: Any) -> Tensor:
+def decoder_rows(sae: Sae) -> Tensor:
     """What one unit of each latent adds to the reconstruction, [F, d_out]: `decode` of each alone, less none.
 
     Raises SaeError where a token's own scale is needed to decode.
     """
     if sae.decodes_latest_only:
         raise SaeError("this SAE normalises every token by itself: its decoder has no rows of its own")
+    device = next((t.device for t in (*sae.parameters(), *sae.buffers())), torch.device("cpu"))
     none = torch.zeros(0, dtype=torch.int64, device=device)
     with torch.no_grad():
         bias_1D = sae.decode(SparseCodes(torch.zeros(1, dtype=torch.int64, device=device), none, none.float()))

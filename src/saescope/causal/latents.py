@@ -5,20 +5,22 @@ takes part in both sides of a correlation.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from saescope.causal.ablation import Ablation, LatentSet
 from saescope.causal.attribution import Attribution, attribute
-from saescope.causal.halves import Halves
+from saescope.causal.halves import split_documents
 from saescope.causal.part import Part
-from saescope.config import AppConfig
+from saescope.causal.passes import measure
+from saescope.config import AppConfig, NoCausal
 from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup
 from saescope.runtime.meter import Meter, Steps
 from saescope.sae.base import Sae
-from saescope.stats.arrays import AnyIntArray, BoolArray, FloatArray
+from saescope.stats.arrays import BoolArray, FloatArray
 from saescope.stats.causal_index import (
     Agreement,
     DocumentSums,
@@ -29,6 +31,7 @@ from saescope.stats.causal_index import (
     rank_correlation,
     rank_correlation_interval,
 )
+from saescope.stats.progress import Progress
 
 MIN_FIRINGS = 20
 """Firings on the attributed tokens that a latent needs for an index …"""
@@ -50,12 +53,21 @@ COLUMNS = ("causal_si", "causal_own", "causal_p")
 
 
 def run_attribution(
-    cfg: AppConfig, tokens: int, setup: Setup, coder: Sae, codes: Codes, features: pd.DataFrame, halves: Halves
+    cfg: AppConfig,
+    tokens: int,
+    setup: Setup,
+    coder: Sae,
+    codes: Codes,
+    features: pd.DataFrame,
+    run_dir: Path | None = None,
 ) -> tuple[Part, Attribution]:
     """The columns `causal_si`, `causal_own` and `causal_p`, and the metrics of `RANKS` and `TRUST`.
 
-    `tokens`: counted tokens of the measured documents to attribute. The attribution is handed on.
+    `tokens`: counted tokens of the measured documents to attribute. The attribution is handed on. Raises
+    ProbeError for a task of a single document.
     """
+    assert not isinstance(cfg.causal, NoCausal)
+    halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
     ablation = Ablation(setup, coder, halves.measure_D, tokens, cfg.seed)
     with Meter("attribution", ablation.num_tokens, "tokens") as meter:
         result = attribute(
@@ -71,7 +83,7 @@ def run_attribution(
             supported_F,
             beyond_F,
             permutations=cfg.metrics.permutations,
-            resamples=min(cfg.metrics.bootstraps, RESAMPLES),
+            resamples=min(cfg.causal.bootstraps, RESAMPLES),
             seed=cfg.seed,
             progress=steps,
         )
@@ -88,9 +100,12 @@ def run_attribution(
     part.notes |= {key: reason for key, value in part.metrics.items() if value is None}
     if np.isnan(beyond_F).all() and len(codes.tasks) > 1:
         part.notes["causal/beyond_rank_corr"] = "SI beyond words was not measured"
-    trust = check(Ablation(setup, coder, halves.measure_D, min(tokens, CHECK_TOKENS), cfg.seed), supported_F)
+    few = Ablation(setup, coder, halves.measure_D, min(tokens, CHECK_TOKENS), cfg.seed)
+    trust = check(few, supported_F, cfg, run_dir)
     values = (None, None, None) if trust is None else (trust.r, trust.median_ratio, trust.largest_ratio)
-    part.metrics |= dict(zip((f"causal/{name}" for name in TRUST), values, strict=True))
+    of_trust = dict(zip((f"causal/{name}" for name in TRUST), values, strict=True))
+    part.metrics |= of_trust
+    part.notes |= {key: "too few latents have an effect" for key, value in of_trust.items() if value is None}
     return part, result
 
 
@@ -104,7 +119,7 @@ def index_of_latents(
     permutations: int,
     resamples: int,
     seed: int,
-    progress: Steps,
+    progress: Progress,
 ) -> tuple[Mapping[str, FloatArray], dict[str, float | None]]:
     """Columns over all latents, NaN where too little fired, and the metrics of `RANKS`; without one task less.
 
@@ -152,7 +167,9 @@ def index_of_latents(
     }
 
 
-def check(ablation: Ablation, supported_F: BoolArray) -> Agreement | None:
+def check(
+    ablation: Ablation, supported_F: BoolArray, cfg: AppConfig, run_dir: Path | None = None
+) -> Agreement | None:
     """Attribution against ablation of `CHECKED_LATENTS` single latents on the windows of `ablation`.
 
     Supported latents at random among those that have an effect there; None where there are fewer than three.
@@ -164,12 +181,6 @@ def check(ablation: Ablation, supported_F: BoolArray) -> Agreement | None:
     if candidates.size < 3:
         return None
     latents = np.sort(np.random.default_rng(seed).permutation(candidates)[:CHECKED_LATENTS])
-    exact_G = ablated_alone(ablation, latents, "check of the attribution")
-    return agreement(exact_G.sum(axis=1), approximate_F[latents])
-
-
-def ablated_alone(ablation: Ablation, latents: AnyIntArray, name: str) -> FloatArray:
-    """KL of taking out each latent by itself, per document, [latents, D]."""
     sets = [LatentSet(str(latent), np.array([latent])) for latent in latents]
-    with Meter(name, len(sets) * ablation.num_tokens, "tokens") as meter:
-        return ablation.effects(sets, meter).kl_GD
+    effects = measure(ablation, sets, "check of the attribution", cfg, run_dir)
+    return agreement(effects.kl_GD.sum(axis=1), approximate_F[latents])

@@ -8,6 +8,7 @@ whose decoder rows point alike (k-means).
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,14 @@ from saescope.causal.ablation import Ablation, Effects, LatentSet
 from saescope.causal.attribution import Attribution, attribute, decoder_rows
 from saescope.causal.choice import Evidence, Family, evidence
 from saescope.causal.controls import matched_families
-from saescope.causal.halves import Halves
+from saescope.causal.halves import split_documents
 from saescope.causal.part import Part
+from saescope.causal.passes import measure
 from saescope.causal.selectivity import row_norms
-from saescope.config import MetricsConfig
+from saescope.config import Ablate, AppConfig
 from saescope.errors import SaeError
 from saescope.extraction.codes import Codes
-from saescope.runtime.meter import Meter
+from saescope.extraction.setup import Setup
 from saescope.sae.base import Sae
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
 from saescope.stats.causal import document_weights, interval, task_matrix
@@ -72,36 +74,37 @@ class Sets:
 
 
 def run_modules(
-    ablation: Ablation,
-    features: pd.DataFrame,
+    cfg: AppConfig,
+    job: Ablate,
+    setup: Setup,
+    coder: Sae,
     codes: Codes,
-    halves: Halves,
+    features: pd.DataFrame,
     attribution: Attribution,
-    cfg: MetricsConfig,
-    bootstraps: int,
+    run_dir: Path | None = None,
 ) -> Part:
-    """The metrics `causal/module_*` and the table `causal_modules`.
+    """The metrics of `NAMES` for each of `PARTITIONS`, and the table `causal_modules`.
 
-    `ablation`: of about `MODULE_TOKENS` counted tokens; `attribution`: of the measured documents. A partition
-    that `features` lacks has no key.
+    `attribution`: of the measured documents. Raises ProbeError for a task of a single document.
     """
     part, tables = Part(), []
+    halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
     several = len(codes.tasks) > 1
-    chosen = evidence(codes, halves.choose_D, codes.task_D, cfg) if several else None
+    chosen = evidence(codes, halves.choose_D, codes.task_D, cfg.metrics) if several else None
+    ablation = Ablation(setup, coder, halves.measure_D, min(job.tokens, MODULE_TOKENS), cfg.seed)
     for start, column in PARTITIONS.items():
-        if column not in features:
-            continue
         keys = [f"causal/{start}_{name}" for name in NAMES]
         part.metrics |= dict.fromkeys(keys)
-        reason = "a single task"
-        if chosen is not None:
+        reason = "a single task" if chosen is None else "these communities were not measured"
+        if chosen is not None and column in features:
             reason = f"no community has {MIN_MEMBERS} latents that fire often enough"
-            sets = control_sets(features[column].to_numpy(), chosen, ablation.coder, ablation)
+            sets = control_sets(features[column].to_numpy(), chosen, coder, cfg.seed)
             if sets is not None:
-                measured = measure(ablation, sets, chosen, attribution, codes.tasks, bootstraps)
-                part.metrics |= {f"causal/{start}_{name}": value for name, value in measured.metrics.items()}
-                measured.table.insert(0, "partition", column)
-                tables.append(measured.table)
+                taken_out = take_out(ablation, sets, cfg, f"of {column}", run_dir)
+                compared = compare(taken_out, sets, chosen, attribution, codes.tasks, job.bootstraps, cfg.seed)
+                part.metrics |= {f"causal/{start}_{name}": value for name, value in compared.metrics.items()}
+                compared.table.insert(0, "partition", column)
+                tables.append(compared.table)
                 reason = "no effect" if sets.decoder else "the SAE's decoder has no rows of its own"
         part.notes |= {key: reason for key in keys if part.metrics[key] is None}
     if tables:
@@ -109,9 +112,7 @@ def run_modules(
     return part
 
 
-def control_sets(
-    community_F: AnyIntArray, chosen: Evidence, coder: Sae, ablation: Ablation
-) -> Sets | None:
+def control_sets(community_F: AnyIntArray, chosen: Evidence, coder: Sae, seed: int) -> Sets | None:
     """The sets of one partition; None where no community is large enough. Latents that can be chosen only."""
     able_F = chosen.supported_F & (chosen.count_F > 0) & (community_F >= 0)
     numbers, sizes = np.unique(community_F[able_F], return_counts=True)
@@ -122,45 +123,71 @@ def control_sets(
     pool_F = chosen.supported_F & (chosen.count_F > 0)
     norm_F, decoder = row_norms(coder), []
     try:
-        rows_FD = decoder_rows(coder, ablation.setup.machine.device).float().cpu().numpy()
+        rows_FD = decoder_rows(coder).float().cpu().numpy()
     except SaeError as error:
         log.info("no sets of like decoder rows: %s", error)
     else:
         sizes_G = [len(module) for module in modules]
-        decoder = decoder_sets(rows_FD, sizes_G, pool_F, int(large.size), ablation.seed)
+        decoder = decoder_sets(rows_FD, sizes_G, pool_F, int(large.size), seed)
     family = Family("module", 1.0, 0, tuple(modules))
-    draws = matched_families(family, chosen, norm_F, DRAWS, ablation.seed)
+    draws = matched_families(family, chosen, norm_F, DRAWS, seed)
     return Sets(large[:MODULES].tolist(), modules, [list(draw.latents_K) for draw in draws], decoder)
 
 
 @dataclass(frozen=True)
-class Measured:
+class TakenOut:
+    """What the sets of one partition and some members by themselves do, on the same windows."""
+
+    everything: list[IntArray]
+    """The sets, kind after kind as in `Sets.ablated`."""
+    effects: Effects
+    """Of these, and behind them of the latents `alone`."""
+    attributed_DG: FloatArray
+    """The attributed effect of each set in each document."""
+    alone: IntArray
+    samples: list[tuple[IntArray, FloatArray]]
+    """Of each module, which of its members, and their weights in the sum over all members."""
+    task_D: AnyIntArray
+
+
+def take_out(ablation: Ablation, sets: Sets, cfg: AppConfig, name: str, run_dir: Path | None) -> TakenOut:
+    """Take the modules, their controls and some of their members out."""
+    task_D = ablation.windows.task_D
+    here = attribute(ablation.batches(), ablation.coder, len(task_D), seed=ablation.seed)
+    effect_F = np.asarray(here.latents().sum(axis=0)).ravel()
+    rng = np.random.default_rng(ablation.seed)
+    samples = [sample_members(effect_F[module], MEMBERS, rng) for module in sets.modules]
+    alone = np.unique(np.concatenate([m[at] for m, (at, _) in zip(sets.modules, samples, strict=True)]))
+    everything = [members for family in sets.ablated.values() for members in family]
+    named = [
+        LatentSet(str(number), members)
+        for number, members in enumerate([*everything, *(np.array([latent]) for latent in alone)])
+    ]
+    effects = measure(ablation, named, f"modules {name}", cfg, run_dir)
+    attributed_DG = here.sets(membership(everything, ablation.coder.num_latents))
+    return TakenOut(everything, effects, attributed_DG, alone, samples, task_D)
+
+
+@dataclass(frozen=True)
+class Compared:
     """Numbers of one partition, without the start of their names, and rows of `causal_modules`."""
 
     metrics: dict[str, float | None]
     table: pd.DataFrame
 
 
-def measure(
-    ablation: Ablation,
+def compare(
+    taken_out: TakenOut,
     sets: Sets,
     chosen: Evidence,
     attribution: Attribution,
     tasks: tuple[str, ...],
     bootstraps: int,
-) -> Measured:
-    """Take the modules, their controls and some of their members out, and compare."""
-    num_tasks, task_D, seed = len(tasks), ablation.windows.task_D, ablation.seed
-    here = attribute(ablation.batches(), ablation.coder, len(task_D), seed=seed)
-    latent_effect_F = np.asarray(here.latents().sum(axis=0)).ravel()
-    rng = np.random.default_rng(seed)
-    samples = [sample_members(latent_effect_F[module], MEMBERS, rng) for module in sets.modules]
-    alone = np.unique(np.concatenate([m[at] for m, (at, _) in zip(sets.modules, samples, strict=True)]))
-    kinds = sets.ablated
-    everything = [members for family in kinds.values() for members in family]
-    effects = _ablated(ablation, [*everything, *(np.array([latent]) for latent in alone)])
-    attributed_DG = here.sets(membership(everything, ablation.coder.num_latents))
-
+    seed: int,
+) -> Compared:
+    """The modules beside their controls and their members."""
+    everything, effects, task_D = taken_out.everything, taken_out.effects, taken_out.task_D
+    kinds, num_tasks = sets.ablated, len(tasks)
     exact_GK = task_matrix(effects.kl_GD, effects.tokens_D, task_D, num_tasks)
     weight_BD = document_weights(task_D, effects.tokens_D, bootstraps, seed)
     exact_BGK = task_matrix(effects.kl_GD, effects.tokens_D, task_D, num_tasks, weight_BD)
@@ -170,9 +197,9 @@ def measure(
     selectivity = {kind: mean_selectivity(exact_GK[at], own_G[at]) for kind, at in of_kind.items()}
     draws = {kind: mean_selectivity(exact_BGK[:, at], own_G[at]) for kind, at in of_kind.items()}
     low, high = interval(draws["module"] - draws["random"])
-    members = _members_together(effects, samples, sets.modules, alone, len(everything))
+    members = _members_together(taken_out, sets.modules)
     whole_kl_G = effects.kl_GD[of_kind["module"]].sum(axis=1)
-    attributed_GK = task_matrix(attributed_DG.T, effects.tokens_D, task_D, num_tasks)
+    attributed_GK = task_matrix(taken_out.attributed_DG.T, effects.tokens_D, task_D, num_tasks)
     metrics: dict[str, float | None] = {
         "selectivity": float(selectivity["module"]),
         "excess": float(selectivity["module"] - selectivity["random"]),
@@ -195,27 +222,18 @@ def measure(
     for name, value_G in members.items():
         # of all tasks together, so the same in every row of a module
         table.loc[first, f"members_{name}"] = np.repeat(value_G / effects.tokens_D.sum(), len(tasks))
-    return Measured(metrics, table)
+    return Compared(metrics, table)
 
 
-def _members_together(
-    effects: Effects,
-    samples: Sequence[tuple[IntArray, FloatArray]],
-    modules: Sequence[IntArray],
-    alone: IntArray,
-    before: int,
-) -> dict[str, FloatArray]:
-    """Sum of what the members of each module do one by one, over all documents, from the sample of them.
-
-    `alone`: latents that were taken out by themselves; their effects come behind `before` others.
-    """
+def _members_together(taken_out: TakenOut, modules: Sequence[IntArray]) -> dict[str, FloatArray]:
+    """Sum of what the members of each module do one by one, over all documents, from the sample of them."""
     sums: dict[str, FloatArray] = {}
-    for name, value_GD in (("ce", effects.ce_GD), ("kl", effects.kl_GD)):
-        value_A = value_GD[before:].sum(axis=1)
+    for name, value_GD in (("ce", taken_out.effects.ce_GD), ("kl", taken_out.effects.kl_GD)):
+        value_A = value_GD[len(taken_out.everything) :].sum(axis=1)
         sums[name] = np.array(
             [
-                (weights * value_A[np.searchsorted(alone, module[members])]).sum()
-                for module, (members, weights) in zip(modules, samples, strict=True)
+                (weights * value_A[np.searchsorted(taken_out.alone, module[members])]).sum()
+                for module, (members, weights) in zip(modules, taken_out.samples, strict=True)
             ]
         )
     return sums
@@ -273,10 +291,3 @@ def membership(sets: Sequence[AnyIntArray], num_latents: int) -> sp.csr_matrix:
     latents = np.concatenate([np.asarray(members, dtype=np.int64) for members in sets])
     number = np.repeat(np.arange(len(sets)), [len(members) for members in sets])
     return sp.csr_matrix((np.ones(len(latents)), (latents, number)), shape=(num_latents, len(sets)))
-
-
-def _ablated(ablation: Ablation, sets: Sequence[AnyIntArray]) -> Effects:
-    """The effects of all sets."""
-    named = [LatentSet(str(number), np.asarray(members)) for number, members in enumerate(sets)]
-    with Meter("modules", len(named) * ablation.num_tokens, "tokens") as meter:
-        return ablation.effects(named, meter)

@@ -6,7 +6,7 @@ import numpy as np
 
 from saescope.analysis.features import FeatureResults
 from saescope.causal.part import Part
-from saescope.config import Ablate, AppConfig
+from saescope.config import Ablate, AppConfig, Attribute
 from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup
 from saescope.sae.base import Sae
@@ -23,13 +23,26 @@ def run(
     """Measure what the latents of each task do there and elsewhere.
 
     `metrics` has every key of the parts that ran, null with a reason where it does not apply, and no key of
-    the others; with `causal=none` there is none. A killed job leaves what it has in `run_dir`. Raises ProbeError for a task of a single document.
+    the others; with `causal=none` there is none. A killed job leaves what it has in `run_dir`.
+    Raises ProbeError for a task of a single document.
     """
     part = Part()
-    if isinstance(cfg.causal, Ablate):
-        from saescope.causal.selectivity import run_ablation
+    match cfg.causal:
+        case Attribute() as job:
+            from saescope.causal.latents import run_attribution
 
-        part.add(run_ablation(cfg, cfg.causal, setup, coder, codes, run_dir))
+            part.add(run_attribution(cfg, job.tokens, setup, coder, codes, features.features, run_dir)[0])
+        case Ablate() as job:
+            from saescope.causal.latents import run_attribution
+            from saescope.causal.modules import run_modules
+            from saescope.causal.selectivity import run_ablation
+
+            part.add(run_ablation(cfg, job, setup, coder, codes, run_dir))
+            of_latents, attribution = run_attribution(
+                cfg, job.attribution_tokens, setup, coder, codes, features.features, run_dir
+            )
+            part.add(of_latents)
+            part.add(run_modules(cfg, job, setup, coder, codes, features.features, attribution, run_dir))
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
     return part
 

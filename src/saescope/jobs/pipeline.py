@@ -280,7 +280,7 @@ def _results(
             *part.warnings,
             *causal_part.warnings,
         ],
-        features.features,
+        features.features.assign(**causal_part.columns),
         features.edges,
         contexts,
         features.histograms,

@@ -67,7 +67,7 @@ def modules(run: Run) -> Sketch | None:
     """What taking each of the largest communities out costs on each task."""
     if "causal_modules" not in run.tables:
         return None
-    table = run.table("causal_modules")
+    table = run.causal_modules
     table = table[table["partition"] == table["partition"].iloc[0]]
     tasks = list(dict.fromkeys(table["task"]))
     rows = []

@@ -10,6 +10,7 @@ from saescope.errors import ReportError
 from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.causal import causal
+from saescope.report.causal_modules import causal_effects
 from saescope.report.definitions import DEFINITIONS
 from saescope.report.savings import savings
 from saescope.report.structure import structure
@@ -67,6 +68,7 @@ def _render(run: Run, drawings: dict[str, Any]) -> str:
             tasks=task_rows(run),
             task_columns=[metric.label for metric in TASK_COLUMNS],
             causal=causal(run),
+            causal_effects=causal_effects(run),
             savings=savings(run),
             structure=structure(run),
             groups=card_groups(run),

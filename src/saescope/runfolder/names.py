@@ -27,6 +27,8 @@ REPORT = "report.html"
 FIGURES = "figures"
 SAE = "sae"
 """Folder of the trained SAE, one folder a hookpoint below it."""
+CAUSAL_MODULES = "causal_modules.parquet"
+"""What taking communities of latents out whole does to every task."""
 PARTIAL = ".partial-{name}.npz"
 """Sums of a long pass, while the job runs."""
 LOG = "saescope.log"
@@ -62,5 +64,6 @@ TABLES = {
     "history": HISTORY,
     "dynamic_k": DYNAMIC_K,
     "causal": CAUSAL,
+    "causal_modules": CAUSAL_MODULES,
 }
 """Tables of a run folder by the name `Run` gives them."""

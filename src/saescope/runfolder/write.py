@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from saescope.files import whole, write_json, write_text
 from saescope.runfolder.names import (
     CAUSAL,
+    CAUSAL_MODULES,
     CONFIG,
     DYNAMIC_K,
     EDGES,
@@ -68,7 +69,7 @@ def write_results(
     ):
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
-    for name in (DYNAMIC_K, STRUCTURE, CAUSAL):
+    for name in (DYNAMIC_K, STRUCTURE, CAUSAL, CAUSAL_MODULES):
         (run_dir / name).unlink(missing_ok=True)
     for name, table in results.tables.items():
         with whole(run_dir / f"{name}.csv") as temporary:

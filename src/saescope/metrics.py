@@ -894,8 +894,8 @@ DYNK_UNIONS = tuple(
 CAUSAL_SELECTIVITY = Metric(
     "causal/selectivity",
     "Causal selectivity",
-    "own/(own + others) of the CE rise when a task's latents are ablated: on its own task, and the mean of the "
-    "others; mean over tasks, rises below 0 count as 0; 0.5 where all tasks are hurt alike.",
+    "own/(own + others) of the CE rise when a task's latents are ablated: on its own task, and the mean of "
+    "the others; mean over tasks, rises below 0 count as 0; 0.5 where all tasks are hurt alike.",
     "causal.ablate",
     direction="none",
     chance="0.5",
@@ -963,8 +963,8 @@ CAUSAL_RATIO_CI_HIGH = Metric(
 CAUSAL_RATIO_OVER_NORM = Metric(
     "causal/ratio_over_norm",
     "Causal ratio over removed norm",
-    "causal/ratio divided by the same ratio of the removed squared norm; 1: a set matters on a task as much as "
-    "it is active there.",
+    "causal/ratio divided by the same ratio of the removed squared norm; 1: a set matters on a task as much "
+    "as it is active there.",
     "causal.ablate",
     chance="1",
 )

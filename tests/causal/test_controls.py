@@ -35,6 +35,7 @@ def test_matched_sets_have_the_same_density_mass_and_norm():
         for own_set, chosen in zip(own.latents_K, drawn.latents_K, strict=True):
             assert len(set(chosen.tolist())) == len(own_set)
             assert not set(chosen) & set(own_set)
+        assert len(set(np.concatenate(drawn.latents_K).tolist())) == sum(map(len, own.latents_K))
             for values in quantities:
                 assert values[chosen].sum() == pytest.approx(values[own_set].sum(), rel=0.25)
 
@@ -83,7 +84,7 @@ def p_of(codes, importance_F, seed):
     latents = evidence(codes, halves.choose_D, codes.task_D, MetricsConfig(min_count=6, min_docs=2))
     index_FK = ranking_index(codes, halves.choose_D, codes.task_D, latents, "si")
     (own,) = own_families(index_FK, latents, Ablate(sizes=(0.1,)))
-    families = [own, *matched_families(own, latents, np.ones(codes.num_latents), 20, seed)]
+    families = [own, *matched_families(own, latents, np.ones(codes.num_latents), 39, seed)]
     cost_DF = codes.doc_counts_DF.multiply(importance_F).tocsr().multiply(halves.measure_D[:, None]).tocsr()
     kl_GD = np.stack([np.asarray(cost_DF[:, s].sum(1)).ravel() for f in families for s in f.latents_K])
     kl_GD *= rng.lognormal(0, 0.3, kl_GD.shape)
@@ -102,11 +103,11 @@ def test_latents_that_serve_all_tasks_alike_are_no_finding():
     rejected = 0
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        rate_F = rng.lognormal(-3.5, 0.7, 120)
+        rate_F = rng.lognormal(-3.5, 0.7, 300)
         codes = codes_of(
-            np.repeat(rate_F[:, None], 3, axis=1).clip(max=0.4), documents=12, seed=seed, burst=0.6
+            np.repeat(rate_F[:, None], 3, axis=1).clip(max=0.4), documents=10, tokens=60, seed=seed, burst=0.6
         )
-        rejected += p_of(codes, rng.lognormal(0, 1, 120), seed) <= 0.05
+        rejected += p_of(codes, rng.lognormal(0, 1, 300), seed) <= 0.05
     assert rejected <= 12, rejected
 
 
@@ -114,4 +115,4 @@ def test_latents_of_a_task_are_found():
     rng = np.random.default_rng(0)
     rate_FK = np.repeat(rng.lognormal(-3.5, 0.7, 120)[:, None], 3, axis=1).clip(max=0.4)
     rate_FK[:60] *= np.array([0.2, 0.2, 0.2]) + 2.4 * np.eye(3)[np.arange(60) % 3]
-    assert p_of(codes_of(rate_FK, documents=12, burst=0.6), np.ones(120), 0) == pytest.approx(1 / 21)
+    assert p_of(codes_of(rate_FK, documents=12, burst=0.6), np.ones(120), 0) == pytest.approx(1 / 40)

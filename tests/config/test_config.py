@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from saescope.config import (
     AppConfig,
+    CausalConfig,
     HookpointConfig,
     ModelConfig,
     SaeConfig,

@@ -64,7 +64,7 @@ def test_ratio_is_a_geometric_mean_and_finite_without_effect() -> None:
 
 def test_which_set_hurts_a_task_most() -> None:
     matrix = np.array([[3.0, 0.1, 0.0], [0.2, 0.1, 0.0], [4.0, 0.0, 1.0]])
-    assert hurts_own_most(matrix, np.arange(3)) == pytest.approx(2 / 3)  # task 0 is hurt more by the third set
+    assert hurts_own_most(matrix, np.arange(3)) == pytest.approx(2 / 3)  # the third hurts task 0 more
 
 
 def test_per_firing_leaves_out_what_does_not_fire() -> None:
@@ -73,7 +73,7 @@ def test_per_firing_leaves_out_what_does_not_fire() -> None:
     rate = per_unit(ce, firings, TASK_D, 3)
     assert rate[0, :2].tolist() == [1.0, 2.0]
     assert np.isnan(rate[0, 2])
-    assert unit_selectivity(rate, np.array([0, 1])) == pytest.approx(1 / 3)  # the second fires on its own only
+    assert unit_selectivity(rate, np.array([0, 1])) == pytest.approx(1 / 3)  # the second: own only
     assert np.isnan(unit_selectivity(rate[1:], np.array([1])))
 
 

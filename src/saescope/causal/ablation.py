@@ -24,7 +24,7 @@ from saescope.model.losses import CleanPass, clean_pass, scored_logits, scored_p
 from saescope.model.upper_blocks import UpperBlocks, upper_blocks
 from saescope.runtime.meter import Meter
 from saescope.sae.base import Sae, SparseCodes, token_of_each
-from saescope.stats.arrays import BoolArray, FloatArray, IntArray
+from saescope.stats.arrays import AnyIntArray, BoolArray, FloatArray, IntArray
 from saescope.stats.causal import Effects
 from saescope.text.windows import Batch, Windows, batches
 
@@ -85,6 +85,8 @@ class Ablation:
     """Counted tokens measured, about: whole windows, in equal shares per task."""
     seed: int = 0
     """Of the rows that tokens get from `LatentSet.to_MF`."""
+    left_out: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Windows that are not run: one token without a finite activation spoils the losses of the later ones."""
     order: IntArray = field(init=False)
     """Numbers of the measured windows."""
 
@@ -96,7 +98,7 @@ class Ablation:
         self.coder.to(device)
         place = (self.setup.on_both_sides(self.coder) if self.coder.transcodes else self.setup).hookpoint
         self.capture = Capture(self.model, place)
-        self.order = measured_windows(self.windows, self.documents_D, self.tokens)
+        self.order = measured_windows(self.windows, self.documents_D, self.tokens, self.left_out)
         batch_tokens = self.setup.machine.batch_tokens
         self.cut = [batch.to(device) for batch in batches(self.windows, self.order, batch_tokens)]
 
@@ -365,13 +367,16 @@ class _BatchEffects:
         sums[number] += np.bincount(doc_n, weights=value_n.cpu().numpy(), minlength=sums.shape[1])
 
 
-def measured_windows(windows: Windows, documents_D: BoolArray, tokens: int) -> IntArray:
+def measured_windows(
+    windows: Windows, documents_D: BoolArray, tokens: int, left_out: AnyIntArray | tuple[int, ...] = ()
+) -> IntArray:
     """Windows of some documents with about `tokens` counted tokens, in equal shares per task.
 
     The first window of every document comes before the second of any, so that many documents take part.
-    At least one window of every task that has one.
+    At least one window of every task that has one outside `left_out`.
     """
-    tokens_W, chosen = windows.tokens_W, []
+    tokens_W, chosen = windows.tokens_W.copy(), []
+    tokens_W[np.asarray(left_out, dtype=np.int64)] = 0
     turn_W = np.arange(len(windows.doc_W)) - np.searchsorted(windows.doc_W, windows.doc_W)
     for task in range(len(windows.tasks)):
         candidates = np.flatnonzero((windows.task_W == task) & (tokens_W > 0) & documents_D[windows.doc_W])

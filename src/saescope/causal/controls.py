@@ -1,14 +1,15 @@
 """Sets of latents that chance, rate alone or wrong labels would choose. Free of torch."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from saescope.causal.choice import Evidence, Family
-from saescope.stats.arrays import FloatArray, IntArray
+from saescope.stats.arrays import BoolArray, FloatArray, IntArray
 
-NEAREST = 12
+NEAREST = 8
 """Latents among which a matched draw chooses: the nearest that are free."""
 LOOKED_AT = 200
 """Nearest latents looked at for those."""
@@ -20,8 +21,8 @@ def matched_families(
     """For every latent of a task's own set another one of about its density, activation mass and norm.
 
     The norm is what taking the latent out removes, Σ a² ‖d‖² (`row_norm_F` is ‖d‖). Distances are of
-    logarithms in units of their standard deviations over the latents that can be chosen. A set of a draw has
-    no latent twice and none of the task's own set, as long as there are others.
+    logarithms in units of their standard deviations over the latents that can be chosen. The sets of a draw
+    share no latent, and none has a latent of the task's own set; they are smaller where latents run out.
     """
     candidates = np.flatnonzero(latents.supported_F & (latents.count_F > 0))
     features = np.log(
@@ -35,26 +36,26 @@ def matched_families(
         )
         + np.finfo(float).tiny
     )
-    return _families("matched", own, candidates, _standardised(features), draws, seed)
+    places_CX = _standardised(features)
+    at_F = np.full(len(latents.count_F), -1)
+    at_F[candidates] = np.arange(len(candidates))
+    pools = [
+        _Pool.of(own_set, candidates, places_CX, places_CX[at_F[own_set]]) for own_set in own.latents_K
+    ]
+    return _families("matched", own, pools, len(latents.count_F), draws, [seed, 0])
 
 
 def low_si_families(own: Family, latents: Evidence, draws: int, seed: int) -> list[Family]:
     """For every latent of a task's own set one that fires about as often there, of an SI below the median."""
     able_F = latents.supported_F & (latents.count_F > 0)
     median = np.median(latents.si_F[able_F]) if able_F.any() else 0.0
-    low_F = able_F & (latents.si_F <= median)
+    candidates = np.flatnonzero(able_F & (latents.si_F <= median))
     log_rate_FK = np.log(latents.rate_FK + 1e-9)
-    families = []
-    for draw in range(draws):
-        rng = np.random.default_rng([seed, 1, draw])
-        chosen = []
-        for task, own_set in enumerate(own.latents_K):
-            candidates = np.flatnonzero(low_F)
-            places = log_rate_FK[:, task]
-            drawn = _draw(own_set, candidates, places[candidates, None], places[own_set, None], own_set, rng)
-            chosen.append(drawn)
-        families.append(Family("low_si", own.size, draw, tuple(chosen)))
-    return families
+    pools = [
+        _Pool.of(own_set, candidates, log_rate_FK[candidates, task, None], log_rate_FK[own_set, task, None])
+        for task, own_set in enumerate(own.latents_K)
+    ]
+    return _families("low_si", own, pools, len(latents.count_F), draws, [seed, 1])
 
 
 def permuted_labels(task_D: IntArray, documents_D: IntArray, draws: int, seed: int) -> Iterator[IntArray]:
@@ -65,47 +66,57 @@ def permuted_labels(task_D: IntArray, documents_D: IntArray, draws: int, seed: i
         yield labels
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """The candidates for one set, and for each of its S latents the nearest of them."""
+
+    candidates: IntArray
+    nearest_SX: IntArray
+    """Numbers among the candidates, nearest first."""
+    taken_C: BoolArray
+    """Candidates that belong to the set itself."""
+
+    @classmethod
+    def of(
+        cls, own_set: IntArray, candidates: IntArray, place_CX: FloatArray, place_SX: FloatArray
+    ) -> "_Pool":
+        """Of a set whose latents lie at `place_SX`."""
+        taken_C = np.isin(candidates, own_set)
+        if not len(own_set) or not len(candidates):
+            return cls(candidates, np.zeros((len(own_set), 0), dtype=np.int64), taken_C)
+        looked_at = min(LOOKED_AT + len(own_set), len(candidates))
+        nearest = cKDTree(place_CX).query(place_SX, k=looked_at)[1]
+        return cls(candidates, np.reshape(nearest, (len(own_set), -1)).astype(np.int64), taken_C)
+
+    def draw(self, used_F: BoolArray, rng: np.random.Generator) -> IntArray:
+        """One of the nearest free candidates for each latent of the set, in random order.
+
+        Latents that are `used_F` are not free; those drawn become so.
+        """
+        taken, drawn = self.taken_C | used_F[self.candidates], []
+        for at in rng.permutation(len(self.nearest_SX)):
+            free = self.nearest_SX[at][~taken[self.nearest_SX[at]]][:NEAREST]
+            if not len(free):
+                free = np.flatnonzero(~taken)
+            if not len(free):
+                break  # every candidate is in the set or was drawn
+            choice = int(rng.choice(free))
+            taken[choice] = True
+            drawn.append(self.candidates[choice])
+        used_F[np.array(drawn, dtype=np.int64)] = True
+        return np.array(drawn, dtype=np.int64)
+
+
 def _families(
-    kind: str, own: Family, candidates: IntArray, place_CX: FloatArray, draws: int, seed: int
+    kind: str, own: Family, pools: list[_Pool], num_latents: int, draws: int, seed: list[int]
 ) -> list[Family]:
-    at_F = np.full(int(candidates.max(initial=-1)) + 1, -1)
-    at_F[candidates] = np.arange(len(candidates))
+    """Families whose sets are disjoint, as own sets are: a latent in two would cancel in their mean."""
     families = []
     for draw in range(draws):
-        rng = np.random.default_rng([seed, 0, draw])
-        chosen = [
-            _draw(own_set, candidates, place_CX, place_CX[at_F[own_set]], own_set, rng)
-            for own_set in own.latents_K
-        ]
-        families.append(Family(kind, own.size, draw, tuple(chosen)))
+        rng = np.random.default_rng([*seed, draw])
+        used_F = np.zeros(num_latents, dtype=np.bool_)
+        families.append(Family(kind, own.size, draw, tuple(pool.draw(used_F, rng) for pool in pools)))
     return families
-
-
-def _draw(
-    own_set: IntArray,
-    candidates: IntArray,
-    place_CX: FloatArray,
-    place_SX: FloatArray,
-    excluded: IntArray,
-    rng: np.random.Generator,
-) -> IntArray:
-    """One of the nearest free candidates for each latent of a set, in random order."""
-    if not len(own_set) or not len(candidates):
-        return np.zeros(0, dtype=np.int64)
-    looked_at = min(LOOKED_AT + len(own_set), len(candidates))
-    nearest_SC = np.atleast_2d(cKDTree(place_CX).query(place_SX, k=looked_at)[1].reshape(len(own_set), -1))
-    taken = np.isin(candidates, excluded)
-    drawn = []
-    for at in rng.permutation(len(own_set)):
-        free = nearest_SC[at][~taken[nearest_SC[at]]][:NEAREST]
-        if not len(free):
-            free = np.flatnonzero(~taken)
-        if not len(free):
-            break  # every candidate is in the set or was drawn
-        choice = int(rng.choice(free))
-        taken[choice] = True
-        drawn.append(candidates[choice])
-    return np.array(drawn, dtype=np.int64)
 
 
 def _standardised(features_CX: FloatArray) -> FloatArray:

@@ -68,7 +68,7 @@ def run_attribution(
     """
     assert not isinstance(cfg.causal, NoCausal)
     halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
-    ablation = Ablation(setup, coder, halves.measure_D, tokens, cfg.seed)
+    ablation = Ablation(setup, coder, halves.measure_D, tokens, cfg.seed, codes.left_out)
     with Meter("attribution", ablation.num_tokens, "tokens") as meter:
         result = attribute(
             ablation.batches(), coder, len(codes.task_D), seed=cfg.seed, advance=meter.advance
@@ -100,7 +100,7 @@ def run_attribution(
     part.notes |= {key: reason for key, value in part.metrics.items() if value is None}
     if np.isnan(beyond_F).all() and len(codes.tasks) > 1:
         part.notes["causal/beyond_rank_corr"] = "SI beyond words was not measured"
-    few = Ablation(setup, coder, halves.measure_D, min(tokens, CHECK_TOKENS), cfg.seed)
+    few = Ablation(setup, coder, halves.measure_D, min(tokens, CHECK_TOKENS), cfg.seed, codes.left_out)
     trust = check(few, supported_F, cfg, run_dir)
     values = (None, None, None) if trust is None else (trust.r, trust.median_ratio, trust.largest_ratio)
     of_trust = dict(zip((f"causal/{name}" for name in TRUST), values, strict=True))

@@ -91,7 +91,8 @@ def run_modules(
     halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
     several = len(codes.tasks) > 1
     chosen = evidence(codes, halves.choose_D, codes.task_D, cfg.metrics) if several else None
-    ablation = Ablation(setup, coder, halves.measure_D, min(job.tokens, MODULE_TOKENS), cfg.seed)
+    tokens = min(job.tokens, MODULE_TOKENS)
+    ablation = Ablation(setup, coder, halves.measure_D, tokens, cfg.seed, codes.left_out)
     for start, column in PARTITIONS.items():
         keys = [f"causal/{start}_{name}" for name in NAMES]
         part.metrics |= dict.fromkeys(keys)
@@ -129,9 +130,13 @@ def control_sets(community_F: AnyIntArray, chosen: Evidence, coder: Sae, seed: i
     else:
         sizes_G = [len(module) for module in modules]
         decoder = decoder_sets(rows_FD, sizes_G, pool_F, int(large.size), seed)
-    family = Family("module", 1.0, 0, tuple(modules))
-    draws = matched_families(family, chosen, norm_F, DRAWS, seed)
-    return Sets(large[:MODULES].tolist(), modules, [list(draw.latents_K) for draw in draws], decoder)
+    # each by itself: the sets of one family share no latent, and communities can be most of them
+    drawn = [
+        matched_families(Family("module", 1.0, number, (module,)), chosen, norm_F, DRAWS, 1009 * seed + number)
+        for number, module in enumerate(modules)
+    ]
+    random = [[families[draw].latents_K[0] for families in drawn] for draw in range(DRAWS)]
+    return Sets(large[:MODULES].tolist(), modules, random, decoder)
 
 
 @dataclass(frozen=True)

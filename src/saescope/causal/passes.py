@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ _SUMS = ("ce_GD", "kl_GD", "norm_GD", "firings_GD", "tokens_D")
 def measure(
     ablation: Ablation, sets: Sequence[LatentSet], name: str, cfg: AppConfig, run_dir: Path | None
 ) -> Effects:
-    """`ablation.effects(sets)`, saved in the run folder batch by batch; `name` tells the passes of a job apart.
+    """`ablation.effects(sets)`, saved batch by batch; `name` tells the passes of a job apart.
 
     None as folder: nothing is saved.
     """
@@ -40,13 +41,12 @@ def measure(
     with Meter(f"causal, {name}", tokens, "tokens", start=len(sets) * done) as meter:
         for number, part in enumerate(ablation.each_batch(sets, meter, start), start + 1):
             total.add(part)
-            if run_dir is not None and time.monotonic() - last > SAVE_EVERY_S:
+            over = number == len(ablation.cut)  # saved too: a later step may be killed
+            if run_dir is not None and (over or time.monotonic() - last > SAVE_EVERY_S):
                 arrays: Arrays = {key: getattr(total, key) for key in _SUMS}
-                save_partial(run_dir, name, identity, arrays | {"batches": np.array(number)})
+                with suppress(OSError):  # a full disk costs the resumption, not the job
+                    save_partial(run_dir, name, identity, arrays | {"batches": np.array(number)})
                 last = time.monotonic()
-    if run_dir is not None:  # so that the passes after it need not wait for this one again
-        arrays = {key: getattr(total, key) for key in _SUMS}
-        save_partial(run_dir, name, identity, arrays | {"batches": np.array(len(ablation.cut))})
     return total
 
 

@@ -23,8 +23,8 @@ def run(
     """Measure what the latents of each task do there and elsewhere.
 
     `metrics` has every key of the parts that ran, null with a reason where it does not apply, and no key of
-    the others; with `causal=none` there is none. A killed job leaves what it has in `run_dir`.
-    Raises ProbeError for a task of a single document.
+    the others; with `causal=none` there is none. A killed job leaves its sums in `run_dir`, and
+    goes on from there. Raises ProbeError for a task of a single document.
     """
     part = Part()
     match cfg.causal:

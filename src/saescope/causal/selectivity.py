@@ -1,11 +1,12 @@
 """`causal=ablate`: the latents of each task are taken out; what it costs there and on the other tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 
 from saescope.causal.ablation import Ablation, LatentSet
@@ -25,9 +26,11 @@ from saescope.stats.arrays import FloatArray, IntArray
 from saescope.stats.causal import (
     Effects,
     document_weights,
+    geometric_ratio,
     hurts_own_most,
     interval,
     matched_p,
+    own_and_others,
     per_unit,
     summarise,
     task_matrix,
@@ -40,12 +43,22 @@ KEYS = (
     "per_firing", "per_norm",
 )  # fmt: skip
 
+SetEstimate = Callable[[sp.csr_matrix], FloatArray]
+"""KL in each document [D, G], nats summed over tokens, of taking out G sets, columns of a 0/1 matrix."""
+
 
 def run_ablation(
-    cfg: AppConfig, job: Ablate, setup: Setup, coder: Sae, codes: Codes, run_dir: Path | None = None
+    cfg: AppConfig,
+    job: Ablate,
+    setup: Setup,
+    coder: Sae,
+    codes: Codes,
+    run_dir: Path | None = None,
+    estimate: SetEstimate | None = None,
 ) -> Part:
     """Choose each task's latents on half of the documents, ablate them on the other half.
 
+    `estimate` gives the effects of the matched draws on the same tokens; None: they are ablated on fewer.
     Raises ProbeError for a task of a single document. With a single task every key is null.
     """
     if len(codes.tasks) < 2:
@@ -54,19 +67,24 @@ def run_ablation(
         return Part(dict.fromkeys(keys), dict.fromkeys(keys, why))
     halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
     families = _families(cfg, job, coder, codes, halves)
-    ablation = Ablation(setup, coder, halves.measure_D, job.tokens, cfg.seed)
+    ablation = Ablation(setup, coder, halves.measure_D, job.tokens, cfg.seed, codes.left_out)
     source = None
     if job.to != "zero":
-        source = Ablation(setup, coder, halves.choose_D, job.tokens, cfg.seed)
+        source = Ablation(setup, coder, halves.choose_D, job.tokens, cfg.seed, codes.left_out)
     replacements = Replacements(job.to, source, codes.task_D, cfg.seed)
     ablated = [family for family in families if family.kind != "matched" or family.draw < job.ablated_draws]
     effects = measure(ablation, _sets(ablated, replacements), "sets", cfg, run_dir)
-    few = Ablation(setup, coder, halves.measure_D, job.draw_tokens, cfg.seed)
     compared = [_headline(families, job), *(family for family in families if family.kind == "matched")]
-    estimates = measure(few, _sets(compared, replacements), "draws", cfg, run_dir)
+    if estimate is None:
+        few = Ablation(setup, coder, halves.measure_D, job.draw_tokens, cfg.seed, codes.left_out)
+        drawn = measure(few, _sets(compared, replacements), "draws", cfg, run_dir)
+        p = _p(drawn.kl_GD, drawn.tokens_D, codes.task_D, len(codes.tasks))
+    else:
+        kl_DG = estimate(_members(compared, codes.num_latents))
+        p = _p(kl_DG.T, effects.tokens_D, codes.task_D, len(codes.tasks))
     result = Selectivity(job, codes.tasks, codes.task_D, ablated, effects, cfg.seed)
     part = Part(result.metrics(), warnings=_warnings(codes.tasks, families, job))
-    part.metrics["causal/p"] = _p(estimates, codes.task_D, len(codes.tasks))
+    part.metrics["causal/p"] = p
     part.notes = {key: result.why_null(key) for key, value in part.metrics.items() if value is None}
     part.tables["causal"] = result.table(evidence_mass(codes, halves))
     return part
@@ -124,12 +142,21 @@ def _sets(families: Sequence[Family], replacements: Replacements) -> list[Latent
     ]
 
 
-def _p(estimates: Effects, task_D: IntArray, num_tasks: int) -> float:
+def _members(families: Sequence[Family], num_latents: int) -> sp.csr_matrix:
+    """1 where a latent belongs to a set, [F, G]."""
+    sets = [latents_F for family in families for latents_F in family.latents_K]
+    column = np.repeat(np.arange(len(sets)), [len(latents_F) for latents_F in sets])
+    ones = np.ones(len(column))
+    return sp.csr_matrix((ones, (np.concatenate(sets), column)), shape=(num_latents, len(sets)))
+
+
+def _p(kl_GD: FloatArray, tokens_D: IntArray, task_D: IntArray, num_tasks: int) -> float:
     """p of the KL ratio of the first family among those of the others."""
     own_G = np.arange(num_tasks)
+    kl_GK = task_matrix(kl_GD, tokens_D, task_D, num_tasks)
     ratios = [
-        float(summarise(estimates.of(np.arange(at, at + num_tasks)), own_G, task_D, num_tasks).ratio)
-        for at in range(0, len(estimates.kl_GD), num_tasks)
+        float(geometric_ratio(*own_and_others(kl_GK[at : at + num_tasks], own_G)))
+        for at in range(0, len(kl_GK), num_tasks)
     ]
     return matched_p(ratios[0], ratios[1:])
 
@@ -140,13 +167,13 @@ def _warnings(tasks: tuple[str, ...], families: Sequence[Family], job: Ablate) -
     if not empty:
         return []
     return [
-        f"causal: no latent with enough firings prefers {', '.join(empty)}; nothing was ablated for it, which "
-        "counts as no selectivity"
+        f"causal: no latent with enough firings prefers {', '.join(empty)}; nothing was ablated for it, "
+        "which counts as no selectivity"
     ]
 
 
 def evidence_mass(codes: Codes, halves: Halves) -> FloatArray:
-    """Activation mass of each latent on each task over the measured half, [F, K], as a share of the task's."""
+    """Share of each task's activation mass in each latent, over the measured half, [F, K]."""
     doc_E = np.repeat(codes.doc_N, np.diff(codes.indptr))
     measured_E = halves.measure_D[doc_E]
     num_tasks = len(codes.tasks)

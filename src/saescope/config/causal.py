@@ -80,8 +80,8 @@ class Ablate:
         for size in self.sizes:
             if not 0 < size <= 1:
                 raise ConfigError(
-                    f"causal.sizes={size:g} is out of range: a size is a share of the task's activation mass, "
-                    "above 0 and at most 1"
+                    f"causal.sizes={size:g} is out of range: a size is a share of the task's activation "
+                    "mass, above 0 and at most 1"
                 )
         if len(set(self.sizes)) < len(self.sizes):
             raise ConfigError(f"causal.sizes={list(self.sizes)} names a size twice; give each once")

@@ -119,21 +119,21 @@ def _sentences(run: Run) -> list[str]:
     sentences = []
     if value(CAUSAL_SELECTIVITY) is not None:
         sentences.append(
-            f"Ablating the latents of a task raises its CE by {figure(value(CAUSAL_OWN_CE))} nats a token, that "
-            f"of the other tasks by {figure(value(CAUSAL_OTHERS_CE))}: causal selectivity "
-            f"{with_interval(CAUSAL_SELECTIVITY)}; 1 is the own task alone, 0.5 all alike. Matched random sets "
-            f"have {_less(value(CAUSAL_EXCESS))}."
+            f"Ablating the latents of a task raises its CE by {figure(value(CAUSAL_OWN_CE))} nats a token, "
+            f"that of the other tasks by {figure(value(CAUSAL_OTHERS_CE))}: causal selectivity "
+            f"{with_interval(CAUSAL_SELECTIVITY)}; 1 is the own task alone, 0.5 all alike. Matched random "
+            f"sets have {_less(value(CAUSAL_EXCESS))}."
         )
     if value(CAUSAL_RATIO) is not None:
         p = p_value(value(CAUSAL_P), draws_of(CAUSAL_P, run.config))
         sentences.append(
-            f"The model's predictions move {with_interval(CAUSAL_RATIO)} times as far (KL) on the own task as on "
-            f"the others; with matched random sets {figure(value(CAUSAL_RATIO_MATCHED))} times ({p})."
+            f"The model's predictions move {with_interval(CAUSAL_RATIO)} times as far (KL) on the own task "
+            f"as on the others; with matched sets {figure(value(CAUSAL_RATIO_MATCHED))} times ({p})."
         )
     if value(CAUSAL_RATIO_OVER_NORM) is not None:
         sentences.append(
             "Divided by the same ratio of what the sets remove from the activations, it is "
-            f"{figure(value(CAUSAL_RATIO_OVER_NORM))}; at 1 a set matters where it is active, and no more than that."
+            f"{figure(value(CAUSAL_RATIO_OVER_NORM))}; at 1 a set matters where it is active, no more."
         )
     return sentences
 
@@ -179,12 +179,12 @@ def matrix(run: Run) -> "tuple[Figure, str, str] | None":
     axes[1].set_yticklabels([])
     axes[0].set_ylabel("latents of")
     alt = (
-        f"Two tables of the CE rise on {len(tasks)} tasks when the latents of each are ablated; largest of the own "
-        f"sets {figure(top)} nats, mean of the matched sets {figure(float(np.nanmean(matrices.matched)))}."
+        f"Two tables of the CE rise on {len(tasks)} tasks when the latents of each are ablated; largest of "
+        f"the own sets {figure(top)} nats, mean of the matched ones {figure(float(np.nanmean(matrices.matched)))}."
     )
     caption = (
-        "CE rise in nats a token on each task (columns) when the latents of a task (rows) are ablated, and when "
-        "random latents of the same density, activation mass and norm are; shade: share of the largest."
+        "CE rise in nats a token on each task (columns) when the latents of a task (rows) are ablated, and "
+        "when random latents of the same density, activation mass and norm are; shade: share of the largest."
     )
     return drawing, alt, caption
 
@@ -235,5 +235,5 @@ def tasks_hurt(run: Run) -> "tuple[Figure, str, str] | None":
     ax.set_xlabel("CE rise on the task (nats a token)")
     legend(ax, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, columnspacing=1.2)
     alt = "Bars of the CE rise on each task for three kinds of ablated sets; the numbers are in the table."
-    caption = "What a task loses without its own latents, without those of another task, and without random ones."
+    caption = "What a task loses without its own latents, without those of other tasks, without random ones."
     return drawing, alt, caption

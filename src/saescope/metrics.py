@@ -1079,7 +1079,6 @@ CAUSAL_ATTRIBUTION_RATIO_HIGH = Metric(
 # Communities of latents taken out whole (causal=ablate)
 
 
-
 def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
     """The metrics of the communities of one graph."""
     entries: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -1106,8 +1105,18 @@ def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
                 "shown": ("page",),
             },
         ),
-        ("excess_ci_low", "excess, lower end", f"Lower end of the 95 % interval of causal/{start}_excess.", {}),
-        ("excess_ci_high", "excess, upper end", f"Upper end of the 95 % interval of causal/{start}_excess.", {}),
+        (
+            "excess_ci_low",
+            "excess, lower end",
+            f"Lower end of the 95 % interval of causal/{start}_excess.",
+            {},
+        ),
+        (
+            "excess_ci_high",
+            "excess, upper end",
+            f"Upper end of the 95 % interval of causal/{start}_excess.",
+            {},
+        ),
         (
             "excess_decoder",
             "selectivity above like decoder rows",

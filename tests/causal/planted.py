@@ -84,7 +84,9 @@ def texts(documents: int = 30, length: int = 24, mixed: bool = False, seed: int 
     """Documents of two tasks: of the tokens of their task, or, if `mixed`, of all tokens alike."""
     rng = np.random.default_rng(seed)
     labels = [0] * documents + [1] * documents
-    ids = [rng.integers(0, 32, length) if mixed else 16 * task + rng.integers(0, 16, length) for task in labels]
+    ids = [
+        rng.integers(0, 32, length) if mixed else 16 * task + rng.integers(0, 16, length) for task in labels
+    ]
     return windows_of(ids, labels, ("first", "second"))
 
 

@@ -19,13 +19,17 @@ LATENTS = 120
 MEMBERS = 10
 
 
-def latents(network, together=1.0, seed=0):
-    """Community c = 0 … 3 has latents 10 c … 10 c + 9; their rows point one way, into the coordinates that task
-    c mod 2 reads. The other 80 write anywhere. All fire on a random half of all tokens."""
+def latents(network, seed=0):
+    """Community c = 0 … 3 has latents 10 c … 10 c + 9; their rows point one way, into the coordinates that
+    task c mod 2 reads, and they fire on its tokens more often. The other 80 write anywhere and fire alike."""
     generator = torch.Generator().manual_seed(seed)
-    acts = (torch.rand(32, LATENTS, generator=generator) < 0.5) * (
-        0.5 + torch.rand(32, LATENTS, generator=generator)
-    )
+    often = torch.full((32, LATENTS), 0.5)
+    for community in range(4):
+        at = slice(MEMBERS * community, MEMBERS * (community + 1))
+        first = community % 2 == 0
+        often[:16, at], often[16:, at] = (0.7, 0.3) if first else (0.3, 0.7)
+    fires = torch.rand(32, LATENTS, generator=generator) < often
+    acts = fires * (0.5 + torch.rand(32, LATENTS, generator=generator))
     rows = torch.zeros(LATENTS, WIDTH)
     rows[:, 32:48] = torch.randn(LATENTS, 16, generator=generator) / 8
     for community in range(4):
@@ -34,6 +38,7 @@ def latents(network, together=1.0, seed=0):
         start = 32 + 8 * (community % 2)
         direction = torch.randn(8, generator=generator) / 8
         rows[at, start : start + 8] = direction
+    rows *= 0.35 / rows.norm(dim=1, keepdim=True)
     return FixedLatents(network.get_input_embeddings().weight, acts, rows)
 
 
@@ -69,7 +74,7 @@ def test_planted_modules_are_more_selective_than_their_controls(planted):
     assert set(metrics) == {f"causal/{start}_{name}" for start in PARTITIONS for name in NAMES}
     assert metrics["causal/module_within_token_p"] is None
     assert "not measured" in part.notes["causal/module_within_token_p"]
-    assert metrics["causal/module_p"] <= 0.02
+    assert metrics["causal/module_p"] <= 0.05
     assert metrics["causal/module_excess_ci_low"] <= metrics["causal/module_excess"]
     assert metrics["causal/module_attribution_r"] > 0.8
     # all members push the same way, and several fire on a token: more together than one by one
@@ -77,7 +82,7 @@ def test_planted_modules_are_more_selective_than_their_controls(planted):
 
 
 def test_the_table_is_what_plain_ablation_gives(planted):
-    coder, part, ablation, seen = planted
+    _, part, ablation, _ = planted
     table = part.tables["causal_modules"]
     assert set(table["kind"]) == {"module", "random", "decoder"}
     assert (table["partition"] == "community").all()
@@ -97,7 +102,7 @@ def test_the_table_is_what_plain_ablation_gives(planted):
 
 
 def test_control_sets_have_the_sizes_of_the_modules(planted):
-    coder, _, ablation, seen = planted
+    coder, _, _, seen = planted
     sets = control_sets(planted_communities(), seen, coder, 0)
     assert sets is not None
     assert sets.numbers == [0, 1, 2, 3]
@@ -122,9 +127,7 @@ def test_small_communities_and_missing_columns():
     network = model()
     coder = latents(network)
     within = planted_communities()
-    part, *_ = world(
-        coder, network, np.arange(LATENTS) // 3, documents=12, community_within_token=within
-    )
+    part, *_ = world(coder, network, np.arange(LATENTS) // 3, documents=12, community_within_token=within)
     assert part.metrics["causal/module_selectivity"] is None
     assert "no community has 5" in part.notes["causal/module_selectivity"]
     assert part.metrics["causal/module_within_token_selectivity"] is not None

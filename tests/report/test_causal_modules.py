@@ -65,9 +65,9 @@ def change(folder, **values):
 def test_sentences(folder):
     text = " ".join(causal_effects(read_run(folder)))
     for part in (
-        "40 latents", "0.610 (95 % CI 0.520–0.690)", "0.0700 is left", "0.910: it ranks latents as ablation does",
-        "1.20 times", "3.40 times", "0.710 (0.5", "0.120 above random sets", "p ≤ 1/101", "0.0200 below sets of like",
-        "1.70 times the sum",
+        "40 latents", "0.610 (95 % CI 0.520–0.690)", "0.0700 is left",
+        "0.910: it ranks latents as ablation does", "1.20 times", "3.40 times", "0.710 (0.5",
+        "0.120 above random sets", "p ≤ 1/101", "0.0200 below sets of like", "1.70 times the sum",
     ):  # fmt: skip
         assert part in text, part
     assert "Communities within token ids" not in text

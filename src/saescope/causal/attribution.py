@@ -1,10 +1,11 @@
 """What each latent does to the model's predictions, to second order, for all latents in one backward pass.
 
-For every counted token n and latent f active on it: a d·g, a its activation, d its decoder row, g the gradient
-with respect to the activation at n of the log-likelihood of labels drawn from the model's own predictions.
-½ (a d·g)² is, in expectation over the labels, the leading term of KL(model ‖ model without f at n), summed over
-the predictions at n and at all later positions of the window: what attention carries on is included. What is
-left out: terms of higher order, and what taking f out of two positions does beyond each of them alone.
+For every counted token n and latent f active on it: a d·g, a its activation, d its decoder row, g the
+gradient with respect to the activation at n of the log-likelihood of labels drawn from the model's own
+predictions. ½ (a d·g)² is, in expectation over the labels, the leading term of KL(model ‖ model without f at
+n), summed over the predictions at n and at all later positions of the window: what attention carries on is
+included. What is left out: terms of higher order, and what taking f out of two positions does beyond each of
+them alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -84,9 +85,7 @@ def attribute(
     return Attribution(sp.vstack(rows, format="csr"), doc_N, tokens_D.astype(np.int64), draws)
 
 
-def batch_scores(
-    hooked: HookedBatch, coder: Sae, draws: int, generator: torch.Generator
-) -> Iterator[Tensor]:
+def batch_scores(hooked: HookedBatch, coder: Sae, draws: int, generator: torch.Generator) -> Iterator[Tensor]:
     """a d·g of every entry of the batch's codes, once for each draw of labels."""
     logits_SV = hooked.logits()
     acts = hooked.codes.acts.detach().requires_grad_()
@@ -127,7 +126,9 @@ def decoder_rows(sae: Sae) -> Tensor:
     device = next((t.device for t in (*sae.parameters(), *sae.buffers())), torch.device("cpu"))
     none = torch.zeros(0, dtype=torch.int64, device=device)
     with torch.no_grad():
-        bias_1D = sae.decode(SparseCodes(torch.zeros(1, dtype=torch.int64, device=device), none, none.float()))
+        bias_1D = sae.decode(
+            SparseCodes(torch.zeros(1, dtype=torch.int64, device=device), none, none.float())
+        )
         latents = torch.arange(sae.num_latents, device=device)
         ones = torch.ones(sae.num_latents, dtype=torch.int64, device=device)
         return sae.decode(SparseCodes(ones, latents, ones.float())) - bias_1D

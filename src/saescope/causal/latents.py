@@ -70,9 +70,7 @@ def run_attribution(
     halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
     ablation = Ablation(setup, coder, halves.measure_D, tokens, cfg.seed, codes.left_out)
     with Meter("attribution", ablation.num_tokens, "tokens") as meter:
-        result = attribute(
-            ablation.batches(), coder, len(codes.task_D), seed=cfg.seed, advance=meter.advance
-        )
+        result = attribute(ablation.batches(), coder, len(codes.task_D), seed=cfg.seed, advance=meter.advance)
     part = Part()
     supported_F, beyond_F = features["supported"].to_numpy(bool), features["si_token"].to_numpy(float)
     with Steps("causal index") as steps:
@@ -121,7 +119,7 @@ def index_of_latents(
     seed: int,
     progress: Progress,
 ) -> tuple[Mapping[str, FloatArray], dict[str, float | None]]:
-    """Columns over all latents, NaN where too little fired, and the metrics of `RANKS`; without one task less.
+    """Columns over all latents, NaN where too little fired; metrics of `RANKS`, none for a single task.
 
     `beyond_F`: SI beyond the token of each latent, of all documents.
     """

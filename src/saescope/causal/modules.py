@@ -19,6 +19,7 @@ from saescope.causal.attribution import Attribution, attribute, decoder_rows
 from saescope.causal.choice import Evidence, Family, evidence
 from saescope.causal.controls import matched_families
 from saescope.causal.halves import split_documents
+from saescope.causal.latents import CHECK_DRAWS
 from saescope.causal.part import Part
 from saescope.causal.passes import measure
 from saescope.causal.selectivity import row_norms
@@ -26,10 +27,11 @@ from saescope.config import Ablate, AppConfig
 from saescope.errors import SaeError
 from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup
+from saescope.runtime.meter import Meter
 from saescope.sae.base import Sae
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
 from saescope.stats.causal import document_weights, interval, task_matrix
-from saescope.stats.causal_index import agreement
+from saescope.stats.causal_index import rank_correlation
 from saescope.stats.causal_modules import decoder_sets, mean_selectivity, preferred_task, sample_members
 from saescope.stats.savings import permutation_p
 
@@ -93,6 +95,7 @@ def run_modules(
     chosen = evidence(codes, halves.choose_D, codes.task_D, cfg.metrics) if several else None
     tokens = min(job.tokens, MODULE_TOKENS)
     ablation = Ablation(setup, coder, halves.measure_D, tokens, cfg.seed, codes.left_out)
+    here: Attribution | None = None
     for start, column in PARTITIONS.items():
         keys = [f"causal/{start}_{name}" for name in NAMES]
         part.metrics |= dict.fromkeys(keys)
@@ -101,12 +104,17 @@ def run_modules(
             reason = f"no community has {MIN_MEMBERS} latents that fire often enough"
             sets = control_sets(features[column].to_numpy(), chosen, coder, cfg.seed)
             if sets is not None:
-                taken_out = take_out(ablation, sets, cfg, f"of {column}", run_dir)
-                compared = compare(taken_out, sets, chosen, attribution, codes.tasks, job.bootstraps, cfg.seed)
+                here = here or _attributed(ablation)
+                taken_out = take_out(ablation, sets, here, cfg, f"of {column}", run_dir)
+                compared = compare(
+                    taken_out, sets, chosen, attribution, codes.tasks, job.bootstraps, cfg.seed
+                )
                 part.metrics |= {f"causal/{start}_{name}": value for name, value in compared.metrics.items()}
                 compared.table.insert(0, "partition", column)
                 tables.append(compared.table)
-                reason = "no effect" if sets.decoder else "the SAE's decoder has no rows of its own"
+                reason = "a task or the members have no effect that was measured"
+                if not sets.decoder:
+                    reason = "the SAE's decoder has no rows of its own"
         part.notes |= {key: reason for key in keys if part.metrics[key] is None}
     if tables:
         part.tables["causal_modules"] = pd.concat(tables, ignore_index=True)
@@ -132,7 +140,9 @@ def control_sets(community_F: AnyIntArray, chosen: Evidence, coder: Sae, seed: i
         decoder = decoder_sets(rows_FD, sizes_G, pool_F, int(large.size), seed)
     # each by itself: the sets of one family share no latent, and communities can be most of them
     drawn = [
-        matched_families(Family("module", 1.0, number, (module,)), chosen, norm_F, DRAWS, 1009 * seed + number)
+        matched_families(
+            Family("module", 1.0, number, (module,)), chosen, norm_F, DRAWS, 1009 * seed + number
+        )
         for number, module in enumerate(modules)
     ]
     random = [[families[draw].latents_K[0] for families in drawn] for draw in range(DRAWS)]
@@ -155,10 +165,24 @@ class TakenOut:
     task_D: AnyIntArray
 
 
-def take_out(ablation: Ablation, sets: Sets, cfg: AppConfig, name: str, run_dir: Path | None) -> TakenOut:
-    """Take the modules, their controls and some of their members out."""
-    task_D = ablation.windows.task_D
-    here = attribute(ablation.batches(), ablation.coder, len(task_D), seed=ablation.seed)
+def _attributed(ablation: Ablation) -> Attribution:
+    """The attribution on the windows of an ablation."""
+    documents = len(ablation.windows.task_D)
+    with Meter("attribution for modules", ablation.num_tokens, "tokens") as meter:
+        return attribute(
+            ablation.batches(),
+            ablation.coder,
+            documents,
+            seed=ablation.seed,
+            draws=CHECK_DRAWS,
+            advance=meter.advance,
+        )
+
+
+def take_out(
+    ablation: Ablation, sets: Sets, here: Attribution, cfg: AppConfig, name: str, run_dir: Path | None
+) -> TakenOut:
+    """Take the modules, their controls and some of their members out; `here`: on the same windows."""
     effect_F = np.asarray(here.latents().sum(axis=0)).ravel()
     rng = np.random.default_rng(ablation.seed)
     samples = [sample_members(effect_F[module], MEMBERS, rng) for module in sets.modules]
@@ -170,7 +194,7 @@ def take_out(ablation: Ablation, sets: Sets, cfg: AppConfig, name: str, run_dir:
     ]
     effects = measure(ablation, named, f"modules {name}", cfg, run_dir)
     attributed_DG = here.sets(membership(everything, ablation.coder.num_latents))
-    return TakenOut(everything, effects, attributed_DG, alone, samples, task_D)
+    return TakenOut(everything, effects, attributed_DG, alone, samples, ablation.windows.task_D)
 
 
 @dataclass(frozen=True)
@@ -205,15 +229,18 @@ def compare(
     members = _members_together(taken_out, sets.modules)
     whole_kl_G = effects.kl_GD[of_kind["module"]].sum(axis=1)
     attributed_GK = task_matrix(taken_out.attributed_DG.T, effects.tokens_D, task_D, num_tasks)
-    metrics: dict[str, float | None] = {
+    values = {
         "selectivity": float(selectivity["module"]),
         "excess": float(selectivity["module"] - selectivity["random"]),
         "excess_ci_low": low,
         "excess_ci_high": high,
-        "excess_decoder": float(selectivity["module"] - selectivity["decoder"]) if sets.decoder else None,
+        "excess_decoder": float(selectivity["module"] - selectivity["decoder"]) if sets.decoder else np.nan,
         "p": attributed_p(attribution, sets, chosen, task_D, num_tasks),
-        "synergy": float(whole_kl_G.sum() / members["kl"].sum()) if members["kl"].sum() > 0 else None,
-        "attribution_r": agreement(exact_GK[: len(everything)], attributed_GK).r,
+        "synergy": float(whole_kl_G.sum() / members["kl"].sum()) if members["kl"].sum() > 0 else np.nan,
+        "attribution_r": rank_correlation(exact_GK[: len(everything)].ravel(), attributed_GK.ravel()),
+    }
+    metrics = {
+        name: None if value is None or not np.isfinite(value) else value for name, value in values.items()
     }
     frames = []
     for kind, at in of_kind.items():

@@ -1,4 +1,4 @@
-"""Figures and sentences of effects on the model: causal SI of each latent, and communities taken out whole."""
+"""Figures and sentences of effects on the model: of each latent, and of communities taken out whole."""
 
 from typing import TYPE_CHECKING
 
@@ -103,8 +103,8 @@ def modules(run: Run) -> Sketch | None:
     corner.set(ha="right", va="bottom")
     alt = f"Table of the CE rise on each task when each of {len(rows)} sets of latents is taken out."
     caption = (
-        "Rise of the cross-entropy on each task (nats a token) when a community is taken out whole; bold: the "
-        "task on which it fires most, chosen on other documents."
+        "Rise of the cross-entropy on each task (nats a token) when a community is taken out whole; bold: "
+        "the task on which it fires most, chosen on other documents."
     )
     return sheet_figure, alt, caption
 
@@ -113,7 +113,7 @@ def causal_effects(run: Run) -> tuple[str, ...]:
     """What the numbers say, in sentences; empty where no effect was attributed."""
     if CAUSAL_SCORED.key not in run.metrics:
         return ()
-    return tuple([*_of_latents(run), *_trust(run), *_of_modules(run)])
+    return (*_of_latents(run), *_trust(run), *_of_modules(run))
 
 
 def _of_latents(run: Run) -> list[str]:
@@ -125,13 +125,13 @@ def _of_latents(run: Run) -> list[str]:
     )
     shown = figure(r) + (f" (95 % CI {ends})" if ends else "")
     sentence = (
-        f"Over {count(run.metrics.get(CAUSAL_SCORED.key))} latents, SI and causal SI on other documents have a "
-        f"rank correlation of {shown}"
+        f"Over {count(run.metrics.get(CAUSAL_SCORED.key))} latents, SI and causal SI on other documents have "
+        f"a rank correlation of {shown}"
     )
     if given is not None:
         sentence += (
-            f"; {figure(given)} is left when the index of firing on the same tokens is set aside: near 0, a latent "
-            "matters where it fires, and no more selectively than that"
+            f"; {figure(given)} is left when the index of firing on the same tokens is set aside: near 0, a "
+            "latent matters where it fires, and no more selectively than that"
         )
     return [f"{sentence}."]
 
@@ -148,10 +148,10 @@ def _trust(run: Run) -> list[str]:
     if r >= ROUGH:
         judgement = "it ranks latents only roughly" if r < TRUSTED else "it ranks latents as ablation does"
     return [
-        f"Causal SI rests on gradients, not on ablation. For latents taken out one at a time, its effects and "
-        f"the true ones have a rank correlation of {figure(r)}: {judgement}. The true effect is {figure(ratio)} "
-        f"times the attributed one in the median, and above {figure(high)} times in one latent of twenty: ranks "
-        "and shares may be read, nats not."
+        "Causal SI rests on gradients, not on ablation. For latents taken out one at a time, its effects "
+        f"and the true ones have a rank correlation of {figure(r)}: {judgement}. The true effect is "
+        f"{figure(ratio)} times the attributed one in the median, and above {figure(high)} times in one "
+        "latent of twenty: ranks and shares may be read, nats not."
     ]
 
 

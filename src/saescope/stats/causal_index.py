@@ -1,10 +1,10 @@
 """How unevenly the effect of a latent on the model's predictions is spread over tasks, to second order.
 
-The effect of taking a latent out of one token is ½ (a d·g)², with a its activation, d its decoder row and g the
-gradient of the log-likelihood of labels that the model itself has drawn: in expectation over labels the leading
-term of KL(model ‖ model without it), since the Fisher matrix is the Hessian of KL (Kunstner et al. 2019, arXiv
-1905.12558, section 2.1; Theis et al. 2018, arXiv 1801.05787). `scores_NF` below is a d·g, sparse: one entry for
-each active latent of each token (several rows a token where labels are drawn several times).
+The effect of taking a latent out of one token is ½ (a d·g)², with a its activation, d its decoder row and g
+the gradient of the log-likelihood of labels that the model itself has drawn: in expectation over labels the
+leading term of KL(model ‖ model without it), since the Fisher matrix is the Hessian of KL (Kunstner et al.
+2019, arXiv 1905.12558; Theis et al. 2018, arXiv 1801.05787). `scores_NF` below is a d·g, sparse: one entry
+for each active latent of each token (several rows a token where labels are drawn several times).
 """
 
 from dataclasses import dataclass
@@ -146,7 +146,7 @@ def causal_index(
 
 
 def own_share(rates_FK: FloatArray, own_F: AnyIntArray) -> FloatArray:
-    """Share of each row's rates that lies on its own task; NaN without any effect, or where own is negative."""
+    """Share of each row's rates that lies on its own task; NaN without any effect, or for a negative task."""
     own = np.asarray(own_F)
     rate_F = np.take_along_axis(rates_FK, np.maximum(own, 0)[:, None], axis=1)[:, 0]
     with np.errstate(invalid="ignore", divide="ignore"):

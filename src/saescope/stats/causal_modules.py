@@ -1,19 +1,22 @@
-"""Modules of latents: how selective they are, sets of like decoder rows beside them, and sums over members."""
+"""Modules of latents: how selective they are, sets of like decoder rows, and sums over members."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.cluster import MiniBatchKMeans
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, FloatArray, IntArray
 from saescope.stats.causal import own_and_others, selectivity
 
+EVENLY = 0.2
+"""Share of the members in a sample that is drawn without regard to their effects."""
 BATCH = 4096
 """Rows of a step of k-means: all of a small SAE."""
 
 
 def decoder_sets(
-    rows_FD: FloatArray, sizes: Sequence[int], pool_F: BoolArray, clusters: int, seed: int
+    rows_FD: npt.NDArray[np.floating], sizes: Sequence[int], pool_F: BoolArray, clusters: int, seed: int
 ) -> list[IntArray]:
     """Disjoint sets of these sizes whose decoder rows point alike: k-means with `clusters` centres.
 
@@ -21,11 +24,11 @@ def decoder_sets(
     latents of the pool closest to its centre that no larger set has.
     """
     latents = np.flatnonzero(pool_F)
-    rows = np.asarray(rows_FD, dtype=np.float64)[latents]
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(float).tiny)
-    kmeans = MiniBatchKMeans(
-        min(clusters, latents.size), n_init=3, batch_size=BATCH, random_state=seed
-    ).fit(rows)
+    rows = np.array(rows_FD[latents])
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(rows.dtype).tiny)
+    kmeans = MiniBatchKMeans(min(clusters, latents.size), n_init=3, batch_size=BATCH, random_state=seed).fit(
+        rows
+    )
     by_size = np.argsort(-np.bincount(kmeans.labels_), kind="stable")
     cosine_CP = kmeans.cluster_centers_[by_size] @ rows.T
     free_P = np.ones(latents.size, dtype=np.bool_)
@@ -53,13 +56,14 @@ def sample_members(effect_M: FloatArray, size: int, rng: np.random.Generator) ->
     """Members to take out one by one, and the weight of each in the sum over all M members.
 
     All that have an effect, at weight 1, where they are no more than `size`. Else `size` draws with
-    replacement, with probability by the approximate effect (Hansen & Hurwitz 1943); a member drawn twice has
+    replacement (Hansen & Hurwitz 1943), four in five with probability by the approximate effect and one in
+    five evenly, so that a member whose effect is badly approximated gets no huge weight; one drawn twice has
     twice the weight. The weighted sum of exact effects is unbiased for the sum over the members.
     """
     effect_M = np.asarray(effect_M, dtype=np.float64)
     active = np.flatnonzero(effect_M > 0)
     if active.size <= size:
         return active.astype(np.int64), np.ones(active.size)
-    p = effect_M[active] / effect_M[active].sum()
+    p = (1 - EVENLY) * effect_M[active] / effect_M[active].sum() + EVENLY / active.size
     drawn, times = np.unique(rng.choice(active.size, size=size, p=p), return_counts=True)
     return active[drawn].astype(np.int64), times / (size * p[drawn])

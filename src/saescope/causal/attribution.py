@@ -46,7 +46,9 @@ class Attribution:
             (np.full(self.scores_NF.nnz, 1.0), self.scores_NF.indices, self.scores_NF.indptr),
             shape=self.scores_NF.shape,
         )
-        return document_sums(ones, self.doc_N, len(self.tokens_D)) / self.draws
+        firings_DF = document_sums(ones, self.doc_N, len(self.tokens_D))
+        firings_DF.data /= self.draws
+        return firings_DF
 
     def sets(self, member_FG: sp.csr_matrix) -> npt.NDArray[np.float64]:
         """Effect of taking each of G sets out whole, in each document [D, G], nats summed over tokens."""

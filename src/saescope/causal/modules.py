@@ -183,7 +183,7 @@ def take_out(
     ablation: Ablation, sets: Sets, here: Attribution, cfg: AppConfig, name: str, run_dir: Path | None
 ) -> TakenOut:
     """Take the modules, their controls and some of their members out; `here`: on the same windows."""
-    effect_F = np.asarray(here.latents().sum(axis=0)).ravel()
+    effect_F: FloatArray = np.asarray(here.latents().sum(axis=0), dtype=np.float64).ravel()
     rng = np.random.default_rng(ablation.seed)
     samples = [sample_members(effect_F[module], MEMBERS, rng) for module in sets.modules]
     alone = np.unique(np.concatenate([m[at] for m, (at, _) in zip(sets.modules, samples, strict=True)]))

@@ -104,9 +104,13 @@ class DocumentSums:
         label_KD, tokens_D = self.labels(), self.tokens_D
         squares_FD = self.sums_FD.copy()
         squares_FD.data = squares_FD.data**2
-        sums = self.sums_FD @ label_KD.T, squares_FD @ label_KD.T, self.sums_FD @ (label_KD * tokens_D).T
         return dispersion_from_moments(
-            *map(np.asarray, sums), label_KD @ tokens_D, label_KD @ tokens_D**2, label_KD.sum(axis=1)
+            np.asarray(self.sums_FD @ label_KD.T),
+            np.asarray(squares_FD @ label_KD.T),
+            np.asarray(self.sums_FD @ (label_KD * tokens_D).T),
+            label_KD @ tokens_D,
+            label_KD @ tokens_D**2,
+            label_KD.sum(axis=1),
         )
 
     def index(self, dispersion_FK: FloatArray, weight_D: FloatArray | None = None) -> FloatArray:
@@ -125,7 +129,8 @@ class DocumentSums:
 
 def indicator(task_D: AnyIntArray, num_tasks: int) -> FloatArray:
     """1 where a document belongs to a task, [K, D]."""
-    return (np.arange(num_tasks)[:, None] == task_D).astype(np.float64)
+    label_KD: FloatArray = np.equal(np.arange(num_tasks)[:, None], np.asarray(task_D)).astype(np.float64)
+    return label_KD
 
 
 def causal_index(
@@ -201,7 +206,7 @@ def rank_correlation(a_F: FloatArray, b_F: FloatArray, given_F: FloatArray | Non
     ranks = [rankdata(column[finite]) for column in columns]
     if finite.sum() < 3 or any(np.ptp(rank) == 0 for rank in ranks):
         return None
-    r = np.corrcoef(ranks)
+    r = np.atleast_2d(np.corrcoef(np.stack(ranks)))
     if given_F is None:
         return float(r[0, 1])
     rest = (1.0 - r[0, 2] ** 2) * (1.0 - r[1, 2] ** 2)

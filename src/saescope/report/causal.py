@@ -180,7 +180,8 @@ def matrix(run: Run) -> "tuple[Figure, str, str] | None":
     axes[0].set_ylabel("latents of")
     alt = (
         f"Two tables of the CE rise on {len(tasks)} tasks when the latents of each are ablated; largest of "
-        f"the own sets {figure(top)} nats, mean of the matched ones {figure(float(np.nanmean(matrices.matched)))}."
+        f"the own sets {figure(top)} nats, mean of the "
+        f"matched ones {figure(float(np.nanmean(matrices.matched)))}."
     )
     caption = (
         "CE rise in nats a token on each task (columns) when the latents of a task (rows) are ablated, and "

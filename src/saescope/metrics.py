@@ -1015,7 +1015,6 @@ CAUSAL_SI_RANK_CORR = Metric(
     chance="0",
     low="causal/si_rank_corr_ci_low",
     high="causal/si_rank_corr_ci_high",
-    shown=("page",),
 )
 CAUSAL_SI_RANK_CORR_CI_LOW = Metric(
     "causal/si_rank_corr_ci_low",
@@ -1036,7 +1035,6 @@ CAUSAL_SI_RANK_CORR_GIVEN_FIRING = Metric(
     "causal.latents",
     direction="higher",
     chance="0",
-    shown=("page",),
 )
 CAUSAL_BEYOND_RANK_CORR = Metric(
     "causal/beyond_rank_corr",
@@ -1045,7 +1043,6 @@ CAUSAL_BEYOND_RANK_CORR = Metric(
     "causal.latents",
     direction="higher",
     chance="0",
-    shown=("page",),
 )
 CAUSAL_SCORED = Metric(
     "causal/scored",
@@ -1061,7 +1058,6 @@ CAUSAL_ATTRIBUTION_R = Metric(
     "causal.latents",
     direction="higher",
     chance="0",
-    shown=("page",),
 )
 CAUSAL_ATTRIBUTION_RATIO = Metric(
     "causal/attribution_ratio",
@@ -1090,7 +1086,6 @@ def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
             {
                 "direction": "higher",
                 "chance": "0.5 for sets without a task",
-                "shown": ("page",),
             },
         ),
         (
@@ -1102,7 +1097,6 @@ def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
                 "chance": "0",
                 "low": f"causal/{start}_excess_ci_low",
                 "high": f"causal/{start}_excess_ci_high",
-                "shown": ("page",),
             },
         ),
         (
@@ -1121,7 +1115,7 @@ def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
             "excess_decoder",
             "selectivity above like decoder rows",
             f"causal/{start}_selectivity above that of sets of the same sizes by k-means on decoder rows.",
-            {"direction": "higher", "chance": "0", "shown": ("page",)},
+            {"direction": "higher", "chance": "0"},
         ),
         (
             "p",
@@ -1133,7 +1127,7 @@ def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
             "synergy",
             "synergy",
             "KL of the modules over the sum of the KL of their members one by one; above 1: more together.",
-            {"direction": "none", "chance": "1 where members do not meet", "shown": ("page",)},
+            {"direction": "none", "chance": "1 where members do not meet"},
         ),
         (
             "attribution_r",

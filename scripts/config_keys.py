@@ -79,7 +79,13 @@ def page() -> str:
             if not rows:
                 continue
             first = (ast.get_docstring(node) or name).split("\n\n")[0]
-            out += ["", " ".join(first.split()), "", "| key | type | default | what it sets |", "|---|---|---|---|"]
+            out += [
+                "",
+                " ".join(first.split()),
+                "",
+                "| key | type | default | what it sets |",
+                "|---|---|---|---|",
+            ]
             out += [
                 "| " + " | ".join(cell.replace("|", r"\|") for cell in (
                     f"`{group}.{key.name}`" if group else f"`{key.name}`",

@@ -28,10 +28,10 @@ HYDRA = {"saescope.config.compose"}
 COMPUTES_METRICS = re.compile(
     r"saescope\.(metrics"
     r"|stats\.(density|reconstruction|(modularity|specialization|beyond_words)_summary)"
-    r"|analysis\.reconstruction|jobs\.pipeline|report\.sweep\.matching|dynamic_k\..*)"
+    r"|analysis\.reconstruction|jobs\.pipeline|report\.sweep\.matching|(dynamic_k|causal)\..*)"
 )
 """Where keys of metrics may be written out: the catalogue, and where they are computed."""
-GROUP = re.compile(r"(sae|lm|task|features|si|q|dynk|cost)/")
+GROUP = re.compile(r"(sae|lm|task|features|si|q|dynk|causal|cost)/")
 KEY = re.compile(GROUP.pattern + r"[a-z_0-9]+")
 
 COMPAT = {"saescope.compat", "saescope.stats.compat"}

@@ -27,7 +27,8 @@ def keys_of_a_run(tasks, *parts):
     entries = [
         entry
         for entry in CATALOGUE
-        if not entry.between_jobs and (entry.key in asked_for or not entry.key.startswith("dynk/"))
+        if not entry.between_jobs
+        and (entry.key in asked_for or not entry.key.startswith(("dynk/", "causal/")))
     ]
     return {entry.of(task) for entry in entries for task in (tasks if entry.per_task else [""])}
 
@@ -115,7 +116,7 @@ def test_every_entry_is_complete(entry):
     assert entry.short
     assert re.fullmatch(r"[^|`]+\.", entry.sentence)
     assert entry.direction in ("higher", "lower", "none")
-    known = set(keys_of_a_run((), "dynk")) | set(COLUMNS)
+    known = set(keys_of_a_run((), "dynk", "causal")) | set(COLUMNS)
     assert {entry.null, entry.sd, entry.low, entry.high} - {None} <= known
     assert (entry.low is None) == (entry.high is None)
     assert not (entry.null and entry.chance)

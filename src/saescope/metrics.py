@@ -920,6 +920,264 @@ DYNK_UNIONS = tuple(
     )
 )
 
+# Ablation of the latents of each task (causal=ablate): effects on documents that did not choose them
+
+CAUSAL_SELECTIVITY = Metric(
+    "causal/selectivity",
+    "Causal selectivity",
+    "own/(own + others) of the CE rise when a task's latents are ablated: on its own task, and the mean of "
+    "the others; mean over tasks, rises below 0 count as 0; 0.5 where all tasks are hurt alike.",
+    "causal.ablate",
+    direction="none",
+    chance="0.5",
+    low="causal/selectivity_ci_low",
+    high="causal/selectivity_ci_high",
+    shown=("sweep", "axes"),
+)
+CAUSAL_SELECTIVITY_CI_LOW = Metric(
+    "causal/selectivity_ci_low",
+    "Causal selectivity, lower end",
+    "Lower end of the 95 % interval of causal/selectivity: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_SELECTIVITY_CI_HIGH = Metric(
+    "causal/selectivity_ci_high",
+    "Causal selectivity, upper end",
+    "Upper end of the 95 % interval of causal/selectivity: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_OWN_CE = Metric(
+    "causal/own_ce",
+    "CE rise on the own task",
+    "CE rise a token on the task whose latents are ablated, mean over tasks.",
+    "causal.ablate",
+    unit="nats",
+    null="causal/others_ce",
+)
+CAUSAL_OTHERS_CE = Metric(
+    "causal/others_ce",
+    "CE rise on the other tasks",
+    "CE rise a token on the other tasks, mean over them and over the ablated sets.",
+    "causal.ablate",
+    unit="nats",
+)
+CAUSAL_OWN_WORST = Metric(
+    "causal/own_worst",
+    "Own set hurts most",
+    "Share of tasks whose CE no task's set raises more than their own.",
+    "causal.ablate",
+    unit="share",
+)
+CAUSAL_RATIO = Metric(
+    "causal/ratio",
+    "Causal ratio",
+    "KL(untouched ‖ ablated) a token on the own task over the mean of the others, geometric mean over tasks; "
+    "1e-7 nats are added to both.",
+    "causal.ablate",
+    null="causal/ratio_matched",
+    low="causal/ratio_ci_low",
+    high="causal/ratio_ci_high",
+    shown=("sweep", "axes"),
+)
+CAUSAL_RATIO_CI_LOW = Metric(
+    "causal/ratio_ci_low",
+    "Causal ratio, lower end",
+    "Lower end of the 95 % interval of causal/ratio: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_RATIO_CI_HIGH = Metric(
+    "causal/ratio_ci_high",
+    "Causal ratio, upper end",
+    "Upper end of the 95 % interval of causal/ratio: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_RATIO_OVER_NORM = Metric(
+    "causal/ratio_over_norm",
+    "Causal ratio over removed norm",
+    "causal/ratio divided by the same ratio of the removed squared norm; 1: a set matters on a task as much "
+    "as it is active there.",
+    "causal.ablate",
+    chance="1",
+)
+CAUSAL_RATIO_MATCHED = Metric(
+    "causal/ratio_matched",
+    "Causal ratio of matched sets",
+    "causal/ratio of random sets of the same density, activation mass and norm, geometric mean over draws.",
+    "causal.ablate",
+)
+CAUSAL_EXCESS = Metric(
+    "causal/excess",
+    "Causal selectivity above matched sets",
+    "causal/selectivity − its mean over the matched sets that are ablated.",
+    "causal.ablate",
+    chance="0",
+)
+CAUSAL_P = Metric(
+    "causal/p",
+    "Causal ratio, p",
+    "(1 + matched draws whose KL ratio reaches that of the own sets)/(draws + 1), all measured alike.",
+    "causal.ablate",
+    direction="lower",
+    draws="causal.draws",
+)
+CAUSAL_PER_FIRING = Metric(
+    "causal/per_firing",
+    "Causal selectivity per firing",
+    "As causal/selectivity, the CE rise on each task divided by the set's firings there.",
+    "causal.ablate",
+    chance="0.5",
+)
+CAUSAL_PER_NORM = Metric(
+    "causal/per_norm",
+    "Causal selectivity per norm",
+    "As causal/selectivity, the CE rise on each task divided by the squared norm removed there.",
+    "causal.ablate",
+    chance="0.5",
+)
+
+# Effects of every latent, from gradients (causal=attribute, causal=ablate)
+
+CAUSAL_SI_RANK_CORR = Metric(
+    "causal/si_rank_corr",
+    "SI against causal SI",
+    "Spearman correlation over latents of SI on one half of the documents and causal SI on the other.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+    low="causal/si_rank_corr_ci_low",
+    high="causal/si_rank_corr_ci_high",
+)
+CAUSAL_SI_RANK_CORR_CI_LOW = Metric(
+    "causal/si_rank_corr_ci_low",
+    "SI against causal SI, lower end",
+    "Lower end of the 95 % interval of causal/si_rank_corr: bootstrap over documents, recentred.",
+    "causal.latents",
+)
+CAUSAL_SI_RANK_CORR_CI_HIGH = Metric(
+    "causal/si_rank_corr_ci_high",
+    "SI against causal SI, upper end",
+    "Upper end of the 95 % interval of causal/si_rank_corr: bootstrap over documents, recentred.",
+    "causal.latents",
+)
+CAUSAL_SI_RANK_CORR_GIVEN_FIRING = Metric(
+    "causal/si_rank_corr_given_firing",
+    "SI against causal SI, firing set aside",
+    "Partial Spearman correlation of the same two, given the index of firing on the tokens of causal SI.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+)
+CAUSAL_BEYOND_RANK_CORR = Metric(
+    "causal/beyond_rank_corr",
+    "SI beyond words against causal SI",
+    "Spearman correlation over latents of SI given the token id, of all documents, and causal SI.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+)
+CAUSAL_SCORED = Metric(
+    "causal/scored",
+    "Latents with a causal SI",
+    "Supported latents with at least 20 firings in at least 5 documents of the attributed tokens.",
+    "causal.latents",
+    unit="count",
+)
+CAUSAL_ATTRIBUTION_R = Metric(
+    "causal/attribution_r",
+    "Attribution against ablation",
+    "Spearman correlation of attributed effects with the KL of 100 random latents taken out one at a time.",
+    "causal.latents",
+    direction="higher",
+    chance="0",
+)
+CAUSAL_ATTRIBUTION_RATIO = Metric(
+    "causal/attribution_ratio",
+    "True effect over attributed",
+    "Median over the same latents of the KL when taken out over the attributed effect.",
+    "causal.latents",
+)
+CAUSAL_ATTRIBUTION_RATIO_HIGH = Metric(
+    "causal/attribution_ratio_high",
+    "True effect over attributed, 95 % quantile",
+    "95 % quantile of the same ratio: how much too small the attribution can be.",
+    "causal.latents",
+)
+
+# Communities of latents taken out whole (causal=ablate)
+
+
+def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
+    """The metrics of the communities of one graph."""
+    entries: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+        (
+            "selectivity",
+            "selectivity",
+            "KL on the own task over the sum of that and the mean KL on the others when one of the 8 largest "
+            f"communities of {graph} is taken out, mean over these.",
+            {
+                "direction": "higher",
+                "chance": "0.5 for sets without a task",
+            },
+        ),
+        (
+            "excess",
+            "selectivity above random sets",
+            f"causal/{start}_selectivity above that of random sets of like size, firings, mass and norm.",
+            {
+                "direction": "higher",
+                "chance": "0",
+                "low": f"causal/{start}_excess_ci_low",
+                "high": f"causal/{start}_excess_ci_high",
+            },
+        ),
+        (
+            "excess_ci_low",
+            "excess, lower end",
+            f"Lower end of the 95 % interval of causal/{start}_excess.",
+            {},
+        ),
+        (
+            "excess_ci_high",
+            "excess, upper end",
+            f"Upper end of the 95 % interval of causal/{start}_excess.",
+            {},
+        ),
+        (
+            "excess_decoder",
+            "selectivity above like decoder rows",
+            f"causal/{start}_selectivity above that of sets of the same sizes by k-means on decoder rows.",
+            {"direction": "higher", "chance": "0"},
+        ),
+        (
+            "p",
+            "p among random sets",
+            "(1 + draws whose selectivity by attribution reaches that of the modules)/101, of 100 draws.",
+            {"draws": 100},
+        ),
+        (
+            "synergy",
+            "synergy",
+            "KL of the modules over the sum of the KL of their members one by one; above 1: more together.",
+            {"direction": "none", "chance": "1 where members do not meet"},
+        ),
+        (
+            "attribution_r",
+            "attribution against ablation",
+            "Spearman correlation of attributed effects with the KL of these sets on every task.",
+            {"direction": "higher", "chance": "0"},
+        ),
+    )
+    return tuple(
+        Metric(f"causal/{start}_{name}", f"{title}, {label}", sentence, f"causal.{start}", **more)
+        for name, label, sentence, more in entries
+    )
+
+
+CAUSAL_MODULES = _modules("module", "Communities", "the graph")
+CAUSAL_MODULES_WITHIN_TOKEN = _modules(
+    "module_within_token", "Communities within token", "the graph within token ids"
+)
+
 # What the job cost
 
 COST_WALL_S = Metric("cost/wall_s", "Time", "Wall time of the job after its checks.", "cost", unit="s")

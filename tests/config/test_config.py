@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from saescope.config import (
     AppConfig,
+    CausalConfig,
     HookpointConfig,
     ModelConfig,
     SaeConfig,
@@ -41,6 +42,7 @@ GIVEN = {
 
 
 _, SOURCES = members(SaeConfig)
+_, METHODS = members(CausalConfig)
 
 
 @pytest.mark.parametrize(("group", "option"), [o for o in OPTIONS if o[0] != "sweep"])
@@ -55,7 +57,9 @@ def test_every_option_names_every_field(group, option):
     if "defaults" in values:  # an option with other values
         (base,) = values.pop("defaults")
         values = OmegaConf.merge(OmegaConf.load(CONF / group / f"{base}.yaml"), values)
-    kind = SOURCES[values.source] if group == "sae" else typing.get_type_hints(AppConfig)[group]
+    kind = typing.get_type_hints(AppConfig)[group]
+    if group in ("sae", "causal"):
+        kind = SOURCES[values.source] if group == "sae" else METHODS[values.method]
     named = set(values)
     fields = {f.name for f in dataclasses.fields(kind)}
     if group == "dynamic_k" and option != "mlp":  # a key without effect is refused, not ignored
@@ -86,7 +90,8 @@ def test_identity_ignores_what_does_not_change_numbers():
         a.scientific() == composed("tracking=disabled", "force=true", "runtime.batch_tokens=7").scientific()
     )
     assert a.scientific() != composed("seed=1").scientific()
-    assert "dynamic_k" not in a.scientific()
+    assert {"dynamic_k", "causal"}.isdisjoint(a.scientific())
+    assert a.scientific() != composed("causal=ablate").scientific()
     assert a.scientific() != composed("dynamic_k=mlp").scientific()
     assert a.scientific() != composed("runtime.dtype=bfloat16").scientific()
 
@@ -110,6 +115,7 @@ def test_identity_ignores_what_does_not_change_numbers():
         (["hookpoint.layer=3"], "hookpoint", {"kind": "resid", "layer": 3, "depth": None, "name": None}),
         ([], "hookpoint", {"kind": "resid", "layer": None, "depth": 0.5, "name": None}),
         ([], "dynamic_k", {"target": "none"}),
+        ([], "causal", {"method": "none"}),
     ],
 )  # fmt: skip
 def test_only_what_applies_is_written(overrides, group, values):

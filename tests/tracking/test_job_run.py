@@ -38,6 +38,9 @@ def test_everything_in_the_folder_is_logged(finished):
     rows += "".join(f"{step},{step * 100},1,{1 / step},0,0,4,0,0.1,4\n" for step in (1, 2, 3))
     (finished / "history.csv").write_text(rows)
     (finished / "report.html").write_text("<!doctype html><title>é</title>")
+    shutil.copy(finished / "features.parquet", finished / "causal.parquet")
+    (finished / "figures").mkdir(exist_ok=True)
+    (finished / "figures" / "causal_matrix.svg").write_text("<?xml version='1.0'?><svg>é</svg>")
     (finished / "sae" / "layers.3").mkdir(parents=True)
     (finished / "sae" / "layers.3" / "cfg.json").write_text("{}")
     assert reuse(finished, "g")
@@ -51,7 +54,8 @@ def test_everything_in_the_folder_is_logged(finished):
     assert [row["train/fvu"] for row in logged["history"] if "train/fvu" in row] == [1, 0.5, 1 / 3]
     assert {artifact["type"] for artifact in logged["artifacts"]} >= {"sae", "feature_table"}
     keys = {key for row in logged["history"] for key in row}
-    assert {"tables/features_top", "pages/report", *(f"hist/{name}" for name in run.histograms)} <= keys
+    media = {"tables/features_top", "pages/report", "figures/causal_matrix"}
+    assert {*media, *(f"hist/{name}" for name in run.histograms)} <= keys
     assert ("tables/warnings" in keys) == bool(run.warnings)
     (point,) = [row for row in logged["history"] if "si/mean" in row]
     assert {key for key in SCALARS if run.metrics.get(key) is not None} <= set(point)

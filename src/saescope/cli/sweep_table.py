@@ -32,9 +32,10 @@ def print_table(jobs: Sequence[Run], sweep_dir: Path, console: Console, width: i
     several = len(jobs) > 1
     shared = [key for key in keys if several and len({values.get(key) for values in settings}) == 1]
     axes = [key for key in keys if key not in shared]
+    columns = [m for m in COLUMNS if any(m.key in job.metrics for job in jobs) or not any(j.ok for j in jobs)]
     values = {
         metric.key: [number(job.metrics.get(metric.key)) if job.ok else "" for job in jobs]
-        for metric in COLUMNS
+        for metric in columns
     }
     done = [at for at, job in enumerate(jobs) if job.ok]
     constant = [
@@ -42,7 +43,7 @@ def print_table(jobs: Sequence[Run], sweep_dir: Path, console: Console, width: i
     ]
     nowhere = {key for key, texts in values.items() if {texts[at] for at in done} <= {NOTHING}}
     constant = [key for key in constant if key not in nowhere]
-    metrics = [metric.key for metric in COLUMNS if metric.key not in nowhere and metric.key not in constant]
+    metrics = [metric.key for metric in columns if metric.key not in nowhere and metric.key not in constant]
     state = "" if len(done) < len(jobs) or not jobs else ", all ok"
     console.print(f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}{state}")
     if shared:

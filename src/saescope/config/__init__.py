@@ -6,6 +6,7 @@
 from saescope.config.app import AppConfig
 from saescope.config.applicable import applicable
 from saescope.config.catalogue import CoverageConfig
+from saescope.config.causal import Ablate, Attribute, CausalConfig, NoCausal
 from saescope.config.convert import from_mapping
 from saescope.config.corpus import CorpusConfig
 from saescope.config.dynamic_k import DynamicKConfig
@@ -30,7 +31,10 @@ from saescope.config.sae import (
 from saescope.config.tracking import TrackingConfig
 
 __all__ = [
+    "Ablate",
     "AppConfig",
+    "Attribute",
+    "CausalConfig",
     "CorpusConfig",
     "CoverageConfig",
     "DirectionsSae",
@@ -40,6 +44,7 @@ __all__ = [
     "MetricsConfig",
     "ModelConfig",
     "NeuronSae",
+    "NoCausal",
     "PcaSae",
     "ProbesConfig",
     "PythonSae",

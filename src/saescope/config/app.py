@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saescope.config.applicable import READS_CORPUS, applicable
+from saescope.config.causal import CausalConfig, NoCausal
 from saescope.config.check import is_seed
 from saescope.config.corpus import CorpusConfig
 from saescope.config.dynamic_k import DynamicKConfig
@@ -34,6 +35,7 @@ class AppConfig:
 
     metrics: MetricsConfig
     dynamic_k: DynamicKConfig = field(default_factory=DynamicKConfig)
+    causal: CausalConfig = field(default_factory=NoCausal)
     runtime: RuntimeConfig
     tracking: TrackingConfig
 
@@ -83,6 +85,8 @@ class AppConfig:
         }
         if self.dynamic_k.target == "none":
             del values["dynamic_k"]
+        if self.causal.method == "none":
+            del values["causal"]
         values["runtime"] = {"dtype": self.runtime.dtype}
         return values
 

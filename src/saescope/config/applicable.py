@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from saescope.config.causal import CausalConfig
 from saescope.config.convert import members
 from saescope.config.dynamic_k import TARGETS, DynamicKConfig
 from saescope.config.hookpoint import KINDS
@@ -11,12 +12,14 @@ from saescope.config.recipe import ADDED_LATER
 from saescope.config.sae import SaeConfig
 
 _, _SOURCES = members(SaeConfig)
+_, _METHODS = members(CausalConfig)
 
 READS_CORPUS = ("train", "pca", "directions")
 """SAEs made from training text: those to which the group `corpus` applies."""
 
 NAMED_BY = {
     "sae": "source", "hookpoint": "kind", "probes": "source", "corpus": "source", "dynamic_k": "target",
+    "causal": "method",
 }  # fmt: skip
 """Groups with keys that only some of their options take, and the key whose value says which option it is."""
 
@@ -44,9 +47,11 @@ _TAKEN_BY |= {
     for field in dataclasses.fields(DynamicKConfig)
     if field.name != "target"
 }
-for _source, _kind in _SOURCES.items():
-    for _field in dataclasses.fields(_kind):
-        _TAKEN_BY[f"sae.{_field.name}"] = (*_TAKEN_BY.get(f"sae.{_field.name}", ()), _source)
+for _group, _options in (("sae", _SOURCES), ("causal", _METHODS)):
+    for _option, _kind in _options.items():
+        for _field in dataclasses.fields(_kind):
+            _key = f"{_group}.{_field.name}"
+            _TAKEN_BY[_key] = (*_TAKEN_BY.get(_key, ()), _option)
 
 
 def takes(group: str, values: Mapping[str, Any], key: str) -> bool:

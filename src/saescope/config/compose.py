@@ -34,7 +34,7 @@ PLUGINS = {
 }
 """Options that exist once their package is installed."""
 
-_OFF = {"tracking": "disabled", "dynamic_k": "none", "experiment": "none", "sweep": "none"}
+_OFF = {"tracking": "disabled", "dynamic_k": "none", "causal": "none", "experiment": "none", "sweep": "none"}
 """What is left when a group of the defaults is deleted (`~tracking`)."""
 
 

@@ -24,6 +24,8 @@ from saescope.analysis.reconstruction import (
     without_nonfinite,
 )
 from saescope.analysis.resamples import Draws, Resamples, quality_draws
+from saescope.causal import run as causal
+from saescope.causal.part import Part as CausalPart
 from saescope.config import AppConfig, HookpointConfig
 from saescope.config.applicable import READS_CORPUS
 from saescope.dynamic_k import run as dynamic_k
@@ -38,6 +40,7 @@ from saescope.model.blocks import text_config
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
 from saescope.report.page import write_report
+from saescope.runfolder.partial import remove_partials
 from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.runtime.allocator import keep_freed_memory
@@ -155,6 +158,7 @@ def _measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     with Steps("statistics") as steps:
         features = analyse(passes.codes, cfg.metrics, cfg.seed, steps)
+    causal_part = causal.run(cfg, setup, coder, passes.codes, features, run_dir)
     part = dynamic_k.run(cfg, setup, coder)
     cost: Metrics = {
         "cost/wall_s": time.perf_counter() - started,
@@ -163,8 +167,9 @@ def _measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker
         "cost/peak_mem_mb": peak_mem_mb(setup.machine.device),
     }
     with phase("choose examples, write the tables"):
-        results = _results(cfg, setup, coder, provenance, passes, features, part, cost)
+        results = _results(cfg, setup, coder, provenance, passes, features, part, causal_part, cost)
         write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
+        remove_partials(run_dir)
         write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
     with phase("write the report"):
         write_report(run_dir)
@@ -263,6 +268,7 @@ def _results(
     passes: Passes,
     features: FeatureResults,
     part: Part,
+    causal_part: CausalPart,
     cost: Metrics,
 ) -> Results:
     """Metrics with a reason for each null one, warnings, tables."""
@@ -273,11 +279,18 @@ def _results(
             **loss_metrics(passes.losses),
             **task_metrics(windows.tasks, passes.sums, passes.losses, codes.tokens_D, codes.task_D),
             **features.metrics,
+            **causal_part.metrics,
             **part.metrics,
             **cost,
         }
     )
-    notes = features.notes | part.notes | loss_notes(windows.tasks, passes.losses) | nonfinite_notes
+    notes = (
+        features.notes
+        | part.notes
+        | causal_part.notes
+        | loss_notes(windows.tasks, passes.losses)
+        | nonfinite_notes
+    )
     latents = choose_latents(features.features, windows.tasks, cfg.metrics.example_latents)
     supported = features.features.latent[features.features.supported].to_numpy()
     table = latent_table(codes, windows, supported, coder, setup.lm)
@@ -288,8 +301,9 @@ def _results(
         [
             *warnings_of(coder, cfg, setup, codes, metrics, features.features["si_p"].to_numpy()),
             *part.warnings,
+            *causal_part.warnings,
         ],
-        features.features,
+        features.features.assign(**causal_part.columns),
         features.edges,
         contexts,
         features.histograms,
@@ -299,4 +313,5 @@ def _results(
         part.sections,
         table,
         features.matched,
+        causal_part.tables,
     )

@@ -15,7 +15,7 @@ from saescope.metrics import (
     TASK_FVU,
     Metric,
 )
-from saescope.report import numbers
+from saescope.report import causal, causal_modules, numbers
 from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
 from saescope.report.numbers import count, percent
 from saescope.report.savings import losses
@@ -52,6 +52,10 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
         "si_density": specialisation_by_density,
         "tasks": reconstruction,
         "savings": losses,
+        "causal_matrix": causal.matrix,
+        "causal_tasks": causal.tasks_hurt,
+        "causal_si": causal_modules.causal_si,
+        "causal_modules": causal_modules.modules,
     }
     drawings = {}
     for name, paint in painters.items():

@@ -9,6 +9,8 @@ from typing import Any
 from saescope.errors import ReportError
 from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
+from saescope.report.causal import causal
+from saescope.report.causal_modules import causal_effects
 from saescope.report.definitions import DEFINITIONS
 from saescope.report.latents_page import write_latents_page
 from saescope.report.savings import savings
@@ -68,6 +70,8 @@ def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
             },
             tasks=task_rows(run),
             task_columns=[metric.label for metric in TASK_COLUMNS],
+            causal=causal(run),
+            causal_effects=causal_effects(run),
             savings=savings(run),
             structure=structure(run),
             groups=card_groups(run),

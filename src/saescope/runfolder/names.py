@@ -25,6 +25,8 @@ RESAMPLES = "resamples.parquet"
 HISTORY = "history.csv"
 """Training curves."""
 DYNAMIC_K = "dynamic_k.csv"
+CAUSAL = "causal.parquet"
+"""What ablating each task's latents does to every task."""
 STRUCTURE = "dynamic_k_structure.json"
 """Tables with their words: task masks, blocks and shared sets under dynamic k."""
 REPORT = "report.html"
@@ -35,6 +37,10 @@ FEATURES_PAGE = "features.html"
 FIGURES = "figures"
 SAE = "sae"
 """Folder of the trained SAE, one folder a hookpoint below it."""
+CAUSAL_MODULES = "causal_modules.parquet"
+"""What taking communities of latents out whole does to every task."""
+PARTIAL = ".partial-{name}.npz"
+"""Sums of a long pass, while the job runs."""
 LOG = "saescope.log"
 LOCK = ".lock"
 """Held while a process works in the run folder."""
@@ -70,5 +76,7 @@ TABLES = {
     "resamples": RESAMPLES,
     "history": HISTORY,
     "dynamic_k": DYNAMIC_K,
+    "causal": CAUSAL,
+    "causal_modules": CAUSAL_MODULES,
 }
 """Tables of a run folder by the name `Run` gives them."""

@@ -42,6 +42,8 @@ _WRITTEN_BY = {
     "resamples": "runs of older versions lack it: measure again with force=true",
     "history": "only sae=train writes it",
     "dynamic_k": "only dynamic_k=mlp or dynamic_k=sae writes it",
+    "causal": "only causal=ablate writes it",
+    "causal_modules": "only causal=ablate writes it",
 }
 """Why a table may be missing; every finished run has the other tables."""
 _ALWAYS_WRITTEN = "every finished run has it: measure again with force=true"
@@ -168,6 +170,16 @@ class Run:
     def dynamic_k(self) -> "pd.DataFrame":
         """Loss, cost and speed of every selector and k. Raises ReportError where none was measured."""
         return self.table("dynamic_k")
+
+    @cached_property
+    def causal(self) -> "pd.DataFrame":
+        """What ablating each task's latents does to every task. Raises ReportError where nothing was."""
+        return self.table("causal")
+
+    @cached_property
+    def causal_modules(self) -> "pd.DataFrame":
+        """What taking communities out whole does to every task. Raises ReportError where none was."""
+        return self.table("causal_modules")
 
     @cached_property
     def structure(self) -> list[Any]:

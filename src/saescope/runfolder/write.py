@@ -9,6 +9,8 @@ from saescope.files import whole, write_json, write_text
 from saescope.runfolder.latents import Arrays, write_latents
 from saescope.runfolder.names import (
     BESIDE,
+    CAUSAL,
+    CAUSAL_MODULES,
     CONFIG,
     DYNAMIC_K,
     EDGES,
@@ -58,6 +60,8 @@ class Results:
     """The arrays of `latents.npz` and the words that its token ids index."""
     matched: dict[str, Any] = field(default_factory=dict)
     """SI and Q at standard amounts of evidence, for sweeps."""
+    causal: dict[str, "pd.DataFrame"] = field(default_factory=dict)
+    """Tables of the causal stage, written as `<name>.parquet`."""
 
 
 def write_results(
@@ -77,7 +81,7 @@ def write_results(
     ):
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
-    for name in (RESAMPLES, BESIDE, DYNAMIC_K, STRUCTURE, LATENTS, FEATURES_PAGE):
+    for name in (RESAMPLES, BESIDE, DYNAMIC_K, STRUCTURE, CAUSAL, CAUSAL_MODULES, LATENTS, FEATURES_PAGE):
         (run_dir / name).unlink(missing_ok=True)
     if results.latents is not None:
         write_latents(run_dir / LATENTS, *results.latents)
@@ -87,6 +91,9 @@ def write_results(
     for name, table in results.tables.items():
         with whole(run_dir / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False)
+    for name, table in results.causal.items():
+        with whole(run_dir / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
     if results.structure:
         write_json(run_dir / STRUCTURE, results.structure)
     write_json(run_dir / HISTOGRAMS, results.histograms)

@@ -57,6 +57,11 @@ class Sae(nn.Module, ABC):
         """Width of what it reconstructs."""
         return self.d_in
 
+    @property
+    def decodes_latest_only(self) -> bool:
+        """Only the tokens that `encode` got last can be decoded, all of them, each with its own latents."""
+        return False
+
     @abstractmethod
     def encode_rows(self, x_ND: Tensor) -> SparseCodes:
         """Codes of a few rows; `encode` chooses how many."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from saescope.config import TrackingConfig
 from saescope.metrics import CATALOGUE
-from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, REPORT, SAE, WANDB
+from saescope.runfolder.names import CAUSAL, EDGES, EXAMPLES, FEATURES, FIGURES, REPORT, SAE, WANDB
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.write import write_tracking
 from saescope.tracking.wandb_run import Tracker, tracked
@@ -20,7 +20,7 @@ SCALARS = tuple(
     dict.fromkeys(
         key
         for entry in CATALOGUE
-        if entry.shown and not entry.between_jobs and entry.group in ("sae", "lm", "si", "q")
+        if entry.shown and not entry.between_jobs and entry.group in ("sae", "lm", "si", "q", "causal.ablate")
         for key in (entry.key, entry.null, entry.low, entry.high)
         if key
     )
@@ -53,7 +53,10 @@ def log_run(run: Run, tracker: Tracker) -> None:
         tracker.table("warnings", ["warning"], [[warning] for warning in run.warnings])
     if (run.path / REPORT).is_file():
         tracker.page("report", run.path / REPORT)
-    files = [run.path / name for name in (FEATURES, EXAMPLES, EDGES) if (run.path / name).is_file()]
+    drawing = run.path / FIGURES / "causal_matrix.svg"
+    if "causal" in run.tables and drawing.is_file():
+        tracker.drawing("causal_matrix", drawing)
+    files = [run.path / name for name in (FEATURES, EXAMPLES, EDGES, CAUSAL) if (run.path / name).is_file()]
     if files:
         tracker.artifact(f"features-{tracker.name}", "feature_table", files, run.provenance)
     trained = sorted(path for path in (run.path / SAE).rglob("*") if path.is_file())

@@ -175,6 +175,17 @@ class Tracker:
 
         self.attempt("page", send)
 
+    def drawing(self, name: str, path: Path) -> None:
+        """An SVG figure."""
+
+        def send() -> None:
+            import wandb
+
+            svg = path.read_text(encoding="utf-8")
+            self.run.log({f"figures/{name}": wandb.Html(svg[svg.index("<svg") :], inject=False)})
+
+        self.attempt("figure", send)
+
     def artifact(self, name: str, kind: str, files: list[Path], metadata: Mapping[str, Any]) -> None:
         """Files as an artifact, read in place: no copy in W&B's staging folder or cache."""
 

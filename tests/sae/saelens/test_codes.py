@@ -110,6 +110,10 @@ def test_per_token_normalisation_is_undone_for_the_right_tokens_only(tmp_path, m
     sae.encode(inputs(5) * 100)
     with pytest.raises(AssertionError, match="returned last"):
         sae.decode(first)
+    assert sae.decodes_latest_only
+    plain = ours(saved(tmp_path / "plain", make("standard")), model_folder)
+    plain.encode(inputs(5))
+    assert not plain.decodes_latest_only
 
 
 @pytest.mark.parametrize("architecture", ["jumprelu", "topk", "gated", "matching_pursuit"])

@@ -44,7 +44,12 @@ _NO_CONDITION_KEYS = {
 """Single settings that change no number of the SAE, or that another column states."""
 _CONTROL = ("model.random_init",)
 """Axes that come last: they are controls for the others."""
-_CHOSEN_BY = {"sae.": "sae.source", "corpus.": "sae.source", "dynamic_k.": "dynamic_k.target"}
+_CHOSEN_BY = {
+    "sae.": "sae.source",
+    "corpus.": "sae.source",
+    "dynamic_k.": "dynamic_k.target",
+    "causal.": "causal.method",
+}
 """Settings that only some choices have, by the start of their name, and what chooses."""
 _PLACE = {"hookpoint.name", "hookpoint.layer", "hookpoint.depth", "hookpoint.kind"}
 

@@ -246,7 +246,11 @@ function drawDynamicK() {
 const figures = [];
 if (el("along-plots")) {
   data.axes.forEach((name, at) => {
-    if (data.lines.some(line => line.axis === name)) [0, 1].forEach(side => panel("along-plots", `along-${at}-${side}`, 380));
+    const mine = data.lines.filter(line => line.axis === name);
+    // SI and Q always; what only some jobs measure where one did
+    if (mine.length) metrics.along.forEach((measure, side) => {
+      if (side < 2 || mine.some(line => line.readings[measure])) panel("along-plots", `along-${at}-${side}`, 380);
+    });
   });
   el("matched").addEventListener("change", drawAlong);
   figures.push(drawAlong);

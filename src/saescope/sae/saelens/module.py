@@ -97,6 +97,11 @@ class LensSae(Sae):
         """Width of what it reconstructs."""
         return int(getattr(self.inner.cfg, "d_out", self.d_in))
 
+    @property
+    def decodes_latest_only(self) -> bool:
+        """It normalises every token by itself, and undoes that."""
+        return any(self._norms)
+
     def provenance(self) -> dict[str, Any]:
         """Source, architecture, sizes and k."""
         cfg = self.inner.cfg

@@ -1,0 +1,62 @@
+"""Effects of many sets in one long pass: with progress, and resumed where a killed job stopped."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from saescope.causal.ablation import Ablation, LatentSet
+from saescope.config import AppConfig
+from saescope.runfolder.partial import Arrays, read_partial, save_partial
+from saescope.runtime.meter import Meter
+from saescope.stats.causal import Effects
+
+SAVE_EVERY_S = 20.0
+"""Seconds of work that a killed job loses, about."""
+_SUMS = ("ce_GD", "kl_GD", "norm_GD", "firings_GD", "tokens_D")
+
+
+def measure(
+    ablation: Ablation, sets: Sequence[LatentSet], name: str, cfg: AppConfig, run_dir: Path | None
+) -> Effects:
+    """`ablation.effects(sets)`, saved batch by batch; `name` tells the passes of a job apart.
+
+    None as folder: nothing is saved.
+    """
+    total = Effects.zeros(len(sets), len(ablation.windows.task_D))
+    identity, start = "", 0
+    if run_dir is not None:
+        identity = _identity(ablation, sets, cfg)
+        saved = read_partial(run_dir, name, identity)
+        if saved is not None:
+            start = int(saved.pop("batches"))
+            total = Effects(**{key: saved[key] for key in _SUMS})  # type: ignore[arg-type]
+    done = sum(int(batch.real_BT.sum()) for batch in ablation.cut[:start])
+    tokens = len(sets) * ablation.num_tokens
+    last = time.monotonic()
+    with Meter(f"causal, {name}", tokens, "tokens", start=len(sets) * done) as meter:
+        for number, part in enumerate(ablation.each_batch(sets, meter, start), start + 1):
+            total.add(part)
+            over = number == len(ablation.cut)  # saved too: a later step may be killed
+            if run_dir is not None and (over or time.monotonic() - last > SAVE_EVERY_S):
+                arrays: Arrays = {key: getattr(total, key) for key in _SUMS}
+                with suppress(OSError):  # a full disk costs the resumption, not the job
+                    save_partial(run_dir, name, identity, arrays | {"batches": np.array(number)})
+                last = time.monotonic()
+    return total
+
+
+def _identity(ablation: Ablation, sets: Sequence[LatentSet], cfg: AppConfig) -> str:
+    """Of everything that decides the sums: configuration, windows and how they are batched, sets."""
+    settings = [cfg.scientific(), ablation.tokens, ablation.seed, ablation.setup.machine.batch_tokens]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    digest.update(ablation.order.tobytes())
+    for latents in sets:
+        digest.update(b"/" + latents.latents_F.tobytes())
+        if latents.to_MF is not None:
+            digest.update(latents.to_MF.tobytes())
+    return digest.hexdigest()[:32]

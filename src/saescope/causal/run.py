@@ -1,0 +1,51 @@
+"""The stage of a job: the parts that `cfg.causal` selects."""
+
+from pathlib import Path
+
+import numpy as np
+
+from saescope.analysis.features import FeatureResults
+from saescope.causal.part import Part
+from saescope.config import Ablate, AppConfig, Attribute
+from saescope.extraction.codes import Codes
+from saescope.extraction.setup import Setup
+from saescope.sae.base import Sae
+
+
+def run(
+    cfg: AppConfig,
+    setup: Setup,
+    coder: Sae,
+    codes: Codes,
+    features: FeatureResults,
+    run_dir: Path | None = None,
+) -> Part:
+    """Measure what the latents of each task do there and elsewhere.
+
+    `metrics` has every key of the parts that ran, null with a reason where it does not apply, and no key of
+    the others; with `causal=none` there is none. A killed job leaves its sums in `run_dir`, and
+    goes on from there. Raises ProbeError for a task of a single document.
+    """
+    part = Part()
+    match cfg.causal:
+        case Attribute() as job:
+            from saescope.causal.latents import run_attribution
+
+            part.add(run_attribution(cfg, job.tokens, setup, coder, codes, features.features, run_dir)[0])
+        case Ablate() as job:
+            from saescope.causal.latents import run_attribution
+            from saescope.causal.modules import run_modules
+            from saescope.causal.selectivity import run_ablation
+
+            part.add(run_ablation(cfg, job, setup, coder, codes, run_dir))
+            of_latents, attribution = run_attribution(
+                cfg, job.attribution_tokens, setup, coder, codes, features.features, run_dir
+            )
+            part.add(of_latents)
+            part.add(run_modules(cfg, job, setup, coder, codes, features.features, attribution, run_dir))
+    part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
+    return part
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)

@@ -1,0 +1,110 @@
+"""The whole part on networks whose structure is known: one block, latents are the neurons of its MLP."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from saescope.activations import ActivationStore, LiveWindows
+from saescope.causal.run import run
+from saescope.config import Ablate, HookpointConfig, MetricsConfig, NeuronSae
+from saescope.extraction.engine import Engine
+from saescope.extraction.setup import Setup
+from saescope.metrics import keys
+from saescope.model.hookpoints import resolve
+from saescope.runtime.hardware import Hardware
+from saescope.sae.neurons import NeuronBasis
+from tests.dynamic_k.job import config
+from tests.dynamic_k.planted import circles, grouped, windows
+
+GROUPS, NEURONS = 6, 4
+
+
+def measured(texts, *, seed=0, neurons=NEURONS, **settings):
+    """Part of a job on these texts."""
+    cfg = dataclasses.replace(
+        config("planted", "embedded", sae=NeuronSae(k=neurons), seed=seed),
+        hookpoint=HookpointConfig("custom", name="layers.0.mlp.act"),
+        metrics=MetricsConfig(permutations=20, bootstraps=20, min_count=10, min_docs=4),
+        causal=Ablate(**{"tokens": 900, "draw_tokens": 300, "draws": 20, "bootstraps": 50} | settings),
+    )
+    lm = grouped(GROUPS, 5, neurons, seed=seed)
+    machine = Hardware("cpu", torch.float32, 256)
+    store = ActivationStore("off", 0, lm.model, torch.float32)
+    setup = Setup(lm, resolve(cfg.hookpoint, lm.model), texts, machine, store, cfg.runtime)
+    coder = NeuronBasis(setup.width, neurons)
+    source = LiveWindows(setup.capture, texts, machine.batch_tokens, "cpu", setup.width)
+    codes, _ = Engine(setup, coder, source).extract()
+    return run(cfg, setup, coder, codes, None)
+
+
+def own_circles():
+    """Each of three tasks walks the circles of two groups of its own."""
+    return circles([[0, 1], [2, 3], [4, 5]], 5, documents=16)
+
+
+def common_circles(documents=48, length=24, seed=0):
+    """Every document of three tasks walks the circle of a group drawn at random."""
+    rng = np.random.default_rng(seed)
+    first = 5 * rng.integers(0, GROUPS, 3 * documents)
+    steps = (rng.integers(0, 5, (3 * documents, 1)) + np.arange(length)) % 5
+    return windows(list(first[:, None] + steps), np.repeat(range(3), documents).tolist(), ("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def specialists():
+    return measured(own_circles(), sizes=(0.3, 0.95, 1.0))
+
+
+def test_specialists_put_in_by_hand_are_found(specialists):
+    value = specialists.metrics
+    assert set(value) == set(keys("causal.ablate"))
+    assert value["causal/selectivity"] == pytest.approx(1.0, abs=0.02)
+    assert value["causal/others_ce"] == pytest.approx(0.0, abs=1e-6)
+    assert value["causal/own_ce"] > 0.5
+    assert value["causal/own_worst"] == 1.0
+    assert value["causal/ratio"] > 1e4
+    assert value["causal/p"] == pytest.approx(1 / 21)
+    assert value["causal/selectivity_ci_low"] > 0.98
+    # they fire on their own task alone: nothing elsewhere to divide by
+    assert value["causal/per_firing"] is value["causal/per_norm"] is None
+    assert "no set fires both" in specialists.notes["causal/per_firing"]
+
+
+def test_every_set_is_in_the_table(specialists):
+    table = specialists.tables["causal"]
+    assert set(table["set"]) == {"own", "matched", "low_si", "permuted"}
+    own = table[(table["set"] == "own") & (table["set_task"] == table["task"])]
+    assert sorted(own["size"].unique()) == [0.3, 0.95, 1.0]
+    sizes = own.pivot(index="task", columns="size", values="num_latents").to_numpy()
+    assert (sizes[:, 0] < sizes[:, 1]).all()
+    assert own[own["size"] == 1.0]["mass_share"].tolist() == pytest.approx([1.0] * 3)
+    assert (own["ce_delta_lo"] <= own["ce_delta"]).all()
+    for row in own.itertuples():  # neurons of the task's two groups
+        task = int(row.task.removeprefix("task"))
+        assert {latent // NEURONS for latent in row.latents} <= {2 * task, 2 * task + 1}
+    off = table[(table["set"] == "own") & (table["set_task"] != table["task"])]
+    assert (off[["ce_delta", "kl", "firings", "removed_norm"]] == 0).all().all()
+    assert (table["tokens"] > 100).all()
+
+
+def test_latents_that_serve_all_tasks_are_no_finding():
+    part = measured(common_circles(), sizes=(0.3,), tokens=1800)
+    assert part.metrics["causal/p"] > 0.05
+    assert part.metrics["causal/selectivity"] == pytest.approx(0.5, abs=0.2)
+    assert part.metrics["causal/excess"] == pytest.approx(0.0, abs=0.2)
+
+
+@pytest.mark.parametrize("to", ["mean", "resample"])
+def test_other_replacements(to):
+    """Off the task its specialists are silent, so their mean there and a token there are zero."""
+    part = measured(own_circles(), sizes=(0.95,), to=to)
+    assert part.metrics["causal/selectivity"] == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_single_task_has_nothing_to_compare():
+    part = measured(circles([[0, 1]], 5, documents=4))
+    assert set(part.metrics) == set(keys("causal.ablate"))
+    assert set(part.metrics.values()) == {None}
+    assert "a single task" in part.notes["causal/p"]

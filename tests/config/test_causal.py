@@ -1,0 +1,44 @@
+"""Settings of `causal`: what is refused, and which size is the headline's."""
+
+import pytest
+
+from saescope.config import Ablate, NoCausal
+from saescope.config.compose import compose
+from saescope.errors import ConfigError
+
+
+def test_the_default_ablates_nothing():
+    assert compose().causal == NoCausal()
+
+
+def test_the_values_in_conf_are_the_defaults_in_python():
+    assert compose("causal=ablate").causal == Ablate()
+
+
+@pytest.mark.parametrize(("sizes", "headline"), [((0.1,), 0.1), ((0.3, 0.1), 0.1), ((0.4, 0.1, 0.2), 0.2)])
+def test_the_headline_is_the_middle_size(sizes, headline):
+    assert Ablate(sizes=sizes).headline_size == headline
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("causal.select=sy", "did you mean"),
+        ("causal.to=nought", "valid: zero, mean, resample"),
+        ("causal.sizes=[]", "is empty"),
+        ("causal.sizes=[0.1,0.1]", "twice"),
+        ("causal.sizes=[5]", "share of the task's activation mass"),
+        ("causal.draws=3", "20 or more"),
+        ("causal.ablated_draws=0", "between 1 and 50"),
+        ("causal.tokens=10", "64 or more"),
+        ("causal.draw_tokens=9000", "between 64 and 4096"),
+    ],
+)
+def test_what_is_refused(override, message):
+    with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
+        compose("causal=ablate", override)
+
+
+def test_a_key_of_ablate_is_none_of_none():
+    with pytest.raises(ConfigError, match=r"causal\.tokens is for causal=attribute or ablate"):
+        compose("causal.tokens=100")

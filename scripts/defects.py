@@ -17,6 +17,7 @@ AT_ONCE = min(8, os.cpu_count() or 1)
 """Copies of the source in which tests run side by side, one thread each."""
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
 WORDS = "tests/stats/test_beyond_words.py"
+JACK = "tests/stats/test_jackknife.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
 CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/text/test_windows.py tests/sae/test_transcoder.py"
@@ -55,6 +56,9 @@ DEFECTS = [
     ("stats/bootstrap.py", "means - means.mean()", "means - means.max()", SI),
     ("stats/bootstrap.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
     ("stats/bootstrap.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),
+    ("stats/jackknife.py", "factor_K[task_D] * (without_D - plain)", "factor_K[task_D] * (plain - without_D)", JACK),
+    ("stats/jackknife.py", "left_PK[rows, task] -= fired", "left_PK[rows, task] -= 0 * fired", JACK),
+    ("stats/jackknife.py", "share_D[:, None] * silent_FKX", "0.0 * silent_FKX", JACK),
     ("stats/multiple_testing.py", "false_discovery_control(p)", "p", SI + " " + Q),
     ("stats/multiple_testing.py", "q * (num_tests / max(1, p.size))", "q", SI + " " + Q),
     ("stats/density.py", "(np.asarray(count_F) >= min_count) & (", "(np.asarray(count_F) >= min_count) | (",

@@ -96,6 +96,13 @@ def test_a_task_of_one_document_is_never_left_out():
         assert np.isfinite([result.plain, result.corrected, result.half_width]).all()
 
 
+def test_a_latent_of_one_document():
+    """Without it no latent fires: nothing is known of bias and error, and nothing is NaN."""
+    counts = sparse.csr_matrix(np.array([[5], [0], [0], [0]]))
+    for result in jackknife_si(counts, np.full(4, 50), np.array([0, 0, 1, 1]), 2):
+        assert np.isfinite([result.plain, result.corrected, result.half_width]).all()
+
+
 def test_interval_by_hand():
     """About 0.20, corrected from 0.22: 0.03 below by jackknife, 0.05 above by bootstrap."""
     result = Jackknifed(0.22, 0.20, 0.03)

@@ -79,11 +79,11 @@ def jackknife_si(
     docs_K = np.bincount(task_D, tokens_D > 0, num_tasks)
     less_K = tokens_K / np.maximum(docs_K, 1.0)
     silent_FKX = np.zeros((si_F.size, num_tasks, 4))
-    for task in np.flatnonzero(docs_K > 1):
-        left_K = tokens_K - less_K * (np.arange(num_tasks) == task)
+    for shorter in np.flatnonzero(docs_K > 1):
+        left_K = tokens_K - less_K * (np.arange(num_tasks) == shorter)
         si = np.nan_to_num(specialization(counts_FK, left_K, dispersion_FK))
         rate = (counts_FK / left_K).sum(axis=1)
-        silent_FKX[:, task] = np.stack([scored_F * si, scored_F * 1.0, rate * si, rate], axis=1) - full
+        silent_FKX[:, shorter] = np.stack([scored_F * si, scored_F * 1.0, rate * si, rate], axis=1) - full
 
     left_D = np.maximum(tokens_K[task_D] - tokens_D, 1.0)  # rates grow by n/(T - n)
     share_D = tokens_D / left_D * (np.maximum(docs_K, 2) - 1.0)[task_D]
@@ -108,22 +108,19 @@ def jackknife_si(
     total = full.sum(axis=0)
     counted = (tokens_D > 0) & (docs_K[task_D] > 1)
     mean, mutual_info = (
-        _jackknifed(
-            without_DX[counted, at] / without_DX[counted, at + 1],
-            total[at] / total[at + 1],
-            task_D[counted],
-            docs_K,
-            level,
-        )
+        _jackknifed(without_DX[counted, at : at + 2], total[at : at + 2], task_D[counted], docs_K, level)
         for at in (0, 2)
     )
     return mean, mutual_info
 
 
 def _jackknifed(
-    without_D: FloatArray, plain: float, task_D: IntArray, docs_K: IntArray, level: float
+    without_D2: FloatArray, full_2: FloatArray, task_D: IntArray, docs_K: IntArray, level: float
 ) -> Jackknifed:
-    """From the average without each document."""
+    """From the two sums whose ratio the average is, without each document and of all."""
+    plain = float(full_2[0] / full_2[1])
+    left = without_D2[:, 1] > 1e-9 * full_2[1]  # else only this document has firings
+    without_D = np.where(left, without_D2[:, 0] / np.where(left, without_D2[:, 1], 1.0), plain)
     several_K = np.maximum(docs_K, 2)
     factor_K = 1.0 - 1.0 / several_K
     mean_K = np.bincount(task_D, without_D, docs_K.size) / several_K

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs graph check embedded synthetic bench bench-train bench-whole bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,12 @@ embedded: $(VENV)/.installed  ## train the embedded model, its SAEs and probes a
 
 synthetic: $(VENV)/.installed  ## noise and planted structure: the tables of docs/definitions.md
 	$(BIN)/python benchmarks/synthetic.py
+
+calibration: $(VENV)/.installed  ## do p-values and intervals keep their word? docs/calibration.md (20 minutes)
+	$(BIN)/python benchmarks/calibration.py --corpora 120 > docs/calibration.part && mv docs/calibration.part docs/calibration.md
+
+audit: $(VENV)/.installed  ## which metric may be quoted for what? docs/audit.md and what pages say of it (12 minutes)
+	$(BIN)/python scripts/audit/run.py
 
 # .[dev] has sae_lens and TransformerLens, the other side of extract.py
 bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: under 25 minutes)

@@ -7,50 +7,71 @@ modules, and power.
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 from scipy import sparse, stats
 from tqdm import tqdm
 
+from saescope.dynamic_k.transfer import contribution
 from saescope.stats import (
     benjamini_hochberg,
     beyond_words,
     bootstrap_si,
-    document_dispersion,
     leiden,
     permutation_null,
     permutation_p,
     rewire,
-    specialization,
-    task_counts,
 )
-from saescope.stats.synthetic import word_corpus, word_detectors
+from saescope.stats.count_tails import hypergeometric_tail
+from saescope.stats.jackknife import jackknife_si
+from saescope.stats.savings import other_tasks, recovered_share
+from saescope.stats.savings import permutation_p as one_sided_p
+from saescope.stats.synthetic import WordCorpus, word_corpus, word_detectors
+from saescope.stats.word_classes import bigrams
 
 HEAD = """# Calibration
 
-`python benchmarks/calibration.py --corpora {number} > docs/calibration.md`: corpora of six tasks of unequal
+`make calibration` (`python benchmarks/calibration.py`, or one part of it): corpora of six tasks of unequal
 size (6–30 % of the documents), documents of log-normal length, latents whose rate differs from document to
 document (beta with concentration 0.5–20: most firings of a latent lie in few documents).
 """
-INTERVAL = """## Interval of mean SI
+EVERY_P = """## Every p-value that is printed, without any effect
 
-150 latents, 400 documents, concentration 4–40. The index is shrunk by the scatter between documents, so that
-bursts do not lift it; a weak preference is shrunk a little too far. Coverage: share of intervals that hold
-the SI of the true rates. Where there is hardly any effect the interval is wider than need be (bootstraps are,
-at the edge of a range).
+`--part p --corpora {number}`. Share of p ≤ 5 %. *Bursty*: as above; of words the worst kind of the table
+below; of dynamic k gamma-distributed factors of documents of shape 0.3 instead of 20. 19 draws give 1 of
+20 at the least.
 
-| log rate ratio | SI of the true rates | bias of `si/mean` | `si/null_mean` | coverage of the true SI |
+| p | 60 documents | 60, bursty | 600 documents | 600, bursty |
 |---|---|---|---|---|"""
-WORDS = """
-## Beyond words
+EDGES = """
+The p of an edge takes units for independent and alike, and does not keep its word where they are not:
+two latents whose bursts have nothing to do with each other meet on more tokens than independent firings
+do, and documents of unequal length have more or fewer of all latents. Read it as an order of the edges;
+`q/null_edges` counts those that the rule finds by chance. `q/p` is of graphs, documents do not enter (20
+rewirings: 1 of 21 = 0.048): it is ≤ 5 % in {q_p:.3f} of graphs without modules, and uniform with p =
+{ks:.2f} (Kolmogorov–Smirnov, ties broken at random). `si_q` ≤ 5 %, where every discovery is false: in
+{fdr:.3f} of corpora of 180 bursty documents.
+"""
+INTERVAL = """
+## Interval of mean SI
+
+`--part interval --corpora {number}`. 150 latents, supported ones as in a run. Bursts: concentration
+4–40, or 0.5–20. `si/mean` is too high with few documents and bursts, and a weak preference is shrunk too
+far; the interval stands about the average less the bias that leaving documents out shows. Coverage:
+share of intervals that hold the mean SI of the true rates, and of those of the bootstrap alone.
+
+| documents | bursts | log rate ratio | true SI | bias | after jackknife | coverage | bootstrap alone |
+|---|---|---|---|---|---|---|---|"""
+WORDS = """## Beyond words
 
 Share of latents with `si_token_p` ≤ 5 %. Latents fire on 1 to 60 words each; tasks and documents have
 vocabularies of their own. The first four kinds prefer no task given the word.
 
-| latents | 60 documents | 300 documents |
-|---|---|---|"""
+| latents | 60 documents | 60, two tasks | 600 documents | 600, two tasks |
+|---|---|---|---|---|"""
 TASKS = 6
 SHARES = np.array([0.3, 0.22, 0.18, 0.14, 0.1, 0.06])
 """Documents of each task: unequal, as in real probe sets."""
@@ -92,17 +113,21 @@ def world(latents: int, effect: float, rng: np.random.Generator, burst: tuple[fl
     return World(rate_FK, np.exp(rng.uniform(*np.log(burst), latents)))
 
 
-BURSTS = (0.5, 20.0)
+BURSTS, NO_BURSTS = (0.5, 20.0), (1e6, 1e6)
 
 
 def false_positives(
-    corpora: int, latents: int = 60, documents: int = 180, permutations: int = 400
+    corpora: int,
+    latents: int = 60,
+    documents: int = 180,
+    permutations: int = 400,
+    burst: tuple[float, float] = BURSTS,
 ) -> dict[str, float]:
     """Without any effect: share of p ≤ 5 %, and of corpora with any q ≤ 5 % (which is the FDR then)."""
     positive, any_discovery = [], []
     for seed in _bar("false positives", corpora):
         rng = np.random.default_rng(seed)
-        counts, tokens, task = world(latents, 0.0, rng, BURSTS).corpus(documents, rng)
+        counts, tokens, task = world(latents, 0.0, rng, burst).corpus(documents, rng)
         fired = np.asarray((counts > 0).sum(0)).ravel() >= 5
         p_F = permutation_p(
             counts[:, fired], tokens, task, TASKS, permutations=permutations, seed=seed, fdr=0.05
@@ -113,32 +138,37 @@ def false_positives(
 
 
 def coverage(
-    corpora: int, effect: float, latents: int = 150, documents: int = 400, resamples: int = 400
+    corpora: int,
+    effect: float,
+    documents: int = 400,
+    burst: tuple[float, float] = (4.0, 40.0),
+    latents: int = 150,
+    resamples: int = 200,
 ) -> dict[str, float]:
     """Share of corpora whose 95 % interval of `si/mean` holds the index of the true rates.
 
-    `bias`: how far `si/mean` is above it on average; `null`: what the permutation null (`si/null_mean`) is.
+    `bias`, `corrected`: how far `si/mean` is above it on average, before and after the jackknife; `alone`:
+    coverage of the bootstrap alone; `null`: what the permutation null (`si/null_mean`) is.
     """
-    truth = world(latents, effect, np.random.default_rng(int(1000 * effect)), (4.0, 40.0))
-    intervals, found, null = [], [], []
-    for seed in _bar(f"coverage, effect {effect:g}", corpora):
+    truth = world(latents, effect, np.random.default_rng(int(1000 * effect)), burst)
+    held, alone, bias, corrected, null, true_si = [], [], [], [], [], []
+    for seed in _bar(f"coverage, effect {effect:g}, {documents} documents", corpora):
         counts, tokens, task = truth.corpus(documents, np.random.default_rng(1000 + seed))
-        intervals.append(bootstrap_si(counts, tokens, task, TASKS, resamples=resamples, seed=seed).mean)
-        tokens_K = np.bincount(task, weights=tokens, minlength=TASKS)
-        dispersion_FK = document_dispersion(counts, tokens, task, TASKS)
-        found.append(specialization(task_counts(counts, task, TASKS), tokens_K, dispersion_FK).mean())
+        dense = counts.toarray()
+        supported = (dense.sum(0) >= 50) & ((dense > 0).sum(0) >= 10)
+        counts, true = counts[:, supported], float(truth.si_F[supported].mean())
+        bootstrap = bootstrap_si(counts, tokens, task, TASKS, resamples=resamples, seed=seed).mean
+        result, _ = jackknife_si(counts, tokens, task, TASKS)
+        for low, high, into in ((*result.around(bootstrap), held), (*bootstrap, alone)):
+            into.append(low <= true <= high)
+        bias.append(result.plain - true)
+        corrected.append(result.corrected - true)
+        true_si.append(true)
         if seed < 10:
             chance = permutation_null(counts, tokens, task, TASKS, permutations=50, seed=seed)
             null.append(chance.mean_F.mean())
-    true_si = truth.si_F.mean()
-    held = [low <= true_si <= high for low, high in intervals]
-    bias = np.mean(found) - true_si
-    return {
-        "coverage": float(np.mean(held)),
-        "si": float(truth.si_F.mean()),
-        "bias": float(bias),
-        "null": float(np.mean(null)),
-    }
+    columns = {"coverage": held, "alone": alone, "si": true_si, "bias": bias, "corrected": corrected}
+    return {name: float(np.mean(values)) for name, values in {**columns, "null": null}.items()}
 
 
 def q_p_values(graphs: int, nodes: int = 60, edges: int = 240, rewirings: int = 20) -> np.ndarray:
@@ -179,48 +209,197 @@ def power(corpora: int, effect: float, documents: int, latents: int = 60, permut
     return float(np.mean(hits))
 
 
-def beyond(corpora: int, documents: int, burst: str, effect: float = 0.0, latents: int = 60) -> float:
+def beyond(
+    corpora: int,
+    documents: int,
+    burst: str,
+    effect: float = 0.0,
+    latents: int = 60,
+    tasks: int = TASKS,
+    word: Callable[[WordCorpus], np.ndarray] = lambda corpus: corpus.word_N,
+) -> float:
     """Share of latents that read words, in bursts or not, with p ≤ 5 % given the word."""
     p_values = []
     for seed in range(corpora):
-        corpus = word_corpus(documents, seed=seed)
+        corpus = word_corpus(documents, seed=seed, num_tasks=tasks)
         active = word_detectors(corpus, latents, seed=seed, burst=burst, effect=effect)
-        result = beyond_words(active, corpus.word_N, corpus.doc_N, corpus.task_D, TASKS, draws=0)
+        result = beyond_words(active, word(corpus), corpus.doc_N, corpus.task_D, tasks, draws=0)
         p_values.append(result.p_F)
     return float((np.concatenate(p_values) <= 0.05).mean())
+
+
+def bigram(corpus: WordCorpus) -> np.ndarray:
+    """The last two words of each token."""
+    first = np.diff(corpus.doc_N, prepend=-1) != 0
+    return bigrams(np.where(first, -1, np.roll(corpus.word_N, 1)), corpus.word_N)
+
+
+def edges(corpora: int, documents: int, burst: tuple[float, float], unit: str, latents: int = 40) -> float:
+    """Share of pairs of independent latents whose joint count has p ≤ 5 %."""
+    hits, pairs = 0, 0
+    for seed in range(corpora):
+        rng = np.random.default_rng(4000 + seed)
+        counts, tokens, _ = world(latents, 0.0, rng, burst).corpus(documents, rng)
+        if unit == "document":
+            active = (counts.toarray() > 0).astype(np.int64)
+        else:  # the firings of a document on random tokens of it
+            ends = np.cumsum(tokens)
+            active = np.zeros((ends[-1], latents), dtype=np.int64)
+            for doc, latent in zip(*counts.nonzero(), strict=True):
+                place = rng.choice(tokens[doc], counts[doc, latent], replace=False)
+                active[ends[doc] - tokens[doc] + place, latent] = 1
+        a, b = np.triu_indices(latents, 1)
+        fired = active.sum(0)
+        p = hypergeometric_tail((active.T @ active)[a, b], fired[a], fired[b], len(active))
+        hits, pairs = hits + int((p <= 0.05).sum()), pairs + p.size
+    return hits / pairs
+
+
+def eta(corpora: int, documents: int, shape: float, partitions: int = 19) -> float:
+    """Share of `dynk/eta_p` ≤ 5 % where the structured partition is a random one."""
+    p_values = []
+    for seed in range(corpora):
+        rng = np.random.default_rng(5000 + seed)
+        loss = rng.gamma(shape, 1 / shape, (partitions + 1, documents))
+        recovered = recovered_share(loss[1:], loss[0], loss.min(axis=0) - 1.0, resamples=50, seed=seed)
+        assert recovered is not None
+        p_values.append(recovered.p)
+    return float((np.array(p_values) <= 0.05 + 1e-9).mean())
+
+
+def transfer(corpora: int, documents: int, shape: float) -> float:
+    """Share of `dynk/transfer_p` ≤ 5 % where no neuron prefers a task."""
+    p_values = [transfer_p(6000 + seed, documents, shape) for seed in range(corpora)]
+    return float((np.array(p_values) <= 0.05 + 1e-9).mean())
+
+
+def transfer_p(seed: int, documents: int, shape: float, neurons: int = 64, draws: int = 19) -> float:
+    """p of one corpus. A document's loss under a mask is what its masked neurons would have contributed."""
+    rng = np.random.default_rng(seed)
+    task_D = rng.permutation(np.arange(documents) % TASKS)
+    score_DF = rng.gamma(shape, 1 / shape, (documents, neurons))
+    calibrates_D = np.arange(documents) % 2 == 0
+    scored = np.flatnonzero(~calibrates_D)
+    other_D = other_tasks(task_D, TASKS, seed)
+    calibration = SimpleNamespace(score_DF=score_DF * calibrates_D[:, None])
+
+    def gain(label_D: np.ndarray) -> float:
+        mean_KF = contribution(calibration, 100 * calibrates_D, label_D, TASKS)
+        masked_KF = mean_KF.argsort(axis=1).argsort(axis=1) < neurons * 3 // 4
+        loss_KD = masked_KF @ score_DF.T
+        return float((loss_KD[other_D[scored], scored] - loss_KD[task_D[scored], scored]).mean())
+
+    null = []
+    for _ in range(draws):
+        label_D = task_D.copy()
+        label_D[calibrates_D] = rng.permutation(task_D[calibrates_D])
+        null.append(gain(label_D))
+    return one_sided_p(gain(task_D), null)
+
+
+KINDS = (
+    ("fire on a word with a probability of its own", "none", 0.0),
+    ("on in some documents only", "on_off", 0.0),
+    ("gamma-distributed factors of documents", "gamma", 0.0),
+    ("bursts in two tasks only", "two_tasks", 0.0),
+    ("one task e times as often", "none", 1.0),
+    ("the same, gamma-distributed factors", "gamma", 1.0),
+    ("one task e² times as often, on in some documents", "on_off", 2.0),
+)
+"""Latents of the table beyond words."""
+
+
+def every_p(
+    number: int, beyond_table: dict[tuple[str, float], list[float]]
+) -> Iterator[tuple[str, list[float]]]:
+    """Each printed p-value and its share ≤ 5 % in the four worlds."""
+    worlds = [(documents, bursty) for documents in (60, 600) for bursty in (False, True)]
+
+    def row(share: Callable[[int, bool], float]) -> list[float]:
+        return [share(documents, bursty) for documents, bursty in tqdm(worlds, file=sys.stderr)]
+
+    few, many = max(20, number // 3), max(100, number)
+    yield (
+        "`si_p`",
+        row(
+            lambda documents, bursty: false_positives(
+                few, documents=documents, permutations=200, burst=BURSTS if bursty else NO_BURSTS
+            )["p"]
+        ),
+    )
+    for name, columns in (("six tasks", (0, 2)), ("two tasks", (1, 3))):
+        calm = beyond_table["none", 0.0]
+        worst = np.max([beyond_table[kind, 0.0] for kind in ("on_off", "gamma", "two_tasks")], axis=0)
+        yield f"`si_token_p`, {name}", [v for column in columns for v in (calm[column], worst[column])]
+    yield (
+        "`si_bigram_p`",
+        row(
+            lambda documents, bursty: max(
+                beyond(max(3, number // (6 if documents < 100 else 20)), documents, kind, word=bigram)
+                for kind in (("on_off", "gamma", "two_tasks") if bursty else ("none",))
+            )
+        ),
+    )
+    for unit in ("token", "document"):
+        yield (
+            f"`p` of an edge, counted by {unit}",
+            row(
+                lambda documents, bursty, unit=unit: edges(
+                    max(3, number // 30), documents, BURSTS if bursty else NO_BURSTS, unit
+                )
+            ),
+        )
+    for name, share in (("transfer", transfer), ("eta", eta)):
+        yield (
+            f"`dynk/{name}_p`",
+            row(lambda documents, bursty, share=share: share(many, documents, 0.3 if bursty else 20.0)),
+        )
 
 
 def _bar(what: str, number: int) -> Iterator[int]:
     return iter(tqdm(range(number), desc=what, file=sys.stderr))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpora", type=int, default=200)
-    number = parser.parse_args().corpora
-    null = false_positives(number)
-    print(HEAD.format(number=number))
-    print("## Without any effect\n")
-    print("| what | promised | found |\n|---|---|---|")
-    print(f"| latents with `si_p` ≤ 5 % | 0.05 | {null['p']:.3f} |")
-    print(f"| corpora with any `si_q` ≤ 5 % (all discoveries are false here) | ≤ 0.05 | {null['fdr']:.3f} |")
-    values = q_p_values(number)
-    ks = stats.kstest(values - np.random.default_rng(0).uniform(0, 1 / 21, values.size), "uniform")
-    print(f"| graphs with `q/p` ≤ 5 % (20 rewirings: 1 of 21) | 0.048 | {(values <= 0.05).mean():.3f} |")
-    print(f"| `q/p` uniform (Kolmogorov–Smirnov p, ties broken at random) | > 0.01 | {ks.pvalue:.2f} |\n")
-    print(INTERVAL)
-    for effect in (0.5, 1.0, 2.0):
-        got = coverage(number, effect)
-        row = (
-            effect,
-            f"{got['si']:.3f}",
-            f"{got['bias']:+.4f}",
-            f"{got['null']:.4f}",
-            f"{got['coverage']:.3f}",
-        )
-        print("| " + " | ".join(map(str, row)) + " |")
+def write_p_values(number: int) -> None:
+    """Every printed p-value without an effect, and the test given the word."""
+    shares: dict[tuple[str, float], list[float]] = {}
+    for _, burst, effect in tqdm(KINDS, file=sys.stderr):
+        shares[burst, effect] = [
+            beyond(max(3, number // (6 if documents < 100 else 20)), documents, burst, effect, tasks=tasks)
+            for documents in (60, 600)
+            for tasks in (TASKS, 2)
+        ]
+    print(EVERY_P.format(number=number))
+    for name, values in every_p(number, shares):
+        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |", flush=True)
+    graphs = q_p_values(number)
+    ks = stats.kstest(graphs - np.random.default_rng(0).uniform(0, 1 / 21, graphs.size), "uniform")
+    print(EDGES.format(q_p=(graphs <= 0.05).mean(), ks=ks.pvalue, fdr=false_positives(number)["fdr"]))
+    print(WORDS)
+    for label, burst, effect in KINDS:
+        print(f"| {label} | " + " | ".join(f"{v:.3f}" for v in shares[burst, effect]) + " |", flush=True)
+
+
+def write_intervals(number: int) -> None:
+    """Coverage of the interval of mean SI."""
+    print(INTERVAL.format(number=number))
+    for documents in (60, 600):
+        for burst in ((4.0, 40.0), BURSTS):
+            for effect in (0.5, 1.0, 2.0):
+                got = coverage(number, effect, documents, burst)
+                cells = [f"{documents}", f"{burst[0]:g}–{burst[1]:g}", f"{effect}", f"{got['si']:.3f}"]
+                cells += [f"{got[name]:+.4f}" for name in ("bias", "corrected")]
+                cells += [f"{got[name]:.3f}" for name in ("coverage", "alone")]
+                print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def write_power(number: int) -> None:
+    """Power of the permutation test."""
     print("\n## Power\n")
-    print("Share of latents with a preferred task that have `si_q` ≤ 5 % (half of all latents have one).\n")
+    print(
+        f"`--part power --corpora {number}`. Share of latents with a preferred task that have `si_q` ≤ 5 % "
+        "(half of all latents have one).\n"
+    )
     sizes = (60, 180, 600)
     print(
         "| log rate ratio | "
@@ -229,21 +408,23 @@ def main() -> None:
         + "---|" * len(sizes)
     )
     for effect in (0.25, 0.5, 1.0, 1.5, 2.0):
-        cells = [f"{power(max(10, number // 10), effect, documents):.2f}" for documents in sizes]
-        print(f"| {effect} | " + " | ".join(cells) + " |", flush=True)
-    print(WORDS)
-    kinds = (
-        ("fire on a word with a probability of its own", "none", 0.0),
-        ("on in some documents only", "on_off", 0.0),
-        ("gamma-distributed factors of documents", "gamma", 0.0),
-        ("bursts in two tasks only", "two_tasks", 0.0),
-        ("one task e times as often", "none", 1.0),
-        ("the same, gamma-distributed factors", "gamma", 1.0),
-        ("one task e² times as often, on in some documents", "on_off", 2.0),
-    )
-    for label, burst, effect in kinds:
-        cells = [f"{beyond(max(3, number // 25), size, burst, effect):.3f}" for size in (60, 300)]
-        print(f"| {label} | " + " | ".join(cells) + " |", flush=True)
+        row = [f"{power(max(10, number // 10), effect, documents):.2f}" for documents in sizes]
+        print(f"| {effect} | " + " | ".join(row) + " |", flush=True)
+
+
+PARTS = {"p": write_p_values, "interval": write_intervals, "power": write_power}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpora", type=int, default=200)
+    parser.add_argument("--part", choices=PARTS, help="one part of the page alone, without its head")
+    chosen = parser.parse_args()
+    if chosen.part is None:
+        print(HEAD)
+    for name, write in PARTS.items():
+        if chosen.part in (None, name):
+            write(chosen.corpora)
 
 
 if __name__ == "__main__":

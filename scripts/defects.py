@@ -18,6 +18,7 @@ AT_ONCE = min(8, os.cpu_count() or 1)
 SI = "tests/stats/test_specialization.py tests/stats/test_specialization_nulls.py"
 MATCHED = "tests/stats/test_matched.py tests/stats/test_matched_modularity.py tests/stats/test_matched_specialization.py"
 WORDS = "tests/stats/test_beyond_words.py"
+JACK = "tests/stats/test_jackknife.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PAIRED = "tests/stats/test_paired.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
@@ -65,6 +66,9 @@ DEFECTS = [
     ("stats/paired.py", "self.values_R - other.values_R", "self.values_R + other.values_R", PAIRED),
     ("stats/paired.py", "largest_S = np.maximum(largest_S, np.abs(z_MS).max(axis=0))", "largest_S = np.abs(z_MS[0])", PAIRED),
     ("stats/modularity_replicates.py", "group_N != group", "group_N == group", PAIRED),
+    ("stats/jackknife.py", "factor_K[task_D] * (without_D - plain)", "factor_K[task_D] * (plain - without_D)", JACK),
+    ("stats/jackknife.py", "left_PK[rows, task] -= fired", "left_PK[rows, task] -= 0 * fired", JACK),
+    ("stats/jackknife.py", "share_D[:, None] * silent_FKX", "0.0 * silent_FKX", JACK),
     ("stats/multiple_testing.py", "false_discovery_control(p)", "p", SI + " " + Q),
     ("stats/multiple_testing.py", "q * (num_tests / max(1, p.size))", "q", SI + " " + Q),
     ("stats/matched.py", "share * carried[-1]", "0.99 * carried[-1]", MATCHED),

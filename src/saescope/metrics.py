@@ -307,11 +307,11 @@ SI_EXCESS = Metric(
 SI_CI_LOW = Metric(
     "si/ci_low",
     "SI, lower end",
-    "Lower end of the 95 % interval of si/mean: bootstrap over documents within tasks (metrics.bootstraps).",
+    "Lower end of the 95 % interval of si/mean over documents: jackknife and bootstrap (metrics.bootstraps).",
     "si",
 )
 SI_CI_HIGH = Metric(
-    "si/ci_high", "SI, upper end", "Upper end of the 95 % interval of si/mean, by the same bootstrap.", "si"
+    "si/ci_high", "SI, upper end", "Upper end of the 95 % interval of si/mean, in the same way.", "si"
 )
 SI_SIGNIFICANT_FRAC = Metric(
     "si/significant_frac",
@@ -358,13 +358,13 @@ SI_MUTUAL_INFO_EXCESS = Metric(
 SI_MUTUAL_INFO_CI_LOW = Metric(
     "si/mutual_info_ci_low",
     "SI by rate, lower end",
-    "Lower end of the 95 % interval of si/mutual_info: bootstrap over documents within tasks.",
+    "Lower end of the 95 % interval of si/mutual_info over documents: jackknife and bootstrap.",
     "si",
 )
 SI_MUTUAL_INFO_CI_HIGH = Metric(
     "si/mutual_info_ci_high",
     "SI by rate, upper end",
-    "Upper end of the 95 % interval of si/mutual_info, by the same bootstrap.",
+    "Upper end of the 95 % interval of si/mutual_info, in the same way.",
     "si",
 )
 SI_BEYOND_TOKEN_MEAN = Metric(

@@ -21,6 +21,7 @@ from saescope.metrics import (
     metric,
     shown,
 )
+from saescope.report.audit import caution
 from saescope.report.evidence import draws_of
 from saescope.report.numbers import count, figure, interval, p_value, percent, seconds
 from saescope.runfolder.run import Run
@@ -95,7 +96,8 @@ def metric_rows(run: Run) -> list[MetricRow]:
         draws = None if entry is None else draws_of(entry, run.metrics)
         if value is not None and draws is not None and at_floor(value, draws):
             cell = Cell(p_value(value, draws).removeprefix("p "))
-        rows.append(MetricRow(key, cell, "" if entry is None else f"{entry.label}: {entry.sentence}"))
+        meaning = "" if entry is None else f"{entry.label}: {entry.sentence} {caution(key)}".strip()
+        rows.append(MetricRow(key, cell, meaning))
     return rows
 
 
@@ -137,7 +139,8 @@ def _row(run: Run, entry: Metric) -> Row:
     cell = _cell(run, entry.key, entry.unit)
     if not cell.note and (detail := _beside(run, entry)):
         cell = Cell(f"{cell.text} {detail}")
-    return Row(entry.label, entry.key, cell, _chance(run, entry), entry.sentence)
+    meaning = f"{entry.sentence} {caution(entry.key)}".strip()
+    return Row(entry.label, entry.key, cell, _chance(run, entry), meaning)
 
 
 def _beside(run: Run, entry: Metric) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.bootstrap import Intervals, bootstrap_si
+from saescope.stats.jackknife import jackknife_si
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.permutation import SI_EDGES, PermutationNull, permutation_null
 from saescope.stats.permutation_test import permutation_p
@@ -131,6 +132,10 @@ def summarise_specialization(
                 seed=document_seed(task_D),
                 scored_F=supported_F[live],
                 progress=progress,
+            )
+            mean, by_rate = jackknife_si(*documents, scored_F=supported_F[live])
+            intervals = intervals._replace(
+                mean=mean.around(intervals.mean), mutual_info=by_rate.around(intervals.mutual_info)
             )
     if scored.size and null is not None:
         si_p[scored] = permutation_p(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from saescope.metrics import Metric
 from saescope.report.controls import control_name
 from saescope.report.numbers import DASH, figure
-from saescope.report.sweep.controls import BesideControls, Kind
 from saescope.report.sweep.comparisons import Comparison, Comparisons
+from saescope.report.sweep.controls import BesideControls, Kind
 from saescope.report.sweep.lines import Point, Reading
 from saescope.report.sweep.pareto import QUALITIES
 from saescope.report.sweep.phrases import MOST, Row, at_text, joined, span, subject

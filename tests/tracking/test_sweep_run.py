@@ -307,7 +307,7 @@ class TestWorkspace:
             ("config:sae.value.tokens", True),
         }  # fmt: skip
         bars = [p["config"]["chartTitle"] for p in panels if "model_name" in json.dumps(p["config"])]
-        assert len([title for title in bars if title.endswith("by model.name")]) == 3
+        assert len([title for title in bars if title.endswith("by model.name")]) == 4
 
     def test_saved_when_online(self, tmp_path):
         """In a process of its own: W&B reads server and key once."""

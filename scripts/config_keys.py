@@ -17,8 +17,8 @@ PAGE = ROOT / "docs" / "config-keys.md"
 CONFIG = ROOT / "src" / "saescope" / "config"
 GROUPS = {
     "model": "model", "hookpoint": "hookpoint", "sae": "sae", "probes": "probes", "corpus": "corpus",
-    "metrics": "metrics", "causal": "causal", "dynamic_k": "dynamic_k", "runtime": "runtime", "tracking": "tracking",
-    "catalogue": "",
+    "metrics": "metrics", "causal": "causal", "dynamic_k": "dynamic_k", "runtime": "runtime",
+    "tracking": "tracking", "catalogue": "",
 }  # fmt: skip
 """Files of the room in the order of the page, with the group that their keys stand in."""
 COMMAND = "`saescope-coverage`"
@@ -64,8 +64,9 @@ def page() -> str:
     out = [
         "# Every config key",
         "",
-        "Written by `python scripts/config_keys.py` from the dataclasses in `src/saescope/config/`. On the command",
-        "line a key stands behind its group: `metrics.permutations=200`. `saescope --cfg job` prints the values.",
+        "Written by `python scripts/config_keys.py` from the dataclasses in `src/saescope/config/`. On the",
+        "command line a key stands behind its group: `metrics.permutations=200`. `saescope --cfg job` prints",
+        "the values.",
     ]
     recipe = classes(CONFIG / "recipe.py")["Recipe"]
     for file, group in GROUPS.items():

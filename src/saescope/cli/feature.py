@@ -18,7 +18,7 @@ def main() -> int:
     """`saescope-feature RUN LATENT [--text TEXT]`. Returns the exit code."""
     parser = ArgumentParser(
         "saescope-feature",
-        description="One latent of a finished run: numbers, contexts, tokens it fires on and promotes, neighbours.",
+        description="One latent of a finished run: numbers, contexts, tokens it fires on, neighbours.",
     )
     parser.add_argument("--version", action="version", version=f"saescope {__version__}")
     parser.add_argument("run", metavar="RUN", type=Path, help="run folder")
@@ -80,7 +80,7 @@ def _print_text(console: "Console", folder: Path, latent: int, text: str) -> Non
 
 
 def shaded(words: list[str], acts: list[float], about: int | None, largest: float) -> "Text":
-    """The words on a background the stronger the larger the activation; without colours `about` in brackets."""
+    """The words on a background the stronger the larger the activation; the word `about` in brackets."""
     from rich.text import Text
 
     line = Text()

@@ -21,6 +21,7 @@ MOST_LATENTS = 1000
 _VERSION = 2
 """Goes up when the same tables would give other numbers."""
 
+
 def latents_only_values(
     jobs: Sequence[Run], groups: Sequence[Group], out: Path
 ) -> tuple[list[Values], list[str]]:

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from saescope.stats.arrays import AnyIntArray, Csr, IntArray
+from saescope.stats.arrays import AnyIntArray, Csr
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.specialization import document_dispersion, specialization, task_counts
 
@@ -56,7 +56,7 @@ def thinned_counts(by_latent_DF: sparse.csc_matrix, firings: int, rng: np.random
 
     Raises ValueError when a latent has fewer.
     """
-    documents: list[IntArray] = []
+    documents: list[AnyIntArray] = []
     for start, stop in zip(by_latent_DF.indptr[:-1], by_latent_DF.indptr[1:], strict=True):
         ends = np.cumsum(by_latent_DF.data[start:stop])
         total = int(ends[-1]) if ends.size else 0

@@ -7,7 +7,7 @@ from typing import Any
 from saescope.files import read_json, write_json
 from saescope.metrics import MATCHED_Q_LATENTS_ONLY
 from saescope.report.sweep.comparable import Group
-from saescope.report.sweep.matching import UNREADABLE, unread_message
+from saescope.report.sweep.matching import UNREADABLE, Values, unread_message
 from saescope.runfolder.names import MATCHED_LATENTS_ONLY
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
@@ -20,8 +20,6 @@ MOST_LATENTS = 1000
 """Matched graphs are never larger: Leiden on whole graphs of a million edges takes minutes a job."""
 _VERSION = 2
 """Goes up when the same tables would give other numbers."""
-
-Values = dict[str, float | None]
 
 
 def latents_only_values(

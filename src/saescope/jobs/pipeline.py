@@ -273,4 +273,5 @@ def _results(
         provenance,
         part.tables,
         part.sections,
+        features.edges_within_token,
     )

@@ -15,6 +15,8 @@ TRACKING = "tracking.json"
 HISTOGRAMS = "histograms.json"
 FEATURES = "features.parquet"
 EDGES = "edges.parquet"
+EDGES_WITHIN_TOKEN = "edges_within_token.parquet"
+"""Edges that token ids do not explain."""
 EXAMPLES = "examples.parquet"
 HISTORY = "history.csv"
 """Training curves."""
@@ -54,6 +56,7 @@ MATCHED = ".matched.json"
 TABLES = {
     "features": FEATURES,
     "edges": EDGES,
+    "edges_within_token": EDGES_WITHIN_TOKEN,
     "examples": EXAMPLES,
     "history": HISTORY,
     "dynamic_k": DYNAMIC_K,

@@ -10,6 +10,7 @@ from saescope.runfolder.names import (
     CONFIG,
     DYNAMIC_K,
     EDGES,
+    EDGES_WITHIN_TOKEN,
     EXAMPLES,
     FEATURES,
     HISTOGRAMS,
@@ -46,6 +47,8 @@ class Results:
     """Further tables, written as `<name>.csv`."""
     structure: list[dict[str, Any]] = field(default_factory=list)
     """Tables with their words (`title`, `sentences`, `columns`, `rows`); no file where there is none."""
+    edges_within_token: "pd.DataFrame | None" = None
+    """One row an edge that token ids do not explain; no file where there is no table."""
 
 
 def write_results(
@@ -61,8 +64,12 @@ def write_results(
     for name, table in (
         (FEATURES, results.features),
         (EDGES, results.edges),
+        (EDGES_WITHIN_TOKEN, results.edges_within_token),
         (EXAMPLES, results.examples),
     ):
+        if table is None:
+            (run_dir / name).unlink(missing_ok=True)
+            continue
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
     for name in (DYNAMIC_K, STRUCTURE):

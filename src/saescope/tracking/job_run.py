@@ -10,7 +10,7 @@ from typing import Any
 
 from saescope.config import TrackingConfig
 from saescope.metrics import CATALOGUE
-from saescope.runfolder.names import EDGES, EXAMPLES, FEATURES, REPORT, SAE, WANDB
+from saescope.runfolder.names import EDGES, EDGES_WITHIN_TOKEN, EXAMPLES, FEATURES, REPORT, SAE, WANDB
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.write import write_tracking
 from saescope.tracking.wandb_run import Tracker, tracked
@@ -53,7 +53,8 @@ def log_run(run: Run, tracker: Tracker) -> None:
         tracker.table("warnings", ["warning"], [[warning] for warning in run.warnings])
     if (run.path / REPORT).is_file():
         tracker.page("report", run.path / REPORT)
-    files = [run.path / name for name in (FEATURES, EXAMPLES, EDGES) if (run.path / name).is_file()]
+    names = (FEATURES, EXAMPLES, EDGES, EDGES_WITHIN_TOKEN)
+    files = [run.path / name for name in names if (run.path / name).is_file()]
     if files:
         tracker.artifact(f"features-{tracker.name}", "feature_table", files, run.provenance)
     trained = sorted(path for path in (run.path / SAE).rglob("*") if path.is_file())

@@ -21,6 +21,7 @@ WORDS = "tests/stats/test_beyond_words.py"
 JACK = "tests/stats/test_jackknife.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PAIRED = "tests/stats/test_paired.py"
+STRATA = "tests/stats/test_strata.py tests/stats/test_lexical.py tests/stats/test_within_token.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
 LARGE = "tests/extraction/test_large_codes.py"
 REWIRED = "tests/stats/test_rewired_null.py"
@@ -80,15 +81,23 @@ DEFECTS = [
     ("report/sweep/matching.py", "own[max(common)]", "own[max(own)]", "tests/report/test_sweep_report.py"),
     ("stats/density.py", "(np.asarray(count_F) >= min_count) & (", "(np.asarray(count_F) >= min_count) | (",
      "tests/stats/test_density.py"),
-    ("stats/coactivation.py", "joint > expected)\n        p = hyper", "joint > 0)\n        p = hyper", Q),
-    ("stats/coactivation.py", "a * b.astype(np.float64) / self.num_units", "a * b.astype(np.float64) / (self.num_units * 2)", Q),
+    ("stats/strata.py", "joint > expected)\n        p = hyper", "joint > 0)\n        p = hyper", Q),
+    ("stats/strata.py", "a * b.astype(np.float64) / num_units", "a * b.astype(np.float64) / (num_units * 2)", Q),
     ("stats/coactivation.py", "num_nodes * (num_nodes - 1) // 2) <= fdr", "p.size) <= fdr", Q),
     ("stats/coactivation.py", "later = source < target", "later = source <= target", Q),
     ("stats/coactivation.py", "counts.data >= min_joint", "counts.data > min_joint", Q),
     ("stats/coactivation.py", "np.log(joint[passed] / expected[small])", "np.log2(joint[passed] / expected[small])", Q),
-    ("stats/coactivation.py", "mean = a * b / tokens\n", "mean = a * b / tokens_K.sum()\n", Q),
-    ("stats/coactivation.py", "variance += mean * (1.0 - a / tokens)", "variance += mean * (1.0 + a / tokens)", Q),
+    ("stats/coactivation.py", "order[edges.source], order[edges.target]", "edges.source, edges.target", Q),
+    ("stats/strata.py", "weight_W[strata] = a / units\n", "weight_W[strata] = a / self.units_W.sum()\n", STRATA),
+    ("stats/strata.py", "weight_W[strata] = a * (units - a) /", "weight_W[strata] = a * (units + a) /", STRATA),
+    ("stats/strata.py", "joint - np.bincount(pair, smallest, place.size)", "joint", STRATA),
+    ("stats/strata.py", "squares = mean - product", "squares = mean - 0 * product", STRATA),
+    ("stats/strata.py", "unknown.size)\n", "unknown.size) * 0\n", STRATA),
+    ("stats/lexical.py", "np.where(inverted_G, units_G - firings_G, firings_G)", "firings_G", STRATA),
+    ("stats/lexical.py", "keys = keys[~complete]", "keys = keys[:0]", STRATA),
+    ("stats/modularity_summary.py", "(given_token - by_chance)", "given_token", STRATA),
     ("stats/coactivation.py", "target + tail_start\n", "target\n", Q),
+    ("stats/count_tails.py", "u = -np.expm1(-t) * np.sqrt(curvature)", "u = t * np.sqrt(curvature)", STRATA),
     ("stats/count_tails.py", "gap = n - a - b + c + 1.0", "gap = n - a - b + c", Q),
     ("stats/count_tails.py", "tail[lower] = 1.0 - below", "tail[lower] = below", Q),
     ("stats/modularity.py", "resolution * np.square(strength / (2.0 * total))", "np.square(strength / (2.0 * total))", Q),

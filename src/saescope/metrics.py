@@ -548,6 +548,59 @@ Q_WITHIN_TASK = Metric(
     "q",
     shown=("terminal", "page"),
 )
+Q_WITHIN_TOKEN = Metric(
+    "q/within_token",
+    "Q within tokens",
+    "Q of the graph whose expected joint counts are taken token id by token id: what words do not explain.",
+    "q",
+    null="q/within_token_null_mean",
+    shown=("page", "sweep"),
+)
+Q_WITHIN_TOKEN_NULL_MEAN = Metric(
+    "q/within_token_null_mean",
+    "Q within tokens, by chance",
+    "Mean Q of degree-preserving rewirings of that graph with shuffled weights.",
+    "q",
+)
+Q_WITHIN_TOKEN_EXCESS = Metric(
+    "q/within_token_excess",
+    "Q within tokens, excess",
+    "q/within_token above the mean of its rewirings.",
+    "q",
+    chance="0",
+    shown=("page", "sweep"),
+)
+Q_WITHIN_TOKEN_N_EDGES = Metric(
+    "q/within_token_n_edges",
+    "Edges within tokens",
+    "Pairs that fire together on the same token id more than chance.",
+    "q",
+    unit="count",
+    chance="about 0",
+    shown=("page",),
+)
+Q_WITHIN_TOKEN_N_COMMUNITIES = Metric(
+    "q/within_token_n_communities",
+    "Communities within tokens",
+    "Communities of five or more latents in that graph.",
+    "q",
+    unit="count",
+)
+Q_LEXICAL = Metric(
+    "q/lexical",
+    "Q from token ids alone",
+    "Q of the plain graph when each latent's firings on a token id are dealt anew among its occurrences.",
+    "q",
+    shown=("page", "sweep"),
+)
+Q_WORD_SHARE = Metric(
+    "q/word_share",
+    "Share of joint firing that is vocabulary",
+    "On the plain edges, the share of the joint firing above chance that token ids explain.",
+    "q",
+    unit="share",
+    shown=("page", "sweep"),
+)
 Q_TASK_PARTITION = Metric(
     "q/task_partition",
     "Q of the task grouping",
@@ -568,6 +621,21 @@ Q_AMI_TASK_WITHIN = Metric(
     "q/ami_task_within",
     "AMI with top task, within tasks",
     "Adjusted mutual information of the communities within tasks and preferred tasks.",
+    "q",
+    chance="0",
+)
+Q_AMI_WITHIN_TOKEN = Metric(
+    "q/ami_within_token",
+    "AMI of both kinds of communities",
+    "Adjusted mutual information of the communities within tokens and the plain ones; 1: the same.",
+    "q",
+    chance="0",
+    shown=("page",),
+)
+Q_AMI_WITHIN_TOKEN_TASK = Metric(
+    "q/ami_within_token_task",
+    "AMI with top task, within tokens",
+    "Adjusted mutual information of the communities within tokens and preferred tasks.",
     "q",
     chance="0",
 )

@@ -159,7 +159,7 @@ def test_nulls_hold_no_more_than_a_block(monkeypatch):
     np.testing.assert_allclose(blocks.mean_F, whole.mean_F, rtol=1e-12)
 
 
-def test_both_graphs_share_the_joint_counts(monkeypatch):
+def test_all_graphs_share_the_joint_counts(monkeypatch):
     from saescope.stats import coactivation
 
     data = planted(256, 16, 3000, boost=2.0, seed=0)
@@ -167,6 +167,7 @@ def test_both_graphs_share_the_joint_counts(monkeypatch):
         np.ones(256, dtype=bool),
         np.arange(3000) % 6,
     )  # not the planted tasks, which explain all edges
+    token_N = np.arange(3000) % 35
     made = []
     count = coactivation._joint_counts
     monkeypatch.setattr(
@@ -181,11 +182,14 @@ def test_both_graphs_share_the_joint_counts(monkeypatch):
         live,
         np.maximum(data.module_F, 0),
         ModularitySettings(null_tokens=0, rewirings=0, naive=False),
+        token_N=token_N,
     )
-    assert sum(made) == 256
+    assert sum(made) == 2 * 256  # of the firings, and of the surrogate
     plain = coactivation.validated_edges(data.active_NF)
-    within = coactivation.validated_edges(data.active_NF, task_N=task, num_tasks=6)
-    for one, other in ((found.edges, plain), (found.within_edges, within)):
+    within = coactivation.validated_edges(data.active_NF, stratum_N=task)
+    token = coactivation.validated_edges(data.active_NF, stratum_N=token_N)
+    graphs = ((found.edges, plain), (found.within_edges, within), (found.within_token_edges, token))
+    for one, other in graphs:
         assert len(one) == len(other) > 0
         for name in ("source", "target", "joint", "pmi", "p"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

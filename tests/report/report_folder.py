@@ -71,6 +71,9 @@ def metrics(latents: int = 4096, supported: int = 912) -> dict[str, Any]:
         "q/p": 0.0476, "q/rewirings": 20, "q/n_edges": 16_854, "q/null_edges": 0, "q/n_communities": 14,
         "q/coverage": 0.963, "q/within_task": 0.3241, "q/task_partition": 0.1042, "q/ami_task": 0.137,
         "q/ami_task_within": 0.081,
+        "q/within_token": 0.369, "q/within_token_null_mean": 0.166, "q/within_token_excess": 0.203,
+        "q/within_token_n_edges": 5_463, "q/within_token_n_communities": 9, "q/lexical": 0.359,
+        "q/word_share": 0.862, "q/ami_within_token": 0.051, "q/ami_within_token_task": 0.03,
         "q/seed_ari": 0.871, "q/naive": 0.9812, "dynk/k_at_ppl_1pct": None, "dynk/k_at_ppl_5pct": None,
         "cost/wall_s": 48.3, "cost/tokens": 101_835, "cost/tokens_per_s": 5120.0, "cost/peak_mem_mb": 912.0,
     }  # fmt: skip
@@ -119,6 +122,7 @@ def _features(latents: int, supported: int, rng: np.random.Generator) -> dict[st
         "top_task": [TASKS[at] if ok else None for at, ok in zip(share.argmax(1), chosen, strict=True)],
         **{f"rate_{task}": np.where(dead, 0.0, share[:, at] * density) for at, task in enumerate(TASKS)},
         "community": community,
+        "community_within_token": np.where(chosen, rng.integers(-1, 7, latents), -1),
         "degree": np.where(chosen, rng.poisson(30, latents), 0),
     }
 

@@ -13,7 +13,7 @@ from saescope.report import ReportError, write_report
 from tests.report import report_folder
 from tests.report.report_folder import EVIL, TASKS, metrics, write_run
 
-FIGURES = ["communities", "density", "si", "si_density", "tasks"]
+FIGURES = ["communities", "communities_within_token", "density", "si", "si_density", "tasks"]
 
 
 def text_of(run: Path) -> str:
@@ -33,6 +33,10 @@ def test_headline_numbers_are_on_the_page(finished):
         "16,854 validated edges (0 survive randomised firing)",
         "Q = 0.360, against 0.0801 for graphs with the same degrees (z = 187, p ≤ 1/21)",
         "Within tasks Q is still 0.324",
+        "Token ids explain 86 % of the joint firing above chance on these edges",
+        "within token ids 5,463 edges have Q = 0.369 (by chance 0.166)",
+        "community within tokens",
+        "communities within token ids",
         "naive SI 0.271, naive Q 0.981",
         "EleutherAI/pythia-70m",
         "layers.3",

@@ -73,13 +73,21 @@ def test_resamples_are_a_table(tmp_path):
 
 
 def test_tables_of_an_earlier_run_do_not_stay(tmp_path):
-    write(tmp_path, tables={"dynamic_k": pd.DataFrame({"k": [0.5]})}, structure=[{"title": "t"}])
+    within = pd.DataFrame({"source": [0], "target": [1], "pmi": [0.2]})
+    write(
+        tmp_path,
+        tables={"dynamic_k": pd.DataFrame({"k": [0.5]})},
+        structure=[{"title": "t"}],
+        edges_within_token=within,
+    )
     run = open_run(tmp_path)
+    assert run.tables == ("features", "edges", "edges_within_token", "examples", "dynamic_k")
+    pd.testing.assert_frame_equal(run.edges_within_token, within)
     assert run.dynamic_k.k.tolist() == [0.5]
     assert run.structure == [{"title": "t"}]
     write(tmp_path)
     again = open_run(tmp_path)
-    assert "dynamic_k" not in again.tables
+    assert again.tables == ("features", "edges", "examples")
     assert again.structure == []
     assert run.dynamic_k.k.tolist() == [0.5]  # a table that was read is kept
 

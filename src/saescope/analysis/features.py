@@ -12,6 +12,7 @@ from saescope.extraction.codes import Codes
 from saescope.metrics import CATALOGUE
 from saescope.stats.beyond_words import beyond_words
 from saescope.stats.beyond_words_summary import WordsSummary, summarise_words
+from saescope.stats.coactivation import Edges
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.matched_summary import summarise_matched
 from saescope.stats.modularity_replicates import modularity_replicates
@@ -56,6 +57,8 @@ class FeatureResults:
     """SI and Q at standard amounts of evidence, for sweeps: `matched.json`."""
     resamples: Resamples
     """Metrics with the documents drawn anew: `resamples.parquet`."""
+    edges_within_token: pd.DataFrame
+    """Edges that token ids do not explain: `edges_within_token.parquet`."""
 
 
 def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no_progress) -> FeatureResults:
@@ -100,8 +103,10 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
             curveball_passes=cfg.curveball_passes,
             block_tokens=cfg.block_tokens,
             seed=seed,
+            words=cfg.word_draws > 0,
         ),
         unit_N=_unit(codes, cfg),
+        token_N=codes.token_N,
         progress=progress,
     )
     matched = summarise_matched(
@@ -121,18 +126,9 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
     metrics |= words.metrics | q.metrics
     counts = {entry.key for entry in CATALOGUE if entry.unit == "count"}
     metrics |= {key: int(value) for key, value in metrics.items() if key in counts and value is not None}
-    edges = pd.DataFrame(
-        {
-            "source": q.edges.source,
-            "target": q.edges.target,
-            "joint": q.edges.joint,
-            "pmi": q.edges.pmi,
-            "p": q.edges.p,
-        }
-    )
     return FeatureResults(
         _feature_table(codes, live_F, si, words, q),
-        edges,
+        _edge_table(q.edges),
         metrics,
         {**si.notes, **words.notes, **q.notes},
         _histograms(codes, live_F, si),
@@ -142,6 +138,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
             _beyond_words_draws(codes, cfg, live_F, words, word_numbers, progress)
             | _modularity_draws(codes, cfg, live_F, q, progress),
         ),
+        _edge_table(q.within_token_edges),
     )
 
 
@@ -239,6 +236,18 @@ def _words(codes: Codes) -> dict[str, Any] | None:
     return {"token": codes.token_N, "bigram": bigrams(codes.previous_N, codes.token_N)}
 
 
+def _edge_table(edges: Edges) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "source": edges.source,
+            "target": edges.target,
+            "joint": edges.joint,
+            "pmi": edges.pmi,
+            "p": edges.p,
+        }
+    )
+
+
 def _feature_table(
     codes: Codes, live_F: Any, si: SpecializationSummary, words: WordsSummary, q: ModularitySummary
 ) -> pd.DataFrame:
@@ -263,7 +272,8 @@ def _feature_table(
         "top_task": names[si.top_task],
     }
     table |= {f"rate_{task}": si.rates_FK[:, t] for t, task in enumerate(codes.tasks)}
-    table |= {"community": q.community_F, "degree": q.degree_F}
+    table |= {"community": q.community_F, "community_within_token": q.within_token_community_F}
+    table |= {"degree": q.degree_F}
     return pd.DataFrame(table)
 
 

@@ -29,7 +29,8 @@ class MetricsConfig:
     beyond words and the SAE's quality; 0 leaves these intervals out."""
 
     word_draws: int = 10
-    """Draws behind the means by chance of si/beyond_*; 0 leaves si/beyond_* and si/lexical* out."""
+    """Draws behind the means by chance of si/beyond_*; 0 leaves these, si/lexical*, q/within_token*,
+    q/lexical and q/word_share out."""
 
     si_fdr: float = 0.05
     """Benjamini–Hochberg level behind si/significant_frac."""

@@ -314,4 +314,5 @@ def _results(
         table,
         features.matched,
         causal_part.tables,
+        features.edges_within_token,
     )

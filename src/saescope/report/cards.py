@@ -13,6 +13,7 @@ from saescope.runfolder.values import finite
 CONTEXTS = 5
 """Contexts shown on a card."""
 _FEATURES = ("latent", "docs", "density", "max_act", "si", "si_p", "si_q", "top_task", "community")
+_WITHIN_TOKEN = "community_within_token"
 _EXAMPLES = ("latent", "rank", "task", "activation", "token", "context_before", "context_after")
 _BEFORE, _AFTER = 140, 70
 """Characters of text shown before and after the token."""
@@ -56,7 +57,8 @@ def card_groups(run: Run) -> list[tuple[str, list[Card]]]:
     """Cards by preferred task, the most specialised first; latents without a task come last."""
     if not {"features", "examples"} <= set(run.tables):
         return []
-    features = run.columns("features", [*_FEATURES, *(f"rate_{task}" for task in run.tasks)])
+    within = [_WITHIN_TOKEN] if _WITHIN_TOKEN in run.column_names("features") else []
+    features = run.columns("features", [*_FEATURES, *within, *(f"rate_{task}" for task in run.tasks)])
     examples = run.columns("examples", _EXAMPLES)
     row_of = {int(latent): at for at, latent in enumerate(features["latent"])}
     shown = [row_of[int(latent)] for latent in np.unique(examples["latent"]) if int(latent) in row_of]
@@ -74,14 +76,15 @@ def _card(
     features: Columns, examples: Columns, tasks: list[str], at: int, permutations: float | None
 ) -> Card:
     latent = int(features["latent"][at])
-    community = int(features["community"][at])
     facts = [
         ("q-value", _q_value(features["si_q"][at], features["si_p"][at], permutations)),
         ("density", percent(features["density"][at])),
         ("max activation", figure(features["max_act"][at])),
         ("documents", count(features["docs"][at])),
-        ("community", "none" if community < 0 else str(community)),
+        ("community", _community(features["community"][at])),
     ]
+    if _WITHIN_TOKEN in features:
+        facts.append(("community within tokens", _community(features[_WITHIN_TOKEN][at])))
     return Card(
         latent=latent,
         si=figure(features["si"][at]),
@@ -89,6 +92,10 @@ def _card(
         rates=list(_rates(features, tasks, at)),
         contexts=_contexts(examples, np.flatnonzero(examples["latent"] == latent)),
     )
+
+
+def _community(number: int) -> str:
+    return "none" if number < 0 else str(int(number))
 
 
 def _q_value(q: object, p: object, permutations: float | None) -> str:

@@ -53,6 +53,13 @@ DEFINITIONS = (
         "The same graph and Q, with the expected joint count taken task by task.",
     ),
     Definition(
+        "Q within tokens",
+        "E(a,b) = Σ_w a(w) · b(w) / N(w)",
+        "The same with the expected joint count taken token id by token id: edges between latents that fire "
+        "together on the same word more often than each does on its own. Plain communities are, in the main, "
+        "groups of words.",
+    ),
+    Definition(
         "FVU, CE score",
         "FVU = Σ‖x − x̂‖² / Σ‖x − x̄‖²;  score = (CE_zero − CE_spliced) / (CE_zero − CE)",
         "Explained variance is 1 − FVU. CE is the language model's loss in nats a token.",

@@ -48,6 +48,7 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
     painters: dict[str, Callable[[Run], Sketch | None]] = {
         "si": specialisation,
         "communities": communities,
+        "communities_within_token": communities_within_token,
         "density": density,
         "si_density": specialisation_by_density,
         "tasks": reconstruction,
@@ -94,11 +95,20 @@ def specialisation(run: Run) -> Sketch | None:
 
 
 def communities(run: Run) -> Sketch | None:
-    """How many latents of each large community prefer each task."""
-    if "features" not in run.tables:
+    """How many latents of each large community of the graph of all joint firing prefer each task."""
+    return _communities(run, "community", "communities of all joint firing")
+
+
+def communities_within_token(run: Run) -> Sketch | None:
+    """The same for the graph of joint firing that token ids do not explain."""
+    return _communities(run, "community_within_token", "communities within token ids")
+
+
+def _communities(run: Run, column: str, name: str) -> Sketch | None:
+    if "features" not in run.tables or column not in run.column_names("features"):
         return None
-    features = run.columns("features", ["community", "top_task", "supported"])
-    member, top = features["community"].astype(int), features["top_task"]
+    features = run.columns("features", [column, "top_task", "supported"])
+    member, top = features[column].astype(int), features["top_task"]
     supported = features["supported"].astype(bool)
     ids, sizes = np.unique(member[member >= 0], return_counts=True)
     if not len(ids):
@@ -128,11 +138,13 @@ def communities(run: Run) -> Sketch | None:
         for label in ax.get_xticklabels():
             label.set(rotation=35, ha="left", rotation_mode="anchor")
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.1, -0.5))
-    corner = ax.text(-0.02, 1.0, "community (latents)", transform=ax.transAxes, size=9, color=MUTED)
+    corner = ax.text(
+        -0.02, 1.0, f"{column.replace('_', ' ')} (latents)", transform=ax.transAxes, size=9, color=MUTED
+    )
     corner.set(ha="right", va="bottom")
-    alt = f"Table of the {len(largest)} largest of {len(ids)} communities against the tasks latents prefer."
+    alt = f"Table of the {len(largest)} largest of {len(ids)} {name} against the tasks latents prefer."
     caption = (
-        f"Latents by the task they prefer, in the {len(largest)} largest of {len(ids)} communities; "
+        f"Latents by the task they prefer, in the {len(largest)} largest of {len(ids)} {name}; "
         "shade: share of the row. A row like the last one is no more tied to a task than all latents are."
     )
     return figure, alt, caption

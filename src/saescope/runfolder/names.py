@@ -19,6 +19,8 @@ FEATURES = "features.parquet"
 EDGES = "edges.parquet"
 BESIDE = "beside_controls.json"
 """Sentences on the result beside the controls of its sweep: written by the sweep, shown on the run page."""
+EDGES_WITHIN_TOKEN = "edges_within_token.parquet"
+"""Edges that token ids do not explain."""
 EXAMPLES = "examples.parquet"
 RESAMPLES = "resamples.parquet"
 """Metrics with the documents drawn anew, a row a draw: the same draws in jobs on the same documents."""
@@ -72,6 +74,7 @@ MATCHED_LATENTS_ONLY = ".matched.json"
 TABLES = {
     "features": FEATURES,
     "edges": EDGES,
+    "edges_within_token": EDGES_WITHIN_TOKEN,
     "examples": EXAMPLES,
     "resamples": RESAMPLES,
     "history": HISTORY,

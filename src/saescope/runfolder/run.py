@@ -40,6 +40,7 @@ _PAGE_FILES = (STATUS, CONFIG, TRACKING, HISTOGRAMS, FEATURES, EXAMPLES)
 """Files that a run page reads beside the metrics, each where it exists."""
 _WRITTEN_BY = {
     "resamples": "runs of older versions lack it: measure again with force=true",
+    "edges_within_token": "runs of an earlier version do not have it: measure again with force=true",
     "history": "only sae=train writes it",
     "dynamic_k": "only dynamic_k=mlp or dynamic_k=sae writes it",
     "causal": "only causal=ablate writes it",
@@ -144,6 +145,14 @@ class Run:
         Raises ReportError when `edges.parquet` is missing or unreadable.
         """
         return self.table("edges")
+
+    @cached_property
+    def edges_within_token(self) -> "pd.DataFrame":
+        """The edges that token ids do not explain, columns as `edges`.
+
+        Raises ReportError when `edges_within_token.parquet` is missing or unreadable.
+        """
+        return self.table("edges_within_token")
 
     @cached_property
     def examples(self) -> "pd.DataFrame":
@@ -252,15 +261,12 @@ class Run:
         content = _arrow(path, names)
         return {name: np.asarray(content[name].to_numpy()) for name in names}
 
-    def column_names(self, table: str) -> list[str]:
-        """Columns of a parquet table. Raises ReportError when it is missing or unreadable."""
-        path = self._existing(table)
-        import pyarrow.parquet as pq
+    def column_names(self, table: str) -> tuple[str, ...]:
+        """Names of the columns of a parquet table; runs of an earlier version have fewer.
 
-        try:
-            return [str(name) for name in pq.read_schema(path).names]
-        except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+        Raises ReportError when the table is missing or unreadable.
+        """
+        return _column_names(self._existing(table))
 
     def rows(self, table: str) -> list[dict[str, str]]:
         """Rows of a CSV table as text; empty cells are empty strings.
@@ -394,13 +400,23 @@ def _arrow(path: Path, names: Sequence[str] | None = None) -> Any:
     import pyarrow.parquet
 
     try:
-        present = pyarrow.parquet.read_schema(path).names if names else ()
+        present = _column_names(path) if names else ()
         lacking = [name for name in names or () if name not in present]
         if not lacking:
             return pyarrow.parquet.read_table(path, columns=None if names is None else list(names))
     except (OSError, pyarrow.ArrowException) as error:
         raise _unreadable(path, error) from error
     raise ReportError(f"{path} lacks the columns {', '.join(lacking)}; measure again with force=true")
+
+
+def _column_names(path: Path) -> tuple[str, ...]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return tuple(pyarrow.parquet.read_schema(path).names)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> ReportError:

@@ -14,6 +14,7 @@ from saescope.runfolder.names import (
     CONFIG,
     DYNAMIC_K,
     EDGES,
+    EDGES_WITHIN_TOKEN,
     EXAMPLES,
     FEATURES,
     FEATURES_PAGE,
@@ -62,6 +63,8 @@ class Results:
     """SI and Q at standard amounts of evidence, for sweeps."""
     causal: dict[str, "pd.DataFrame"] = field(default_factory=dict)
     """Tables of the causal stage, written as `<name>.parquet`."""
+    edges_within_token: "pd.DataFrame | None" = None
+    """One row an edge that token ids do not explain; no file where there is no table."""
 
 
 def write_results(
@@ -77,8 +80,12 @@ def write_results(
     for name, table in (
         (FEATURES, results.features),
         (EDGES, results.edges),
+        (EDGES_WITHIN_TOKEN, results.edges_within_token),
         (EXAMPLES, results.examples),
     ):
+        if table is None:
+            (run_dir / name).unlink(missing_ok=True)
+            continue
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
     for name in (RESAMPLES, BESIDE, DYNAMIC_K, STRUCTURE, CAUSAL, CAUSAL_MODULES, LATENTS, FEATURES_PAGE):

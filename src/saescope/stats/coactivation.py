@@ -1,6 +1,6 @@
 """Pairs of latents that fire together more often than independence allows: the edges of the graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -10,11 +10,10 @@ from scipy import sparse
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.compat import product
-from saescope.stats.count_tails import hypergeometric_tail, stratified_tail
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.row_blocks import by_column, column_counts, fits_in_memory, is_binary
-from saescope.stats.specialization import check_tasks
+from saescope.stats.strata import Strata
 from saescope.stats.threads import in_threads, num_threads
 
 BLOCK_ENTRIES = 12_000_000
@@ -43,45 +42,53 @@ def validated_edges(
     *,
     min_joint: int = 5,
     fdr: float = 0.01,
-    task_N: AnyIntArray | None = None,
-    num_tasks: int | None = None,
+    stratum_N: AnyIntArray | None = None,
     block: int | None = None,
+    progress: Progress = no_progress,
 ) -> Edges:
     """Pairs of latents whose joint count exceeds the hypergeometric null, with PMI > 0.
 
     An edge has at least `min_joint` joint units, more than expected, and passes Benjamini-Hochberg at
-    `fdr` over all S(S-1)/2 pairs. Without `task_N` the expected count is ab/N and p the exact
-    hypergeometric tail (statistically validated network, Tumminello et al. 2011). With `task_N` (task of
-    every unit) both are stratified: E = sum_t a_t b_t / T_t and the summed hypergeometric variances, so the
-    edge says more than "both like the same task".
+    `fdr` over all S(S-1)/2 pairs. Without `stratum_N` the expected count is ab/N and p the exact
+    hypergeometric tail (statistically validated network, Tumminello et al. 2011). With `stratum_N`, a label
+    of every unit (its task, its token id), the null holds within each label: E = sum_w a_w b_w / N_w and p is
+    the tail of a sum of hypergeometrics, so an edge says more than "both like the same task". A negative
+    label is unknown, and its unit no evidence.
 
     `active_NS`: units by latents, any non-zero means active. Joint counts are formed for `block` latents
     at a time and filtered straight away, so memory stays bounded.
-    Raises ValueError for `min_joint` < 1, `fdr` outside (0, 1), or `task_N` that does not fit.
+    Raises ValueError for `min_joint` < 1, `fdr` outside (0, 1), or `stratum_N` that does not fit.
     """
+    return edges_beyond(active_NS, [stratum_N], min_joint=min_joint, fdr=fdr, block=block, progress=progress)[
+        0
+    ]
+
+
+def edges_beyond(
+    active_NS: Csr,
+    strata: Sequence[AnyIntArray | None],
+    *,
+    min_joint: int = 5,
+    fdr: float = 0.01,
+    block: int | None = None,
+    progress: Progress = no_progress,
+) -> list[Edges]:
+    """`validated_edges` for each `stratum_N` of `strata`, the joint counts formed once."""
     if min_joint < 1:
         raise ValueError("min_joint must be at least 1")
     if not 0.0 < fdr < 1.0:
         raise ValueError("fdr must lie between 0 and 1")
     active = binary(active_NS)
-    null: _Null = _Independent(active) if task_N is None else _WithinTasks(active, task_N, num_tasks)
-    return _edges(active, [null], min_joint, fdr, block)[0]
-
-
-def both_edges(
-    active_NS: Csr,
-    task_N: AnyIntArray,
-    num_tasks: int,
-    *,
-    min_joint: int = 5,
-    fdr: float = 0.01,
-    progress: Progress = no_progress,
-) -> tuple[Edges, Edges]:
-    """`validated_edges` without and with `task_N`, the joint counts formed once."""
-    active = binary(active_NS)
-    nulls: list[_Null] = [_Independent(active), _WithinTasks(active, task_N, num_tasks)]
-    plain, within = _edges(active, nulls, min_joint, fdr, None, progress)
-    return plain, within
+    order = np.arange(active.shape[1])
+    if fits_in_memory(active):  # else there is no room for a copy
+        # a pair costs what its second latent has strata, so frequent latents come first
+        order = np.argsort(-column_counts(active), kind="stable")
+        active = active[:, order]
+    columns = by_column(active)
+    nulls = [Strata.of(columns, stratum_N) for stratum_N in strata]
+    by_latent = sparse.csr_matrix(columns.T)
+    found = _edges(active, by_latent, nulls, min_joint, fdr, block, progress)
+    return [_renamed(edges, order) for edges in found]
 
 
 def collapse(active_NS: Csr, unit_N: AnyIntArray) -> Csr:
@@ -115,59 +122,21 @@ def binary(active: Csr) -> Csr:
 
 _PairColumns: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]
 """Source, target, joint count, PMI and p of some pairs of latents."""
-_Null: TypeAlias = Callable[[IntArray, IntArray, IntArray, float], tuple[IntArray, FloatArray, FloatArray]]
-"""(source, target, joint, ceiling) → places of the pairs above expectation, their expected counts, their p.
-A p above the ceiling need not be exact."""
-
-
-class _Independent:
-    """Expected ab/N, exact hypergeometric tail."""
-
-    def __init__(self, active: Csr) -> None:
-        self.num_units = active.shape[0]
-        self.count_S = column_counts(active)
-
-    def __call__(
-        self, source: IntArray, target: IntArray, joint: IntArray, ceiling: float
-    ) -> tuple[IntArray, FloatArray, FloatArray]:
-        a, b = self.count_S[source], self.count_S[target]
-        expected = a * b.astype(np.float64) / self.num_units
-        above = np.flatnonzero(joint > expected)
-        p = hypergeometric_tail(joint[above], a[above], b[above], self.num_units, ceiling=ceiling)
-        return above, expected[above], p
-
-
-class _WithinTasks:
-    """Expected count and variance summed over tasks, tail of the matched binomial."""
-
-    def __init__(self, active: Csr, task_N: AnyIntArray, num_tasks: int | None) -> None:
-        num_tasks = int(np.max(task_N, initial=0)) + 1 if num_tasks is None else num_tasks
-        self.count_SK, self.tokens_K = _counts_by_task(
-            active, check_tasks(task_N, active.shape[0], num_tasks), num_tasks
-        )
-
-    def __call__(
-        self, source: IntArray, target: IntArray, joint: IntArray, ceiling: float
-    ) -> tuple[IntArray, FloatArray, FloatArray]:
-        expected, variance = _stratified_moments(self.count_SK, self.tokens_K, source, target)
-        above = np.flatnonzero(joint > expected)
-        p = stratified_tail(joint[above], expected[above], variance[above], ceiling=ceiling)
-        return above, expected[above], p
 
 
 def _edges(
     active: Csr,
-    nulls: Sequence[_Null],
+    by_latent: Csr,
+    nulls: Sequence[Strata],
     min_joint: int,
     fdr: float,
     block: int | None,
-    progress: Progress = no_progress,
+    progress: Progress,
 ) -> list[Edges]:
     """Edges beyond each null, from one pass over the joint counts."""
     num_nodes = active.shape[1]
     if num_nodes < 2:
-        return [_no_edges() for _ in nulls]
-    by_latent = sparse.csr_matrix(by_column(active).T)
+        return [no_edges() for _ in nulls]
     block = max(16, BLOCK_ENTRIES // num_nodes // num_threads()) if block is None else max(1, block)
 
     def pairs_from(start: int, tail: Csr, tail_start: int) -> list[_PairColumns]:
@@ -178,7 +147,7 @@ def _edges(
         columns_of_nulls = []
         for null in nulls:
             # no pair with p > fdr can pass Benjamini-Hochberg
-            above, expected, p = null(source, target, joint, fdr)
+            above, expected, p = null.beyond(source, target, joint, fdr)
             small = p <= fdr
             passed = above[small]
             pmi = np.log(joint[passed] / expected[small])
@@ -202,11 +171,10 @@ def _edges(
 
 
 def _significant(parts: list[_PairColumns], num_nodes: int, fdr: float) -> Edges:
-    """The pairs that pass Benjamini-Hochberg over all pairs of nodes, sorted."""
+    """The pairs that pass Benjamini-Hochberg over all pairs of nodes."""
     source, target, joint = (np.concatenate([part[i] for part in parts]) for i in range(3))
     pmi, p = (np.concatenate([part[i] for part in parts]) for i in (3, 4))
     validated = np.flatnonzero(benjamini_hochberg(p, num_nodes * (num_nodes - 1) // 2) <= fdr)
-    validated = validated[np.lexsort((target[validated], source[validated]))]
     return Edges(source[validated], target[validated], joint[validated], pmi[validated], p[validated])
 
 
@@ -218,31 +186,15 @@ def _joint_counts(rows: Csr, tail: Csr, min_joint: int) -> tuple[IntArray, IntAr
     return row, counts.indices[keep].astype(np.int64), counts.data[keep].astype(np.int64)
 
 
-def _counts_by_task(active: Csr, task_N: IntArray, num_tasks: int) -> tuple[FloatArray, FloatArray]:
-    """Units on which a latent is active, by task [S, K], and units of each task [K]; no empty task."""
-    units = np.arange(task_N.size)
-    member_KN = sparse.csr_matrix(
-        (np.ones(units.size, np.int32), (task_N, units)), shape=(num_tasks, units.size)
-    )
-    count_SK = np.asarray((member_KN @ active).todense(), dtype=np.float64).T
-    tokens_K = np.bincount(task_N, minlength=num_tasks).astype(np.float64)
-    return np.ascontiguousarray(count_SK[:, tokens_K > 0]), tokens_K[tokens_K > 0]
+def _renamed(edges: Edges, order: IntArray) -> Edges:
+    """The edges in the numbers that the nodes had before they were put in this order, sorted."""
+    first, second = order[edges.source], order[edges.target]
+    source, target = np.minimum(first, second), np.maximum(first, second)
+    place = np.lexsort((target, source))
+    return Edges(source[place], target[place], edges.joint[place], edges.pmi[place], edges.p[place])
 
 
-def _stratified_moments(
-    count_SK: FloatArray, tokens_K: FloatArray, source: IntArray, target: IntArray
-) -> tuple[FloatArray, FloatArray]:
-    """Mean and variance of the joint count of pairs: hypergeometric within each task, summed over tasks."""
-    expected, variance = np.zeros(source.size), np.zeros(source.size)
-    for task, tokens in enumerate(tokens_K):
-        a, b = count_SK[source, task], count_SK[target, task]
-        mean = a * b / tokens
-        expected += mean
-        if tokens > 1:
-            variance += mean * (1.0 - a / tokens) * (tokens - b) / (tokens - 1.0)
-    return expected, variance
-
-
-def _no_edges() -> Edges:
+def no_edges() -> Edges:
+    """No edge at all."""
     none, nothing = np.zeros(0, np.int64), np.zeros(0)
     return Edges(none, none, none, nothing, nothing)

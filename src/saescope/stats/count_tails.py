@@ -1,18 +1,18 @@
 """Upper tails P(count >= c) of joint firing counts under independence, vectorised over many pairs."""
 
 import numpy as np
-from scipy.special import betainc, gammainc, gammaln
+from scipy.special import erfcx, gammaln, xlogy
 
 from saescope.stats.arrays import FloatArray, IntArray
 
 PRECISION = 1e-13
 """Relative size of a term at which the tail series stops."""
-NEAR_LIMIT = 0.75
-"""Share of the matched binomial's trials from which the Poisson bound is used instead."""
+NEWTON_STEPS = 100
+"""At most; four to eight are the rule."""
 
 NEAR_SD, NEAR_TAIL = 2.0, 0.015
 """A count at most this many standard deviations above its mean has a larger tail than this, for sums of
-independent Bernoullis and for a Poisson: the least is e^-4 = 0.018, where none of many rare failures happens.
+independent Bernoullis: the least is e^-4 = 0.018, where none of many rare failures happens.
 Nearly all pairs lie there; their tails are not computed where they cannot matter."""
 
 
@@ -85,27 +85,63 @@ def _log_choose(n: IntArray, k: IntArray) -> FloatArray:
     return value
 
 
-def stratified_tail(
-    c: IntArray, expected: FloatArray, variance: FloatArray, *, ceiling: float = 1.0
-) -> FloatArray:
-    """P(X >= c) for a sum of independent hypergeometrics of the given mean and variance.
+def bernoulli_sum_tail(c: FloatArray, trials_PG: FloatArray, chance_PG: FloatArray) -> FloatArray:
+    """P(X >= c) for X the sum over G of independent Binomial(trials, chance), for each of P sums.
 
-    Each hypergeometric is a sum of independent Bernoullis (Vatutin & Mikhailov 1982), so the sum is
-    Poisson-binomial; it is replaced by the binomial of equal mean and variance, p' = (E-V)/E, n' = E/p'.
-    Strata of very different rates have a heavier far tail than that: p then comes out up to 2-3 times too
-    small near 1e-7, correct near 1e-3. Where c comes near n' the binomial has no room left: there, and where
-    V reaches E, the Poisson(E) tail is taken, never below the truth for c > E + 1 (Hoeffding 1956).
-    A pair whose tail is certain to exceed `ceiling` is returned as 1.
+    Saddlepoint approximation (Lugannani & Rice 1980) for whole numbers (Daniels 1987, Int. Stat. Rev. 55,
+    37): with K(t) = sum trials ln(1 + chance (e^t - 1)), K'(t) = c, w = sqrt(2(tc - K)) and
+    u = (1 - e^-t) sqrt(K''), P = 1 - Phi(w) + phi(w)(1/u - 1/w). Exact at the largest value; 1 at or below
+    the mean, where no tail is computed. `c` and the sum of `trials` are whole, single `trials` need not be.
     """
-    if ceiling <= NEAR_TAIL:
-        far = c > expected + NEAR_SD * np.sqrt(np.maximum(variance, 0.0))
-        result = np.ones(c.shape)
-        result[far] = stratified_tail(c[far], expected[far], variance[far])
-        return result
+    tail = np.zeros(c.size)
+    largest, mean = trials_PG.sum(axis=1), (trials_PG * chance_PG).sum(axis=1)
+    tail[c <= mean] = 1.0
+    end = (c > mean) & (np.abs(c - largest) < 0.5)
+    tail[end] = np.exp(xlogy(trials_PG[end], chance_PG[end]).sum(axis=1))
+    inside = np.flatnonzero((c > mean) & (c < largest - 0.5))
+    if not inside.size:
+        return tail
+    c, trials_PG, chance_PG = c[inside], trials_PG[inside], chance_PG[inside]
+    t = _saddlepoint(c, trials_PG, chance_PG, mean[inside], largest[inside])
+    cumulant = (trials_PG * np.log1p(chance_PG * np.expm1(t)[:, None])).sum(axis=1)
+    tilted_PG = _tilted(chance_PG, t)
+    curvature = (trials_PG * tilted_PG * (1.0 - tilted_PG)).sum(axis=1)
+    w = np.sqrt(np.maximum(2.0 * (t * c - cumulant), 0.0))
+    u = -np.expm1(-t) * np.sqrt(curvature)
+    mills = np.sqrt(np.pi / 2.0) * erfcx(w / np.sqrt(2.0))  # (1 - Phi(w)) / phi(w)
     with np.errstate(divide="ignore", invalid="ignore"):
-        chance = np.clip((expected - variance) / expected, 0.0, 1.0)
-        trials = expected / chance
-    matched = np.isfinite(trials) & (chance > 1e-9) & (c < NEAR_LIMIT * trials)
-    tail: FloatArray = gammainc(np.maximum(c, 1), expected)
-    tail[matched] = betainc(c[matched], trials[matched] - c[matched] + 1.0, chance[matched])
-    return np.where(c <= 0, 1.0, tail)
+        value = np.exp(-0.5 * w * w) / np.sqrt(2.0 * np.pi) * (mills + 1.0 / u - 1.0 / w)
+    tail[inside] = np.where(w > 1e-3, np.clip(value, 0.0, 1.0), 0.5)  # 1/u - 1/w is rounding at the mean
+    return tail
+
+
+def _saddlepoint(
+    c: FloatArray, trials_PG: FloatArray, chance_PG: FloatArray, mean: FloatArray, largest: FloatArray
+) -> FloatArray:
+    """The t > 0 at which the tilted mean is c: Newton, and halving where it leaves the bracket."""
+    t = np.log(c) + np.log(largest - mean) - np.log(mean) - np.log(largest - c)  # right for equal chances
+    low, high = np.zeros(c.size), np.full(c.size, np.inf)
+    live = np.arange(c.size)
+    for _ in range(NEWTON_STEPS):
+        trials, tilted = trials_PG[live], _tilted(chance_PG[live], t[live])
+        excess = (trials * tilted).sum(axis=1) - c[live]
+        slope = (trials * tilted * (1.0 - tilted)).sum(axis=1)
+        high[live] = np.where(excess > 0, t[live], high[live])
+        low[live] = np.where(excess > 0, low[live], t[live])
+        step = t[live] - excess / np.maximum(slope, 1e-300)
+        halved = np.where(np.isfinite(high[live]), 0.5 * (low[live] + high[live]), 2.0 * t[live] + 1.0)
+        outside = ~((step > low[live]) & (step < high[live]))
+        go = np.abs(excess) > 1e-9 * c[live]
+        t[live[go]] = np.where(outside, halved, step)[go]
+        live = live[go]
+        if not live.size:
+            break
+    return t
+
+
+def _tilted(chance_PG: FloatArray, t: FloatArray) -> FloatArray:
+    """Chances of the Bernoullis tilted by e^(tx); from 1 - chance, so that large t does not overflow."""
+    with np.errstate(over="ignore"):
+        fall = np.exp(-t)[:, None]
+    tilted: FloatArray = chance_PG / (chance_PG + (1.0 - chance_PG) * fall + (chance_PG == 0.0))
+    return tilted

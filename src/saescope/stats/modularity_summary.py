@@ -7,14 +7,16 @@ import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, IntArray
-from saescope.stats.coactivation import Edges, both_edges, collapse
+from saescope.stats.coactivation import Edges, collapse, edges_beyond, no_edges, validated_edges
 from saescope.stats.edge_nulls import null_edge_count
+from saescope.stats.lexical import deal_anew
 from saescope.stats.modularity import Partition, leiden, modularity
 from saescope.stats.naive import MAX_LATENTS, naive_modularity
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.rewired_null import rewired_null
-from saescope.stats.row_blocks import some_columns
+from saescope.stats.row_blocks import by_column, fits_in_memory, some_columns
 from saescope.stats.specialization import check_tasks
+from saescope.stats.strata import Strata
 
 Metrics: TypeAlias = dict[str, float | None]
 Notes: TypeAlias = dict[str, str]
@@ -29,10 +31,14 @@ DENSE_EDGES = 20_000
 """Above this number of edges Leiden runs differ by less than 0.001 in Q, so a rewired graph gets one run
 instead of all."""
 
+WORD_KEYS = (
+    "within_token", "within_token_null_mean", "within_token_excess", "within_token_n_edges",
+    "within_token_n_communities", "lexical", "word_share", "ami_within_token", "ami_within_token_task",
+)  # fmt: skip
 KEYS = (
     "modularity", "null_mean", "null_sd", "excess", "z", "p", "rewirings", "n_edges", "null_edges",
     "n_communities", "coverage", "within_task", "task_partition", "ami_task", "ami_task_within", "seed_ari",
-    "naive",
+    "naive", *WORD_KEYS,
 )  # fmt: skip
 
 
@@ -58,6 +64,8 @@ class ModularitySettings:
     seed: int = 0
     naive: bool = True
     """Whether to compute q/naive."""
+    words: bool = True
+    """Whether to compute q/within_token*, q/lexical and q/word_share."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,10 @@ class ModularitySummary:
     """Leiden community, 0 the largest; -1 for a latent without an edge."""
     within_community_F: IntArray
     """The same in the graph of `within_edges`."""
+    within_token_edges: Edges
+    """Edges beyond what token ids explain; none where they are not known."""
+    within_token_community_F: IntArray
+    """Community in the graph of `within_token_edges`."""
     degree_F: IntArray
     """Edges of each latent."""
 
@@ -87,13 +99,15 @@ def summarise_modularity(
     settings: ModularitySettings | None = None,
     *,
     unit_N: AnyIntArray | None = None,
+    token_N: AnyIntArray | None = None,
     progress: Progress = no_progress,
 ) -> ModularitySummary:
     """Validated co-activation graph of the supported latents, its modularity and two nulls.
 
     `active_NF`: tokens by latents, non-zero = active; `top_task_F`: the task each latent fires most on.
     `unit_N` (chunk or document of each token) counts joint firings per unit instead of per token; a unit must
-    lie within one task.
+    lie within one task. `token_N`: token id of each token, negative where it is not known; for
+    q/within_token*, q/lexical and q/word_share, which chunks and documents do not have.
 
     Fewer than 5 edges are "no graph": q/modularity, q/within_task and q/n_communities are 0, what needs a
     graph (null, z, p, AMI) is None with a note.
@@ -108,17 +122,22 @@ def summarise_modularity(
     if unit_N is not None:
         active_NS, task_of_unit = collapse(active_NS, unit_N), _task_of_units(unit_N, task_N)
 
-    edges, within_edges = both_edges(
+    no_words = _no_words(token_N, unit_N, settings)
+    strata: list[AnyIntArray | None] = [None, task_of_unit]
+    if no_words is None:
+        strata.append(token_N)
+    edges, within_edges, *beyond_token = edges_beyond(
         active_NS,
-        task_of_unit,
-        num_tasks,
+        strata,
         min_joint=settings.min_joint,
         fdr=settings.fdr,
         progress=progress,
     )
+    within_token_edges = beyond_token[0] if beyond_token else no_edges()
     degree_S = np.bincount(np.concatenate([edges.source, edges.target]), minlength=nodes.size)
     partition = _partition(edges, nodes.size, settings, progress)
     within_partition = _partition(within_edges, nodes.size, settings, progress)
+    within_token_partition = _partition(within_token_edges, nodes.size, settings, progress)
 
     metrics: Metrics = {f"q/{key}": None for key in KEYS}
     notes: Notes = {}
@@ -129,9 +148,16 @@ def summarise_modularity(
         _partition_metrics(edges, partition, top_task_S, settings),
         _rewiring_metrics(edges, partition, nodes.size, settings, progress),
         _within_task_metrics(within_partition, top_task_S),
+        _within_token_metrics(
+            within_token_edges, within_token_partition, partition, top_task_S, settings, progress
+        ),
+        _vocabulary_metrics(active_NS, token_N if no_words is None else None, edges, settings, progress),
     ):
         metrics |= some_metrics
         notes |= some_notes
+    if no_words is not None:
+        metrics |= {f"q/{key}": None for key in WORD_KEYS}
+        notes |= {f"q/{key}": no_words for key in WORD_KEYS}
 
     def over_latents(values_S: IntArray, missing: int) -> IntArray:
         values_F = np.full(num_latents, missing, dtype=np.int64)
@@ -146,6 +172,8 @@ def summarise_modularity(
         _with_latent_ids(within_edges, nodes),
         over_latents(partition.labels_S if partition else no_community, -1),
         over_latents(within_partition.labels_S if within_partition else no_community, -1),
+        _with_latent_ids(within_token_edges, nodes),
+        over_latents(within_token_partition.labels_S if within_token_partition else no_community, -1),
         over_latents(degree_S, 0),
     )
 
@@ -263,8 +291,91 @@ def _within_task_metrics(partition: Partition | None, top_task_S: IntArray) -> t
     return {"q/within_task": partition.modularity, "q/ami_task_within": agreement}, {}
 
 
+def _no_words(
+    token_N: AnyIntArray | None, unit_N: AnyIntArray | None, settings: ModularitySettings
+) -> str | None:
+    """Why nothing can be said about token ids, or nothing was asked for."""
+    if not settings.words:
+        return "switched off"
+    if token_N is None:
+        return "token ids are not known: only activations were given"
+    return (
+        None if unit_N is None else "joint firings are counted per chunk or document, which has no token id"
+    )
+
+
+def _within_token_metrics(
+    edges: Edges,
+    partition: Partition | None,
+    plain: Partition | None,
+    top_task_S: IntArray,
+    settings: ModularitySettings,
+    progress: Progress,
+) -> tuple[Metrics, Notes]:
+    """Modularity that token ids do not explain, and how far its communities are those of the plain graph."""
+    metrics: Metrics = {"q/within_token": 0.0, "q/within_token_n_edges": float(len(edges))}
+    if partition is None:
+        keys = ("", "_null_mean", "_excess", "_n_communities")
+        reason = NO_GRAPH + " within token ids"
+        notes = {f"q/within_token{key}": reason for key in keys}
+        notes |= {"q/ami_within_token": reason, "q/ami_within_token_task": reason}
+        return metrics | {"q/within_token_n_communities": 0.0}, notes
+    nodes = top_task_S.size
+    null, null_notes = _rewiring_metrics(edges, partition, nodes, settings, progress)
+    labels_S = partition.labels_S
+    sizes = np.bincount(labels_S[labels_S >= 0])
+    metrics |= {
+        "q/within_token": partition.modularity,
+        "q/within_token_n_communities": float((sizes >= MIN_COMMUNITY).sum()),
+        "q/within_token_null_mean": null.get("q/null_mean"),
+        "q/within_token_excess": null.get("q/excess"),
+        "q/ami_within_token_task": _ami(labels_S, top_task_S),
+    }
+    notes = {
+        f"q/within_token_{key}": null_notes[f"q/{key}"]
+        for key in ("null_mean", "excess")
+        if f"q/{key}" in null_notes
+    }
+    both_S = (labels_S >= 0) & (plain.labels_S >= 0 if plain is not None else False)
+    if plain is None or not both_S.any():
+        return metrics, notes | {"q/ami_within_token": "no latent has an edge in both graphs"}
+    return metrics | {"q/ami_within_token": _ami(labels_S[both_S], plain.labels_S[both_S])}, notes
+
+
+def _vocabulary_metrics(
+    active_NS: Csr,
+    token_N: AnyIntArray | None,
+    edges: Edges,
+    settings: ModularitySettings,
+    progress: Progress,
+) -> tuple[Metrics, Notes]:
+    """What token ids alone give: Q of firings dealt anew within them, and their share in the plain edges."""
+    if token_N is None:
+        return {}, {}
+
+    def of_surrogate(step: str, done: int, total: int) -> None:
+        progress(f"{step}, lexical surrogate", done, total)
+
+    metrics: Metrics = {"q/lexical": None}
+    notes: Notes = {"q/lexical": "not drawn: more firings than memory holds a second time"}
+    if fits_in_memory(active_NS):
+        dealt_NS = deal_anew(active_NS, token_N, seed=settings.seed)
+        dealt_edges = validated_edges(
+            dealt_NS, min_joint=settings.min_joint, fdr=settings.fdr, progress=of_surrogate
+        )
+        dealt = _partition(dealt_edges, active_NS.shape[1], settings, of_surrogate)
+        metrics = {"q/lexical": 0.0 if dealt is None else dealt.modularity}
+        notes = {} if dealt is not None else {"q/lexical": NO_GRAPH + " among firings dealt anew"}
+    if not len(edges):
+        return metrics, notes | {"q/word_share": "no validated edge"}
+    given_token = Strata.of(by_column(active_NS), token_N).expected(edges.source, edges.target)
+    by_chance = edges.joint / np.exp(edges.pmi)
+    share = (given_token - by_chance).sum() / (edges.joint - by_chance).sum()
+    return metrics | {"q/word_share": float(share)}, notes
+
+
 def _ami(community_S: IntArray, top_task_S: IntArray) -> float:
-    """Adjusted mutual information of communities and tasks, over the latents with an edge."""
+    """Adjusted mutual information of communities and another grouping, over the latents with an edge."""
     linked = community_S >= 0
     return float(adjusted_mutual_info_score(top_task_S[linked], community_S[linked]))
 

@@ -163,6 +163,48 @@ def word_detectors(
     return sparse.csc_matrix((ones, rows, ends), shape=(corpus.word_N.size, len(columns))).tocsr()
 
 
+def hidden_modules(
+    corpus: WordCorpus,
+    num_latents: int,
+    *,
+    boost: float,
+    seed: int,
+    num_modules: int = 6,
+    num_themes: int = 4,
+    theme_share: float = 0.7,
+    stretch: int = 20,
+) -> tuple[Csr, IntArray]:
+    """Latents that read words, and modules that words do not tell: (active [N, F], module of each latent).
+
+    Every stretch of tokens is in the state of one module, whatever its words. A latent fires on 20 to 80
+    words, most of them of one theme, with a probability of the word's own, 0.05 to 0.3, its logit higher by
+    `boost` in the state of its module; with boost 0 it is a pure token detector. Themes and modules are
+    independent.
+    """
+    rng = np.random.default_rng(seed)
+    occurrences_W = np.bincount(corpus.word_N, minlength=corpus.num_words)
+    state_N = np.repeat(rng.integers(num_modules, size=corpus.word_N.size // stretch + 1), stretch)
+    state_N = state_N[: corpus.word_N.size]
+    module_F, theme_W = (
+        rng.integers(num_modules, size=num_latents),
+        rng.integers(num_themes, size=corpus.num_words),
+    )
+    columns: list[IntArray] = []
+    for module, theme in zip(module_F, rng.integers(num_themes, size=num_latents), strict=True):
+        size = int(np.exp(rng.uniform(np.log(20.0), np.log(80.0))))
+        liking_W = occurrences_W * np.where(theme_W == theme, theme_share, 1.0 - theme_share)
+        words = rng.choice(corpus.num_words, size, replace=False, p=liking_W / liking_W.sum())
+        logit_W = np.full(corpus.num_words, -np.inf)
+        chance = rng.uniform(0.05, 0.3, size)
+        logit_W[words] = np.log(chance / (1.0 - chance))
+        logit_N = logit_W[corpus.word_N] + boost * (state_N == module)
+        columns.append(np.flatnonzero(rng.logistic(size=logit_N.size) < logit_N))
+    ends = np.cumsum([0, *(column.size for column in columns)])
+    ones = np.ones(ends[-1], dtype=np.int64)
+    shape = (corpus.word_N.size, num_latents)
+    return sparse.csc_matrix((ones, np.concatenate(columns), ends), shape=shape).tocsr(), module_F
+
+
 def _top_k(weight_TF: FloatArray, kind_N: IntArray, k: int, rng: np.random.Generator) -> Csr:
     """The k largest of log weight + Gumbel noise, drawn as the k smallest of exponential / weight."""
     num_latents, num_tokens = weight_TF.shape[1], kind_N.size

@@ -10,7 +10,18 @@ from typing import Any
 
 from saescope.config import TrackingConfig
 from saescope.metrics import CATALOGUE
-from saescope.runfolder.names import CAUSAL, EDGES, EXAMPLES, FEATURES, FIGURES, REPORT, SAE, WANDB
+from saescope.runfolder.names import (
+    CAUSAL,
+    EDGES,
+    EDGES_WITHIN_TOKEN,
+    EXAMPLES,
+    FEATURES,
+    FEATURES_PAGE,
+    FIGURES,
+    REPORT,
+    SAE,
+    WANDB,
+)
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.write import write_tracking
 from saescope.tracking.wandb_run import Tracker, tracked
@@ -56,7 +67,8 @@ def log_run(run: Run, tracker: Tracker) -> None:
     drawing = run.path / FIGURES / "causal_matrix.svg"
     if "causal" in run.tables and drawing.is_file():
         tracker.drawing("causal_matrix", drawing)
-    files = [run.path / name for name in (FEATURES, EXAMPLES, EDGES, CAUSAL) if (run.path / name).is_file()]
+    names = (FEATURES, EXAMPLES, EDGES, EDGES_WITHIN_TOKEN, CAUSAL, FEATURES_PAGE)
+    files = [run.path / name for name in names if (run.path / name).is_file()]
     if files:
         tracker.artifact(f"features-{tracker.name}", "feature_table", files, run.provenance)
     trained = sorted(path for path in (run.path / SAE).rglob("*") if path.is_file())

@@ -35,9 +35,9 @@ def test_matched_sets_have_the_same_density_mass_and_norm():
         for own_set, chosen in zip(own.latents_K, drawn.latents_K, strict=True):
             assert len(set(chosen.tolist())) == len(own_set)
             assert not set(chosen) & set(own_set)
-        assert len(set(np.concatenate(drawn.latents_K).tolist())) == sum(map(len, own.latents_K))
             for values in quantities:
                 assert values[chosen].sum() == pytest.approx(values[own_set].sum(), rel=0.25)
+        assert len(set(np.concatenate(drawn.latents_K).tolist())) == sum(map(len, own.latents_K))
 
 
 def test_draws_differ_and_repeat_with_their_seed():

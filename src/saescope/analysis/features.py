@@ -200,7 +200,7 @@ def _beyond_words_draws(
     draws: Draws = {}
     for kind, entry in measured.items():
         means = []
-        progress(f"SI beyond the {kind}, groups of documents left out", 0, num_groups)
+        progress(f"document groups ({kind})", 0, num_groups)
         for group in range(num_groups):
             tokens = np.flatnonzero(group_N != group)
             beyond = beyond_words(
@@ -212,7 +212,7 @@ def _beyond_words_draws(
                 draws=0,
             )
             means.append(float(beyond.si_F.mean()))
-            progress(f"SI beyond the {kind}, groups of documents left out", group + 1, num_groups)
+            progress(f"document groups ({kind})", group + 1, num_groups)
         if np.isfinite(means).all():
             draws[entry.key] = np.array(means)
     return draws

@@ -24,7 +24,7 @@ class MetricsConfig:
     bootstraps: int = 1000
     """Document resamples for the intervals of si/mean and si/mutual_info."""
 
-    document_groups: int = 16
+    document_groups: int = 12
     """Groups of documents, each left out once, behind the intervals of differences between jobs in Q, SI
     beyond words and the SAE's quality; 0 leaves these intervals out."""
 

@@ -55,7 +55,8 @@ def write_latents(path: Path, arrays: Arrays, words: list[str]) -> None:
     """Write the file, whole or not at all."""
     text = np.frombuffer(json.dumps(words, ensure_ascii=False).encode("utf-8"), dtype=np.uint8)
     with whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **{**arrays, "words": text})
+        named: dict[str, Any] = {**arrays, "words": text}
+        np.savez_compressed(file, **named)
 
 
 def read_latents(path: Path) -> LatentFile:

@@ -40,13 +40,13 @@ def modularity_replicates(
     label_S = np.where(label_S < 0, label_S.max(initial=0) + 1 + np.arange(label_S.size), label_S)
     num_groups = int(group_of_N.max(initial=-1)) + 1
     values: list[float] = []
-    progress("groups of documents left out", 0, num_groups)
+    progress("document groups (edges)", 0, num_groups)
     for tokens in _without_each(group_of_N, num_groups):
         active = active_NS[tokens]
         if unit_N is not None:
             active = collapse(active, np.asarray(unit_N)[tokens])
         values.append(_of_graph(validated_edges(active, min_joint=min_joint, fdr=fdr), label_S, resolution))
-        progress("groups of documents left out", len(values), num_groups)
+        progress("document groups (edges)", len(values), num_groups)
     return np.array(values)
 
 

@@ -40,7 +40,7 @@ class Strata:
     """Units of each stratum."""
 
     @classmethod
-    def of(cls, active_NS: Csr, label_N: AnyIntArray | None = None) -> "Strata":
+    def of(cls, active_NS: Csr | sparse.csc_matrix, label_N: AnyIntArray | None = None) -> "Strata":
         """From a matrix of zeros and ones and the label of each unit; without labels all are one stratum.
 
         Units with a negative label are strata of their own. Raises ValueError for a wrong length.

@@ -8,6 +8,7 @@ import torch
 from saescope.causal.ablation import Ablation
 from saescope.causal.latents import COLUMNS, MIN_FIRINGS, check, run_attribution
 from saescope.config import Attribute
+from saescope.metrics import keys
 from saescope.stats.density import supported
 
 from .planted import WIDTH, FixedLatents, codes_of, config, model, setup, texts
@@ -46,6 +47,7 @@ def test_effects_on_one_task_are_seen_where_firing_is_even():
     network = model()
     part, _ = run(network, latents(network), texts(mixed=True))
     assert set(part.columns) == set(COLUMNS)
+    assert set(part.metrics) == set(keys("causal.latents"))
     assert part.metrics["causal/scored"] == 3 * PAIRS
     assert part.metrics["causal/attribution_r"] > 0.9
     assert 0.7 < part.metrics["causal/attribution_ratio"] < 1.5

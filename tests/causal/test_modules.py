@@ -9,8 +9,9 @@ from saescope.causal.ablation import Ablation, LatentSet
 from saescope.causal.attribution import attribute
 from saescope.causal.choice import evidence
 from saescope.causal.halves import split_documents
-from saescope.causal.modules import NAMES, PARTITIONS, control_sets, membership, run_modules
+from saescope.causal.modules import control_sets, membership, run_modules
 from saescope.config import Ablate
+from saescope.metrics import keys
 from saescope.runtime.meter import Meter
 
 from .planted import METRICS, WIDTH, FixedLatents, codes_of, config, model, setup, texts
@@ -71,7 +72,7 @@ def planted():
 def test_planted_modules_are_more_selective_than_their_controls(planted):
     _, part, *_ = planted
     metrics = part.metrics
-    assert set(metrics) == {f"causal/{start}_{name}" for start in PARTITIONS for name in NAMES}
+    assert set(metrics) == {*keys("causal.module"), *keys("causal.module_within_token")}
     assert metrics["causal/module_within_token_p"] is None
     assert "not measured" in part.notes["causal/module_within_token_p"]
     assert metrics["causal/module_p"] <= 0.05

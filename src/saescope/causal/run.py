@@ -37,11 +37,13 @@ def run(
             from saescope.causal.modules import run_modules
             from saescope.causal.selectivity import run_ablation
 
-            part.add(run_ablation(cfg, job, setup, coder, codes, run_dir))
             of_latents, attribution = run_attribution(
                 cfg, job.attribution_tokens, setup, coder, codes, features.features, run_dir
             )
             part.add(of_latents)
+            # gradients tell what taking latents out does, not what other activations in their place do
+            estimate = attribution if job.to == "zero" else None
+            part.add(run_ablation(cfg, job, setup, coder, codes, run_dir, estimate))
             part.add(run_modules(cfg, job, setup, coder, codes, features.features, attribution, run_dir))
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
     return part

@@ -1,8 +1,9 @@
 """`causal=ablate`: the latents of each task are taken out; what it costs there and on the other tasks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -43,8 +44,18 @@ KEYS = (
     "per_firing", "per_norm",
 )  # fmt: skip
 
-SetEstimate = Callable[[sp.csr_matrix], FloatArray]
-"""KL in each document [D, G], nats summed over tokens, of taking out G sets, columns of a 0/1 matrix."""
+
+class SetEstimate(Protocol):
+    """What taking out sets does, estimated without ablating them."""
+
+    @property
+    def tokens_D(self) -> IntArray:
+        """Tokens of each document behind the estimate."""
+        ...
+
+    def sets(self, member_FG: sp.csr_matrix) -> FloatArray:
+        """KL in each document [D, G], nats summed over tokens; a set is a column of the 0/1 matrix."""
+        ...
 
 
 def run_ablation(
@@ -58,7 +69,7 @@ def run_ablation(
 ) -> Part:
     """Choose each task's latents on half of the documents, ablate them on the other half.
 
-    `estimate` gives the effects of the matched draws on the same tokens; None: they are ablated on fewer.
+    `estimate` gives the effects of the matched draws; None: they are ablated, on fewer tokens.
     Raises ProbeError for a task of a single document. With a single task every key is null.
     """
     if len(codes.tasks) < 2:
@@ -80,8 +91,8 @@ def run_ablation(
         drawn = measure(few, _sets(compared, replacements), "draws", cfg, run_dir)
         p = _p(drawn.kl_GD, drawn.tokens_D, codes.task_D, len(codes.tasks))
     else:
-        kl_DG = estimate(_members(compared, codes.num_latents))
-        p = _p(kl_DG.T, effects.tokens_D, codes.task_D, len(codes.tasks))
+        kl_DG = estimate.sets(_members(compared, codes.num_latents))
+        p = _p(kl_DG.T, estimate.tokens_D, codes.task_D, len(codes.tasks))
     result = Selectivity(job, codes.tasks, codes.task_D, ablated, effects, cfg.seed)
     part = Part(result.metrics(), warnings=_warnings(codes.tasks, families, job))
     part.metrics["causal/p"] = p

@@ -64,7 +64,8 @@ class Ablate:
     """Of these, and of each other kind of control set, how many are ablated on all tokens."""
 
     draw_tokens: int = 512
-    """Counted tokens on which all draws are compared with the task's own sets."""
+    """Counted tokens on which all draws are ablated beside the task's own sets, where `to` is not zero; with
+    zero they are compared by attribution."""
 
     attribution_tokens: int = 16384
     """Counted tokens on which the effect of every latent is estimated from gradients."""

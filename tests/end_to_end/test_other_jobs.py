@@ -61,6 +61,7 @@ def test_one_pass_for_all_hookpoints(here, run):
     words = [*here, "sae=neurons", "sae.k=8", "metrics.lm_tokens=500"]
     sweep = run("sweep", *words, "hookpoint.layer=[0,1,3]", "hydra.sweep.dir=sweep") / "sweep"
     logs = [(sweep / f"{number}" / "saescope.log").read_text() for number in range(3)]
+    assert "at 3 hookpoints of the sweep in 1 pass of the model" in logs[0]
     assert "one pass of the model for 3 hookpoints" in logs[0]
     for text in logs[1:]:
         assert "activation cache: hit" in text
@@ -84,7 +85,7 @@ def test_saes_side_by_side(training, run, how):
     words = [*training, "-m", "sae.expansion_factor=2,4", "hydra.sweep.dir=sweep", *more]
     sweep = run("sweep", *words) / "sweep"
     logs = [(sweep / f"{number}" / "saescope.log").read_text() for number in range(2)]
-    assert "training 2 SAEs side by side" in logs[0]
+    assert "training 2 SAEs side by side: one pass over 7680 tokens" in logs[0]
     assert "side by side" not in logs[1]
     for number, factor in enumerate((2, 4)):
         words = [
@@ -107,4 +108,6 @@ def test_saes_side_by_side(training, run, how):
 def test_no_side_by_side_where_activations_are_stored(training, run):
     words = [*training, "-m", "sae.expansion_factor=2,4", "hydra.sweep.dir=sweep"]
     sweep = run("sweep", *words) / "sweep"
-    assert "side by side" not in (sweep / "0" / "saescope.log").read_text()
+    text = (sweep / "0" / "saescope.log").read_text()
+    assert "side by side" not in text
+    assert "tokens are stored once for the 2 SAEs of the sweep" in text

@@ -1,6 +1,7 @@
 """Which latents stand for a task: those of the choosing documents alone, up to a share of the mass."""
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_counts_are_those_of_the_choosing_documents():
     ("select", "order"), [("si", [0, 1]), ("mutual_info", [0, 1]), ("rate", [5, 0, 1, 3])]
 )
 def test_order_of_the_first_task(select, order):
-    latents, index_FK = chosen(select)
+    _, index_FK = chosen(select)
     ranked = np.argsort(-index_FK[:, 0], kind="stable")
     assert ranked[: len(order)].tolist() == order
 
@@ -103,7 +104,7 @@ def test_families_are_nested_and_disjoint_between_tasks():
     latents, index_FK = chosen("si")
     families = own_families(index_FK, latents, Ablate(sizes=(0.2, 0.01, 0.4)))
     assert [family.size for family in families] == [0.01, 0.2, 0.4]
-    for small, large in zip(families, families[1:], strict=False):
+    for small, large in pairwise(families):
         for a, b in zip(small.latents_K, large.latents_K, strict=True):
             assert set(a) <= set(b)
     flat = np.concatenate(families[-1].latents_K)

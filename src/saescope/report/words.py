@@ -11,7 +11,6 @@ from saescope.metrics import (
     FEATURES_SUPPORTED,
     LM_CE_SCORE,
     Q_AMI_TASK,
-    Q_LEXICAL,
     Q_MODULARITY,
     Q_N_COMMUNITIES,
     Q_N_EDGES,
@@ -19,10 +18,6 @@ from saescope.metrics import (
     Q_NULL_MEAN,
     Q_P,
     Q_WITHIN_TASK,
-    Q_WITHIN_TOKEN,
-    Q_WITHIN_TOKEN_N_EDGES,
-    Q_WITHIN_TOKEN_NULL_MEAN,
-    Q_WORD_SHARE,
     Q_Z,
     SAE_EXPLAINED_VARIANCE,
     SAE_FVU,
@@ -282,7 +277,6 @@ def _modularity(m: Metrics, status: Metrics, rewirings: int | None) -> Iterator[
         else:
             yield f"{graph}, against {chance} {beside}."
     yield from _task_mix(m, q)
-    yield from _vocabulary(m)
 
 
 def _survivors(m: Metrics) -> str:
@@ -310,24 +304,6 @@ def _task_mix(m: Metrics, q: float) -> Iterator[str]:
             f"Leiden finds {count(communities)} {noun} of five or more latents; membership agrees "
             f"{degree} with the task a latent prefers (AMI {figure(ami)}; 0 = chance, 1 = identical)."
         )
-
-
-def _vocabulary(m: Metrics) -> Iterator[str]:
-    """How much of Q is vocabulary."""
-    share, lexical = finite(m.get(Q_WORD_SHARE.key)), finite(m.get(Q_LEXICAL.key))
-    edges, within = finite(m.get(Q_WITHIN_TOKEN_N_EDGES.key)), finite(m.get(Q_WITHIN_TOKEN.key))
-    if share is None or lexical is None or edges is None or within is None:
-        return
-    explained = (
-        f"Token ids explain {percent(share)} of the joint firing above chance on these edges, "
-        f"and firings dealt anew within token ids give Q = {figure(lexical)}"
-    )
-    if not within:
-        yield f"{explained}; within token ids there is no graph."
-        return
-    null = finite(m.get(Q_WITHIN_TOKEN_NULL_MEAN.key))
-    chance = "" if null is None else f" (by chance {figure(null)})"
-    yield f"{explained}; within token ids {count(edges)} edges have Q = {figure(within)}{chance}."
 
 
 _AGREEMENT = ((0.05, "hardly"), (0.25, "weakly"), (0.6, "partly"), (float("inf"), "closely"))

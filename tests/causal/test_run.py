@@ -40,6 +40,4 @@ def test_every_key_of_the_parts_that_ran_and_no_other(measured, chosen, groups):
     if groups:
         assert {len(column) for column in part.columns.values()} == {48}
         assert part.metrics["causal/attribution_r"] > 0.7
-    assert ("causal_modules" in part.tables) == (
-        part.metrics.get("causal/module_selectivity") is not None
-    )
+    assert ("causal_modules" in part.tables) == (part.metrics.get("causal/module_selectivity") is not None)

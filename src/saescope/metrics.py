@@ -1174,7 +1174,7 @@ CAUSAL_ATTRIBUTION_RATIO_HIGH = Metric(
 # Communities of latents taken out whole (causal=ablate)
 
 
-def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
+def _modules(start: str, group: str, title: str, graph: str) -> tuple[Metric, ...]:
     """The metrics of the communities of one graph."""
     entries: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         (
@@ -1236,14 +1236,14 @@ def _modules(start: str, title: str, graph: str) -> tuple[Metric, ...]:
         ),
     )
     return tuple(
-        Metric(f"causal/{start}_{name}", f"{title}, {label}", sentence, f"causal.{start}", **more)
+        Metric(f"causal/{start}_{name}", f"{title}, {label}", sentence, group, **more)
         for name, label, sentence, more in entries
     )
 
 
-CAUSAL_MODULES = _modules("module", "Communities", "the graph")
+CAUSAL_MODULES = _modules("module", "causal.module", "Communities", "the graph")
 CAUSAL_MODULES_WITHIN_TOKEN = _modules(
-    "module_within_token", "Communities within token", "the graph within token ids"
+    "module_within_token", "causal.within", "Communities within token", "the graph within token ids"
 )
 
 # What the job cost

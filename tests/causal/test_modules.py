@@ -72,7 +72,7 @@ def planted():
 def test_planted_modules_are_more_selective_than_their_controls(planted):
     _, part, *_ = planted
     metrics = part.metrics
-    assert set(metrics) == {*keys("causal.module"), *keys("causal.module_within_token")}
+    assert set(metrics) == {*keys("causal.module"), *keys("causal.within")}
     assert metrics["causal/module_within_token_p"] is None
     assert "not measured" in part.notes["causal/module_within_token_p"]
     assert metrics["causal/module_p"] <= 0.05

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from saescope.activations import ActivationStore, LiveWindows
-from saescope.causal.run import run
+from saescope.causal.selectivity import run_ablation
 from saescope.config import Ablate, HookpointConfig, MetricsConfig, NeuronSae
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
@@ -36,7 +36,7 @@ def measured(texts, *, seed=0, neurons=NEURONS, **settings):
     coder = NeuronBasis(setup.width, neurons)
     source = LiveWindows(setup.capture, texts, machine.batch_tokens, "cpu", setup.width)
     codes, _ = Engine(setup, coder, source).extract()
-    return run(cfg, setup, coder, codes, None)
+    return run_ablation(cfg, cfg.causal, setup, coder, codes)
 
 
 def own_circles():

@@ -46,3 +46,18 @@ def test_every_firing_is_equally_likely_to_stay():
     rng = np.random.default_rng(0)
     stays = sum(thinned(by_latent, np.array([0]), 5, rng).toarray() for _ in range(4000)) / 4000
     np.testing.assert_allclose(stays, 0.25, atol=0.03)
+
+
+def test_without_draws_there_is_nothing_and_a_reason():
+    from scipy import sparse
+
+    from saescope.stats.matched_summary import summarise_matched
+
+    ones = sparse.csr_matrix(np.ones((4, 3), dtype=np.int32))
+    documents = np.array([0, 1])
+    summary = summarise_matched(
+        ones, ones[:2], documents + 2, documents, 2, np.ones(3, bool), firings=1, draws=0
+    )
+    assert (summary.si, summary.q) == (None, ())
+    assert "matched_draws=0" in summary.q_lacks
+    assert "matched_draws=0" in summary.si_lacks

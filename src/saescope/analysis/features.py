@@ -117,6 +117,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         len(codes.tasks),
         live_F,
         firings=cfg.min_count,
+        draws=cfg.matched_draws,
         resolution=cfg.resolution,
         seed=seed,
         unit_N=_unit(codes, cfg),

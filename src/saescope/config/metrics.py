@@ -28,6 +28,9 @@ class MetricsConfig:
     """Groups of documents, each left out once, behind the intervals of differences between jobs in Q, SI
     beyond words and the SAE's quality; 0 leaves these intervals out."""
 
+    matched_draws: int = 10
+    """Draws behind matched SI and Q of sweeps, at each of up to twelve amounts of evidence; 0 leaves them out."""
+
     word_draws: int = 10
     """Draws behind the means by chance of si/beyond_*; 0 leaves these, si/lexical*, q/within_token*,
     q/lexical and q/word_share out."""
@@ -93,6 +96,7 @@ class MetricsConfig:
             at_least(f"metrics.{key}", getattr(self, key), 20)
         for key in (
             "document_groups",
+            "matched_draws",
             "word_draws",
             "lm_tokens",
             "example_latents",

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from saescope.stats.arrays import BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.matched import FIRING_SHARE, most_frequent, thinned
 from saescope.stats.modularity import leiden
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.rewiring import rewire
+from saescope.stats.row_blocks import by_column
 from saescope.stats.threads import in_threads
 
 GRAPHS = ((100, 5), (200, 10), (400, 10))
@@ -62,7 +62,7 @@ def matched_levels(
     `active_NF`: units by latents, non-zero = active; `graphs`: latents and mean degree of each.
     The second value is empty, or says what is missing when not even the lowest level can be had.
     """
-    by_latent = sparse.csc_matrix(active_NF)
+    by_latent = by_column(active_NF)
     by_latent.eliminate_zeros()
     num_units, count_F = by_latent.shape[0], np.diff(by_latent.indptr)
     frequent = most_frequent(count_F)

@@ -8,9 +8,11 @@ import numpy as np
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr
 from saescope.stats.coactivation import collapse
 from saescope.stats.matched import most_frequent
-from saescope.stats.matched_modularity import MatchedQ, matched_levels
+from saescope.stats.matched_modularity import DRAWS, MatchedQ, matched_levels
 from saescope.stats.matched_specialization import matched_specialization
 from saescope.stats.progress import Progress, no_progress
+
+SWITCHED_OFF = "switched off by metrics.matched_draws=0"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ def summarise_matched(
     supported_F: BoolArray,
     *,
     firings: int,
+    draws: int = DRAWS,
     resolution: float = 1.0,
     seed: int = 0,
     unit_N: AnyIntArray | None = None,
@@ -51,8 +54,10 @@ def summarise_matched(
     """Matched SI at `firings` firings a latent, matched Q at all levels of `matched_levels`.
 
     `active_NF`: tokens by latents, non-zero = active; `doc_counts_DF`: tokens of document d on which latent f
-    is active. `unit_N` (chunk or document of each token) counts joint firings per unit instead of per token.
+    is active. `draws`: 0 leaves both out. `unit_N` (chunk or document of each token) counts joint firings per unit instead of per token.
     """
+    if draws == 0:
+        return MatchedSummary(None, firings, 0, SWITCHED_OFF, (), SWITCHED_OFF)
     count_F = np.asarray(doc_counts_DF.sum(axis=0)).ravel()
     frequent = most_frequent(count_F)
     frequent = frequent[np.asarray(supported_F, dtype=np.bool_)[frequent]]
@@ -65,10 +70,13 @@ def summarise_matched(
             num_tasks,
             frequent,
             firings=firings,
+            draws=draws,
             seed=seed,
             progress=progress,
         )
         si_lacks = f"no supported latent has {firings} firings" if si is None else ""
     units = active_NF if unit_N is None else collapse(active_NF, unit_N)
-    q, q_lacks = matched_levels(units, supported_F, resolution=resolution, seed=seed, progress=progress)
+    q, q_lacks = matched_levels(
+        units, supported_F, draws=draws, resolution=resolution, seed=seed, progress=progress
+    )
     return MatchedSummary(si, firings, si_latents, si_lacks, tuple(q), q_lacks)

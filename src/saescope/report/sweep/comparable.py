@@ -7,7 +7,7 @@ from typing import Any
 from saescope.metrics import TASK_DOCS, TASK_TOKENS
 from saescope.runfolder.run import Run
 
-_SHOWN_ONLY = {"example_latents", "example_contexts", "document_groups"}
+_SHOWN_ONLY = {"example_latents", "example_contexts", "document_groups", "matched_draws"}
 """Metrics settings that decide what is shown and how sure it is, not what is counted."""
 
 

@@ -4,7 +4,9 @@ Every kill falls on a file operation (tests/faults/killed_at.py). The same comma
 an undisturbed sweep finds, nothing half-written has its final name, and what the dead left is taken away.
 """
 
+import math
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from saescope.files import read_json
 from tests.faults.killed_at import Job, Moment
-from tests.faults.test_faults import check_whole
+from tests.faults.test_faults import check_whole, mounted
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -60,6 +62,10 @@ def results(sweep: Path, jobs: int = 3) -> list[dict]:
         }
         for run in (sweep / str(number) for number in range(jobs))
     ]
+
+
+def numbers(run: dict) -> dict[str, float]:
+    return {key: math.nan if value is None else value for key, value in run["metrics"].items()}
 
 
 def left_by_the_dead(folder: Path) -> list[Path]:
@@ -168,3 +174,42 @@ def wait_for(condition: Callable[[], bool], job: Job) -> None:
         assert job.process.is_alive(), job.said()
         assert time.monotonic() < deadline, job.said()
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("size", ["1m", "5m", "9m"])
+@pytest.mark.parametrize("kind", ["layers", "trainings"])
+def test_a_full_disk(request, tmp_path, kind, size):
+    """Too small for the activations of all hookpoints, for checkpoints, for results; then room is made."""
+    expected = request.getfixturevalue(f"of_{kind}")
+    words = [*(LAYERS_SWEPT if kind == "layers" else TOGETHER), "hydra.sweep.dir=sweep"]
+    place = tmp_path / "small"
+    mounted(place, f"size={size}")
+    try:
+        job = Job(place, words)
+        code = job.ended()
+        assert "Traceback" not in job.said(), job.said()
+        check_whole(place)
+        if code:
+            assert "saescope: " in job.said(), job.said()
+            subprocess.run(["mount", "-o", "remount,size=400m", str(place)], check=True)
+            finish(place, *words)
+        for run, wanted in zip(results(place / "sweep"), expected, strict=True):
+            # what does not fit is computed in other batches, which changes last bits
+            assert numbers(run) == pytest.approx(numbers(wanted), rel=1e-6, abs=1e-9, nan_ok=True)
+            assert run["weights"] == wanted["weights"]
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fixed"), [("layers", "cache"), ("trainings", "outputs"), ("trainings", "cache")]
+)
+def test_a_read_only_folder(tmp_path, kind, fixed):
+    mounted(tmp_path / fixed, "ro")
+    try:
+        job = Job(tmp_path, [*(LAYERS_SWEPT if kind == "layers" else TOGETHER), "hydra.sweep.dir=sweep"])
+        assert job.ended() == 1
+        assert "Traceback" not in job.said()
+        assert "ead-only" in job.said()
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / fixed)], check=False)

@@ -29,7 +29,7 @@ class MetricsConfig:
     beyond words and the SAE's quality; 0 leaves these intervals out."""
 
     matched_draws: int = 10
-    """Draws behind matched SI and Q of sweeps, at each of up to twelve amounts of evidence; 0 leaves them out."""
+    """Draws behind matched SI and Q of sweeps, at each of up to twelve amounts of evidence; 0: neither."""
 
     word_draws: int = 10
     """Draws behind the means by chance of si/beyond_*; 0 leaves these, si/lexical*, q/within_token*,

@@ -54,7 +54,8 @@ def summarise_matched(
     """Matched SI at `firings` firings a latent, matched Q at all levels of `matched_levels`.
 
     `active_NF`: tokens by latents, non-zero = active; `doc_counts_DF`: tokens of document d on which latent f
-    is active. `draws`: 0 leaves both out. `unit_N` (chunk or document of each token) counts joint firings per unit instead of per token.
+    is active. `draws`: 0 leaves both out. `unit_N` (chunk or document of each token) counts joint
+    firings per unit instead of per token.
     """
     if draws == 0:
         return MatchedSummary(None, firings, 0, SWITCHED_OFF, (), SWITCHED_OFF)

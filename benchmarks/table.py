@@ -18,6 +18,8 @@ WHOLE_WORDS = {
     "job_vs_evaluation_smollm2": ("a job, SmolLM2-135m", ""),
     "saes_vs_evaluation_70m": ("six SAEs at one hookpoint, 70m: six runs of the evaluation", "≥ 3"),
     "layers_vs_jobs_160m": ("all layers of 160m: one job a layer", "≥ 3"),
+    "job_vs_before_smollm2": ("a job, SmolLM2-135m: the version before the shared passes", "≥ 2.5"),
+    "layers_vs_before_160m": ("all layers of 160m: the version before", "≥ 3"),
 }
 SHAPES = ("70m", "160m", "410m")
 EXTRACTION = {
@@ -123,24 +125,34 @@ def whole() -> list[str]:
     result = load("whole")
     if not result:
         return ["Not yet measured on a quiet machine."]
-    sizes, where = result["sizes"], result["machine"]
+    where = result["machine"]
     out = [
-        f"On {where['cpus']} CPU cores ({where['capability']}), {sizes['probe_tokens_per_task']:,} probe "
-        f"tokens a task, {sizes['lm_tokens']:,} tokens of the losses, metrics={sizes['metrics']}, "
-        f"{sizes['rounds']} round(s), load before {where['load_before']:.1f}:",
+        f"On {where['cpus']} CPU cores ({where['capability']}). Tokens: of probes a task, and of the losses. "
+        "CPU: seconds of the processes' processor time, one thread each, on a busy machine.",
         "",
-        "| beside | saescope, s | other, s | ratio | wanted | share of the floor |",
-        "|---|---|---|---|---|---|",
+        "| beside | tokens | clock | saescope, s | other, s | ratio | wanted | share of the floor |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, (words, wanted) in WHOLE_WORDS.items():
         if name in result["seconds"]:
             seconds = result["seconds"][name]
             other = next(side for side in seconds if side not in ("saescope", "floor"))
             ours, theirs = (statistics.median(seconds[side]) for side in ("saescope", other))
-            floor = ratio(result, f"floor_{name}")
+            floor, sizes = ratio(result, f"floor_{name}"), result["sizes"][name]
+            tokens = f"{sizes['probe_tokens_per_task']:,}, {sizes['lm_tokens']:,}"
+            clock = "wall" if sizes["clock"] == "wall" else "CPU"
             out.append(
-                f"| {words} | {ours:.0f} | {theirs:.0f} | {ratio(result, name)} | {wanted} | {floor} |"
+                f"| {words} | {tokens} | {clock} | {ours:.0f} | {theirs:.0f} | {ratio(result, name)} | {wanted} "
+                f"| {floor} |"
             )
+    if (name := "together_three_by_one_70m") in result["ratios"]:
+        three, one = (statistics.median(result["seconds"]["together_70m"][side]) for side in ("three", "one"))
+        out += [
+            "",
+            f"Three SAEs trained together take {ratio(result, name)} of the time of one (wanted: at most 1.5): "
+            f"{three:.0f} and {one:.0f} s of training at 70m, without a cache, "
+            f"{result['sizes']['together_70m']['training_tokens']:,} tokens.",
+        ]
     return out
 
 

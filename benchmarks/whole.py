@@ -20,7 +20,7 @@ cache.
              losses, clean, with zeros, with the mean, and once for every SAE. Without start and statistics.
 A ratio is the other side's time by saescope's; `floor_*` is the share of the floor in saescope's time.
 --clock children counts the CPU seconds of the processes, for a busy machine (the floor stays wall time).
---brief: fewer tokens, `metrics=quick`, without 160m as a single job. Writes benchmarks/results/whole.json.
+--brief: fewer tokens, `metrics=quick`, without 160m as a single job. Writes benchmarks/results/whole.json, where parts measured before stay.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from side_by_side import alone, in_turn, machine, print_ratios, ratios, versions, write
+from side_by_side import RESULTS, alone, in_turn, machine, print_ratios, ratios, versions, write
 
 EXPANSION, K, CTX, SAES = 8, 32, 256, 6
 PARTS = ("job", "saes", "layers", "together")
@@ -396,6 +396,19 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return result
 
 
+def earlier(out: Path | None) -> dict[str, Any]:
+    """The results that are there already: parts may be measured one by one."""
+    path = (out or RESULTS) / "whole.json"
+    content: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return content
+
+
+def together_with(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """`now`, and of `before` the parts that were not measured now."""
+    parts = ("ratios", "spreads", "seconds", "sizes")
+    return now | {part: before.get(part, {}) | now[part] for part in parts}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -428,14 +441,18 @@ def main() -> None:
     environment = machine()
     with tempfile.TemporaryDirectory() as name:
         result = measure(args, Path(name))
-    result["sizes"] = {
+    sizes = {
+        "probe_tokens_per_task": args.per_task, "lm_tokens": args.lm_tokens, "rounds": args.rounds,
+        "training_tokens": args.training_tokens, "metrics": "quick" if args.brief else "default",
+        "clock": args.clock, "load_before": environment["load_before"],
+    }  # fmt: skip
+    result["sizes"] = dict.fromkeys(result["seconds"], sizes)
+    result["setting"] = {
         "hookpoints": {shape: f"layers.{layer}" for shape, layer in LAYERS.items()},
-        "expansion": EXPANSION, "k": K, "saes": SAES, "probe_tokens_per_task": args.per_task,
-        "lm_tokens": args.lm_tokens, "metrics": "quick" if args.brief else "default", "rounds": args.rounds,
-        "clock": args.clock,
+        "expansion": EXPANSION, "k": K, "saes": SAES,
     }  # fmt: skip
     result |= {"machine": environment, "versions": versions("sae-lens", "transformer-lens")}
-    write("whole", result, args.out)
+    write("whole", together_with(earlier(args.out), result), args.out)
     print_ratios(result, TARGETS)
     for name, sides in result["seconds"].items():
         print(f"{name}: " + ", ".join(f"{side} {min(values):.1f} s" for side, values in sides.items()))

@@ -142,11 +142,12 @@ def whole() -> list[str]:
             tokens = f"{sizes['probe_tokens_per_task']:,}, {sizes['lm_tokens']:,}"
             clock = "wall" if sizes["clock"] == "wall" else "CPU"
             out.append(
-                f"| {words} | {tokens} | {clock} | {ours:.0f} | {theirs:.0f} | {ratio(result, name)} | {wanted} "
-                f"| {floor} |"
+                f"| {words} | {tokens} | {clock} | {ours:.0f} | {theirs:.0f} | {ratio(result, name)} "
+                f"| {wanted} | {floor} |"
             )
     if (name := "together_three_by_one_70m") in result["ratios"]:
-        three, one = (statistics.median(result["seconds"]["together_70m"][side]) for side in ("three", "one"))
+        trained = result["seconds"]["together_70m"]
+        three, one = (statistics.median(trained[side]) for side in ("three", "one"))
         out += [
             "",
             f"Three SAEs trained together take {ratio(result, name)} of the time of one (wanted: at most 1.5): "

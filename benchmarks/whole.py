@@ -20,7 +20,8 @@ cache.
              losses, clean, with zeros, with the mean, and once for every SAE. Without start and statistics.
 A ratio is the other side's time by saescope's; `floor_*` is the share of the floor in saescope's time.
 --clock children counts the CPU seconds of the processes, for a busy machine (the floor stays wall time).
---brief: fewer tokens, `metrics=quick`, without 160m as a single job. Writes benchmarks/results/whole.json, where parts measured before stay.
+--brief: fewer tokens, `metrics=quick`, without 160m as a single job.
+Writes benchmarks/results/whole.json, where parts measured before stay.
 """
 
 import argparse

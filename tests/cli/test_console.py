@@ -117,7 +117,8 @@ def test_metrics_that_do_not_differ_are_said_once(tmp_path):
     write_failed(tmp_path / "3", "no room", ["sae.k=16"])
     lines = table_at(140, list(map(read_run, find_runs([tmp_path]))), tmp_path)
     assert lines[0] == "4 jobs"
-    assert "all jobs that ended: sae/l0 16, lm/ce_score 0.94, features/supported 80, " in "".join(lines[:4])
+    assert "all jobs that ended: " in "".join(lines[:4])
+    assert "sae/l0 16, lm/ce_score 0.94, features/supported 80, " in "".join(lines[:6])
     header = " ".join(lines)
     assert "state" in header
     assert "failed" in lines[-1]

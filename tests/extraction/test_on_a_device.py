@@ -68,7 +68,7 @@ def engine(model_folder, probes):
 def results(module, tmp_path):
     """What the pass hands back."""
     path = tmp_path / "results.pt"
-    _ResultWriter(path).on_test_end(SimpleNamespace(is_global_zero=True), module)
+    _ResultWriter(path).on_test_end(SimpleNamespace(is_global_zero=True, world_size=1), module)
     return torch.load(path)
 
 

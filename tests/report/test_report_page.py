@@ -34,7 +34,7 @@ def test_headline_numbers_are_on_the_page(finished):
         "Q = 0.360, against 0.0801 for graphs with the same degrees (z = 187, p ≤ 1/21)",
         "Within tasks Q is still 0.324",
         "of the joint firing above chance, 86 % is vocabulary",
-        "within token ids 5,463 edges have Q = 0.369 (by chance 0.166)",
+        "token ids do not explain has modularity Q = 0.369, against 0.166",
         "community within tokens",
         "communities within token ids",
         "naive SI 0.271, naive Q 0.981",

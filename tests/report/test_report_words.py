@@ -23,7 +23,7 @@ def text(*args, **kwargs):
 
 
 def test_clear_result_has_no_warning():
-    assert [sentence.kind for sentence in told()] == ["finding"] * 8 + ["comparison"]
+    assert [sentence.kind for sentence in told()] == ["finding"] * 9 + ["comparison"]
     assert "<" not in text()
 
 

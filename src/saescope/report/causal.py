@@ -125,7 +125,7 @@ def _sentences(run: Run) -> list[str]:
             f"sets have {_less(value(CAUSAL_EXCESS))}."
         )
     if value(CAUSAL_RATIO) is not None:
-        p = p_value(value(CAUSAL_P), draws_of(CAUSAL_P, run.config))
+        p = p_value(value(CAUSAL_P), draws_of(CAUSAL_P, run.metrics))
         sentences.append(
             f"The model's predictions move {with_interval(CAUSAL_RATIO)} times as far (KL) on the own task "
             f"as on the others; with matched sets {figure(value(CAUSAL_RATIO_MATCHED))} times ({p})."

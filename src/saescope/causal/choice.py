@@ -51,14 +51,21 @@ def evidence(codes: Codes, choose_D: BoolArray, task_D: IntArray, cfg: MetricsCo
     doc_E = np.repeat(codes.doc_N, np.diff(codes.indptr))
     chosen_E = choose_D[doc_E]
     latent_E, acts_E = codes.latents[chosen_E].astype(np.int64), codes.acts[chosen_E].astype(np.float64)
-    mass_FK: FloatArray = np.bincount(
+    mass_FK = np.bincount(
         latent_E * num_tasks + task_D[doc_E[chosen_E]], acts_E, minlength=num_latents * num_tasks
     ).reshape(num_latents, num_tasks)
     count_F = counts_FK.sum(axis=1)
     docs_F = np.bincount(counts_DF.indices, minlength=num_latents)
     enough = supported(count_F, docs_F, min_count=(cfg.min_count + 1) // 2, min_docs=(cfg.min_docs + 1) // 2)
-    square_F: FloatArray = np.bincount(latent_E, acts_E**2, minlength=num_latents)
-    return Evidence(counts_FK / tokens_K, mass_FK, count_F, square_F, si_F, enough)
+    square_F = np.bincount(latent_E, acts_E**2, minlength=num_latents)
+    return Evidence(
+        counts_FK / tokens_K,
+        mass_FK.astype(np.float64),
+        count_F,
+        square_F.astype(np.float64),
+        si_F,
+        enough,
+    )
 
 
 def ranking_index(

@@ -90,7 +90,9 @@ def read(run: Run) -> Matrices | None:
     ]
     return Matrices(
         tasks,
-        *(_matrix(columns, own, name, tasks) for name in ("ce_delta", "ce_delta_lo", "ce_delta_hi")),
+        _matrix(columns, own, "ce_delta", tasks),
+        _matrix(columns, own, "ce_delta_lo", tasks),
+        _matrix(columns, own, "ce_delta_hi", tasks),
         _matrix(columns, matched, "ce_delta", tasks),
         _matrix(columns, own, "mass_share", tasks),
         latents,
@@ -231,18 +233,18 @@ def tasks_hurt(run: Run) -> "tuple[Figure, str, str] | None":
         0.24,
         color=BLUE,
         alpha=0.8,
-        label="its own latents",
+        label="its own",
         xerr=errors,
         ecolor=GREY,
     )
-    ax.barh(places, others, 0.24, color=GREY, alpha=0.8, label="latents of other tasks")
+    ax.barh(places, others, 0.24, color=GREY, alpha=0.8, label="other tasks'")
     ax.barh(
         places + 0.26,
         np.diag(matrices.matched),
         0.24,
         color=ORANGE,
         alpha=0.8,
-        label="matched random latents",
+        label="matched random",
     )
     ax.set_yticks(places, [plain(task) for task in tasks])
     ax.invert_yaxis()

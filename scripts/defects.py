@@ -29,6 +29,10 @@ CAPTURE = "tests/model/test_capture.py tests/extraction/test_engine.py tests/tex
 LOSSES = "tests/model/test_losses.py tests/extraction/test_engine.py tests/dynamic_k/test_passes.py"
 PROOF = "tests/model/test_proof.py tests/model/test_architectures.py"
 CACHE = "tests/activations"
+CAUSAL = "tests/stats/test_causal.py tests/stats/test_causal_index.py tests/stats/test_causal_modules.py"
+ABLATION = "tests/causal/test_ablation.py"
+CONTROLS = "tests/causal/test_controls.py tests/causal/test_choice.py"
+SETS = "tests/causal/test_selectivity.py"
 
 # file, right, wrong, tests that should notice
 DEFECTS = [
@@ -165,6 +169,23 @@ DEFECTS = [
     ("activations/cache.py", "if not _has_users(e)", "if True", CACHE),
     ("activations/cache.py", "if free + sum(sizes) < 0:", "if False:", CACHE),
     ("activations/cache.py", "for _, e in sorted(candidates)", "for _, e in sorted(candidates, reverse=True)", CACHE),
+    ("causal/ablation.py", "(old_nD.float() - removed_nD)", "(-removed_nD)", ABLATION),
+    ("causal/ablation.py", "(old_nD.float() - removed_nD)", "(old_nD.float() + removed_nD)", ABLATION),
+    ("causal/ablation.py", "zeroed = codes._replace(acts=codes.acts.masked_fill(member_E, 0.0))",
+     "zeroed = codes._replace(acts=codes.acts.masked_fill(~member_E, 0.0))", ABLATION),
+    ("causal/selectivity.py", "choose_D = halves.choose_D\n", "choose_D = halves.measure_D\n", SETS),
+    ("causal/controls.py", "used_F[np.array(drawn, dtype=np.int64)] = True", "pass", CONTROLS),
+    ("causal/controls.py", "none if exchangeable else own_set", "none", CONTROLS),
+    ("stats/causal.py", "return OwnOthers(own, (M_GK.sum(axis=-1) - own) / (num_tasks - 1))",
+     "return OwnOthers((M_GK.sum(axis=-1) - own) / (num_tasks - 1), own)", CAUSAL),
+    ("stats/causal.py", "return permutation_p(observed, draws)",
+     "return float(np.mean(np.asarray(draws) >= observed))", CAUSAL),
+    ("stats/causal.py", "a, b = np.maximum(own, 0.0), np.maximum(others, 0.0)", "a, b = own, others", CAUSAL),
+    ("stats/causal_index.py", "squares.data = 0.5 / draws * squares.data**2", "squares.data = 0.5 / draws * squares.data",
+     CAUSAL),
+    ("stats/causal_index.py", "together.data = 0.5 / draws * together.data**2",
+     "together.data = 0.5 / draws * together.data", CAUSAL),
+    ("stats/causal_index.py", "rng.permuted(documents.task_D)", "documents.task_D", CAUSAL),
 ]  # fmt: skip
 
 

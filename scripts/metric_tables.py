@@ -12,7 +12,7 @@ from saescope.files import write_text
 from saescope.metrics import CATALOGUE, Metric, in_group
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "definitions.md"
-BLOCK = re.compile(r"(<!-- metrics: ([a-z. ]+) -->\n).*?(<!-- end of metrics -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- metrics: ([a-z._ ]+) -->\n).*?(<!-- end of metrics -->)", re.DOTALL)
 CODE = re.compile(r"\b(?:metrics\.\w+|" + "|".join(re.escape(entry.key) for entry in CATALOGUE) + r")\b")
 
 

@@ -1086,7 +1086,19 @@ CAUSAL_P = Metric(
     "(1 + matched draws whose KL ratio reaches that of the own sets)/(draws + 1), all measured alike.",
     "causal.ablate",
     direction="lower",
-    draws="causal.draws",
+    draws="causal/draws",
+)
+CAUSAL_DRAWS = Metric(
+    "causal/draws", "Matched draws", "Matched draws behind causal/p.", "causal.ablate", unit="count"
+)
+CAUSAL_SETS_ATTRIBUTION_R = Metric(
+    "causal/sets_attribution_r",
+    "Attribution of sets against ablation",
+    "Spearman correlation of attributed effects with the KL of the ablated sets, the matched ones too, on "
+    "every task.",
+    "causal.ablate",
+    direction="higher",
+    chance="0",
 )
 CAUSAL_PER_FIRING = Metric(
     "causal/per_firing",

@@ -1,5 +1,7 @@
 """Control sets: matched where they should be, and a test among them that rejects what it should."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,27 @@ def test_few_latents_are_used_up_without_repeats():
     assert len(set(drawn.latents_K[2])) == 10
 
 
+def test_draws_for_a_p_value_resemble_the_own_set_as_they_do_each_other():
+    """Latents that two sets share, on average: as many for the own set and a draw as for two draws."""
+    latents = population(600)
+    own = family(latents)
+    sets = [set(f.latents_K[0].tolist()) for f in matched_families(own, latents, np.ones(600), 80, 1, True)]
+    with_own = np.mean([len(drawn & set(own.latents_K[0])) for drawn in sets])
+    among = np.mean([len(a & b) for at, a in enumerate(sets) for b in sets[:at]])
+    assert with_own > 1
+    assert with_own == pytest.approx(among, rel=0.25)
+
+
+def test_a_latent_that_is_silent_where_sets_are_compared_has_no_match():
+    latents = population(100)
+    latents.count_F[:3] = 0
+    own = Family("own", 0.1, 0, (np.arange(10), np.arange(10, 12)))
+    for exchangeable in (False, True):
+        (drawn,) = matched_families(own, latents, np.ones(100), 1, 0, exchangeable)
+        assert [len(members) for members in drawn.latents_K] == [7, 2]
+        assert (latents.count_F[np.concatenate(drawn.latents_K)] > 0).all()
+
+
 def test_low_si_sets_fire_as_often_on_the_own_task():
     latents = population(4000)
     own = family(latents)
@@ -84,7 +107,9 @@ def p_of(codes, importance_F, seed):
     latents = evidence(codes, halves.choose_D, codes.task_D, MetricsConfig(min_count=6, min_docs=2))
     index_FK = ranking_index(codes, halves.choose_D, codes.task_D, latents, "si")
     (own,) = own_families(index_FK, latents, Ablate(sizes=(0.1,)))
-    families = [own, *matched_families(own, latents, np.ones(codes.num_latents), 39, seed)]
+    seen = evidence(codes, halves.measure_D, codes.task_D, MetricsConfig())
+    seen = dataclasses.replace(seen, supported_F=latents.supported_F)
+    families = [own, *matched_families(own, seen, np.ones(codes.num_latents), 39, seed, True)]
     cost_DF = codes.doc_counts_DF.multiply(importance_F).tocsr().multiply(halves.measure_D[:, None]).tocsr()
     kl_GD = np.stack([np.asarray(cost_DF[:, s].sum(1)).ravel() for f in families for s in f.latents_K])
     kl_GD *= rng.lognormal(0, 0.3, kl_GD.shape)

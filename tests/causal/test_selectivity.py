@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from saescope.activations import ActivationStore, LiveWindows
-from saescope.causal.selectivity import run_ablation
+from saescope.analysis.features import analyse
+from saescope.causal.halves import split_documents
+from saescope.causal.run import run
+from saescope.causal.selectivity import _families
 from saescope.config import Ablate, HookpointConfig, MetricsConfig, NeuronSae
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
@@ -17,6 +20,8 @@ from saescope.runtime.hardware import Hardware
 from saescope.sae.neurons import NeuronBasis
 from tests.dynamic_k.job import config
 from tests.dynamic_k.planted import circles, grouped, windows
+
+from .codes import codes_of
 
 GROUPS, NEURONS = 6, 4
 
@@ -36,7 +41,7 @@ def measured(texts, *, seed=0, neurons=NEURONS, **settings):
     coder = NeuronBasis(setup.width, neurons)
     source = LiveWindows(setup.capture, texts, machine.batch_tokens, "cpu", setup.width)
     codes, _ = Engine(setup, coder, source).extract()
-    return run_ablation(cfg, cfg.causal, setup, coder, codes)
+    return run(cfg, setup, coder, codes, analyse(codes, cfg.metrics, seed))
 
 
 def own_circles():
@@ -59,7 +64,7 @@ def specialists():
 
 def test_specialists_put_in_by_hand_are_found(specialists):
     value = specialists.metrics
-    assert set(value) == set(keys("causal.ablate"))
+    assert set(value) == set(keys("causal"))
     assert value["causal/selectivity"] == pytest.approx(1.0, abs=0.02)
     assert value["causal/others_ce"] == pytest.approx(0.0, abs=1e-6)
     assert value["causal/own_ce"] > 0.5
@@ -103,8 +108,31 @@ def test_other_replacements(to):
     assert part.metrics["causal/selectivity"] == pytest.approx(1.0, abs=0.02)
 
 
+def test_sets_are_chosen_on_the_choosing_documents_alone():
+    """What the measured documents do changes no set but the matched ones."""
+    rates = np.random.default_rng(0).lognormal(-3, 1, (40, 3)).clip(max=0.4)
+    codes = codes_of(rates, documents=12)
+    halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, 0)
+    cfg = dataclasses.replace(
+        config("planted", "embedded", sae=NeuronSae(k=4)),
+        metrics=MetricsConfig(permutations=20, bootstraps=20, min_count=10, min_docs=4),
+    )
+    measured_E = halves.measure_D[np.repeat(codes.doc_N, np.diff(codes.indptr))]
+    others = np.where(measured_E, 39 - codes.latents, codes.latents).astype(np.int32)
+    chosen, again = (
+        _families(cfg, Ablate(sizes=(0.3,)), NeuronBasis(40, 4), each, halves)
+        for each in (codes, dataclasses.replace(codes, latents=others))
+    )
+    for first, second in zip(chosen, again, strict=True):
+        for a, b in zip(first.latents_K, second.latents_K, strict=True):
+            if first.kind not in ("matched", "null"):
+                np.testing.assert_array_equal(a, b)
+    assert sum(len(latents_F) for latents_F in chosen[0].latents_K) > 3
+
+
 def test_a_single_task_has_nothing_to_compare():
     part = measured(circles([[0, 1]], 5, documents=4))
-    assert set(part.metrics) == set(keys("causal.ablate"))
-    assert set(part.metrics.values()) == {None}
+    of_sets = keys("causal.ablate")
+    assert set(of_sets) <= set(part.metrics)
+    assert {part.metrics[key] for key in of_sets} == {None}
     assert "a single task" in part.notes["causal/p"]

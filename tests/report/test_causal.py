@@ -42,7 +42,7 @@ VALUES = {
     "causal/selectivity": 0.98, "causal/selectivity_ci_low": 0.95, "causal/selectivity_ci_high": 0.99,
     "causal/own_ce": 0.51, "causal/others_ce": 0.01, "causal/excess": 0.47, "causal/ratio": 41.0,
     "causal/ratio_ci_low": 30.0, "causal/ratio_ci_high": 55.0, "causal/ratio_matched": 1.1,
-    "causal/p": 1 / 51, "causal/ratio_over_norm": 2.2,
+    "causal/p": 1 / 51, "causal/draws": 50, "causal/ratio_over_norm": 2.2,
 }  # fmt: skip
 
 

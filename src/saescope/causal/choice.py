@@ -34,7 +34,8 @@ class Evidence:
     @property
     def top_task_F(self) -> IntArray:
         """Task of the highest rate."""
-        return self.rate_FK.argmax(axis=1).astype(np.int64)
+        top_F: IntArray = self.rate_FK.argmax(axis=1).astype(np.int64)
+        return top_F
 
 
 def evidence(codes: Codes, choose_D: BoolArray, task_D: IntArray, cfg: MetricsConfig) -> Evidence:
@@ -57,7 +58,14 @@ def evidence(codes: Codes, choose_D: BoolArray, task_D: IntArray, cfg: MetricsCo
     docs_F = np.bincount(counts_DF.indices, minlength=num_latents)
     enough = supported(count_F, docs_F, min_count=(cfg.min_count + 1) // 2, min_docs=(cfg.min_docs + 1) // 2)
     square_F = np.bincount(latent_E, acts_E**2, minlength=num_latents)
-    return Evidence(counts_FK / tokens_K, mass_FK, count_F, square_F, si_F, enough)
+    return Evidence(
+        counts_FK / tokens_K,
+        mass_FK.astype(np.float64),
+        count_F,
+        square_F.astype(np.float64),
+        si_F,
+        enough,
+    )
 
 
 def ranking_index(
@@ -116,7 +124,8 @@ def first_latents(index_FK: FloatArray, mass_FK: FloatArray, task: int, size: fl
     order = np.argsort(-index_FK[:, task], kind="stable")
     order = order[np.isfinite(index_FK[order, task])]
     share = np.cumsum(mass_FK[order, task]) / max(mass_FK[:, task].sum(), np.finfo(float).tiny)
-    return order[: int(np.searchsorted(share, size * (1 - 1e-9))) + 1].astype(np.int64)
+    first: IntArray = order[: int(np.searchsorted(share, size * (1 - 1e-9))) + 1].astype(np.int64)
+    return first
 
 
 @dataclass(frozen=True)

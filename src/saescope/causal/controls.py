@@ -16,13 +16,25 @@ LOOKED_AT = 200
 
 
 def matched_families(
-    own: Family, latents: Evidence, row_norm_F: FloatArray, draws: int, seed: int
+    own: Family,
+    latents: Evidence,
+    row_norm_F: FloatArray,
+    draws: int,
+    seed: int,
+    exchangeable: bool = False,
 ) -> list[Family]:
     """For every latent of a task's own set another one of about its density, activation mass and norm.
 
     The norm is what taking the latent out removes, Σ a² ‖d‖² (`row_norm_F` is ‖d‖). Distances are of
     logarithms in units of their standard deviations over the latents that can be chosen. The sets of a draw
     share no latent, and none has a latent of the task's own set; they are smaller where latents run out.
+
+    `latents`: of the documents on which the sets are compared. A latent chosen for its firings elsewhere
+    fires less often here, and one that is silent here has no match: it does nothing.
+
+    `exchangeable` draws, for a p-value, may have latents of the own set. Draws from the same few neighbours
+    resemble each other; if they could not resemble the own set as much, a set chosen at random would
+    lie outside them too often (7 % of worlds at a level of 5 %).
     """
     candidates = np.flatnonzero(latents.supported_F & (latents.count_F > 0))
     features = np.log(
@@ -39,8 +51,13 @@ def matched_families(
     places_CX = _standardised(features)
     at_F = np.full(len(latents.count_F), -1)
     at_F[candidates] = np.arange(len(candidates))
-    pools = [_Pool.of(own_set, candidates, places_CX, places_CX[at_F[own_set]]) for own_set in own.latents_K]
-    return _families("matched", own, pools, len(latents.count_F), draws, [seed, 0])
+    none = np.zeros(0, dtype=np.int64)
+    pools = [
+        _Pool.of(none if exchangeable else own_set, candidates, places_CX, places_CX[at[at >= 0]])
+        for own_set, at in ((own_set, at_F[own_set]) for own_set in own.latents_K)
+    ]
+    kind, stream = ("null", 3) if exchangeable else ("matched", 0)
+    return _families(kind, own, pools, len(latents.count_F), draws, [seed, stream])
 
 
 def low_si_families(own: Family, latents: Evidence, draws: int, seed: int) -> list[Family]:
@@ -72,19 +89,19 @@ class _Pool:
     nearest_SX: IntArray
     """Numbers among the candidates, nearest first."""
     taken_C: BoolArray
-    """Candidates that belong to the set itself."""
+    """Candidates that are never drawn."""
 
     @classmethod
     def of(
-        cls, own_set: IntArray, candidates: IntArray, place_CX: FloatArray, place_SX: FloatArray
+        cls, excluded: IntArray, candidates: IntArray, place_CX: FloatArray, place_SX: FloatArray
     ) -> "_Pool":
-        """Of a set whose latents lie at `place_SX`."""
-        taken_C = np.isin(candidates, own_set)
-        if not len(own_set) or not len(candidates):
-            return cls(candidates, np.zeros((len(own_set), 0), dtype=np.int64), taken_C)
-        looked_at = min(LOOKED_AT + len(own_set), len(candidates))
+        """Of a set whose latents lie at `place_SX`; those `excluded` are never drawn."""
+        taken_C, size = np.isin(candidates, excluded), len(place_SX)
+        if not size or not len(candidates):
+            return cls(candidates, np.zeros((size, 0), dtype=np.int64), taken_C)
+        looked_at = min(LOOKED_AT + size, len(candidates))
         nearest = cKDTree(place_CX).query(place_SX, k=looked_at)[1]
-        return cls(candidates, np.reshape(nearest, (len(own_set), -1)).astype(np.int64), taken_C)
+        return cls(candidates, np.reshape(nearest, (size, -1)).astype(np.int64), taken_C)
 
     def draw(self, used_F: BoolArray, rng: np.random.Generator) -> IntArray:
         """One of the nearest free candidates for each latent of the set, in random order.
@@ -97,7 +114,7 @@ class _Pool:
             if not len(free):
                 free = np.flatnonzero(~taken)
             if not len(free):
-                break  # every candidate is in the set or was drawn
+                break  # every candidate is excluded or was drawn
             choice = int(rng.choice(free))
             taken[choice] = True
             drawn.append(self.candidates[choice])

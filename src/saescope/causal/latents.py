@@ -37,7 +37,7 @@ MIN_FIRINGS = 20
 """Firings on the attributed tokens that a latent needs for an index …"""
 MIN_DOCS = 5
 """… and documents they lie in."""
-CHECKED_LATENTS = 100
+CHECKED_LATENTS = 64
 """Latents taken out one at a time, at random, to check the attribution."""
 CHECK_TOKENS = 1024
 """Counted tokens of the check, spread over tasks."""

@@ -43,14 +43,14 @@ MODULES = 8
 """Communities that are taken out, the largest."""
 MIN_MEMBERS = 5
 """Latents a community needs."""
-MODULE_TOKENS = 2048
+MODULE_TOKENS = 1024
 """Counted tokens of the measured documents on which they are taken out, spread over tasks."""
 MEMBERS = 8
 """Members of each that are taken out one by one."""
 DRAWS = 100
-"""Random sets of each module; the attribution compares them all …"""
+"""Random sets of each module that the attribution compares."""
 ABLATED_DRAWS = 2
-"""… and so many are taken out."""
+"""Random sets of each module that are taken out."""
 NAMES = ("selectivity", "excess", "excess_ci_low", "excess_ci_high", "excess_decoder", "p", "synergy",
          "attribution_r")  # fmt: skip
 
@@ -63,14 +63,16 @@ class Sets:
     """Of the communities."""
     modules: list[IntArray]
     random: list[list[IntArray]]
-    """Draw after draw."""
+    """Draw after draw, none with a latent of the module's own."""
+    null: list[list[IntArray]]
+    """Draws for the p-value, which may have them (`matched_families`)."""
     decoder: list[IntArray]
     """Empty where the decoder has no rows of its own."""
 
     @property
     def ablated(self) -> dict[str, list[IntArray]]:
         """The sets that are taken out, by kind."""
-        random = [members for draw in self.random[:ABLATED_DRAWS] for members in draw]
+        random = [members for draw in self.random for members in draw]
         kinds = {"module": self.modules, "random": random, "decoder": self.decoder}
         return {kind: sets for kind, sets in kinds.items() if sets}
 
@@ -138,15 +140,24 @@ def control_sets(community_F: AnyIntArray, chosen: Evidence, coder: Sae, seed: i
     else:
         sizes_G = [len(module) for module in modules]
         decoder = decoder_sets(rows_FD, sizes_G, pool_F, int(large.size), seed)
+
     # each by itself: the sets of one family share no latent, and communities can be most of them
-    drawn = [
-        matched_families(
-            Family("module", 1.0, number, (module,)), chosen, norm_F, DRAWS, 1009 * seed + number
-        )
-        for number, module in enumerate(modules)
-    ]
-    random = [[families[draw].latents_K[0] for families in drawn] for draw in range(DRAWS)]
-    return Sets(large[:MODULES].tolist(), modules, random, decoder)
+    def drawn(draws: int, exchangeable: bool) -> list[list[IntArray]]:
+        families = [
+            matched_families(
+                Family("module", 1.0, number, (module,)),
+                chosen,
+                norm_F,
+                draws,
+                1009 * seed + number,
+                exchangeable,
+            )
+            for number, module in enumerate(modules)
+        ]
+        return [[of_module[draw].latents_K[0] for of_module in families] for draw in range(draws)]
+
+    numbers = large[:MODULES].tolist()
+    return Sets(numbers, modules, drawn(ABLATED_DRAWS, False), drawn(DRAWS, True), decoder)
 
 
 @dataclass(frozen=True)
@@ -305,7 +316,7 @@ def attributed_p(
 
     Attribution makes the effect of a selective set too small rather than too large: p is on the safe side.
     """
-    families = [sets.modules, *sets.random]
+    families = [sets.modules, *sets.null]
     everything = [members for family in families for members in family]
     mass_DG = attribution.sets(membership(everything, len(chosen.count_F)))
     matrix_GK = task_matrix(mass_DG.T, attribution.tokens_D, task_D, num_tasks)

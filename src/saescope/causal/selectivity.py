@@ -1,7 +1,7 @@
 """`causal=ablate`: the latents of each task are taken out; what it costs there and on the other tasks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -37,11 +37,12 @@ from saescope.stats.causal import (
     task_matrix,
     unit_selectivity,
 )
+from saescope.stats.causal_index import rank_correlation
 
 KEYS = (
     "selectivity", "selectivity_ci_low", "selectivity_ci_high", "own_ce", "others_ce", "own_worst",
-    "ratio", "ratio_ci_low", "ratio_ci_high", "ratio_over_norm", "ratio_matched", "excess", "p",
-    "per_firing", "per_norm",
+    "ratio", "ratio_ci_low", "ratio_ci_high", "ratio_over_norm", "ratio_matched", "excess", "p", "draws",
+    "sets_attribution_r", "per_firing", "per_norm",
 )  # fmt: skip
 
 
@@ -83,9 +84,10 @@ def run_ablation(
     if job.to != "zero":
         source = Ablation(setup, coder, halves.choose_D, job.tokens, cfg.seed, codes.left_out)
     replacements = Replacements(job.to, source, codes.task_D, cfg.seed)
-    ablated = [family for family in families if family.kind != "matched" or family.draw < job.ablated_draws]
+    ablated = [family for family in families if family.kind != "null"]
     effects = measure(ablation, _sets(ablated, replacements), "sets", cfg, run_dir)
-    compared = [_headline(families, job), *(family for family in families if family.kind == "matched")]
+    compared = [_headline(families, job), *(family for family in families if family.kind == "null")]
+    attributed_GK: FloatArray | None = None
     if estimate is None:
         few = Ablation(setup, coder, halves.measure_D, job.draw_tokens, cfg.seed, codes.left_out)
         drawn = measure(few, _sets(compared, replacements), "draws", cfg, run_dir)
@@ -93,11 +95,14 @@ def run_ablation(
     else:
         kl_DG = estimate.sets(_members(compared, codes.num_latents))
         p = _p(kl_DG.T, estimate.tokens_D, codes.task_D, len(codes.tasks))
+        of_ablated_DG = estimate.sets(_members(ablated, codes.num_latents))
+        attributed_GK = task_matrix(of_ablated_DG.T, estimate.tokens_D, codes.task_D, len(codes.tasks))
     result = Selectivity(job, codes.tasks, codes.task_D, ablated, effects, cfg.seed)
     part = Part(result.metrics(), warnings=_warnings(codes.tasks, families, job))
-    part.metrics["causal/p"] = p
+    part.metrics |= {"causal/p": p, "causal/draws": job.draws}
+    part.metrics["causal/sets_attribution_r"] = result.agreement(attributed_GK)
     part.notes = {key: result.why_null(key) for key, value in part.metrics.items() if value is None}
-    part.tables["causal"] = result.table(evidence_mass(codes, halves))
+    part.tables["causal"] = result.table(evidence_mass(codes, halves), attributed_GK)
     return part
 
 
@@ -109,7 +114,11 @@ def _families(cfg: AppConfig, job: Ablate, coder: Sae, codes: Codes, halves: Hal
         index_FK = ranking_index(codes, choose_D, codes.task_D, latents, job.select, steps)
         families = own_families(index_FK, latents, job)
         own = _headline(families, job)
-        families += matched_families(own, latents, row_norms(coder), job.draws, cfg.seed)
+        measured = evidence(codes, halves.measure_D, codes.task_D, cfg.metrics)
+        measured = replace(measured, supported_F=latents.supported_F)
+        norm_F = row_norms(coder)
+        families += matched_families(own, measured, norm_F, job.ablated_draws, cfg.seed)
+        families += matched_families(own, measured, norm_F, job.draws, cfg.seed, exchangeable=True)
         families += low_si_families(own, latents, job.ablated_draws, cfg.seed)
         documents = np.flatnonzero(choose_D)
         for draw, labels_D in enumerate(
@@ -217,7 +226,7 @@ class Selectivity:
         return self.effects.of(np.arange(family * len(self.tasks), (family + 1) * len(self.tasks)))
 
     def metrics(self) -> dict[str, float | None]:
-        """Every key but `causal/p`, for the headline's size."""
+        """Every key but those of the matched draws, for the headline's size."""
         own_K, task_D, num_tasks = self.own_K, self.task_D, len(self.tasks)
         effects = self.of(self.families.index(_headline(self.families, self.job)))
         weight_BD = document_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
@@ -252,16 +261,27 @@ class Selectivity:
         }
         return {f"causal/{name}": value if np.isfinite(value) else None for name, value in values.items()}
 
+    def agreement(self, attributed_GK: FloatArray | None) -> float | None:
+        """Rank correlation of the attributed effects of all sets on all tasks with their KL."""
+        if attributed_GK is None:
+            return None
+        effects = self.effects
+        kl_GK = task_matrix(effects.kl_GD, effects.tokens_D, self.task_D, len(self.tasks))
+        return rank_correlation(kl_GK.ravel(), attributed_GK.ravel())
+
     def why_null(self, key: str) -> str:
         """The reason of a null value."""
+        if key == "causal/sets_attribution_r":
+            return "no set has an effect" if self.job.to == "zero" else "only causal.to=zero is attributed"
         if key in ("causal/per_firing", "causal/per_norm"):
             return "no set fires both on its own task and on another one"
         return "a task has no scored prediction among the measured documents"
 
-    def table(self, share_FK: FloatArray) -> pd.DataFrame:
+    def table(self, share_FK: FloatArray, attributed_GK: FloatArray | None = None) -> pd.DataFrame:
         """`causal.parquet`: one row for each set and each task on which it was ablated.
 
-        `share_FK`: share of each task's activation mass in each latent, on the measured documents.
+        `share_FK`: share of each task's activation mass in each latent, on the measured documents;
+        `attributed_GK`: the attributed KL of each set on each task.
         """
         task_D, num_tasks, effects = self.task_D, len(self.tasks), self.effects
         weight_BD = document_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
@@ -293,6 +313,7 @@ class Selectivity:
                             "ce_delta_lo": low,
                             "ce_delta_hi": high,
                             "kl": kl_GK[at, task],
+                            "attributed": np.nan if attributed_GK is None else attributed_GK[at, task],
                             "tokens": int(tokens_K[task]),
                             "firings": int(firings_GK[at, task]),
                             "removed_norm": norm_GK[at, task],

@@ -54,7 +54,7 @@ class Ablate:
     """What an ablated activation becomes: `zero`, the `mean` off the set's task, or (`resample`) that of a
     random token off the task."""
 
-    tokens: int = 4096
+    tokens: int = 3072
     """Counted tokens of the measured documents, spread over tasks."""
 
     draws: int = 50
@@ -67,7 +67,7 @@ class Ablate:
     """Counted tokens on which all draws are ablated beside the task's own sets, where `to` is not zero; with
     zero they are compared by attribution."""
 
-    attribution_tokens: int = 16384
+    attribution_tokens: int = 8192
     """Counted tokens on which the effect of every latent is estimated from gradients."""
 
     bootstraps: int = 1000

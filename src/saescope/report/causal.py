@@ -90,7 +90,9 @@ def read(run: Run) -> Matrices | None:
     ]
     return Matrices(
         tasks,
-        *(_matrix(columns, own, name, tasks) for name in ("ce_delta", "ce_delta_lo", "ce_delta_hi")),
+        _matrix(columns, own, "ce_delta", tasks),
+        _matrix(columns, own, "ce_delta_lo", tasks),
+        _matrix(columns, own, "ce_delta_hi", tasks),
         _matrix(columns, matched, "ce_delta", tasks),
         _matrix(columns, own, "mass_share", tasks),
         latents,
@@ -125,7 +127,7 @@ def _sentences(run: Run) -> list[str]:
             f"sets have {_less(value(CAUSAL_EXCESS))}."
         )
     if value(CAUSAL_RATIO) is not None:
-        p = p_value(value(CAUSAL_P), draws_of(CAUSAL_P, run.config))
+        p = p_value(value(CAUSAL_P), draws_of(CAUSAL_P, run.metrics))
         sentences.append(
             f"The model's predictions move {with_interval(CAUSAL_RATIO)} times as far (KL) on the own task "
             f"as on the others; with matched sets {figure(value(CAUSAL_RATIO_MATCHED))} times ({p})."
@@ -231,18 +233,18 @@ def tasks_hurt(run: Run) -> "tuple[Figure, str, str] | None":
         0.24,
         color=BLUE,
         alpha=0.8,
-        label="its own latents",
+        label="its own",
         xerr=errors,
         ecolor=GREY,
     )
-    ax.barh(places, others, 0.24, color=GREY, alpha=0.8, label="latents of other tasks")
+    ax.barh(places, others, 0.24, color=GREY, alpha=0.8, label="other tasks'")
     ax.barh(
         places + 0.26,
         np.diag(matrices.matched),
         0.24,
         color=ORANGE,
         alpha=0.8,
-        label="matched random latents",
+        label="matched random",
     )
     ax.set_yticks(places, [plain(task) for task in tasks])
     ax.invert_yaxis()

@@ -169,7 +169,7 @@ def _of_modules(run: Run) -> list[str]:
         ends = interval(
             run.metrics.get(names["excess"].low or ""), run.metrics.get(names["excess"].high or "")
         )
-        p = p_value(_value(run, names["p"]), draws_of(names["p"], run.config))
+        p = p_value(_value(run, names["p"]), draws_of(names["p"], run.metrics))
         sentence = (
             f"{start} taken out whole have a selectivity of {figure(selectivity)} (0.5: all tasks alike), "
             f"{_above(excess)} random sets of their size, firings and norm"

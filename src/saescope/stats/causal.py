@@ -41,7 +41,8 @@ class Effects:
     def zeros(cls, num_sets: int, num_documents: int) -> "Effects":
         """Nothing measured yet."""
         shape = num_sets, num_documents
-        return cls(*(np.zeros(shape) for _ in range(4)), np.zeros(num_documents, dtype=np.int64))
+        ce_GD, kl_GD, norm_GD, firings_GD = (np.zeros(shape) for _ in range(4))
+        return cls(ce_GD, kl_GD, norm_GD, firings_GD, np.zeros(num_documents, dtype=np.int64))
 
     def add(self, other: "Effects") -> None:
         """Add the sums over other windows."""

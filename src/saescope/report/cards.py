@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from saescope.metrics import at_floor
+from saescope.report.adjacency import address_of
 from saescope.report.numbers import count, figure, p_value, percent
 from saescope.runfolder.run import Columns, Run
 from saescope.runfolder.values import finite
@@ -48,7 +49,8 @@ class Card:
 
     latent: int
     si: str
-    facts: list[tuple[str, str]]
+    facts: list[tuple[str, str, str]]
+    """Name, value, and the address on this page that says more; empty for none."""
     rates: list[Rate]
     contexts: list[Context]
 
@@ -68,34 +70,30 @@ def card_groups(run: Run) -> list[tuple[str, list[Card]]]:
     for at in sorted(shown, key=lambda at: (-si[at], at)):
         task = features["top_task"][at]
         name = str(task) if isinstance(task, str) else "no preferred task"
-        groups.setdefault(name, []).append(_card(features, examples, run.tasks, at, permutations))
+        groups.setdefault(name, []).append(_card(run, features, examples, at, permutations))
     return [(task, cards) for task, cards in groups.items() if cards]
 
 
-def _card(
-    features: Columns, examples: Columns, tasks: list[str], at: int, permutations: float | None
-) -> Card:
+def _card(run: Run, features: Columns, examples: Columns, at: int, permutations: float | None) -> Card:
     latent = int(features["latent"][at])
-    facts = [
+    numbers = [
         ("q-value", _q_value(features["si_q"][at], features["si_p"][at], permutations)),
         ("density", percent(features["density"][at])),
         ("max activation", figure(features["max_act"][at])),
         ("documents", count(features["docs"][at])),
-        ("community", _community(features["community"][at])),
     ]
-    if _WITHIN_TOKEN in features:
-        facts.append(("community within tokens", _community(features[_WITHIN_TOKEN][at])))
+    facts = [(name, value, "") for name, value in numbers]
+    for column, name in (("community", "community"), (_WITHIN_TOKEN, "community within tokens")):
+        if column in features:
+            number = int(features[column][at])
+            facts.append((name, "none" if number < 0 else str(number), address_of(run, column, number)))
     return Card(
         latent=latent,
         si=figure(features["si"][at]),
         facts=facts,
-        rates=list(_rates(features, tasks, at)),
+        rates=list(_rates(features, run.tasks, at)),
         contexts=_contexts(examples, np.flatnonzero(examples["latent"] == latent)),
     )
-
-
-def _community(number: int) -> str:
-    return "none" if number < 0 else str(int(number))
 
 
 def _q_value(q: object, p: object, permutations: float | None) -> str:

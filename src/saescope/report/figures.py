@@ -15,7 +15,7 @@ from saescope.metrics import (
     TASK_FVU,
     Metric,
 )
-from saescope.report import causal, causal_modules, numbers
+from saescope.report import adjacency, causal, causal_modules, numbers
 from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
 from saescope.report.numbers import count, percent
 from saescope.report.savings import losses
@@ -49,6 +49,8 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
         "si": specialisation,
         "communities": communities,
         "communities_within_token": communities_within_token,
+        "adjacency": adjacency.adjacency,
+        "adjacency_within_token": adjacency.adjacency_within_token,
         "density": density,
         "si_density": specialisation_by_density,
         "tasks": reconstruction,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from saescope.errors import ReportError
 from saescope.files import write_text
+from saescope.report.adjacency import ANCHORS, PARTITIONS
 from saescope.report.cards import visible
 from saescope.report.numbers import figure, percent
 from saescope.report.templating import TEMPLATES, environment
@@ -114,6 +115,8 @@ def payload(run: Run, latents: LatentFile) -> tuple[dict[str, Any], list[list[di
         "within": features["community_within_token"][rows].astype(int).tolist()
         if "community_within_token" in features
         else None,
+        "cards": [ANCHORS[column] for column, table in PARTITIONS.items() if table in run.tables],
+        "report": REPORT,
         "token": [texts.shown(number) for number in first],
         "shard": SHARD,
         "weak": _is_early(run),

@@ -11,6 +11,7 @@ from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.causal import causal
 from saescope.report.causal_modules import causal_effects
+from saescope.report.communities import partitions
 from saescope.report.definitions import DEFINITIONS
 from saescope.report.latents_page import write_latents_page
 from saescope.report.savings import savings
@@ -74,6 +75,7 @@ def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
             causal_effects=causal_effects(run),
             savings=savings(run),
             structure=structure(run),
+            partitions=partitions(run),
             groups=card_groups(run),
             contexts=CONTEXTS,
             latents_page=FEATURES_PAGE if has_latents else "",

@@ -57,6 +57,14 @@
 
   const link = latent => element("a", {href: `#latent-${latent}`}, latent);
 
+  // a community's number, which lists its latents, and the way to its card in the report where there is one
+  function community(number, start, none) {
+    if (number < 0) return [none];
+    const list = element("a", {href: `#${start}-${number}`, title: "list its latents"}, number);
+    if (!index.cards.includes(start)) return [list];
+    return [list, " ", element("a", {href: `${index.report}#${start}-${number}`, class: "card-link", "aria-label": `card of ${start} ${number} in the report`}, "card")];
+  }
+
   function words(title, pairs, note) {
     if (!pairs || !pairs.length) return null;
     return element("div", {}, element("h3", {}, title),
@@ -88,8 +96,13 @@
 
   async function show() {
     const match = /^#latent-(\d+)$/.exec(location.hash), box = byId("latent");
-    const community = /^#community-(\d+)$/.exec(location.hash);
-    if (community) { byId("of-community").value = community[1]; filter(); byId("all").scrollIntoView(); }
+    const address = /^#(within-)?community-(\d+)$/.exec(location.hash);
+    if (address) {
+      byId("of-community").value = address[1] ? "" : address[2];
+      byId("of-within").value = address[1] ? address[2] : "";
+      filter();
+      byId("all").scrollIntoView();
+    }
     if (!match) { box.hidden = true; document.title = document.title.replace(/^Latent \d+/, "Latents"); return; }
     const latent = Number(match[1]), at = index.place.get(latent);
     box.hidden = false;
@@ -106,8 +119,8 @@
     const facts = element("dl", {}, ...index.labels.flatMap((label, column) =>
       [element("dt", {}, label), element("dd", {}, number(index.numbers[column][at]))]));
     const group = index.community[at];
-    facts.append(element("dt", {}, "community"), element("dd", {}, group < 0 ? "none" : element("a", {href: `#community-${group}`}, group)));
-    if (index.within) facts.append(element("dt", {}, "within-token community"), element("dd", {}, index.within[at] < 0 ? "none" : index.within[at]));
+    facts.append(element("dt", {}, "community"), element("dd", {}, ...community(group, "community", "none")));
+    if (index.within) facts.append(element("dt", {}, "within-token community"), element("dd", {}, ...community(index.within[at], "within-community", "none")));
     const rates = element("table", {class: "rates"}, element("caption", {class: "quiet"}, "Share of the summed rates by task"),
       element("tbody", {}, ...index.tasks.map((task, t) => {
         const share = one.rates[t] / total, bar = element("span", {});
@@ -134,10 +147,11 @@
   }
 
   function filter() {
-    const query = byId("query").value.trim().toLowerCase(), task = byId("of-task").value, group = byId("of-community").value;
+    const query = byId("query").value.trim().toLowerCase(), task = byId("of-task").value, group = byId("of-community").value, within = byId("of-within").value;
     shown = order.filter(at =>
       (!query || String(index.latents[at]) === query || index.token[at].toLowerCase().includes(query)) &&
-      (!task || index.task[at] === Number(task)) && (!group || index.community[at] === Number(group)));
+      (!task || index.task[at] === Number(task)) && (!group || index.community[at] === Number(group)) &&
+      (!within || index.within[at] === Number(within)));
     page = 0;
     draw();
   }
@@ -167,7 +181,7 @@
       element("th", {scope: "row"}, link(index.latents[at])),
       ...index.numbers.map(column => element("td", {class: "num"}, number(column[at]))),
       element("td", {}, index.task[at] < 0 ? "–" : index.tasks[index.task[at]]),
-      element("td", {}, index.community[at] < 0 ? "–" : element("a", {href: `#community-${index.community[at]}`}, index.community[at])),
+      element("td", {}, ...community(index.community[at], "community", "–")),
       element("td", {class: "word"}, index.token[at]))));
   }
 
@@ -184,8 +198,10 @@
     byId("list").tHead.rows[0].append(heading(-1, "latent"), ...index.labels.map((label, at) => heading(at, label)),
       ...["task", "community", "most frequent token"].map(label => element("th", {scope: "col"}, label)));
     index.tasks.forEach((task, at) => byId("of-task").append(element("option", {value: at}, task)));
-    [...new Set(index.community)].filter(group => group >= 0).sort((a, b) => a - b)
-      .forEach(group => byId("of-community").append(element("option", {value: group}, group)));
+    for (const [id, numbers] of [["of-community", index.community], ["of-within", index.within || []]])
+      [...new Set(numbers)].filter(group => group >= 0).sort((a, b) => a - b)
+        .forEach(group => byId(id).append(element("option", {value: group}, group)));
+    byId("of-within").parentElement.hidden = !index.within;
     byId("filters").addEventListener("input", filter);
     byId("filters").addEventListener("submit", event => event.preventDefault());
     byId("back").addEventListener("click", () => { page -= 1; draw(); });

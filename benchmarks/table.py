@@ -150,7 +150,8 @@ def whole() -> list[str]:
         three, one = (statistics.median(trained[side]) for side in ("three", "one"))
         out += [
             "",
-            f"Three SAEs trained together take {ratio(result, name)} of the time of one (wanted: at most 1.5): "
+            f"Three SAEs trained together take {ratio(result, name)} of the time of one (wanted: "
+            "at most 1.5): "
             f"{three:.0f} and {one:.0f} s of training at 70m, without a cache, "
             f"{result['sizes']['together_70m']['training_tokens']:,} tokens.",
         ]

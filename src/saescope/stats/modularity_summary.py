@@ -370,7 +370,7 @@ def _vocabulary_metrics(
     def of_surrogate(step: str, done: int, total: int) -> None:
         progress(f"{step}, lexical surrogate", done, total)
 
-    dealt_NS = deal_anew(active_NS, token_N, seed=settings.seed)
+    dealt_NS = deal_anew(active_NS, token_N, seed=settings.seed, progress=progress)
     dealt_edges = validated_edges(
         dealt_NS, min_joint=settings.min_joint, fdr=settings.fdr, progress=of_surrogate
     )

@@ -26,6 +26,25 @@ def test_every_latent_keeps_its_firings_on_every_word():
     assert (deal_anew(active, word_N, seed=1) != dealt).nnz > 0
 
 
+def test_blocks_of_latents_are_dealt_as_the_whole_and_counted(monkeypatch):
+    from saescope.stats import lexical
+
+    rng = np.random.default_rng(1)
+    word_N = rng.integers(20, size=500)
+    active = sparse.csr_matrix(rng.random((500, 30)) < 0.2).astype(np.int32)
+    active[:, 7] = 0
+    active.eliminate_zeros()
+    calls = []
+    monkeypatch.setattr(lexical, "AT_ONCE", 250)
+    dealt = deal_anew(active, word_N, seed=0, progress=lambda *call: calls.append(call))
+    np.testing.assert_array_equal(counts_by_word(dealt, word_N, 20), counts_by_word(active, word_N, 20))
+    assert dealt.data.max() == 1
+    assert calls[0] == ("latents dealt anew", 0, 30)
+    assert calls[-1] == ("latents dealt anew", 30, 30)
+    assert len(calls) > 10
+    assert deal_anew(active[:, :0], word_N, seed=0).shape == (500, 0)
+
+
 def test_all_subsets_are_as_likely():
     # one latent on 2 of 4 occurrences of a word, another on 3 of 4: 6 and 4 subsets; a third word stays
     active = sparse.csr_matrix(np.array([[1, 1], [1, 1], [0, 1], [0, 0], [1, 0]], dtype=np.int32))
@@ -44,7 +63,7 @@ def test_all_subsets_are_as_likely():
 
 def test_nothing_is_left_beyond_the_word():
     corpus = word_corpus(80, seed=0, num_words=400)
-    active, _ = hidden_modules(corpus, 200, boost=4.0, seed=0)
+    active, *_ = hidden_modules(corpus, 200, boost=4.0, seed=0)
     assert len(validated_edges(active, stratum_N=corpus.word_N)) > 500
     dealt = deal_anew(active, corpus.word_N, seed=0)
     assert len(validated_edges(dealt)) > 500

@@ -29,10 +29,11 @@ def corpus():
 
 
 def test_pure_token_detectors_have_no_edge_within_tokens(corpus):
-    active, _ = hidden_modules(corpus, 300, boost=0.0, seed=1)
+    active, _, theme_F = hidden_modules(corpus, 200, boost=0.0, seed=1)
     result = summary_of(active, corpus.task_N, corpus.word_N)
     m = result.metrics
-    assert m["q/n_edges"] > 10_000
+    assert m["q/n_edges"] > 2000
+    assert adjusted_rand_score(theme_F, result.community_F) > 0.95
     assert m["q/within_token_n_edges"] <= 2
     assert m["q/within_token"] == 0.0
     assert "q/within_token" in result.notes
@@ -42,24 +43,24 @@ def test_pure_token_detectors_have_no_edge_within_tokens(corpus):
     assert (result.within_token_community_F == -1).all()
 
 
-@pytest.mark.parametrize("boost", [1.5, 4.0])
+@pytest.mark.parametrize("boost", [1.5, 2.0])
 def test_modules_that_words_hide_are_found(corpus, boost):
-    active, module_F = hidden_modules(corpus, 300, boost=boost, seed=1)
+    active, module_F, theme_F = hidden_modules(corpus, 200, boost=boost, seed=1)
     result = summary_of(active, corpus.task_N, corpus.word_N)
     edges, community_F = result.within_token_edges, result.within_token_community_F
-    assert len(edges) > 1000
+    assert len(edges) > (200 if boost < 2 else 2000)
     assert (module_F[edges.source] == module_F[edges.target]).mean() >= 0.99
     linked = community_F >= 0
-    assert linked.mean() > 0.9
-    assert adjusted_rand_score(module_F[linked], community_F[linked]) > 0.95
-    plain = result.edges
-    assert (module_F[plain.source] == module_F[plain.target]).mean() < 0.3
+    assert linked.mean() > 0.85
+    assert adjusted_rand_score(module_F[linked], community_F[linked]) > 0.9
+    assert adjusted_rand_score(module_F, result.community_F) < 0.05  # plain communities are groups of words
+    assert adjusted_rand_score(theme_F, result.community_F) > 0.95
     m = result.metrics
     assert m["q/within_token"] > 0.75
     assert m["q/within_token_excess"] == pytest.approx(m["q/within_token"] - m["q/within_token_null_mean"])
     assert m["q/within_token_excess"] > 0.3
-    assert m["q/within_token_n_communities"] == 6
-    assert m["q/modularity"] < 0.6
+    assert m["q/within_token_n_communities"] in (6, 7)
+    assert abs(m["q/ami_within_token"]) < 0.05
     assert abs(m["q/ami_within_token_task"]) < 0.1
 
 

@@ -4,10 +4,14 @@ import numpy as np
 from scipy import sparse
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, IntArray
+from saescope.stats.progress import Progress, no_progress
 from saescope.stats.strata import numbered
 
+AT_ONCE = 1_000_000
+"""Firings dealt in one go (about 100 MB)."""
 
-def deal_anew(active_NS: Csr, word_N: AnyIntArray, *, seed: int) -> Csr:
+
+def deal_anew(active_NS: Csr, word_N: AnyIntArray, *, seed: int, progress: Progress = no_progress) -> Csr:
     """Each latent's firings on each word dealt anew among all occurrences of that word, one by one.
 
     `active_NS`: tokens by latents, zeros and ones; `word_N`: number of each token's word. A latent fires on
@@ -15,28 +19,49 @@ def deal_anew(active_NS: Csr, word_N: AnyIntArray, *, seed: int) -> Csr:
     as it is.
     """
     rng = np.random.default_rng(seed)
-    active = active_NS.tocoo()
+    by_latent = active_NS.tocsc()
     word_N, units_W = numbered(word_N)
+    token_by_word, first_W = np.argsort(word_N, kind="stable"), np.cumsum(units_W) - units_W
+    num_latents = by_latent.shape[1]
+    counts_S = np.diff(by_latent.indptr)
+    tokens: list[IntArray] = []
+    start = 0
+    progress("latents dealt anew", 0, num_latents)
+    while start < num_latents:
+        stop = max(start + 1, int(np.searchsorted(by_latent.indptr, by_latent.indptr[start] + AT_ONCE)) - 1)
+        stop = min(stop, num_latents)
+        part = slice(by_latent.indptr[start], by_latent.indptr[stop])
+        latent = np.repeat(np.arange(stop - start), counts_S[start:stop])
+        word, place = _dealt(latent, word_N[by_latent.indices[part]], units_W, rng)
+        tokens.append(token_by_word[first_W[word] + place])
+        start = stop
+        progress("latents dealt anew", stop, num_latents)
+    indices = np.concatenate(tokens) if tokens else np.zeros(0, dtype=np.int64)
+    ones = np.ones(indices.size, dtype=np.int32)
+    dealt: Csr = sparse.csc_matrix((ones, indices, by_latent.indptr), shape=active_NS.shape).tocsr()
+    dealt.sort_indices()
+    return dealt
+
+
+def _dealt(
+    latent: IntArray, word: IntArray, units_W: IntArray, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """(word, place among its occurrences) of every firing after the deal, in ascending order of latents.
+
+    `latent`, `word`: of every firing before.
+    """
     num_words = units_W.size
-    group_of_firing = active.col.astype(np.int64) * num_words + word_N[active.row]
-    group_G, firings_G = np.unique(group_of_firing, return_counts=True)
+    group_G, firings_G = np.unique(latent * num_words + word, return_counts=True)
     units_G = units_W[group_G % num_words]
     # whichever is fewer, occurrences with or without a firing, is drawn
     inverted_G = 2 * firings_G > units_G
-    drawn_G = np.where(inverted_G, units_G - firings_G, firings_G)
-    group, place = _subsets(drawn_G, units_G, rng)
+    group, place = _subsets(np.where(inverted_G, units_G - firings_G, firings_G), units_G, rng)
     rest_group, rest_place = _complement(group, place, inverted_G, units_G)
     straight = ~inverted_G[group]
     group = np.concatenate([group[straight], rest_group])
     place = np.concatenate([place[straight], rest_place])
-    token_by_word = np.argsort(word_N, kind="stable")
-    first_W = np.cumsum(units_W) - units_W
-    token = token_by_word[first_W[group_G[group] % num_words] + place]
-    dealt: Csr = sparse.csr_matrix(
-        (np.ones(token.size, dtype=np.int32), (token, group_G[group] // num_words)), shape=active_NS.shape
-    )
-    dealt.sort_indices()
-    return dealt
+    order = np.argsort(group, kind="stable")
+    return group_G[group[order]] % num_words, place[order]
 
 
 def _subsets(size_G: IntArray, units_G: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

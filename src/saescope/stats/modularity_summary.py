@@ -359,7 +359,7 @@ def _vocabulary_metrics(
     metrics: Metrics = {"q/lexical": None}
     notes: Notes = {"q/lexical": "not drawn: more firings than memory holds a second time"}
     if fits_in_memory(active_NS):
-        dealt_NS = deal_anew(active_NS, token_N, seed=settings.seed)
+        dealt_NS = deal_anew(active_NS, token_N, seed=settings.seed, progress=progress)
         dealt_edges = validated_edges(
             dealt_NS, min_joint=settings.min_joint, fdr=settings.fdr, progress=of_surrogate
         )

@@ -170,39 +170,43 @@ def hidden_modules(
     boost: float,
     seed: int,
     num_modules: int = 6,
-    num_themes: int = 4,
-    theme_share: float = 0.7,
+    num_themes: int = 6,
     stretch: int = 20,
-) -> tuple[Csr, IntArray]:
-    """Latents that read words, and modules that words do not tell: (active [N, F], module of each latent).
+) -> tuple[Csr, IntArray, IntArray]:
+    """Latents that read words, and modules that words do not tell: (active [N, F], module [F], theme [F]).
 
-    Every stretch of tokens is in the state of one module, whatever its words. A latent fires on 20 to 80
-    words, most of them of one theme, with a probability of the word's own, 0.05 to 0.3, its logit higher by
-    `boost` in the state of its module; with boost 0 it is a pure token detector. Themes and modules are
-    independent.
+    A latent fires on 20 words of its theme, each with a probability of 0.4 to 0.9, and on 20 of the 40 most
+    frequent words, which belong to no theme, with 0.01 to 0.05. Every stretch of tokens is in the state of
+    one module, whatever its words, and in the state of its module the logits of a latent are higher by
+    `boost`; with boost 0 it is a pure token detector. Themes and modules are independent.
     """
     rng = np.random.default_rng(seed)
-    occurrences_W = np.bincount(corpus.word_N, minlength=corpus.num_words)
     state_N = np.repeat(rng.integers(num_modules, size=corpus.word_N.size // stretch + 1), stretch)
     state_N = state_N[: corpus.word_N.size]
-    module_F, theme_W = (
+    by_frequency = np.argsort(-np.bincount(corpus.word_N, minlength=corpus.num_words), kind="stable")
+    frequent, others = by_frequency[:40], by_frequency[40:]
+    theme_of_other = rng.integers(num_themes, size=others.size)
+    module_F, theme_F = (
         rng.integers(num_modules, size=num_latents),
-        rng.integers(num_themes, size=corpus.num_words),
+        rng.integers(num_themes, size=num_latents),
     )
     columns: list[IntArray] = []
-    for module, theme in zip(module_F, rng.integers(num_themes, size=num_latents), strict=True):
-        size = int(np.exp(rng.uniform(np.log(20.0), np.log(80.0))))
-        liking_W = occurrences_W * np.where(theme_W == theme, theme_share, 1.0 - theme_share)
-        words = rng.choice(corpus.num_words, size, replace=False, p=liking_W / liking_W.sum())
+    for module, theme in zip(module_F, theme_F, strict=True):
         logit_W = np.full(corpus.num_words, -np.inf)
-        chance = rng.uniform(0.05, 0.3, size)
-        logit_W[words] = np.log(chance / (1.0 - chance))
+        for words, low, high in (
+            (frequent, 0.01, 0.05),
+            (others[theme_of_other == theme], 0.4, 0.9),
+        ):
+            chosen = rng.choice(words, min(20, words.size), replace=False)
+            chance = rng.uniform(low, high, chosen.size)
+            logit_W[chosen] = np.log(chance / (1.0 - chance))
         logit_N = logit_W[corpus.word_N] + boost * (state_N == module)
         columns.append(np.flatnonzero(rng.logistic(size=logit_N.size) < logit_N))
     ends = np.cumsum([0, *(column.size for column in columns)])
     ones = np.ones(ends[-1], dtype=np.int64)
     shape = (corpus.word_N.size, num_latents)
-    return sparse.csc_matrix((ones, np.concatenate(columns), ends), shape=shape).tocsr(), module_F
+    active = sparse.csc_matrix((ones, np.concatenate(columns), ends), shape=shape).tocsr()
+    return active, module_F, theme_F
 
 
 def _top_k(weight_TF: FloatArray, kind_N: IntArray, k: int, rng: np.random.Generator) -> Csr:

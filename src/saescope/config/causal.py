@@ -54,7 +54,7 @@ class Ablate:
     """What an ablated activation becomes: `zero`, the `mean` off the set's task, or (`resample`) that of a
     random token off the task."""
 
-    tokens: int = 3072
+    tokens: int = 2048
     """Counted tokens of the measured documents, spread over tasks."""
 
     draws: int = 50

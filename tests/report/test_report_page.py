@@ -10,6 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from saescope.report import ReportError, write_report
+from saescope.report.page import title
+from saescope.report.templating import TEMPLATES
+from saescope.runfolder.run import open_run
 from tests.report import report_folder
 from tests.report.report_folder import EVIL, TASKS, metrics, write_run
 
@@ -223,3 +226,40 @@ def test_odd_task_names_are_shown_as_they_are(tmp_path, monkeypatch):
     for name in ("tasks", "communities"):
         drawn = ElementTree.parse(run / "figures" / f"{name}.svg").getroot()
         assert odd in {(element.text or "").strip() for element in drawn.iter()}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_text_on_a_mark_can_be_read(scheme, strength):
+    """Contrast of at least 4.5 between ink and mark, on both pages; the marks' opacities are in the CSS."""
+    css = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "features.css"))
+    blocks = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)
+    values = dict(re.findall(r"--([a-z]+): ([^;]+);", blocks[["light", "dark"].index(scheme)]))
+    opacities = re.findall(r"rgb\(var\(--mark\) / calc\(([.\d]+) \+ ([.\d]+) \* var\(--strength\)\)\)", css)
+    assert len(opacities) == 2
+    paper, ink = ([int(values[name][at : at + 2], 16) for at in (1, 3, 5)] for name in ("paper", "ink"))
+    mark = [int(part) for part in values["mark"].split()]
+    for low, range_ in opacities:
+        alpha = float(low) + float(range_) * strength
+        ground = [alpha * a + (1 - alpha) * b for a, b in zip(mark, paper, strict=True)]
+        light, dark = sorted(map(luminance, (ink, ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def luminance(colour: list[float]) -> float:
+    """Relative luminance of sRGB, WCAG 2."""
+    parts = [v / 255 / 12.92 if v / 255 <= 0.04045 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_a_folder_on_this_machine_is_named_not_spelt_out(run):
+    change(
+        run / "provenance.json",
+        model={"name": "/data/models/small"},
+        sae={"source": "local", "repo": "/x/12-00/sae"},
+    )
+    assert title(open_run(run))[::2] == ["small", "12-00/sae"]
+    change(
+        run / "provenance.json", model={"name": "EleutherAI/pythia-70m"}, sae={"repo": "EleutherAI/sae-70m"}
+    )
+    assert title(open_run(run))[::2] == ["EleutherAI/pythia-70m", "EleutherAI/sae-70m"]

@@ -191,6 +191,31 @@ def test_page_says_what_changes_and_what_is_noise(six):
     assert "matched SI along sae.k from 16" in noted[1]
 
 
+def test_the_title_is_what_is_swept(six, tmp_path):
+    _, page, _ = six
+    assert "saescope sweep sae.k × sae.expansion_factor" in page.text
+    for at, source in enumerate(("train", "pca")):
+        job = write_job(tmp_path / str(at), source=source)
+        content = json.loads((job / "status.json").read_text())
+        content["overrides"] = ["sweep=controls", f"sae={source}"]
+        (job / "status.json").write_text(json.dumps(content))
+    write_sweep([tmp_path], tmp_path)
+    assert "saescope sweep controls: sae.source" in Page((tmp_path / "sweep.html").read_text()).text
+
+
+def test_columns_without_any_value_are_not_shown(six):
+    summary, page, _ = six
+    assert summary.table["dynk/k_at_ppl_1pct"].isna().all()
+    assert "dynk/k_at_ppl_1pct" not in page.words
+    assert "task/code/fvu" in page.words
+
+
+def test_points_know_the_pages_of_their_jobs(six):
+    _, page, _ = six
+    assert page.payload["jobs"] == list("012345")
+    assert page.payload["links"] == [*(f"{at}/report.html" for at in range(5)), ""]
+
+
 def test_two_points_closer_than_their_intervals_are_within_noise(tmp_path):
     write_job(tmp_path / "0", k=16, si=0.1800, q=0.36, resamples=False)
     write_job(tmp_path / "1", k=32, si=0.1820, q=0.30, resamples=False)

@@ -38,9 +38,9 @@ class Graph:
     @property
     def inside_E(self) -> npt.NDArray[np.bool_]:
         """Edges whose ends are in one community."""
-        return (self.community_F[self.source_E] == self.community_F[self.target_E]) & (
-            self.community_F[self.source_E] >= 0
-        )
+        source, target = self.community_F[self.source_E], self.community_F[self.target_E]
+        inside_E: npt.NDArray[np.bool_] = (source == target) & (source >= 0)
+        return inside_E
 
 
 PARTITIONS = {"community": "edges", "community_within_token": "edges_within_token"}
@@ -95,6 +95,11 @@ def sorted_latents(community_F: Ints, task_F: Ints, degree_F: Floats) -> Ints:
     return members[order]
 
 
+def sums(at_E: Ints, weight_E: Floats, size: int) -> Floats:
+    """Sum of the weights at each place, [size]."""
+    return np.asarray(np.bincount(at_E, weight_E, size), dtype=np.float64)
+
+
 def binned(rank_F: Ints, source_E: Ints, target_E: Ints, pmi_E: Floats, latents: int, cells: int) -> Floats:
     """Mean PMI of the pairs in each cell, pairs without an edge counting 0, [C, C] with C at most `cells`.
 
@@ -117,8 +122,8 @@ def _matrix(run: Run, column: str, name: str) -> Sketch | None:
     if graph is None or not len(graph.pmi_E):
         return None
     num_latents = len(graph.community_F)
-    degree_F = np.bincount(graph.source_E, graph.pmi_E, num_latents)
-    degree_F += np.bincount(graph.target_E, graph.pmi_E, num_latents)
+    degree_F = sums(graph.source_E, graph.pmi_E, num_latents)
+    degree_F += sums(graph.target_E, graph.pmi_E, num_latents)
     features = run.columns("features", ["latent", "top_task"])
     task_F = np.full(num_latents, len(run.tasks), dtype=np.int64)
     place = {task: at for at, task in enumerate(run.tasks)}

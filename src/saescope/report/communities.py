@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saescope.report.adjacency import ANCHORS, PARTITIONS, Floats, Graph, Ints, graph_of
+from saescope.report.adjacency import ANCHORS, PARTITIONS, Floats, Graph, Ints, graph_of, sums
 from saescope.report.cards import Rate, visible
 from saescope.report.community_names import characteristic_words
 from saescope.report.latents_page import context_of
@@ -136,14 +136,14 @@ def weights(graph: Graph) -> tuple[Floats, Floats, Floats]:
     """PMI of each latent inside its community [F]; of the edges inside each and out of each community [G]."""
     inside = graph.inside_E
     source, target, pmi = graph.source_E, graph.target_E, graph.pmi_E
-    within_F = np.bincount(source[inside], pmi[inside], len(graph.community_F))
-    within_F += np.bincount(target[inside], pmi[inside], len(graph.community_F))
+    within_F = sums(source[inside], pmi[inside], len(graph.community_F))
+    within_F += sums(target[inside], pmi[inside], len(graph.community_F))
     groups = int(graph.community_F.max()) + 1
-    inside_G = np.bincount(graph.community_F[source[inside]], pmi[inside], groups)
+    inside_G = sums(graph.community_F[source[inside]], pmi[inside], groups)
     outside_G = np.zeros(groups)
     for ends in (source[~inside], target[~inside]):
         community, there = graph.community_F[ends], graph.community_F[ends] >= 0
-        outside_G += np.bincount(community[there], pmi[~inside][there], groups)
+        outside_G += sums(community[there], pmi[~inside][there], groups)
     return within_F, inside_G, outside_G
 
 
@@ -214,8 +214,8 @@ def module_effects(run: Run, column: str) -> dict[int, str]:
     table = run.causal_modules
     table = table[table["partition"] == column]
     sentences = {}
-    for number, part in table[table["kind"] == "module"].groupby("module", sort=False):
-        own = part["own"].astype(bool)
+    for _, part in table[table["kind"] == "module"].groupby("module", sort=False):
+        number, own = int(part["module"].iloc[0]), part["own"].astype(bool)
         task = str(part.loc[own, "task"].iloc[0])
         random = table[(table["kind"] == "random") & (table["module"] == number)]
         sentence = (
@@ -229,7 +229,7 @@ def module_effects(run: Run, column: str) -> dict[int, str]:
             sentence += f"; random sets like it {_signed(random.loc[own_random, 'ce'].mean())}"
             if (~own_random).any():
                 sentence += f" and {_signed(random.loc[~own_random, 'ce'].mean())}"
-        sentences[int(number)] = f"{sentence}."
+        sentences[number] = f"{sentence}."
     return sentences
 
 

@@ -27,15 +27,15 @@ def characteristic_words(
     if not len(groups):
         return names
     words, at_E = np.unique(word_E, return_inverse=True)
-    total_V = np.bincount(at_E, share_E, len(words))
+    total_V = np.asarray(np.bincount(at_E, share_E, len(words)), dtype=np.float64)
     whole = float(total_V.sum())
     if whole <= 0:
         return names
-    prior_V = PRIOR * total_V / whole
+    prior_V: npt.NDArray[np.float64] = PRIOR * total_V / whole
     for group in groups:
         own = group_E == group
-        own_V = np.bincount(at_E[own], share_E[own], len(words))
-        other_V = np.maximum(total_V - own_V, 0.0)
+        own_V = np.asarray(np.bincount(at_E[own], share_E[own], len(words)), dtype=np.float64)
+        other_V: npt.NDArray[np.float64] = np.maximum(total_V - own_V, 0.0)
         seen = np.flatnonzero(own_V > 0)
         odds = [_log_odds(mass_V, prior_V)[seen] for mass_V in (own_V, other_V)]
         spread = np.sqrt(1 / (own_V + prior_V)[seen] + 1 / (other_V + prior_V)[seen])

@@ -3,7 +3,7 @@
 Everything is built in memory and then written file by file, so a page is complete or missing.
 """
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from saescope.errors import ReportError
@@ -27,7 +27,7 @@ from saescope.report.tables import (
 )
 from saescope.report.templating import TEMPLATES, environment
 from saescope.report.words import headline
-from saescope.runfolder.names import FEATURES_PAGE, FIGURES, REPORT
+from saescope.runfolder.names import FEATURES_PAGE, FIGURES, REPORT, SAE
 from saescope.runfolder.run import Run, open_run
 
 __all__ = ["ReportError", "write_report"]
@@ -117,7 +117,15 @@ def title(run: Run) -> list[str]:
         resolved("hookpoint", "name", "resolved") or place,
         resolved("sae", "repo", "name", "source") or sae or setting("sae", "source"),
     ]
-    return [part for part in parts if part] or [run.path.name]
+    return [_folder_name(part) for part in parts if part] or [run.path.name]
+
+
+def _folder_name(part: str) -> str:
+    """A folder on this machine by its name; the configuration on the page has the whole path."""
+    path = PurePath(part)
+    if not (path.is_absolute() or part.startswith(("./", "../", "~"))):
+        return part
+    return f"{path.parent.name}/{path.name}" if path.name == SAE and path.parent.name else path.name or part
 
 
 def _tracking(run: Run) -> dict[str, str]:

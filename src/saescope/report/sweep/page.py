@@ -23,6 +23,7 @@ from saescope.report.sweep.payload import (
     script_json,
 )
 from saescope.report.sweep.scaling import scaling_sentences, scaling_series
+from saescope.report.sweep.settings import SEEDS, varies
 from saescope.report.sweep.words import headline
 from saescope.report.templating import TEMPLATES, environment
 from saescope.runfolder.names import REPORT
@@ -31,6 +32,10 @@ from saescope.runfolder.values import finite
 
 KEY_COLUMNS = tuple(metric.key for metric in shown("sweep"))
 """Columns that the table shows, beside the swept settings, until `all columns` is ticked."""
+
+
+PRESET = "sweep="
+"""Start of the override that names a preset of conf/sweep."""
 
 
 def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
@@ -44,12 +49,15 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
     curves, unread_curves = dynamic_k_curves(sweep.jobs)
     findings = replace(sweep.findings, unread=[*sweep.findings.unread, *unread_curves])
     sentences = headline(findings)
+    columns = _columns(sweep)
     series = scaling_series(sweep.rows, sweep.groups, sweep.axes)
-    labels = _labels(sweep)
+    names, labels = _names(sweep), _labels(sweep)
     values = job_values(sweep.rows, sweep.axes, sweep.uncertainty)
     payload = {
         "metrics": metric_names(),
         "labels": labels,
+        "jobs": names,
+        "links": [_link(sweep, at) for at in range(len(sweep.rows))],
         "groups": [str(row["group"]) for row in sweep.rows],
         "axes": list(sweep.axes),
         "values": values,
@@ -68,7 +76,7 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
             plotly=Markup(get_plotlyjs()),
             script=verbatim("sweep.js") + verbatim("sweep_table.js"),
             payload=Markup(script_json(payload)),
-            title=" + ".join(dict.fromkeys(folder.resolve().name for folder in sweep.dirs[:3])),
+            title=title(sweep),
             facts=_facts(sweep),
             warnings=[sentence.text for sentence in sentences if sentence.kind == "warning"],
             findings=[sentence.text for sentence in sentences if sentence.kind != "warning"],
@@ -78,25 +86,47 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
             many_groups=len(sweep.groups) > 1,
             scaling=scaling_sentences(series),
             overlap=overlap_tables([*sweep.dirs, sweep.out]),
-            columns=_columns(sweep),
-            table=[_row(sweep, at, labels[at]) for at in range(len(sweep.rows))],
+            columns=columns,
+            table=[_row(sweep, at, names[at], columns) for at in range(len(sweep.rows))],
         )
     )
     return page, [sentence.text for sentence in sentences]
 
 
-def _labels(sweep: ComparedSweep) -> list[str]:
-    """Folder names without their common part, and the swept settings."""
+def title(sweep: ComparedSweep) -> str:
+    """The preset, and what is swept: `controls: sae.source × model.random_init`."""
+    presets = dict.fromkeys(
+        word.removeprefix(PRESET) for job in sweep.jobs for word in job.overrides if word.startswith(PRESET)
+    )
+    preset = " + ".join(name for name in presets if name not in ("", "none"))
+    seeds = [key for key in SEEDS if varies([row for row in sweep.rows if row["state"] == "ok"], key)]
+    swept = " × ".join(list(sweep.axes) or seeds)
+    jobs = f"{len(sweep.rows)} jobs" if len(sweep.rows) > 1 else "one job"
+    return ": ".join(filter(None, (preset, swept))) or jobs
+
+
+def _names(sweep: ComparedSweep) -> list[str]:
+    """Folder names without their common part."""
     paths = [job.path.as_posix() for job in sweep.jobs]
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])
-    names = [os.path.relpath(path, shared) for path in paths]
+    return [os.path.relpath(path, shared) for path in paths]
+
+
+def _labels(sweep: ComparedSweep) -> list[str]:
+    """Names of the jobs, and the swept settings."""
     swept = [
         ", ".join(
             f"{axis.rpartition('.')[2]} {row[axis]}" for axis in sweep.axes if row.get(axis) is not None
         )
         for row in sweep.rows
     ]
-    return [name + (f" ({text})" if text else "") for name, text in zip(names, swept, strict=True)]
+    return [name + (f" ({text})" if text else "") for name, text in zip(_names(sweep), swept, strict=True)]
+
+
+def _link(sweep: ComparedSweep, at: int) -> str:
+    """Address of a job's page; empty where it has none."""
+    has_page = (sweep.jobs[at].path / REPORT).is_file()
+    return quote(f"{sweep.rows[at]['job']}/{REPORT}") if has_page else ""
 
 
 def _facts(sweep: ComparedSweep) -> list[tuple[str, str]]:
@@ -115,29 +145,35 @@ def _facts(sweep: ComparedSweep) -> list[tuple[str, str]]:
         ("Latents", span(FEATURES_NUM_LATENTS.key)),
         ("Probe tokens", span(COST_TOKENS.key)),
         ("Comparable groups", str(len(sweep.groups))),
+        ("Folder", " + ".join(dict.fromkeys(folder.resolve().name for folder in sweep.dirs[:3]))),
     ]
     return [(name, text) for name, text in pairs if text != DASH]
 
 
 def _columns(sweep: ComparedSweep) -> list[dict[str, Any]]:
-    """Table columns after job and state; those with `key` are shown at once."""
-    keys = [key for key in sweep.rows[0] if key not in ("job", "state", "error", "group")]
+    """Table columns after job and state that any job has a value in; those with `key` are shown at once."""
+    apart = ("job", "state", "error", "group")
+    keys = [
+        key
+        for key in sweep.rows[0]
+        if key not in apart and any(row.get(key) not in (None, "") for row in sweep.rows)
+    ]
     controls = ["control"] if any(row["control"] for row in sweep.rows) else []
-    first = [*controls, *sweep.axes, *(key for key in KEY_COLUMNS if key in keys), "within_noise"]
+    first = [*controls, *sweep.axes, *(key for key in (*KEY_COLUMNS, "within_noise") if key in keys)]
     ordered = first + [key for key in keys if key not in first]
     return [{"name": key, "key": key in first} for key in ordered]
 
 
-def _row(sweep: ComparedSweep, at: int, label: str) -> dict[str, Any]:
+def _row(sweep: ComparedSweep, at: int, name: str, columns: list[dict[str, Any]]) -> dict[str, Any]:
     row, job = sweep.rows[at], sweep.jobs[at]
     return {
-        "label": label.split(" (")[0],
-        "link": quote(f"{row['job']}/{REPORT}") if (job.path / REPORT).is_file() else "",
+        "label": name,
+        "link": _link(sweep, at),
         "ok": job.ok,
         "state": row["state"],
         "error": row["error"],
         "group": row["group"],
-        "cells": [_cell(row, column["name"], job) for column in _columns(sweep)],
+        "cells": [_cell(row, column["name"], job) for column in columns],
     }
 
 

@@ -9,6 +9,7 @@ const MARKS = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
 const SCALE = [[0, "#3b528b"], [0.35, "#21918c"], [0.7, "#5ec962"], [1, "#fde725"]];
 // Plotly reads a few HTML tags in text: names from files must not become any.
 const safe = value => String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const unsafe = text => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
 const clip = name => name.length > 56 ? name.slice(0, 26) + "…" + name.slice(-29) : name;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -37,30 +38,91 @@ function short(x) {
   return String(+x.toPrecision(4));
 }
 const shown = value => typeof value === "number" ? short(value) : safe(value);
-function draw(id, traces, layout) {
+const fig = x => typeof x !== "number" ? shown(x)
+  : Math.abs(x) >= 1e4 ? Math.round(x).toLocaleString("en") : Number.isInteger(x) ? String(x)
+  : x && Math.abs(x) < 1e-3 ? x.toExponential(1) : x.toPrecision(3);
+// "si/mean 0.351 (0.347–0.355)"
+const says = (key, value, noise) => `${safe(key)} ${isPresent(value) ? fig(value) : "none"}`
+  + (noise && isPresent(value) ? ` (${fig(value - noise)}–${fig(value + noise)})` : "");
+// What a point is: its settings, `first` in front, its measures, and below them the jobs a click opens.
+function hover(jobs, first, ...measured) {
+  const settings = [...new Set([...first, ...data.axes])].filter(key => data.axes.includes(key) && isPresent(of(key, jobs[0])));
+  return [...settings.map(key => `${safe(key)} ${shown(of(key, jobs[0]))}`), ...measured].join(", ")
+    + "<br>" + safe(jobs.map(job => "job " + clip(data.jobs[job])).join(", "));
+}
+const openJob = jobs => { const link = jobs.map(job => data.links[job]).find(Boolean); if (link) location.href = link; };
+// Every point as a link, for those who cannot click it.
+function listJobs(id, traces) {
+  const items = new Map();
+  for (const trace of traces) (trace.customdata || []).forEach((jobs, n) => {
+    for (const job of jobs || []) if (data.links[job]) items.set(job + " " + trace.text[n], [job, trace.text[n].split("<br>")[0]]);
+  });
+  let box = el(id + "-jobs");
+  if (!box) {
+    box = document.createElement("details");
+    box.id = id + "-jobs"; box.className = "points";
+    el(id).after(box);
+  }
+  box.hidden = !items.size;
+  const list = document.createElement("ul"), summary = document.createElement("summary");
+  summary.textContent = "the jobs of this figure as links";
+  for (const [job, text] of items.values()) {
+    const entry = document.createElement("li"), link = document.createElement("a");
+    link.href = data.links[job]; link.textContent = "job " + data.jobs[job];
+    entry.append(link, " " + unsafe(text));
+    list.append(entry);
+  }
+  box.replaceChildren(summary, list);
+}
+// A figure is one picture with a name for screen readers; its parts say nothing by themselves.
+function describe(id, label) {
+  el("js-plotly-tester")?.setAttribute("aria-hidden", "true");  // Plotly measures text with it
+  el(id).querySelectorAll("svg").forEach(svg => svg.setAttribute("aria-hidden", "true"));
+  const picture = el(id).querySelector("svg.main-svg");
+  if (!picture) return;
+  picture.removeAttribute("aria-hidden");
+  picture.setAttribute("role", "img");
+  picture.setAttribute("aria-label", unsafe(label));
+}
+function draw(id, label, traces, layout) {
   const base = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
     font: {family: css("sans"), color: css("ink"), size: 13}, margin: {l: 60, r: 16, t: 34, b: 50},
     modebar: {bgcolor: "rgba(0,0,0,0)", color: css("grey"), activecolor: css("ink")},
     hoverlabel: {bgcolor: css("wash"), bordercolor: css("grid"), font: {color: css("ink")}, align: "left"},
     legend: {font: {color: css("ink"), size: 12}, bgcolor: "rgba(0,0,0,0)", itemsizing: "constant"}};
   // buttons are named one by one, so that none leads to a web page
-  return Plotly.react(id, traces, Object.assign(base, layout), {displaylogo: false, responsive: true,
+  const fresh = !el(id).on;
+  const drawn = Plotly.react(id, traces, Object.assign(base, layout), {displaylogo: false, responsive: true,
     modeBarButtons: [["toImage"]]});
+  if (traces.some(trace => trace.customdata)) {
+    listJobs(id, traces);
+    if (fresh) el(id).on("plotly_click", event => openJob(event.points[0].customdata || []));
+  }
+  return drawn.then(() => describe(id, label));
 }
+const groupOf = key => key === "none" ? "" : data.axes.includes(key) ? "swept" : key.includes("/") ? key.split("/")[0] : key.includes(".") ? "settings" : "other";
 function options(id, keys, chosen, redraw) {
   const select = el(id);
+  const groups = new Map();
   for (const key of keys) {
-    const option = document.createElement("option");
+    const option = document.createElement("option"), name = Array.isArray(key) ? "" : groupOf(key);
     [option.value, option.textContent] = Array.isArray(key) ? key : [key, key];
-    select.append(option);
+    if (name && !groups.has(name)) {
+      groups.set(name, document.createElement("optgroup"));
+      groups.get(name).label = name;
+      select.append(groups.get(name));
+    }
+    (groups.get(name) || select).append(option);
   }
   if (isPresent(chosen)) select.value = chosen;
   select.addEventListener("change", redraw);
 }
 function panel(parent, id, height) {
-  const div = document.createElement("div");
+  const cell = document.createElement("div"), div = document.createElement("div");
+  cell.className = "cell";
   div.id = id; div.className = "plot"; div.style.height = height + "px";
-  el(parent).append(div);
+  cell.append(div);
+  el(parent).append(cell);
 }
 
 // One place at a time in `values`, or at a job of the table.
@@ -78,12 +140,15 @@ function coloured(key) {
   return {kind: "legend", all, distinct};
 }
 
+const FOLLOWED = [...metrics.along, ...metrics.along_matched];
 function drawAlong() {
   const wanted = el("matched").checked ? metrics.along_matched : metrics.along;
-  for (const name of data.axes) for (const [side, measure] of wanted.entries()) {
+  for (const name of data.axes) for (const [side, measure] of FOLLOWED.entries()) {
     const mine = data.lines.filter(line => line.axis === name && line.readings[measure]);
     const id = "along-" + data.axes.indexOf(name) + "-" + side;
     if (!el(id)) continue;
+    el(id).parentElement.hidden = !wanted.includes(measure);
+    if (!wanted.includes(measure)) continue;
     const many = mine.length > 8, traces = [], shown = new Set();
     // too many lines for a legend of their own: colour by the other axis with the fewest values
     const counts = data.axes.filter(other => other !== name)
@@ -100,15 +165,16 @@ function drawAlong() {
         name: safe(clip(legend)), legendgroup: safe(legend), showlegend: !shown.has(legend) && mine.length > 1,
         line: {color, width: many ? 1.2 : 2, dash: control ? "dash" : "solid"},
         marker: {color, size: many ? 6 : 8, symbol: control ? "circle-open" : "circle"}, opacity: many ? 0.85 : 1,
-        text: line.jobs.map(jobs => safe(jobs.map(job => labels[job]).join("; ")) + (line.name === "all" ? "" : "<br>" + safe(line.name))),
-        hovertemplate: "%{text}<br>%{x}: %{y:.4g}<extra></extra>"});
+        customdata: line.jobs, text: line.jobs.map((jobs, n) => hover(jobs, [name], says(measure, readings[n]?.v, readings[n]?.e),
+          ...(isPresent(readings[n]?.n) ? [`by chance ${fig(readings[n].n)}`] : []))),
+        hovertemplate: "%{text}<extra></extra>"});
       shown.add(legend);
       if (readings.some(reading => reading && isPresent(reading.n))) traces.push({type: "scatter", mode: "markers", x: line.x,
         y: readings.map(reading => reading && reading.n), marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
         name: "by chance", legendgroup: "null", legendrank: 2000, showlegend: at === 0, hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
     });
     const height = Math.ceil((shown.size + 1) / 3) * 20;
-    draw(id, traces, {xaxis: axis(name, mine.flatMap(line => line.x)), yaxis: {...axis(measure), rangemode: "tozero"},
+    draw(id, `${title(measure)} along ${name}: ${mine.length} lines`, traces, {xaxis: axis(name, mine.flatMap(line => line.x)), yaxis: {...axis(measure), rangemode: "tozero"},
       margin: {l: 60, r: 16, t: 34 + height, b: 50}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: {size: 12, color: css("ink")}}});
   }
 }
@@ -125,31 +191,32 @@ function drawPicker() {
     const noise = values.noise[y];
     traces.push({type: "scatter", mode: "markers", x: pick(xs), y: pick(ys), name: shown(name === null ? "none" : name),
       error_y: noise ? errors(pick(noise), color.kind === "legend" ? tint : css("grey")) : {visible: false},
-      showlegend: color.kind === "legend", text: mine.map(n => safe(labels[values.index[n]])),
+      showlegend: color.kind === "legend", customdata: mine.map(n => [values.index[n]]),
+      text: mine.map(n => hover([values.index[n]], [x], ...[x, y].filter(key => !data.axes.includes(key)).map(key => says(key, values.columns[key][n], (values.noise[key] || [])[n])))),
       marker: {size: 9, symbol: mine.map(n => manyGroups ? MARKS[kinds.indexOf(letter(values.index[n])) % MARKS.length] : "circle"),
         color: color.kind === "scale" ? pick(color.all) : tint, ...(color.kind === "scale" ? {colorscale: SCALE, showscale: true,
           colorbar: {title: {text: title(by), side: "right"}, thickness: 12, outlinewidth: 0}} : {})},
-      hovertemplate: "%{text}<br>%{x}, %{y:.4g}<extra></extra>"});
+      hovertemplate: "%{text}<extra></extra>"});
   });
   const key = metrics.nulls[y], nulls = key && values.columns[key];
   if (nulls) traces.push({type: "scatter", mode: "markers", x: xs, y: nulls, name: "by chance",
     marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
     hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
-  draw("picker-plot", traces, {xaxis: axis(x, xs), yaxis: axis(y, values.numeric.includes(y) ? null : ys),
+  draw("picker-plot", `${title(y)} against ${title(x)} of ${xs.length} jobs`, traces, {xaxis: axis(x, xs), yaxis: axis(y, values.numeric.includes(y) ? null : ys),
     legend: color.kind === "legend" ? {title: {text: title(by)}} : {orientation: "h", x: 0, y: 1.01, yanchor: "bottom"}});
 }
 
 function drawFront() {
   const y = el("front-y").value, x = metrics.sparsity, traces = [];
-  const names = [...new Set(values.index.map(job => of("hookpoint.name", job) ?? "all"))];
+  const pointText = job => hover([job], [], says(x, of(x, job)), says(y, of(y, job)));
   traces.push({type: "scatter", mode: "markers", name: "jobs", x: values.columns[x], y: values.columns[y],
-    text: values.index.map(job => safe(labels[job])), showlegend: false,
-    marker: {size: 9, color: css("grey"), symbol: "circle-open", line: {width: 1.6}}, hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"});
+    customdata: values.index.map(job => [job]), text: values.index.map(pointText), showlegend: false,
+    marker: {size: 9, color: css("grey"), symbol: "circle-open", line: {width: 1.6}}, hovertemplate: "%{text}<extra></extra>"});
   data.fronts.filter(front => front.y === y).forEach((front, at) => traces.push({type: "scatter", mode: "lines+markers",
     name: safe(clip(front.name)), x: front.jobs.map(job => of(x, job)), y: front.jobs.map(job => of(y, job)),
-    line: {color: hue(at), width: 2, shape: "linear"}, marker: {size: 9}, text: front.jobs.map(job => safe(labels[job])),
-    hovertemplate: "%{text}<br>L0 %{x}: %{y:.4g}<extra></extra>"}));
-  draw("front-plot", traces, {xaxis: axis(x, values.columns[x]), yaxis: axis(y), showlegend: true});
+    line: {color: hue(at), width: 2, shape: "linear"}, marker: {size: 9}, customdata: front.jobs.map(job => [job]), text: front.jobs.map(pointText),
+    hovertemplate: "%{text}<extra></extra>"}));
+  draw("front-plot", `${title(y)} against ${title(x)}, with the Pareto front`, traces, {xaxis: axis(x, values.columns[x]), yaxis: axis(y), showlegend: true});
 }
 
 function drawHeat() {
@@ -160,7 +227,7 @@ function drawHeat() {
     const measured = heatmap.jobs.filter(job => (of(heatmap.x, job) ?? "null") === a && (of(heatmap.y, job) ?? "null") === b).map(job => of(z, job)).filter(isPresent);
     return measured.length ? measured.reduce((sum, v) => sum + v, 0) / measured.length : null;
   }));
-  draw("heat-plot", [{type: "heatmap", x: xs.map(shown), y: ys.map(shown), z: cells, colorscale: SCALE,
+  draw("heat-plot", `${title(z)} by ${heatmap.x} and ${heatmap.y}`, [{type: "heatmap", x: xs.map(shown), y: ys.map(shown), z: cells, colorscale: SCALE,
     texttemplate: "%{z:.3g}", xgap: 2, ygap: 2, colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(z), side: "right"}},
     hovertemplate: safe(heatmap.x) + " %{x}, " + safe(heatmap.y) + " %{y}: %{z:.4g}<extra></extra>"}],
     {xaxis: {...axis(heatmap.x), type: "category", showgrid: false}, yaxis: {...axis(heatmap.y), type: "category", showgrid: false}});
@@ -176,12 +243,13 @@ function drawScaling() {
       const key = "model.num_parameters", ends = [fit.sizes[0], fit.sizes.at(-1)];
       traces.push({type: "scatter", mode: "markers", x: fit.jobs.map(job => of(key, job)), y: fit.jobs.map(job => of(measure, job)),
         error_y: errors(fit.jobs.map(job => values.noise[measure][place.get(job)]), color), legendgroup: name, name: safe(name),
-        marker: {color, size: 7, symbol: fit.control ? "circle-open" : "circle"}, text: fit.jobs.map(job => safe(labels[job])),
-        hovertemplate: "%{text}<br>%{x:.3s}: %{y:.4g}<extra></extra>"});
+        marker: {color, size: 7, symbol: fit.control ? "circle-open" : "circle"}, customdata: fit.jobs.map(job => [job]),
+        text: fit.jobs.map(job => hover([job], [key], says(measure, of(measure, job), values.noise[measure][place.get(job)]))),
+        hovertemplate: "%{text}<extra></extra>"});
       traces.push({type: "scatter", mode: "lines", x: ends, y: ends.map(x => fit.intercept + fit.slope * Math.log10(x)),
         line: {color, width: 2, dash: fit.control ? "dash" : "solid"}, legendgroup: name, showlegend: false, hoverinfo: "skip"});
     });
-    draw("scaling-" + side, traces, {xaxis: axis("model.num_parameters", mine.flatMap(fit => fit.sizes)), yaxis: {...axis(measure), rangemode: "tozero"},
+    draw("scaling-" + side, `${title(measure)} against model size`, traces, {xaxis: axis("model.num_parameters", mine.flatMap(fit => fit.sizes)), yaxis: {...axis(measure), rangemode: "tozero"},
       legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, margin: {l: 60, r: 16, t: 54 + 20 * Math.ceil(mine.length / 2), b: 50}});
   });
 }
@@ -199,13 +267,13 @@ function drawHist() {
     }
     traces.push({type: "scatter", mode: "lines", x: histogram.edges, y: [...curve.share, curve.share.at(-1)], line: {shape: "hv", width: 1.6, color: tint},
       name: safe(clip(name)), legendgroup: safe(name), showlegend: color.kind === "legend" ? !seen.has(name) : color.kind === "one" && histogram.curves.length <= 16,
-      opacity: histogram.curves.length > 16 ? 0.7 : 1, text: histogram.edges.map(() => safe(labels[curve.job])), hovertemplate: "%{text}<br>from %{x:.3g}: %{y:.3g}<extra></extra>"});
+      opacity: histogram.curves.length > 16 ? 0.7 : 1, customdata: histogram.edges.map(() => [curve.job]), text: histogram.edges.map(() => hover([curve.job], [])), hovertemplate: "%{text}<br>from %{x:.3g}: %{y:.3g}<extra></extra>"});
     seen.add(name);
   });
   const note = el("hist-other");
   note.hidden = !histogram.other.length;
   note.textContent = "Not shown, because their bins differ: " + histogram.other.map(job => labels[job]).join("; ");
-  draw("hist-plot", traces, {xaxis: axis(el("hist-of").value), yaxis: {...axis("share of latents"), rangemode: "tozero"}, showlegend: true});
+  draw("hist-plot", `Share of latents by ${el("hist-of").value}, ${histogram.curves.length} jobs`, traces, {xaxis: axis(el("hist-of").value), yaxis: {...axis("share of latents"), rangemode: "tozero"}, showlegend: true});
 }
 function blend(value, low, high) {
   const at = high > low ? (value - low) / (high - low) : 0, next = SCALE.findIndex(([stop]) => stop >= at) || 1;
@@ -227,7 +295,7 @@ function drawParallel() {
       ticktext: distinct.map(x => String(x).length > 18 ? "…" + String(x).slice(-17) : String(x))};
   });
   const main = values.columns[metrics.main];
-  draw("parallel-plot", [{type: "parcoords", dimensions, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
+  draw("parallel-plot", `Parallel coordinates of ${values.index.length} jobs over ${keys.length} settings and measures`, [{type: "parcoords", dimensions, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
     rangefont: {color: css("muted"), size: 10}, line: main && !main.includes(null) ? {color: main, colorscale: SCALE, showscale: true,
       colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(metrics.main), side: "right"}}} : {color: hue(0)}}],
     {margin: {l: 70, r: 70, t: 60, b: 30}});
@@ -236,10 +304,11 @@ function drawParallel() {
 function drawDynamicK() {
   const name = el("dynk-name").value;
   const mine = data.dynamic_k.filter(curve => curve.name === name);
-  draw("dynk-plot", mine.map((curve, at) => ({type: "scatter", mode: "lines+markers", x: curve.k, y: curve.ce_delta, name: safe(clip(labels[curve.job])),
+  draw("dynk-plot", `Loss against k, ${mine.length} jobs`, mine.map((curve, at) => ({type: "scatter", mode: "lines+markers", x: curve.k, y: curve.ce_delta, name: safe(clip(labels[curve.job])),
     error_y: curve.high && curve.low ? {type: "data", symmetric: false, array: curve.high.map((h, n) => Math.max(0, h - curve.ce_delta[n])),
       arrayminus: curve.low.map((l, n) => Math.max(0, curve.ce_delta[n] - l)), thickness: 1.2, color: hue(at)} : {visible: false},
-    line: {color: hue(at)}, hovertemplate: "k %{x}: %{y:.4g}<extra>" + safe(labels[curve.job]) + "</extra>"})),
+    line: {color: hue(at)}, customdata: curve.k.map(() => [curve.job]),
+    text: curve.k.map((k, n) => hover([curve.job], [], says("k", k), says("ce_delta", curve.ce_delta[n]))), hovertemplate: "%{text}<extra></extra>"})),
     {xaxis: axis("k", mine.flatMap(curve => curve.k)), yaxis: {...axis("ce_delta, nats a token"), rangemode: "tozero"}, showlegend: mine.length <= 16});
 }
 
@@ -247,9 +316,9 @@ const figures = [];
 if (el("along-plots")) {
   data.axes.forEach((name, at) => {
     const mine = data.lines.filter(line => line.axis === name);
-    // SI and Q always; what only some jobs measure where one did
-    if (mine.length) metrics.along.forEach((measure, side) => {
-      if (side < 2 || mine.some(line => line.readings[measure])) panel("along-plots", `along-${at}-${side}`, 380);
+    // a measure that no job of these lines has gets no empty figure
+    FOLLOWED.forEach((measure, side) => {
+      if (mine.some(line => line.readings[measure])) panel("along-plots", `along-${at}-${side}`, 380);
     });
   });
   el("matched").addEventListener("change", drawAlong);
@@ -279,7 +348,8 @@ if (values.index.length) {
     options("hist-colour", [["none", "job"], ...first], values.index.length > 12 ? x : "none", drawHist);
     figures.push(drawHist);
   }
-  figures.push(drawParallel);
+  if (document.createElement("canvas").getContext("webgl")) figures.push(drawParallel);
+  else el("parallel-plot").closest("section").hidden = true;
   if (el("dynk-plot")) { options("dynk-name", [...new Set(data.dynamic_k.map(curve => curve.name))], null, drawDynamicK); figures.push(drawDynamicK); }
 } else for (const id of ["picker-plot", "parallel-plot"]) { el(id).closest("section").hidden = true; }
 // One figure that cannot be drawn must not keep the others from being drawn.
@@ -288,3 +358,7 @@ const drawAll = () => figures.forEach(drawFigure => {
 });
 drawAll();
 dark.addEventListener("change", drawAll);
+// Paper is narrower than most windows: figures are laid out anew for it.
+const PAPER = 660, plots = () => [...document.querySelectorAll(".plot")].filter(plot => plot.layout);
+addEventListener("beforeprint", () => plots().filter(plot => plot.clientWidth > PAPER).forEach(plot => Plotly.relayout(plot, {width: PAPER})));
+addEventListener("afterprint", () => plots().forEach(plot => Plotly.relayout(plot, {width: null, autosize: true})));

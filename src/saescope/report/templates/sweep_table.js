@@ -20,6 +20,9 @@
       body.append(...rows);
     };
     heading.addEventListener("click", sort);
-    heading.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+    heading.addEventListener("keydown", event => { if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();  // Space would scroll
+      sort();
+    });
   });
 })();

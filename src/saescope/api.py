@@ -278,7 +278,7 @@ def analyse(codes: Codes, *, seed: int = 0, **settings: Any) -> FeatureResults:
         ConfigError: a setting that does not exist or is out of range.
 
     Example:
-        >>> results = saescope.analyse(codes, permutations=20, bootstraps=20)
+        >>> results = saescope.analyse(codes, permutations=20, bootstraps=20, document_groups=0)
         >>> results.metrics["features/num_latents"]
         1024
     """
@@ -334,7 +334,8 @@ def measure(
             give real ones; a document belongs to one task.
         target: [N, d_in], for a transcoder: what its reconstruction is compared with.
         seed: of permutations, bootstraps, graph nulls and Leiden.
-        settings: keys of the config group `metrics`, such as `permutations=200`.
+        settings: keys of the config group `metrics`, such as `permutations=200`; `document_groups` and
+            `matched_draws`, which only sweeps read, are 0 unless given.
 
     Returns:
         A `Measurement`: `.metrics`, `.features`, `.edges`, `.notes`, `.codes`.
@@ -350,7 +351,8 @@ def measure(
         >>> sorted(result.metrics)[:3]
         ['features/alive_frac', 'features/dead_frac', 'features/density_gt_10pct_frac']
     """
-    cfg = from_mapping(MetricsConfig, settings, "metrics.")
+    # what only sweeps read is left out
+    cfg = from_mapping(MetricsConfig, {"document_groups": 0, "matched_draws": 0, **settings}, "metrics.")
     encoded = _encode(activations, sae, tasks, documents, target)
     codes = encoded.codes
     results = analyse_codes(codes, cfg, seed)

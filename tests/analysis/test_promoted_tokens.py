@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import saescope
-from saescope.analysis.promoted_tokens import PROMOTED, decoder_rows, nearest_latents, promoted_tokens
+from saescope.analysis.promoted_tokens import PROMOTED, nearest_latents, promoted_tokens
+from saescope.sae.decoder_rows import decoder_rows
 
 
 @pytest.fixture(scope="module")
@@ -16,14 +17,16 @@ def material():
 
 def test_decoder_rows_are_the_decoders(material):
     _, sae = material
-    latents = np.array([3, 500, 1023], dtype=np.int32)
-    torch.testing.assert_close(decoder_rows(sae, latents, "cpu"), sae.coder.W_dec[[3, 500, 1023]])
+    latents = torch.tensor([3, 500, 1023])
+    for directions in (False, True):
+        rows = decoder_rows(sae, latents, directions=directions)
+        torch.testing.assert_close(rows, sae.coder.W_dec[latents])
 
 
 def test_promoted_tokens_are_those_of_the_final_norm_and_the_unembedding(material):
     lm, sae = material
     latents = np.arange(0, 1024, 100, dtype=np.int32)
-    rows_Ld = decoder_rows(sae, latents, "cpu")
+    rows_Ld = decoder_rows(sae, torch.from_numpy(latents))
     found = promoted_tokens(lm.model, rows_Ld, np.ones(len(latents), dtype=np.int64))
     assert found is not None
     norm = lm.model.base_model.final_layer_norm if hasattr(lm.model.base_model, "final_layer_norm") else None

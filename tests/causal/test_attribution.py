@@ -7,7 +7,7 @@ import torch
 
 from saescope.activations import ActivationStore
 from saescope.causal.ablation import Ablation, LatentSet
-from saescope.causal.attribution import attribute, batch_scores, decoder_rows
+from saescope.causal.attribution import attribute, batch_scores
 from saescope.config import HookpointConfig, HubSae, RuntimeConfig
 from saescope.errors import SaeError
 from saescope.extraction.setup import Setup
@@ -17,6 +17,7 @@ from saescope.runtime.hardware import Hardware
 from saescope.runtime.meter import Meter
 from saescope.sae.base import token_of_each
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
+from saescope.sae.decoder_rows import decoder_rows
 from saescope.sae.neurons import NeuronBasis
 from saescope.sae.python_target import UserSae
 from saescope.stats.causal_index import agreement

@@ -235,7 +235,9 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     assert set(pinned) <= set(logged["config"])
     assert logged["exit_code"] == 0
     (artifact,) = [a for a in logged["artifacts"] if a["type"] == "feature_table"]
-    assert set(artifact["paths"]) == {"features.parquet", "edges.parquet", "examples.parquet"}
+    assert set(artifact["paths"]) == {
+        "features.parquet", "edges.parquet", "edges_within_token.parquet", "examples.parquet", "features.html",
+    }  # fmt: skip
     assert all(Path(p).is_relative_to(run) and Path(p).is_file() for p in artifact["paths"].values())
     tracking = json.loads((run / "tracking.json").read_text())
     assert tracking["id"] == logged["run"]["id"]
@@ -472,7 +474,7 @@ def test_a_sweep_is_one_run_per_job_in_one_group(saescope, here, tmp_path):
     view = json.loads((sweep / "wandb_workspace.json").read_text())["spec"]["section"]
     panels = [panel for section in view["panelBankConfig"]["sections"] for panel in section["panels"]]
     by_k = [p["config"]["chartTitle"] for p in panels if p["config"].get("xAxis") == "config:k.value"]
-    assert len(by_k) == 3
+    assert len(by_k) == 4
     pinned = [key for key in view["runSets"][0]["runFeed"]["columnPinned"] if key.startswith("config:")]
     assert pinned == ["config:k.value"]
     assert not any(key in json.dumps(view) for key in ("lm/ce", "dynk/", "train/"))

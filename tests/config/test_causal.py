@@ -31,7 +31,7 @@ def test_the_headline_is_the_middle_size(sizes, headline):
         ("causal.draws=3", "20 or more"),
         ("causal.ablated_draws=0", "between 1 and 50"),
         ("causal.tokens=10", "64 or more"),
-        ("causal.draw_tokens=9000", "between 64 and 4096"),
+        ("causal.draw_tokens=9000", "between 64 and 2048"),
     ],
 )
 def test_what_is_refused(override, message):

@@ -113,7 +113,7 @@ class Page(HTMLParser):
             if name.startswith("on"):
                 self.runs.append(f"{tag} {name}")
             local = not value or value.startswith(("#", "data:"))
-            link = tag == "a" and (value or "").startswith("https://")
+            link = tag == "a" and re.match(r"https://|(features|report)\.html(#|$)", value or "")
             fetching = name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster")
             if fetching and not local and not link:
                 self.fetches.append(f"{tag} {name}={value}")

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -100,6 +101,13 @@ def test_markup_in_the_data_stays_data(run, tmp_path):
             run.path / "latents.npz", {k: v for k, v in latents.arrays.items() if k != "words"}, latents.words
         )
         write_latents_page(run, ["title"])
+
+
+def test_a_run_without_an_edge_has_a_page(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    run.edges.iloc[:0].to_parquet(copy / "edges.parquet", index=False)
+    assert write_latents_page(saescope.open_run(copy), ["no edges"]) == copy / "features.html"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", None])

@@ -4,12 +4,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from saescope.analysis.latent_contexts import AFTER, BEFORE, find_contexts, strings_of
-from saescope.analysis.promoted_tokens import decoder_rows, nearest_latents, promoted_tokens
+from saescope.analysis.promoted_tokens import nearest_latents, promoted_tokens
+from saescope.errors import SaeError
 from saescope.extraction.codes import Codes
 from saescope.model.load import LanguageModel
 from saescope.sae.base import Sae
+from saescope.sae.decoder_rows import decoder_rows
 from saescope.text.windows import Windows
 
 IDS = ("id_R", "frequent_LT", "promoted_LT", "suppressed_LT")
@@ -26,8 +30,8 @@ def latent_table(
     }
     arrays["tokens"] = np.array([contexts.tokens, codes.num_tokens])
     arrays["span"] = np.array([BEFORE, AFTER])
-    if len(contexts.latent_L):
-        rows_Ld = decoder_rows(sae, contexts.latent_L, lm.model.device)
+    rows_Ld = _directions(sae, contexts.latent_L)
+    if rows_Ld is not None and len(rows_Ld):
         place, cosine = nearest_latents(rows_Ld)
         arrays |= {"nearest_LN": contexts.latent_L[place], "nearest_cosine_LN": cosine}
         promoted = promoted_tokens(lm.model, rows_Ld, codes.count_F[contexts.latent_L])
@@ -47,3 +51,11 @@ def latent_table(
         arrays[name] = np.where(arrays[name] < 0, -1, index).astype(np.int32)
     arrays["vocabulary_V"] = vocabulary_V
     return arrays, words
+
+
+def _directions(sae: Sae, latent_L: npt.NDArray[np.int32]) -> Tensor | None:
+    """Decoder rows; None where the SAE has none of its own."""
+    try:
+        return decoder_rows(sae, torch.from_numpy(latent_L.astype(np.int64)), directions=True)
+    except SaeError:
+        return None

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from saescope.model.upper_blocks import UpperBlocks, entered_at, top
-from saescope.sae.base import Sae, SparseCodes
 from saescope.stats.cosine_search import nearest_rows, unit_rows
 
 log = logging.getLogger(__name__)
@@ -42,21 +41,6 @@ class PromotedTokens:
     """The most suppressed tokens."""
 
     suppressed_z_LT: npt.NDArray[np.float16]
-
-
-def decoder_rows(sae: Sae, latents: npt.NDArray[np.int32], device: Any) -> Tensor:
-    """What one unit of each latent adds to the reconstruction [L, d_out], float32.
-
-    From `decode` itself, so for any SAE: the reconstruction of a single active latent less that of none.
-    """
-    numbers = torch.from_numpy(latents.astype(np.int64)).to(device)
-    none = SparseCodes(
-        torch.zeros(1, dtype=torch.int64, device=device), numbers[:0], torch.zeros(0, device=device)
-    )
-    ones = SparseCodes(torch.ones_like(numbers), numbers, torch.ones(len(numbers), device=device))
-    with torch.inference_mode():
-        rows: Tensor = sae.decode(ones).float() - sae.decode(none).float()
-    return rows
 
 
 def promoted_tokens(model: Any, rows_Ld: Tensor, count_L: npt.NDArray[np.int64]) -> PromotedTokens | None:

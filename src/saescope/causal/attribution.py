@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from saescope.causal.ablation import HookedBatch
-from saescope.errors import SaeError
 from saescope.sae.base import Sae, SparseCodes, weighted_rows
+from saescope.sae.decoder_rows import decoder_rows
 from saescope.stats.causal_index import document_sums, latent_mass, set_mass
 
 
@@ -116,21 +116,3 @@ def _decoded(sae: Sae, x_ND: Tensor, codes: SparseCodes) -> Tensor:
     if xhat_ND.requires_grad:
         return xhat_ND
     return weighted_rows(codes, decoder_rows(sae).to(codes.acts.device))
-
-
-def decoder_rows(sae: Sae) -> Tensor:
-    """What one unit of each latent adds to the reconstruction, [F, d_out]: `decode` of each alone, less none.
-
-    Raises SaeError where a token's own scale is needed to decode.
-    """
-    if sae.decodes_latest_only:
-        raise SaeError("this SAE normalises every token by itself: its decoder has no rows of its own")
-    device = next((t.device for t in (*sae.parameters(), *sae.buffers())), torch.device("cpu"))
-    none = torch.zeros(0, dtype=torch.int64, device=device)
-    with torch.no_grad():
-        bias_1D = sae.decode(
-            SparseCodes(torch.zeros(1, dtype=torch.int64, device=device), none, none.float())
-        )
-        latents = torch.arange(sae.num_latents, device=device)
-        ones = torch.ones(sae.num_latents, dtype=torch.int64, device=device)
-        return sae.decode(SparseCodes(ones, latents, ones.float())) - bias_1D

@@ -15,7 +15,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from saescope.causal.ablation import Ablation, Effects, LatentSet
-from saescope.causal.attribution import Attribution, attribute, decoder_rows
+from saescope.causal.attribution import Attribution, attribute
 from saescope.causal.choice import Evidence, Family, evidence
 from saescope.causal.controls import matched_families
 from saescope.causal.halves import split_documents
@@ -29,6 +29,7 @@ from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup
 from saescope.runtime.meter import Meter
 from saescope.sae.base import Sae
+from saescope.sae.decoder_rows import decoder_rows
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
 from saescope.stats.causal import document_weights, interval, task_matrix
 from saescope.stats.causal_index import rank_correlation

@@ -219,7 +219,7 @@ def _partners(run: Run) -> dict[int, list[tuple[int, float]]]:
     order = np.lexsort((target, -pmi, source))
     source, target, pmi = source[order], target[order], pmi[order]
     latents, first = np.unique(source, return_index=True)
-    ends = np.append(first[1:], len(source))
+    ends = np.append(first, len(source))[1:]  # none where there is no edge
     return {
         int(latent): [(int(target[at]), round(float(pmi[at]), 2)) for at in range(a, min(b, a + PARTNERS))]
         for latent, a, b in zip(latents, first, ends, strict=True)

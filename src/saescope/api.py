@@ -352,7 +352,8 @@ def measure(
         ['features/alive_frac', 'features/dead_frac', 'features/density_gt_10pct_frac']
     """
     # what only sweeps read is left out
-    cfg = from_mapping(MetricsConfig, {"document_groups": 0, "matched_draws": 0, **settings}, "metrics.")
+    settings = {"document_groups": 0, "matched_draws": 0, **settings}
+    cfg = from_mapping(MetricsConfig, settings, "metrics.")
     encoded = _encode(activations, sae, tasks, documents, target)
     codes = encoded.codes
     results = analyse_codes(codes, cfg, seed)

@@ -24,7 +24,8 @@ def run(*overrides: str, folder: str | Path | None = None) -> Run:
         SaescopeError: what the user has to correct, in one line; also in `status.json` in the folder.
 
     Example:
-        >>> job = saescope.run("sae=random", "metrics=quick", "metrics.document_groups=0", "tracking=disabled")
+        >>> quick = ("metrics=quick", "metrics.document_groups=0")
+        >>> job = saescope.run("sae=random", *quick, "tracking=disabled")
         >>> job.ok, job.metrics["features/num_latents"]
         (True, 1024)
     """

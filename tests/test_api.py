@@ -48,8 +48,8 @@ def x(lm):
 
 def test_every_public_object_has_a_docstring_with_an_example_that_runs(lm, x, tmp_path):
     folder = saescope.run(
-        "probes.max_tokens_per_task=1500", "metrics=quick", "metrics.document_groups=0", "metrics.matched_draws=0",
-        "metrics.lm_tokens=0", "tracking=disabled",
+        "probes.max_tokens_per_task=1500", "metrics=quick", "metrics.document_groups=0",
+        "metrics.matched_draws=0", "metrics.lm_tokens=0", "tracking=disabled",
     ).path  # fmt: skip
     shared = {"saescope": saescope, "lm": lm, "x": x, "codes": saescope.extract(x, _sae()), "folder": folder}
     finder, ran = doctest.DocTestFinder(recurse=True), 0

@@ -70,7 +70,8 @@ def in_turn(
             start = now()
             sides[name]()
             seconds[name].append(now() - start)
-        print(f"{label}round {number + 1} of {rounds} done", flush=True)
+        took = ", ".join(f"{name} {seconds[name][-1]:.1f} s" for name in names)
+        print(f"{label}round {number + 1} of {rounds} done: {took}", flush=True)
     return seconds
 
 

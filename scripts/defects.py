@@ -63,7 +63,7 @@ DEFECTS = [
     ("stats/word_clusters.py", "cross + mean_FKX**2 * self", "cross - mean_FKX**2 * self", WORDS),
     ("stats/beyond_words.py", "weight_FK * score_FK**2", "score_FK**2", WORDS),
     ("stats/bootstrap.py", "means - means.mean()", "means - means.max()", SI),
-    ("stats/resampling.py", "np.full(docs.size, 1.0 / docs.size)", "np.eye(1, docs.size)[0]", SI),
+    ("stats/resampling.py", "share = np.full(docs.size, 1.0 / docs.size)", "share = np.eye(1, docs.size)[0]", SI),
     ("stats/resampling.py", "drawn_BD @ tokens_D[docs]", "tokens_D[docs].sum()", SI),
     ("stats/resampling.py", "default_rng([seed, task])", "default_rng(None)", PAIRED),
     ("stats/resampling.py", "if docs.size > 1:", "if docs.size > 0:", PAIRED),

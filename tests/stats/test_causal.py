@@ -6,11 +6,11 @@ import pytest
 from saescope.stats.causal import (
     FLOOR,
     Effects,
-    document_weights,
     geometric_ratio,
     hurts_own_most,
     interval,
     matched_p,
+    measured_weights,
     norm_ratio,
     own_and_others,
     per_unit,
@@ -85,7 +85,7 @@ def test_p_of_a_matched_draw() -> None:
 
 
 def test_documents_are_drawn_within_their_task() -> None:
-    weight_BD = document_weights(TASK_D, np.array([10, 30, 20, 0]), 200, 0)
+    weight_BD = measured_weights(TASK_D, np.array([10, 30, 20, 0]), 200, 0)
     assert (weight_BD[:, :2].sum(1) == 2).all()
     assert (weight_BD[:, 2] == 1).all()
     assert (weight_BD[:, 3] == 0).all()
@@ -106,7 +106,7 @@ def test_interval_covers_the_truth() -> None:
     inside = 0
     for seed in range(200):
         data, task_D = world(np.random.default_rng(seed))
-        weight_BD = document_weights(task_D, data.tokens_D, 300, seed)
+        weight_BD = measured_weights(task_D, data.tokens_D, 300, seed)
         low, high = interval(summarise(data, np.arange(4), task_D, 4, weight_BD).selectivity)
         inside += low <= 0.5 <= high
     assert inside >= 180

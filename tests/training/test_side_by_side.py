@@ -95,17 +95,22 @@ def test_killed_and_resumed_side_by_side(tmp_path):
     assert equal(finished, alone("adam", tmp_path)[0])
 
 
-def test_a_companion_that_is_ahead_is_joined_at_its_step(tmp_path):
-    """A kill may come when the companion is saved and the first SAE is not yet."""
-    curves = []
+def killed_at_step_seven(name, folder):
+    """A training alone whose last checkpoint is that of step 4."""
     with pytest.raises(Killed):
         fit(
-            a_module(RECIPES["adam"]),
+            a_module(RECIPES[name]),
             batches(),
-            checkpoint_path=tmp_path / "adam.ckpt",
+            checkpoint_path=folder / f"{name}.ckpt",
             save_every=4,
             on_step=killer(7),
         )
+
+
+def test_a_companion_that_is_ahead_is_joined_at_its_step(tmp_path):
+    """A kill may come when the companion is saved and the first SAE is not yet."""
+    curves = []
+    killed_at_step_seven("adam", tmp_path)
     source = Counted()
     coder = fit(
         a_module(RECIPES["signum"]),
@@ -121,14 +126,7 @@ def test_a_companion_that_is_ahead_is_joined_at_its_step(tmp_path):
 
 
 def test_a_companion_that_is_behind_is_left_alone(tmp_path):
-    with pytest.raises(Killed):
-        fit(
-            a_module(RECIPES["signum"]),
-            batches(),
-            checkpoint_path=tmp_path / "signum.ckpt",
-            save_every=4,
-            on_step=killer(7),
-        )
+    killed_at_step_seven("signum", tmp_path)
     companion = Companion(a_module(RECIPES["adam"]), tmp_path / "adam.ckpt")
     coder = fit(
         a_module(RECIPES["signum"]),

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from saescope.extraction.codes import Codes
 from saescope.text.windows import Windows
 
 BEFORE, AFTER = 24, 12
+"""Tokens shown before and after the one that a context is about; contexts stay inside their window."""
 COLUMNS = [
     "latent",
     "rank",
@@ -35,6 +37,22 @@ def choose_latents(features: pd.DataFrame, tasks: tuple[str, ...], per_task: int
     return chosen
 
 
+def by_strength(tokens: npt.NDArray[Any], acts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Places of a latent's active tokens, the strongest first, of equal ones the earlier."""
+    return np.lexsort((tokens, -acts)).astype(np.int64)
+
+
+def strongest_of_documents(
+    docs: npt.NDArray[Any], order: npt.NDArray[np.int64], number: int
+) -> npt.NDArray[np.int64]:
+    """Places of the strongest token of each of the `number` strongest documents, strongest first.
+
+    `docs`: document of each active token; `order`: `by_strength`.
+    """
+    _, first_of_doc = np.unique(docs[order], return_index=True)
+    return order[np.sort(first_of_doc)[:number]]
+
+
 def top_contexts(
     codes: Codes, windows: Windows, latents: list[int], contexts: int, decode: Callable[[Any], str]
 ) -> pd.DataFrame:
@@ -48,9 +66,9 @@ def top_contexts(
     for place, latent in enumerate(latents):
         part = slice(act_NL.indptr[place], act_NL.indptr[place + 1])
         tokens, acts = act_NL.indices[part], act_NL.data[part]
-        order = np.lexsort((tokens, -acts))
-        _, first_of_doc = np.unique(codes.doc_N[tokens[order]], return_index=True)
-        for rank, at in enumerate(order[np.sort(first_of_doc)[:contexts]]):
+        for rank, at in enumerate(
+            strongest_of_documents(codes.doc_N[tokens], by_strength(tokens, acts), contexts)
+        ):
             token = int(tokens[at])
             window, position = int(codes.window_N[token]), int(codes.position_N[token])
             ids = windows.ids[window]

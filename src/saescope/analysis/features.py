@@ -20,6 +20,7 @@ from saescope.stats.modularity_summary import ModularitySettings, ModularitySumm
 from saescope.stats.permutation import SI_EDGES
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.resampling import document_groups
+from saescope.stats.row_blocks import some_columns
 from saescope.stats.specialization_summary import (
     SpecializationSettings,
     SpecializationSummary,
@@ -197,7 +198,7 @@ def _beyond_words_draws(
     measured = {kind: entry for kind, entry in BEYOND.items() if words.metrics[entry.key] is not None}
     if num_groups < 2 or word_numbers is None:
         return {}
-    active_NS = codes.active_NF[:, np.flatnonzero(live_F)]
+    active_NS = some_columns(codes.active_NF, np.flatnonzero(live_F))
     draws: Draws = {}
     for kind, entry in measured.items():
         means = []

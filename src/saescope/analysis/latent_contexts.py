@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from saescope.analysis.examples import AFTER, BEFORE, by_strength, strongest_of_documents
 from saescope.extraction.codes import Codes
 from saescope.text.windows import Windows
 
 log = logging.getLogger(__name__)
 
-BEFORE, AFTER = 24, 12
-"""Tokens shown before and after the one that a context is about; contexts stay inside their window."""
 TOP = 5
 """Contexts of the strongest documents, one each."""
 QUANTILES = (0.9, 0.5, 0.1)
@@ -100,13 +99,13 @@ def find_contexts(codes: Codes, windows: Windows, latents: Sequence[int]) -> Lat
     act_FN = act_NF.tocsc()
     row_N = first_W[codes.window_N[:num_tokens]] + codes.position_N[:num_tokens]
     id_R = np.concatenate(windows.ids).astype(np.int32)
-    few = len(latent_L) > MANY
-    top, quantiles = (TOP // 2, QUANTILES[1:2]) if few else (TOP, QUANTILES)
+    many = len(latent_L) > MANY
+    top, quantiles = (TOP // 2, QUANTILES[1:2]) if many else (TOP, QUANTILES)
     rows: list[npt.NDArray[np.int64]] = []
     marks: list[npt.NDArray[np.uint8]] = []
     offsets: list[npt.NDArray[np.int8]] = []
     acts: list[npt.NDArray[np.float16]] = []
-    sizes_C: list[npt.NDArray[np.int64]] = []
+    sizes_C: list[int] = []
     histogram_LB = np.zeros((len(latent_L), BINS), dtype=np.uint32)
     frequent_LT = np.full((len(latent_L), FREQUENT), -1, dtype=np.int32)
     share_LT = np.zeros((len(latent_L), FREQUENT), dtype=np.float16)
@@ -128,7 +127,7 @@ def find_contexts(codes: Codes, windows: Windows, latents: Sequence[int]) -> Lat
             same = codes.window_N[token_A[a:b]] == window
             offsets.append((row_A[a:b][same] - row_A[place]).astype(np.int8))
             acts.append(act_A[a:b][same].astype(np.float16))
-            sizes_C.append(np.array([same.sum()]))
+            sizes_C.append(int(same.sum()))
         largest = float(act_A.max())
         bins = np.minimum((act_A * (BINS / largest)).astype(np.int64), BINS - 1)
         histogram_LB[at] = np.bincount(bins, minlength=BINS)
@@ -141,7 +140,7 @@ def find_contexts(codes: Codes, windows: Windows, latents: Sequence[int]) -> Lat
         first_L=_ends([len(part) for part in rows]),
         row_C=_joined(rows, np.int32),
         quantile_C=_joined(marks, np.uint8),
-        first_C=_ends([int(size[0]) for size in sizes_C]),
+        first_C=_ends(sizes_C),
         offset_A=_joined(offsets, np.int8),
         act_A=_joined(acts, np.float16),
         histogram_LB=histogram_LB,
@@ -167,9 +166,8 @@ def _choose(
     The strongest token of each of the `top` strongest documents, then for each quantile the token whose
     activation stands there. A token is shown once.
     """
-    order = np.lexsort((token_A, -act_A))
-    _, first_of_doc = np.unique(doc_N[token_A[order]], return_index=True)
-    chosen = [int(order[at]) for at in np.sort(first_of_doc)[:top]]
+    order = by_strength(token_A, act_A)
+    chosen = strongest_of_documents(doc_N[token_A], order, top).tolist()
     marks = [0] * len(chosen)
     for quantile in quantiles:
         place = int(order[min(len(order) - 1, int((1.0 - quantile) * len(order)))])

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saescope.analysis.latent_contexts import AFTER, BEFORE, find_contexts, strings_of
+from saescope.analysis.examples import AFTER, BEFORE
+from saescope.analysis.latent_contexts import find_contexts, strings_of
 from saescope.analysis.promoted_tokens import nearest_latents, promoted_tokens
 from saescope.errors import SaeError
 from saescope.extraction.codes import Codes

@@ -31,7 +31,7 @@ from saescope.runtime.meter import Meter
 from saescope.sae.base import Sae
 from saescope.sae.decoder_rows import decoder_rows
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
-from saescope.stats.causal import document_weights, interval, task_matrix
+from saescope.stats.causal import interval, measured_weights, task_matrix
 from saescope.stats.causal_index import rank_correlation
 from saescope.stats.causal_modules import decoder_sets, mean_selectivity, preferred_task, sample_members
 from saescope.stats.savings import permutation_p
@@ -230,7 +230,7 @@ def compare(
     everything, effects, task_D = taken_out.everything, taken_out.effects, taken_out.task_D
     kinds, num_tasks = sets.ablated, len(tasks)
     exact_GK = task_matrix(effects.kl_GD, effects.tokens_D, task_D, num_tasks)
-    weight_BD = document_weights(task_D, effects.tokens_D, bootstraps, seed)
+    weight_BD = measured_weights(task_D, effects.tokens_D, bootstraps, seed)
     exact_BGK = task_matrix(effects.kl_GD, effects.tokens_D, task_D, num_tasks, weight_BD)
     own_G = preferred_task(everything, chosen.rate_FK)
     ends = np.cumsum([len(family) for family in kinds.values()])

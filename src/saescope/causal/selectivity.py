@@ -26,11 +26,11 @@ from saescope.sae.base import Sae, SparseCodes
 from saescope.stats.arrays import FloatArray, IntArray
 from saescope.stats.causal import (
     Effects,
-    document_weights,
     geometric_ratio,
     hurts_own_most,
     interval,
     matched_p,
+    measured_weights,
     own_and_others,
     per_unit,
     summarise,
@@ -229,7 +229,7 @@ class Selectivity:
         """Every key but those of the matched draws, for the headline's size."""
         own_K, task_D, num_tasks = self.own_K, self.task_D, len(self.tasks)
         effects = self.of(self.families.index(_headline(self.families, self.job)))
-        weight_BD = document_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
+        weight_BD = measured_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
         own = summarise(effects, own_K, task_D, num_tasks)
         drawn = summarise(effects, own_K, task_D, num_tasks, weight_BD)
         matched = [
@@ -284,7 +284,7 @@ class Selectivity:
         `attributed_GK`: the attributed KL of each set on each task.
         """
         task_D, num_tasks, effects = self.task_D, len(self.tasks), self.effects
-        weight_BD = document_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
+        weight_BD = measured_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
         member_DK = task_D[:, None] == np.arange(num_tasks)
         tokens_K = effects.tokens_D @ member_DK
         ce_GK, kl_GK = (

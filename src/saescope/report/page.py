@@ -33,14 +33,18 @@ from saescope.runfolder.run import Run, open_run
 __all__ = ["ReportError", "write_report"]
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write `figures/*.svg`, `features.html` and `report.html` into a run folder; the path of the last."""
+def write_report(run_dir: Path, *, latents: bool = True) -> Path:
+    """Write `figures/*.svg`, `features.html` and `report.html` into a run folder; the path of the last.
+
+    `latents`: whether to write `features.html` too, or leave the one that is there.
+    """
     from saescope.report.figures import draw_figures
 
     run = open_run(run_dir)
     drawings = draw_figures(run)
-    latents = write_latents_page(run, title(run))
-    page = _render(run, drawings, has_latents=latents is not None)
+    page_of_latents = run.path / FEATURES_PAGE
+    has_latents = write_latents_page(run, title(run)) is not None if latents else page_of_latents.is_file()
+    page = _render(run, drawings, has_latents=has_latents)
     for drawing in drawings.values():
         write_text(run.path / FIGURES / f"{drawing.name}.svg", drawing.svg)
     write_text(run.path / REPORT, page)

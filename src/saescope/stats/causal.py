@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
+from saescope.stats.resampling import document_weights
 from saescope.stats.savings import permutation_p
 from saescope.stats.specialization import check_tasks
 
@@ -150,14 +151,12 @@ def unit_selectivity(rate_GK: FloatArray, own_G: AnyIntArray) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def document_weights(task_D: AnyIntArray, tokens_D: AnyIntArray, resamples: int, seed: int) -> FloatArray:
+def measured_weights(task_D: AnyIntArray, tokens_D: AnyIntArray, resamples: int, seed: int) -> FloatArray:
     """How often every measured document is drawn, [B, D]: with replacement within its task."""
-    task_D, measured_D = np.asarray(task_D), np.asarray(tokens_D) > 0
-    weight_BD = np.zeros((resamples, task_D.size))
+    measured_D = np.asarray(tokens_D) > 0
+    weight_BD = np.zeros((resamples, measured_D.size))
     rng = np.random.default_rng(seed)
-    for task in np.unique(task_D[measured_D]):
-        docs = np.flatnonzero((task_D == task) & measured_D)
-        weight_BD[:, docs] = rng.multinomial(docs.size, np.full(docs.size, 1.0 / docs.size), size=resamples)
+    weight_BD[:, measured_D] = document_weights(np.asarray(task_D)[measured_D], resamples, rng)
     return weight_BD
 
 

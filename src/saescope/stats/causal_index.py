@@ -16,6 +16,7 @@ from scipy.stats import rankdata
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.resampling import document_weights
 from saescope.stats.specialization import check_tasks, dispersion_from_moments, specialization
 
 BLOCK_ENTRIES = 4_000_000
@@ -120,10 +121,7 @@ class DocumentSums:
 
     def resampled(self, rng: np.random.Generator) -> FloatArray:
         """How often each document is drawn when as many as there are of each task are drawn anew."""
-        weight_D = np.zeros(self.task_D.size)
-        for task in range(self.num_tasks):
-            docs = np.flatnonzero(self.task_D == task)
-            weight_D[docs] = rng.multinomial(docs.size, np.full(docs.size, 1.0 / docs.size))
+        weight_D: FloatArray = document_weights(self.task_D, 1, rng)[0]
         return weight_D
 
 

@@ -44,6 +44,15 @@ def document_groups(task_D: AnyIntArray, num_groups: int) -> IntArray:
     return group_D
 
 
+def document_weights(task_D: AnyIntArray, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """How often every document is drawn with replacement within its task, [B, D], all from one `rng`."""
+    weight_BD = np.zeros((resamples, np.size(task_D)))
+    for task in np.unique(task_D):
+        docs = np.flatnonzero(task_D == task)
+        weight_BD[:, docs] = rng.multinomial(docs.size, np.full(docs.size, 1.0 / docs.size), size=resamples)
+    return weight_BD
+
+
 def drawn_documents(
     docs_of_task: list[IntArray], tokens_D: AnyIntArray, resamples: int, seed: int
 ) -> tuple[npt.NDArray[np.int16], FloatArray]:

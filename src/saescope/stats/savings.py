@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
+from saescope.stats.resampling import document_weights
 from saescope.stats.specialization import check_tasks
 
 
@@ -145,7 +146,4 @@ def independent_union(rate_F: FloatArray, sizes: Sequence[int]) -> FloatArray:
 def _document_weights(documents: int, resamples: int, rng: np.random.Generator) -> FloatArray:
     if resamples < 1 or documents < 1:
         raise ValueError("at least one document and one resample are needed")
-    weights: FloatArray = rng.multinomial(
-        documents, np.full(documents, 1.0 / documents), size=resamples
-    ).astype(np.float64)
-    return weights
+    return document_weights(np.zeros(documents, dtype=np.int64), resamples, rng)

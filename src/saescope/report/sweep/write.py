@@ -86,6 +86,6 @@ def write_beside_controls(sweep: "ComparedSweep") -> None:
                 continue
             try:
                 write_beside(run.path, sentences)
-                write_report(run.path)
+                write_report(run.path, latents=False)
             except (OSError, ReportError) as error:
                 log.warning("%s keeps its page: %s", run.path, " ".join(str(error).split()))

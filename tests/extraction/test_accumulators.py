@@ -39,3 +39,25 @@ def test_a_few_tokens_that_carry_the_variance_are_seen(huge, low, high):
     share = metrics["sae/variance_top_tokens"]
     assert share is not None
     assert low < share < high
+
+
+def test_codes_of_a_process_group_are_gathered(tmp_path):
+    """Within a group the lists stay in memory and come out joined: a group of one process shows it."""
+    import torch.distributed as dist
+
+    from saescope.extraction.accumulators import CodeLists
+    from saescope.sae.base import SparseCodes
+
+    codes = SparseCodes(torch.tensor([2, 1]), torch.tensor([4, 7, 0]), torch.tensor([1.0, 2.0, 3.0]))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    try:
+        lists = CodeLists()
+        lists.update(torch.tensor([5, 3]), codes)
+        lists.update(torch.tensor([1, 2]), codes)
+        rows = lists.compute()
+    finally:
+        dist.destroy_process_group()
+    assert rows.rows.tolist() == [5, 3, 1, 2]
+    assert rows.sizes.tolist() == [2, 1, 2, 1]
+    assert rows.latents.tolist() == [4, 7, 0, 4, 7, 0]
+    assert rows.acts.tolist() == [1, 2, 3, 1, 2, 3]

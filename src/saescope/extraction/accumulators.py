@@ -208,7 +208,8 @@ class CodeLists(Metric):
         """All codes of all processes."""
         arrays = {name: growing.array() for name, growing in self.growing.items()}
         for name in self.FIELDS:
-            if parts := getattr(self, name):
+            parts = getattr(self, name)
+            if len(parts):  # a tensor, not a list, once gathered
                 arrays[name] = dim_zero_cat(parts).cpu().numpy()
         return CodeRows(**arrays)
 

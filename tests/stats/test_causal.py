@@ -128,3 +128,12 @@ def test_effects_add_up() -> None:
     assert total.ce_GD.tolist() == [[2.0, 4, 6, 8]]
     assert total.tokens_D.tolist() == (2 * TOKENS_D).tolist()
     assert total.of([0]).ce_GD.tolist() == total.ce_GD.tolist()
+
+
+def test_a_task_of_one_document_leaves_the_spread_unknown() -> None:
+    """Drawn anew, a single document is always the same: an interval of no width would look exact."""
+    task_D, tokens_D = np.array([0, 1]), np.array([50, 60])
+    data = effects(np.array([[5.0, 1.0], [1.0, 6.0]]), np.array([[5.0, 1.0], [1.0, 6.0]]), tokens_D=tokens_D)
+    weight_BD = measured_weights(task_D, tokens_D, 50, 0)
+    assert np.isnan(interval(summarise(data, np.arange(2), task_D, 2, weight_BD).selectivity)).all()
+    assert np.isfinite(summarise(data, np.arange(2), task_D, 2).selectivity)

@@ -31,7 +31,7 @@ from saescope.runtime.meter import Meter
 from saescope.sae.base import Sae
 from saescope.sae.decoder_rows import decoder_rows
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
-from saescope.stats.causal import interval, measured_weights, task_matrix
+from saescope.stats.causal import drawn_matrix, interval, measured_weights, task_matrix
 from saescope.stats.causal_index import rank_correlation
 from saescope.stats.causal_modules import decoder_sets, mean_selectivity, preferred_task, sample_members
 from saescope.stats.savings import permutation_p
@@ -231,7 +231,7 @@ def compare(
     kinds, num_tasks = sets.ablated, len(tasks)
     exact_GK = task_matrix(effects.kl_GD, effects.tokens_D, task_D, num_tasks)
     weight_BD = measured_weights(task_D, effects.tokens_D, bootstraps, seed)
-    exact_BGK = task_matrix(effects.kl_GD, effects.tokens_D, task_D, num_tasks, weight_BD)
+    exact_BGK = drawn_matrix(effects.kl_GD, effects.tokens_D, task_D, num_tasks, weight_BD)
     own_G = preferred_task(everything, chosen.rate_FK)
     ends = np.cumsum([len(family) for family in kinds.values()])
     of_kind = dict(zip(kinds, map(slice, [0, *ends[:-1]], ends), strict=True))

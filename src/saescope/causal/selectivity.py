@@ -26,6 +26,7 @@ from saescope.sae.base import Sae, SparseCodes
 from saescope.stats.arrays import FloatArray, IntArray
 from saescope.stats.causal import (
     Effects,
+    drawn_matrix,
     geometric_ratio,
     hurts_own_most,
     interval,
@@ -275,6 +276,8 @@ class Selectivity:
             return "no set has an effect" if self.job.to == "zero" else "only causal.to=zero is attributed"
         if key in ("causal/per_firing", "causal/per_norm"):
             return "no set fires both on its own task and on another one"
+        if key.endswith(("_ci_low", "_ci_high")):
+            return "a task has fewer than two measured documents with scored predictions; raise causal.tokens"
         return "a task has no scored prediction among the measured documents"
 
     def table(self, share_FK: FloatArray, attributed_GK: FloatArray | None = None) -> pd.DataFrame:
@@ -295,7 +298,7 @@ class Selectivity:
         rows = []
         for number, family in enumerate(self.families):
             own = self.of(number)
-            drawn_BGK = task_matrix(own.ce_GD, own.tokens_D, task_D, num_tasks, weight_BD)
+            drawn_BGK = drawn_matrix(own.ce_GD, own.tokens_D, task_D, num_tasks, weight_BD)
             for chosen, latents_F in enumerate(family.latents_K):
                 at = number * num_tasks + chosen
                 for task in range(num_tasks):

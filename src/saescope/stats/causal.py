@@ -90,6 +90,23 @@ def task_matrix(
     return mean_BGK
 
 
+def drawn_matrix(
+    value_GD: npt.NDArray[np.float64],
+    tokens_D: AnyIntArray,
+    task_D: AnyIntArray,
+    num_tasks: int,
+    weight_BD: FloatArray,
+) -> FloatArray:
+    """`task_matrix` under weights [B, G, K], for intervals: NaN for a task of a single document.
+
+    Drawn anew, such a task is always the same; an interval of no width would look exact.
+    """
+    drawn_BGK = task_matrix(value_GD, tokens_D, task_D, num_tasks, weight_BD)
+    documents_K = np.bincount(np.asarray(task_D)[np.asarray(tokens_D) > 0], minlength=num_tasks)
+    drawn_BGK[..., documents_K < 2] = np.nan
+    return drawn_BGK
+
+
 def own_and_others(M_GK: FloatArray, own_G: AnyIntArray) -> OwnOthers:
     """Own effect and mean of the others of every set. Raises ValueError for fewer than two tasks."""
     num_tasks = M_GK.shape[-1]
@@ -186,8 +203,9 @@ def summarise(
     """The numbers of a family of sets, one for each task in `own_G`; under weights one for each resample."""
 
     def of(value_GD: FloatArray) -> OwnOthers:
-        matrix = task_matrix(value_GD, effects.tokens_D, task_D, num_tasks, weight_BD)
-        return own_and_others(matrix, own_G)
+        if weight_BD is None:
+            return own_and_others(task_matrix(value_GD, effects.tokens_D, task_D, num_tasks), own_G)
+        return own_and_others(drawn_matrix(value_GD, effects.tokens_D, task_D, num_tasks, weight_BD), own_G)
 
     ce, kl, norm = of(effects.ce_GD), of(effects.kl_GD), of(effects.norm_GD)
     return Summary(

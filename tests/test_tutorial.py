@@ -25,5 +25,5 @@ def test_every_cell_runs(tmp_path, monkeypatch):
     names: dict[str, object] = {}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            exec(compile(cell["source"], cell["id"], "exec"), names)
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
     assert names["low"] < names["job"].metrics["si/mutual_info"] - names["other"].metrics["si/mutual_info"]

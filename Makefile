@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs test-pages graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs test-pages test-gpu graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ test-docs: $(VENV)/.installed-dev docs  ## the site, and every cell of the noteb
 test-pages: $(VENV)/.installed-dev  ## the pages in headless Chromium, and their accessibility where npm is there
 	@if command -v npm > /dev/null; then npm install --silent --no-save --prefix $(VENV)/axe axe-core; else echo "no npm: without axe-core"; fi
 	$(BIN)/python -m pytest -m browser tests/report/test_browser.py
+
+test-gpu: $(VENV)/.installed-dev  ## on a CUDA GPU: whole jobs beside the CPU's, the passes that are simulated elsewhere
+	$(BIN)/python -m pytest -m 'gpu or not slow' tests/end_to_end/test_gpu.py tests/*/test_on_a_device.py
 
 graph: $(VENV)/.installed-dev  ## the picture of the house: rooms, arrows, circles
 	$(BIN)/python scripts/graph.py --longest

@@ -1,4 +1,4 @@
-"""The cache beside a GPU, a simulated one (tests/support/accelerator.py): its times, what is left to it."""
+"""The cache beside a GPU (tests/support/accelerator.py): its times, what is left to it."""
 
 import time
 import zlib
@@ -10,7 +10,7 @@ import torch
 from saescope.activations import ActivationCache, CachedActivations, LiveActivations
 from saescope.activations import cached as module
 from tests.activations.world import SHARD_BYTES, WIDTH, CountingCapture, make_key, token_table
-from tests.support.accelerator import simulated_device
+from tests.support.accelerator import cuda_device
 
 
 class OnDevice(CountingCapture):
@@ -38,17 +38,17 @@ def test_a_slow_disk_is_left_to_the_gpu(tmp_path, monkeypatch, caplog, slower, s
     if slower == "disk":
         monkeypatch.setattr(zlib, "crc32", lambda *args: time.sleep(0.1) or crc32(*args))
     capture = OnDevice(0.1 if slower == "model" else 0.0)
-    with simulated_device(monkeypatch), opened(tmp_path / "gpu", capture, rows, "cuda") as source:
+    with cuda_device(monkeypatch), opened(tmp_path / "gpu", capture, rows, "cuda") as source:
         source.build()
         assert source.built == shards
         assert ("to store; the rest is computed on the fly" in caplog.text) == (slower == "disk")
-        assert torch.equal(source.read(np.arange(len(rows))), expected)
+        torch.testing.assert_close(source.read(np.arange(len(rows))).cpu(), expected)
 
 
 def test_little_is_stored_in_any_case(tmp_path, monkeypatch):
     crc32 = zlib.crc32
     monkeypatch.setattr(zlib, "crc32", lambda *args: time.sleep(0.02) or crc32(*args))
-    with simulated_device(monkeypatch), opened(tmp_path, OnDevice(), token_table(), "cuda") as source:
+    with cuda_device(monkeypatch), opened(tmp_path, OnDevice(), token_table(), "cuda") as source:
         source.build()
         assert source.built == 5
 
@@ -64,6 +64,6 @@ def test_the_seconds_of_the_model_end_with_the_copy(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.Tensor, "to", to)
     rows = token_table(5)
-    with simulated_device(monkeypatch), opened(tmp_path, OnDevice(), rows, "cuda") as source:
+    with cuda_device(monkeypatch), opened(tmp_path, OnDevice(), rows, "cuda") as source:
         source.build()
         assert source._opened(0).build_s >= 0.05

@@ -1,6 +1,6 @@
 """The passes of dynamic k on a device beside the CPU: the same numbers, and few waits.
 
-On a simulated GPU (tests/support/accelerator.py); the numbers of waits are those of a real one.
+On a GPU, a simulated one where there is none (tests/support/accelerator.py).
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ from saescope.dynamic_k.variants import Masks, phase_of, sparse_positions, varia
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.sae.neurons import NeuronBasis
-from tests.support.accelerator import simulated_device
+from tests.support.accelerator import cuda_device
 
 from .models import D, tiny, windows
 
@@ -47,7 +47,7 @@ def on_both(numbers, monkeypatch, tolerance=1e-4):
     """`numbers(model, passes, device)` on the CPU and on the device, compared; the waits on the device."""
     model = tiny("llama")
     expected = numbers(model, passes_of(model, "cpu"), None)
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         model.to("cuda")
         passes = passes_of(model, "cuda")
         assert len(passes.batches) > 2

@@ -1,6 +1,6 @@
 """No tensor of tokens × latents on a device: encoder products come in chunks.
 
-On a simulated GPU (tests/support/accelerator.py).
+On a GPU, a simulated one where there is none (tests/support/accelerator.py).
 """
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 from saescope.sae import base, cpu_topk
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.training import Recipe, SaeTraining, new_coder
-from tests.support.accelerator import simulated_device
+from tests.support.accelerator import cuda_device
 
 N, D, F, K = 1500, 16, 1024, 4
 CHUNK = 2**16
@@ -27,7 +27,7 @@ def _small_chunks(monkeypatch):
 def test_encode_and_decode(activation, dtype, monkeypatch):
     torch.manual_seed(0)
     cfg = SparseCoderConfig(num_latents=F, k=K, activation=activation)
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         sae = CoderSae(SparseCoder(D, cfg), dtype, {}).to("cuda")
         x = torch.randn(N, D).to("cuda")
         device.forget()
@@ -47,7 +47,7 @@ def test_encode_and_decode(activation, dtype, monkeypatch):
     ids=["topk", "auxk", "multi_topk", "groupmax"],
 )
 def test_training_step(recipe, monkeypatch):
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         module = SaeTraining(new_coder(D, F, recipe), recipe, total_steps=9).to("cuda")
         module.manual_backward = lambda loss: loss.backward()
         module.configure_optimizers()

@@ -1,7 +1,8 @@
-"""A CUDA device that is none: its tensors say `cuda:0`, their values lie in ordinary memory.
+"""A CUDA device for tests: the machine's own GPU, or one that is none.
 
-With it the code that runs on a GPU runs on a machine without one, on real values that can be compared with
-those of the CPU. Every operation is checked: tensors of two devices together are an error, as on a GPU.
+The one that is none has tensors that say `cuda:0` and whose values lie in ordinary memory. With it the code
+that runs on a GPU runs on a machine without one, on real values that can be compared with those of the CPU.
+Every operation is checked: tensors of two devices together are an error, as on a GPU.
 It counts what a GPU would have to wait for, and remembers the largest tensor.
 
 PyTorch's `FakeTensorMode` cannot do this: its tensors have no values, and the passes here have shapes and
@@ -71,8 +72,8 @@ class DeviceTensor(Tensor):
         raise AssertionError(f"{func} outside of the simulated device")
 
 
-class SimulatedDevice(TorchDispatchMode):
-    """While open, `cuda` exists."""
+class _Counting(TorchDispatchMode):
+    """Counts what the host and the device exchange."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,6 +90,50 @@ class SimulatedDevice(TorchDispatchMode):
         """Count anew."""
         self.waits.clear()
         self.uploads = self.largest = 0
+
+    def _count(
+        self, op: Any, args: Any, kwargs: Any, to_device: bool, tensors: list[Tensor], on_device: list[Any]
+    ) -> None:
+        name = op.__name__
+        if op in COPIES:
+            source = args[1] if op is aten.copy_ else args[0]
+            if source.is_cuda and not to_device:
+                self.waits["copy to the host"] += 1
+            elif not source.is_cuda and to_device:
+                self.uploads += 1
+        elif not on_device:
+            return
+        elif op is aten._local_scalar_dense:
+            self.waits["number to the host"] += 1
+        elif op in SIZED_BY_VALUES:
+            self.waits[name] += 1
+        elif op is aten.repeat_interleave:
+            self.waits[name] += kwargs.get("output_size") is None
+        elif op in STRICT and "index" in name:
+            masks = sum(i is not None and i.dtype is torch.bool for i in args[1])
+            self.waits["boolean index"] += 0 if _scalar_put(op, args) else masks
+        elif "mm" in name:
+            self.dtypes.setdefault(name, set()).update(tensor.dtype for tensor in tensors)
+
+
+class RealDevice(_Counting):
+    """The machine's own GPU."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        op = func.overloadpacket
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        result = func(*args, **kwargs)
+        left = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor) and leaf.is_cuda]
+        to_device = args[0].is_cuda if op is aten.copy_ else bool(left)
+        self._count(op, args, kwargs, to_device, tensors, [tensor for tensor in tensors if tensor.is_cuda])
+        given = {tensor.data_ptr() for tensor in tensors}
+        self.largest = max(self.largest, *(t.numel() for t in left if t.data_ptr() not in given), 0, 0)
+        return result
+
+
+class SimulatedDevice(_Counting):
+    """While open, `cuda` exists."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -128,30 +173,6 @@ class SimulatedDevice(TorchDispatchMode):
             shapes = ", ".join(f"{list(t.shape)} on {t.device.type}" for t in tensors)
             raise WrongDeviceError(f"{func}: {shapes}")
 
-    def _count(
-        self, op: Any, args: Any, kwargs: Any, to_device: bool, tensors: list[Tensor], on_device: list[Any]
-    ) -> None:
-        name = op.__name__
-        if op in COPIES:
-            source = args[1] if op is aten.copy_ else args[0]
-            if isinstance(source, DeviceTensor) and not to_device:
-                self.waits["copy to the host"] += 1
-            elif not isinstance(source, DeviceTensor) and to_device:
-                self.uploads += 1
-        elif not on_device:
-            return
-        elif op is aten._local_scalar_dense:
-            self.waits["number to the host"] += 1
-        elif op in SIZED_BY_VALUES:
-            self.waits[name] += 1
-        elif op is aten.repeat_interleave:
-            self.waits[name] += kwargs.get("output_size") is None
-        elif op in STRICT and "index" in name:
-            masks = sum(i is not None and i.dtype is torch.bool for i in args[1])
-            self.waits["boolean index"] += 0 if _scalar_put(op, args) else masks
-        elif "mm" in name:
-            self.dtypes.setdefault(name, set()).update(tensor.dtype for tensor in tensors)
-
 
 def _scalar_put(op: Any, args: Any) -> bool:
     """`x[mask] = number`, which CUDA does by `masked_fill`."""
@@ -175,12 +196,17 @@ class _Numbered(TorchFunctionMode):
 
 
 @contextmanager
-def simulated_device(monkeypatch: Any) -> Iterator[SimulatedDevice]:
-    """`cuda` for the code in this block."""
+def cuda_device(monkeypatch: Any) -> Iterator[RealDevice | SimulatedDevice]:
+    """`cuda` for the code in this block: the machine's own GPU, or a simulated one where there is none."""
+    # tensors of other classes cannot be inference tensors, and their operations are not taken apart
+    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)
+    if torch.cuda.is_available():
+        with RealDevice() as real:
+            yield real
+            real.waits = +real.waits
+        return
     # PyTorch's argument parser asks for CUDA at the first mention of the device
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
-    # tensors of other classes cannot be inference tensors
-    monkeypatch.setattr(torch, "inference_mode", torch.no_grad)
     with _Numbered(), SimulatedDevice() as device:
         yield device
         device.waits = +device.waits

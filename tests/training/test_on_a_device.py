@@ -1,6 +1,6 @@
 """Training steps on a device beside the CPU: the same numbers, nothing left on the other side, few waits.
 
-On a simulated GPU (tests/support/accelerator.py); the numbers of waits are those of a real one.
+On a GPU, a simulated one where there is none (tests/support/accelerator.py).
 """
 
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from saescope.training import Recipe, SaeTraining, new_coder
 from saescope.training.callbacks import CheckpointSaver
 from saescope.training.side_by_side import Companion, SideBySide
 from saescope.training.train import heldout_fvu
-from tests.support.accelerator import simulated_device
+from tests.support.accelerator import cuda_device
 
 D, F, N, STEPS = 16, 128, 64, 6
 RECIPES = {
@@ -66,7 +66,7 @@ def test_the_steps_of_the_cpu(name, monkeypatch):
     on_cpu = a_module(recipe)
     on_cpu.configure_optimizers()
     expected, _ = steps(on_cpu, batches())
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         module = a_module(recipe).to("cuda")
         module.configure_optimizers()
         metrics, waits = steps(module, batches(), device)
@@ -86,7 +86,7 @@ def test_the_steps_of_the_cpu(name, monkeypatch):
 def test_saes_side_by_side(monkeypatch, tmp_path):
     """Each makes the steps it makes alone, and waits no more than then."""
     names = ("signum", "muon", "auxk")
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         modules = {}
         for name in names:
             modules[name] = a_module(RECIPES[name]).to("cuda")
@@ -110,7 +110,7 @@ def test_saes_side_by_side(monkeypatch, tmp_path):
 
 def test_a_checkpoint_goes_to_the_host_and_back(monkeypatch):
     recipe = RECIPES["auxk"]
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         whole = a_module(recipe).to("cuda")
         whole.configure_optimizers()
         expected, _ = steps(whole, batches(), device)
@@ -128,7 +128,7 @@ def test_a_checkpoint_goes_to_the_host_and_back(monkeypatch):
 
 def test_the_callback_does_not_wait(tmp_path, monkeypatch):
     """Whether SIGTERM has arrived is asked after every batch."""
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         module = a_module(RECIPES["adam"]).to("cuda")
         module.configure_optimizers()
         steps(module, batches()[:1], device)
@@ -148,7 +148,7 @@ def test_encoder_products_in_bfloat16_sum_in_float32(monkeypatch):
         return real(*args, **kwargs)
 
     before = torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         module = a_module(RECIPES["adam"], torch.bfloat16).to("cuda")
         module.configure_optimizers()
         monkeypatch.setattr(torch, "addmm", addmm)
@@ -178,7 +178,7 @@ def test_held_out_error(monkeypatch):
             return D
 
     expected = heldout_fvu(sae, LiveActivations(Table(table), rows, 4, "cpu"))
-    with simulated_device(monkeypatch) as device:
+    with cuda_device(monkeypatch) as device:
         sae.to("cuda")
         source = LiveActivations(Table(table.to("cuda")), rows, 4, "cuda")
         device.forget()

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from saescope.cli.main import main
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(240)]
 
 SMALL = [
     "metrics=quick", "metrics.permutations=100", "metrics.bootstraps=50", "tracking=disabled",
@@ -96,7 +96,13 @@ def test_native_precision_is_bfloat16_and_near(run):
 
 
 def test_dynamic_k_and_causal(run):
-    words = ["runtime.dtype=float32", "dynamic_k=mlp", "causal=ablate"]
+    words = [
+        "runtime.dtype=float32", "dynamic_k=mlp", "dynamic_k.k=[0.5]", "dynamic_k.scores=[abs_act]",
+        "dynamic_k.granularities=[token,task]", "dynamic_k.tokens=1024", "dynamic_k.calibration_tokens=2048",
+        "dynamic_k.rounds=2", "dynamic_k.new_tokens=4", "dynamic_k.bootstraps=50",
+        "causal=ablate", "causal.tokens=600", "causal.sizes=[0.1]", "causal.attribution_tokens=2048",
+        "causal.bootstraps=50", "probes.max_tokens_per_task=1500",
+    ]  # fmt: skip
     on_gpu = run("gpu", *words, "runtime.device=cuda")
     on_cpu = run("cpu", *words, "runtime.device=cpu")
     assert (on_gpu / "causal.parquet").is_file()

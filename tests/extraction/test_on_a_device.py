@@ -121,6 +121,17 @@ def test_extraction(model_folder, probes, tmp_path, monkeypatch, side):
     assert counts == [(waits, 4)] * len(all_batches)
 
 
+def test_the_model_stays_on_the_device(engine, monkeypatch):
+    """Lightning calls `cpu` when a pass ends; the next pass needs the model where it was."""
+    chosen = engine._batches(np.arange(12))
+    source = LiveWindows(engine.setup.capture, engine.windows, 600, "cpu", D)
+    module = Extraction(engine.model, engine.hookpoint, engine.sae, engine.windows, chosen, source)
+    with cuda_device(monkeypatch):
+        module.to("cuda")
+        module.cpu()
+        assert all(parameter.is_cuda for parameter in module.parameters())
+
+
 def test_losses(engine, tmp_path, monkeypatch):
     chosen = engine._batches(np.arange(12))
     mean = torch.randn(D, generator=torch.Generator().manual_seed(0))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -53,6 +53,10 @@ class BatchModule(LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move one batch."""
         return batch.to(device)
+
+    def cpu(self) -> Self:
+        """Stay: Lightning would move the model to the host when a pass ends, and the next one needs it."""
+        return self
 
 
 class Extraction(BatchModule):

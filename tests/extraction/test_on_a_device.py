@@ -24,7 +24,7 @@ from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.sae.neurons import NeuronBasis
 from saescope.sae.python_target import wrap
 from tests.extraction.test_engine import make_engine
-from tests.support.accelerator import cuda_device
+from tests.support.accelerator import WrongDeviceError, cuda_device
 
 D, F, K = 32, 256, 8
 
@@ -89,7 +89,7 @@ def batches_of(module, device):
 def assert_same(on_device, on_cpu):
     assert on_device.keys() == on_cpu.keys()
     for name, values in on_cpu.items():
-        np.testing.assert_allclose(on_device[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(on_device[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("side", ["output", "both"])
@@ -261,6 +261,7 @@ def test_rows_of_text_come_without_waiting(engine, monkeypatch):
         torch.testing.assert_close(values.cpu(), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of the simulated device")
 def test_an_operation_on_two_devices_is_refused(monkeypatch):
     """What makes the tests above fail where a tensor stays behind."""
     with cuda_device(monkeypatch) as device:
@@ -274,7 +275,7 @@ def test_an_operation_on_two_devices_is_refused(monkeypatch):
             lambda: torch.ones(4, 3).add_(x),
             lambda: x.index_add(0, torch.tensor([1]), torch.ones(1, 3, device="cuda")),
         ):
-            with pytest.raises(RuntimeError):
+            with pytest.raises(WrongDeviceError):
                 mixed()
         assert (x + torch.tensor(2.0)).is_cuda, "CUDA takes single numbers"
         device.forget()

@@ -74,7 +74,7 @@ def test_the_steps_of_the_cpu(name, monkeypatch):
         tensors += [p.grad for p in module.parameters() if p.grad is not None]
         assert all(tensor.is_cuda for tensor in tensors)
     for step, wanted in zip(metrics, expected, strict=True):
-        assert step == pytest.approx(wanted, rel=2e-3)
+        assert step == pytest.approx(wanted, rel=5e-3)
     # One copy: losses, number of activations and of tokens, before the optimiser may act on a loss that is
     # not finite. One number: the share of dead latents, which the optimiser step changes.
     least = {"copy to the host": 1, "number to the host": 1}

@@ -118,10 +118,11 @@ class Codes:
     @cached_property
     def max_act_F(self) -> npt.NDArray[np.float64]:
         """Largest activation; NaN for a dead latent."""
-        largest = np.full(self.num_latents, -np.inf)
+        # of the type of the activations: numpy's fast loop takes no mixed types (0.94 s → 0.05 s)
+        largest = np.full(self.num_latents, -np.inf, dtype=self.acts.dtype)
         for latents, acts in self._entries():
             np.maximum.at(largest, latents, acts)
-        return np.where(self.count_F > 0, largest, np.nan)
+        return np.where(self.count_F > 0, largest.astype(np.float64), np.nan)
 
     def acts_of(self, latents: npt.NDArray[np.int64]) -> sp.csc_matrix:
         """Magnitudes of some latents, [N, len(latents)]."""

@@ -18,10 +18,11 @@ from typing import Any
 import torch
 
 from saescope.runtime.allocator import keep_freed_memory
+from saescope.version import __version__
 
 RESULTS = Path(__file__).parent / "results"
 Seconds = dict[str, list[float]]
-PACKAGES = ("saescope", "torch", "transformers", "eai-sparsify", "lightning", "numpy", "scipy")
+PACKAGES = ("torch", "transformers", "eai-sparsify", "lightning", "numpy", "scipy")
 
 
 def as_by_default(side: Callable[[], Any]) -> Callable[[], Any]:
@@ -107,6 +108,7 @@ def versions(*more: str) -> dict[str, str]:
     """Versions of Python and of the packages that matter."""
     return {
         "python": platform.python_version(),
+        "saescope": __version__,
         **{name: importlib.metadata.version(name) for name in (*PACKAGES, *more)},
     }
 

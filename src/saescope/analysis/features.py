@@ -212,6 +212,7 @@ def _beyond_words_draws(
                 codes.task_D,
                 len(codes.tasks),
                 draws=0,
+                tested=False,
             )
             means.append(float(beyond.si_F.mean()))
             progress(f"document groups ({kind})", group + 1, num_groups)

@@ -109,6 +109,7 @@ def _beyond_token(
         task_D,
         len(codes.tasks),
         draws=0,
+        tested=False,
         progress=progress,
     )
     index_F = np.zeros(codes.num_latents)

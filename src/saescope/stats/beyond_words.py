@@ -36,7 +36,7 @@ class BeyondWords:
     null_F: FloatArray
     """Mean index when the sign of every document's evidence is random; NaN without draws."""
     p_F: FloatArray
-    """p of theta being equal for all tasks."""
+    """p of theta being equal for all tasks; NaN where it was not wanted."""
     identified_F: IntArray
     """Firings on words that occur in two tasks or more."""
     lexical_FK: FloatArray
@@ -52,6 +52,7 @@ def beyond_words(
     *,
     draws: int = 10,
     seed: int = 0,
+    tested: bool = True,
     progress: Progress = no_progress,
 ) -> BeyondWords:
     """The index of every latent given the word of each token, its test, and its mean by chance.
@@ -70,7 +71,7 @@ def beyond_words(
     the task, too small where bursts differ between tasks.
 
     `active_NF`: 0/1, tokens in document order; `word_N`: number of each token's word, negative where unknown;
-    `draws`: sign flips of the documents behind `null_F`.
+    `draws`: sign flips of the documents behind `null_F`; `tested`: whether p is wanted.
     """
     corpus = Corpus.of(np.asarray(doc_N, np.int64), np.asarray(task_D, np.int64), num_tasks, draws, seed)
     classes = WordClasses.of(word_N, corpus.task_D[corpus.doc_N], num_tasks)
@@ -81,7 +82,8 @@ def beyond_words(
     threads = num_threads()
     for start in range(0, len(blocks), threads):
         parts += in_threads(
-            lambda block: _of_block(by_latent, block, classes, corpus), blocks[start : start + threads]
+            lambda block: _of_block(by_latent, block, classes, corpus, tested),
+            blocks[start : start + threads],
         )
         done = blocks[min(start + threads, len(blocks)) - 1].stop
         progress("latents beyond words", done, by_latent.shape[1])
@@ -97,7 +99,7 @@ def beyond_words(
 
 
 def _of_block(
-    by_latent: sparse.csc_matrix, block: slice, classes: WordClasses, corpus: Corpus
+    by_latent: sparse.csc_matrix, block: slice, classes: WordClasses, corpus: Corpus, tested: bool
 ) -> BeyondWords:
     firings = Firings.of(by_latent, block, classes, corpus)
     theta_FK = _theta(firings, classes.share_GK)
@@ -112,7 +114,7 @@ def _of_block(
     return BeyondWords(
         si_F,
         null_F,
-        _score_test(clusters, classes.share_GK),
+        _score_test(clusters, classes.share_GK) if tested else np.full(si_F.size, np.nan),
         firings.observed_FK.sum(axis=1).astype(np.int64),
         firings.lexical_FK,
     )
@@ -121,13 +123,11 @@ def _of_block(
 def _theta(firings: Firings, share_GK: FloatArray) -> FloatArray:
     """Preferences of each latent for the tasks, of mean 1, by conditional maximum likelihood."""
     counts = firings.counts_FG
-    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    row, share_EK = _rows(counts), share_GK[counts.indices]
     theta_FK = np.ones_like(firings.observed_FK)
     for _ in range(STEPS):
-        mixed_FG = theta_FK @ share_GK.T
-        weights = sparse.csr_matrix(
-            (counts.data / mixed_FG[row, counts.indices], counts.indices, counts.indptr), shape=counts.shape
-        )
+        mixed_E = np.einsum("ek,ek->e", theta_FK[row], share_EK)
+        weights = sparse.csr_matrix((counts.data / mixed_E, counts.indices, counts.indptr), counts.shape)
         following = (firings.observed_FK + PRIOR) / (product(weights, share_GK) + PRIOR)
         following /= following.mean(axis=1, keepdims=True)
         moved = np.abs(np.log(following / theta_FK)).max(initial=0.0)
@@ -135,6 +135,11 @@ def _theta(firings: Firings, share_GK: FloatArray) -> FloatArray:
         if moved < TOLERANCE:
             break
     return theta_FK
+
+
+def _rows(matrix: Csr) -> IntArray:
+    """Row of each entry."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
 
 
 def _score_test(clusters: Clusters, share_GK: FloatArray) -> FloatArray:
@@ -172,8 +177,8 @@ class _Evidence:
     def of(cls, clusters: Clusters, theta_FK: FloatArray, share_GK: FloatArray) -> "_Evidence":
         firings, corpus = clusters.firings, clusters.corpus
         size, num_tasks = theta_FK.shape
-        mixed_FG = theta_FK @ share_GK.T
-        expected_CK = clusters.by_class(share_GK, 1.0 / mixed_FG[firings.latent_M, firings.class_M])
+        mixed_M = np.einsum("mk,mk->m", theta_FK[firings.latent_M], share_GK[firings.class_M])
+        expected_CK = clusters.by_class(share_GK, 1.0 / mixed_M)
         score_CK = clusters.scores(expected_CK * theta_FK[firings.latent_C])
         tokens_K1, centred_K1, scale_K1 = (
             values[:, None] for values in (corpus.tokens_K, corpus.centred_K, corpus.scale_K)
@@ -189,7 +194,7 @@ class _Evidence:
         )
         meat_FKK = np.empty((size, num_tasks, num_tasks))
         meat_FKK[:, first, second] = meat_FKK[:, second, first] = upper.sum(axis=1)
-        bread_FKK = np.linalg.inv(_information(firings.counts_FG, theta_FK, share_GK, mixed_FG))
+        bread_FKK = np.linalg.inv(_information(firings.counts_FG, theta_FK, share_GK))
 
         fired = firings.observed_FK.sum(axis=1)
         mean_fired = firings.observed_FK[:, :, None] / tokens_K1 * centred_K1
@@ -204,13 +209,11 @@ class _Evidence:
         return cls(bread_FKK @ meat_FKK @ bread_FKK, spread / np.maximum(fired, 1.0) ** 2, flipped)
 
 
-def _information(
-    counts_FG: Csr, theta_FK: FloatArray, share_GK: FloatArray, mixed_FG: FloatArray
-) -> FloatArray:
+def _information(counts_FG: Csr, theta_FK: FloatArray, share_GK: FloatArray) -> FloatArray:
     """Of log theta, with that of the prior, [F, K, K]."""
-    row = np.repeat(np.arange(counts_FG.shape[0]), np.diff(counts_FG.indptr))
     weights = counts_FG.copy()
-    weights.data = weights.data / mixed_FG[row, weights.indices] ** 2
+    mixed_E = np.einsum("ek,ek->e", theta_FK[_rows(weights)], share_GK[weights.indices])
+    weights.data = weights.data / mixed_E**2
     outer_FKK = per_latent(weights, share_GK[:, :, None] * share_GK[:, None, :])
     outer_FKK *= theta_FK[:, :, None] * theta_FK[:, None, :]
     information: FloatArray = (

@@ -58,7 +58,7 @@ DEFECTS = [
     ("stats/permutation_test.py", "si_PF >= observed_F[latents] - TIE", "si_PF > observed_F[latents] + TIE", SI),
     ("stats/permutation_test.py", "small = fired[p <= fdr]", "small = fired[p <= 1]", SI),
     ("stats/word_classes.py", "(counts_WK > 0).sum(axis=1) >= 2", "(counts_WK > 0).sum(axis=1) >= 1", WORDS),
-    ("stats/beyond_words.py", "theta_FK @ share_GK.T\n        weights", "theta_FK @ share_GK.T * 0 + 1\n        weights", WORDS),
+    ("stats/beyond_words.py", "theta_FK[row], share_EK)\n        weights", "theta_FK[row], share_EK) * 0 + 1\n        weights", WORDS),
     ("stats/beyond_words.py", "0.5 * (observed**2 + exchange**2)", "0.5 * observed**2", WORDS),
     ("stats/word_clusters.py", "cross + mean_FKX**2 * self", "cross - mean_FKX**2 * self", WORDS),
     ("stats/beyond_words.py", "weight_FK * score_FK**2", "score_FK**2", WORDS),

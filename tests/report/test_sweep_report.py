@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from saescope.errors import ReportError
 from saescope.report.sweep import write_sweep
@@ -572,6 +573,19 @@ def test_jobs_without_resamples_have_the_unpaired_interval(tmp_path):
     )
     write_sweep([tmp_path / "more"], tmp_path / "more")
     assert set(pd.read_csv(tmp_path / "more" / "differences.csv").documents) == {"unpaired"}
+
+
+def test_the_same_text_in_another_folder_is_the_same_text(tmp_path):
+    for number, (place, digest) in enumerate([("a", "x"), ("b", "x"), ("b", "y")]):
+        job = write_job(tmp_path / str(number), k=2**number)
+        config = yaml.safe_load((job / "config.yaml").read_text())
+        config["probes"]["path"] = place
+        (job / "config.yaml").write_text(yaml.safe_dump(config))
+        provenance = json.loads((job / "provenance.json").read_text())
+        provenance["probes"] = {"digest": digest, "origins": {"probes": place}}
+        (job / "provenance.json").write_text(json.dumps(provenance))
+    write_sweep([tmp_path], tmp_path)
+    assert list(pd.read_csv(tmp_path / "sweep.csv").group) == ["A", "A", "B"]
 
 
 def test_a_run_page_says_what_is_above_its_controls(tmp_path):

@@ -27,8 +27,13 @@ def groups(jobs: Sequence[Run]) -> list[Group]:
     """The finished jobs in groups of equal texts and definitions, largest first."""
     by_basis: dict[tuple[tuple[str, str], ...], list[int]] = {}
     bases: list[dict[str, Any]] = []
+    places: dict[str, dict[str, Any]] = {}  # the same text may lie in several: the first stands for all
     for at, job in enumerate(jobs):
         own_basis = basis(job) if job.ok else {}
+        if job.ok and (digest := job.resolved("probes").get("digest")):
+            place = {key: value for key, value in own_basis.items() if _is_place(key)}
+            own_basis = {key: value for key, value in own_basis.items() if key not in place}
+            own_basis |= places.setdefault(str(digest), place)
         bases.append(own_basis)
         if job.ok:
             by_basis.setdefault(tuple((key, str(value)) for key, value in own_basis.items()), []).append(at)
@@ -53,6 +58,10 @@ def basis(job: Run) -> dict[str, Any]:
     if isinstance(origins, Mapping):  # folders and dataset commits
         values |= {f"origin of {key}": value for key, value in sorted(origins.items())}
     return {key: value for key, value in values.items() if key.removeprefix("metrics.") not in _SHOWN_ONLY}
+
+
+def _is_place(name: str) -> bool:
+    return name == "probes.path" or name.startswith("origin of ")
 
 
 def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

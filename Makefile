@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs test-pages test-gpu graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
+.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs test-pages test-gpu test-lowest graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,14 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+# the oldest versions that pyproject.toml allows, which pip cannot choose
+.venv-lowest/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e '.[saelens,workspaces]'
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python pytest pytest-timeout pytest-xdist hypothesis
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job on the embedded model: table and report
@@ -57,6 +65,9 @@ test-pages: $(VENV)/.installed-dev  ## the pages in headless Chromium, and their
 
 test-gpu: $(VENV)/.installed-dev  ## on a CUDA GPU: whole jobs beside the CPU's, the passes that are simulated elsewhere
 	$(BIN)/python -m pytest -m 'gpu or not slow' tests/end_to_end/test_gpu.py tests/*/test_on_a_device.py
+
+test-lowest: .venv-lowest/.installed  ## the fast tests with the oldest versions that pyproject.toml allows
+	OMP_WAIT_POLICY=PASSIVE .venv-lowest/bin/python -m pytest -n auto --dist loadfile -p no:cacheprovider
 
 graph: $(VENV)/.installed-dev  ## the picture of the house: rooms, arrows, circles
 	$(BIN)/python scripts/graph.py --longest

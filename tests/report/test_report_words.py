@@ -209,3 +209,10 @@ def test_a_control_is_not_called_uninterpretable(config):
 
 def test_control_characters_are_visible():
     assert visible("a\n\tb\x00\x7f") == "a↵⇥b␀␡"
+
+
+def test_of_many_controls_the_headline_names_three():
+    beside = [f"Beside control {number}: Q is 0.1 above." for number in range(11)]
+    sentences = headline(metrics(), STATUS, {}, beside)
+    kinds = [sentence.kind for sentence in sentences if sentence.text in beside]
+    assert kinds == ["finding"] * 3 + ["beside"] * 8

@@ -120,6 +120,17 @@ def test_means_weigh_documents_by_their_tokens() -> None:
     assert (low, high) == (0.5, 0.5)
 
 
+def test_a_single_document_has_no_interval() -> None:
+    """Drawn anew it is always the same."""
+    assert np.isnan(mean_interval(np.array([2.0, 0.0]), np.array([4, 0]), resamples=50, seed=0)).all()
+    recovered = recovered_share(
+        np.array([[4.0], [5.0], [6.0]]), np.array([3.0]), np.array([1.0]), resamples=50, seed=0
+    )
+    assert recovered is not None
+    assert recovered.eta == pytest.approx(0.5)
+    assert np.isnan([recovered.low, recovered.high]).all()
+
+
 def test_permutation_p_counts_the_observed_in() -> None:
     assert permutation_p(2.0, [1.0, 3.0, 2.0]) == 3 / 4
     assert permutation_p(5.0, np.zeros(19)) == 1 / 20

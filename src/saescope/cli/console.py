@@ -33,7 +33,8 @@ def print_run(run_dir: Path, reused_from: Path | None = None) -> None:
         table.add_row(metric.label, number(metrics.get(metric.key)), chance, metric.key)
     console.print(table)
     for sentence in headline(metrics, run.status, run.config, run.beside):
-        console.print(f"• {sentence.text}")
+        if sentence.kind != "beside":  # the page has these
+            console.print(f"• {sentence.text}")
     if reused_from is not None:
         console.print(f"This very config had a finished result in {reused_from}; force=true measures again.")
     if run.tracking.get("url"):

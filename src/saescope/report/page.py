@@ -67,6 +67,7 @@ def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
             facts=facts(run),
             warnings=[sentence for sentence in sentences if sentence.kind == "warning"],
             findings=[sentence for sentence in sentences if sentence.kind == "finding"],
+            further_controls=[sentence for sentence in sentences if sentence.kind == "beside"],
             comparisons=[sentence for sentence in sentences if sentence.kind == "comparison"],
             rows=headline_rows(run),
             figures={

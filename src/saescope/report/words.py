@@ -46,6 +46,8 @@ EV_FLOOR = 0.5
 """Explained variance below which SI and Q are called uninterpretable."""
 CE_FLOOR = 0.8
 """CE score below which SI and Q are called uninterpretable."""
+BESIDE_AT_MOST = 3
+"""Controls that a result is set beside in the headline."""
 TOP_TOKENS_CEILING = 0.1
 """Share of the variance in the 0.1 % of tokens of largest norm above which FVU is theirs."""
 
@@ -56,7 +58,8 @@ Metrics = Mapping[str, Any]
 class Sentence:
     """One plain sentence, and whether it is a warning."""
 
-    kind: Literal["finding", "warning", "comparison"]
+    kind: Literal["finding", "warning", "comparison", "beside"]
+    """`comparison`: the usual recipe's numbers; `beside`: further controls. Pages fold these two away."""
     text: str
 
     def __str__(self) -> str:
@@ -81,7 +84,7 @@ def headline(
     rewirings = draws_of(Q_P, metrics)
     findings = [
         *_information(metrics),
-        *beside,
+        *beside[:BESIDE_AT_MOST],
         *_beyond_words(metrics),
         *_causal(metrics),
         *_modularity_beyond_words(metrics),
@@ -89,7 +92,8 @@ def headline(
         *_modularity(metrics, status, rewirings),
         *_quality(metrics),
     ]
-    return warnings + [Sentence("finding", text) for text in findings] + _naive(metrics)
+    further = [Sentence("beside", text) for text in beside[BESIDE_AT_MOST:]]
+    return warnings + [Sentence("finding", text) for text in findings] + further + _naive(metrics)
 
 
 def _warnings(m: Metrics, status: Metrics, is_control: bool) -> Iterator[str]:

@@ -21,7 +21,7 @@ class Recovered:
 
     eta: float
     low: float
-    """Lower end of the 95 % interval over documents."""
+    """Lower end of the 95 % interval over documents; NaN for a single document."""
     high: float
     null_R: FloatArray
     """eta of each random partition against the mean of the others: what luck gives."""
@@ -50,7 +50,7 @@ def recovered_share(
     if gap <= 0 or positive.mean() < 0.95:
         return None
     eta_B = (weight_BD @ (mean_D - structured_D))[positive] / gap_B[positive]
-    low, high = np.quantile(eta_B, [0.025, 0.975])
+    low, high = np.quantile(eta_B, [0.025, 0.975]) if len(bound_D) > 1 else (np.nan, np.nan)
     total_R, draws = random_RD.sum(axis=1), len(random_RD)
     others_R = (total_R.sum() - total_R) / (draws - 1)
     return Recovered(
@@ -98,7 +98,13 @@ def mean_by_task(
 def mean_interval(
     value_D: FloatArray, tokens_D: npt.NDArray[Any], *, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """95 % interval (low, high) of sum(value) / sum(tokens), documents resampled."""
+    """95 % interval (low, high) of sum(value) / sum(tokens), documents resampled.
+
+    NaN where fewer than two documents have tokens: drawn anew they are always the same, and an interval of no
+    width would look exact.
+    """
+    if (np.asarray(tokens_D) > 0).sum() < 2:
+        return float("nan"), float("nan")
     weight_BD = _document_weights(len(value_D), resamples, np.random.default_rng(seed))
     tokens_B = weight_BD @ np.asarray(tokens_D, dtype=np.float64)
     has_tokens = tokens_B > 0

@@ -49,7 +49,7 @@ def test_effects_on_one_task_are_seen_where_firing_is_even():
     assert set(part.columns) == set(COLUMNS)
     assert set(part.metrics) == set(keys("causal.latents"))
     assert part.metrics["causal/scored"] == 3 * PAIRS
-    assert part.metrics["causal/attribution_r"] > 0.9
+    assert part.metrics["causal/attribution_r"] > 0.85
     assert 0.7 < part.metrics["causal/attribution_ratio"] < 1.5
 
 

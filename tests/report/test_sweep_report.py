@@ -98,7 +98,8 @@ def test_one_row_a_job_the_failed_one_too(six):
 
 def test_metric_columns_are_the_metric_keys(six):
     _, _, folder = six
-    for table in (pd.read_csv(folder / "sweep.csv"), pd.read_parquet(folder / "sweep.parquet")):
+    csv = pd.read_csv(folder / "sweep.csv", float_precision="round_trip")
+    for table in (csv, pd.read_parquet(folder / "sweep.parquet")):
         assert {name for name in table.columns if "/" in name} == set(metrics())
         written = json.loads((folder / "2" / "metrics.json").read_text())
         for key, value in written.items():
@@ -107,7 +108,8 @@ def test_metric_columns_are_the_metric_keys(six):
 
 def test_parquet_and_csv_say_the_same(six):
     _, _, folder = six
-    csv, parquet = pd.read_csv(folder / "sweep.csv"), pd.read_parquet(folder / "sweep.parquet")
+    csv = pd.read_csv(folder / "sweep.csv", float_precision="round_trip")
+    parquet = pd.read_parquet(folder / "sweep.parquet")
     assert list(csv.columns) == list(parquet.columns)
     for name in ("si/mean", "matched_si", "matched_q"):
         np.testing.assert_array_equal(csv[name].to_numpy(float), parquet[name].to_numpy(float))

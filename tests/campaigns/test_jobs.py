@@ -10,6 +10,7 @@ import pytest
 from saescope.cli.main import main
 from tests.campaigns.conftest import TRIED
 from tests.campaigns.outcome import one_line
+from tests.support.left_out import check_run
 
 GOOD = [
     f"{word} {word} and so {word} the words of a text" for word in ("one", "two", "six", "ten", "red", "blue")
@@ -92,6 +93,7 @@ def job(model_folder, tmp_path, monkeypatch, capfd):
             assert value is None or math.isfinite(value), key
         assert status["state"] == "ok"
         assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+        check_run(tmp_path / "run")
 
     return run
 

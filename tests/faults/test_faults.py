@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
 
 from saescope.files import read_json
+from tests.support.left_out import check_run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -73,7 +74,8 @@ def finish(folder: Path, *args: str, **options: str) -> tuple[int, str]:
 
 
 def science(run: Path) -> dict:
-    """Everything a run found, without what it cost."""
+    """Everything a run found, without what it cost; what it left out is checked."""
+    check_run(run)
     metrics = read_json(run / "metrics.json")
     weights = load_file(next((run / "sae").glob("*/sae.safetensors")))
     return {

@@ -1,5 +1,7 @@
 """What follows the last job of a sweep, on folders at any depth."""
 
+import html
+import json
 import logging
 import shutil
 
@@ -47,3 +49,23 @@ def test_rebuilding_names_a_folder_without_jobs(tmp_path):
         with pytest.raises(ReportError, match="no job in"):
             rebuild([tmp_path], tmp_path / "out", overlap=overlap)
     assert not (tmp_path / "out").exists()
+
+
+def test_jobs_without_a_result_are_counted(tmp_path):
+    write_job(tmp_path / "0")
+    write_failed(tmp_path / "1", "no room", ["sae.k=9"])
+    assert finish_sweep(tmp_path, DISABLED, "group", planned=5) is not None
+
+    def check():
+        summary = json.loads((tmp_path / "sweep.json").read_text())
+        rows = pd.read_csv(tmp_path / "sweep.csv")
+        assert summary["planned"] == 5
+        assert summary["jobs"] == len(rows) == 2
+        assert sum(record["count"] for record in summary["left_out"]) == 5 - (rows["state"] == "ok").sum()
+        page = html.unescape((tmp_path / "sweep.html").read_text())
+        assert "What was left out: 4 jobs" in page
+        assert all(record["why"] in page for record in summary["left_out"])
+
+    check()
+    rebuild([tmp_path], tmp_path, overlap=False)  # saescope-report still knows how many there were
+    check()

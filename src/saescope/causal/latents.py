@@ -14,10 +14,11 @@ from saescope.causal.ablation import Ablation, LatentSet
 from saescope.causal.attribution import Attribution, attribute
 from saescope.causal.halves import split_documents
 from saescope.causal.part import Part
-from saescope.causal.passes import measure
+from saescope.causal.passes import measure, unmeasured
 from saescope.config import AppConfig, NoCausal
 from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup
+from saescope.left_out import LeftOut
 from saescope.runtime.meter import Meter, Steps
 from saescope.sae.base import Sae
 from saescope.stats.arrays import BoolArray, FloatArray
@@ -89,6 +90,15 @@ def run_attribution(
     part.metrics |= {f"causal/{name}": metrics.get(name) for name in RANKS}
     scored = int(np.isfinite(columns["causal_si"]).sum())
     part.metrics["causal/scored"] = scored
+    supported = int(supported_F.sum())
+    why = (
+        f"The latent does not fire {MIN_FIRINGS} times in {MIN_DOCS} of the attributed documents: it has no "
+        "causal SI."
+    )
+    part.left_out = [
+        unmeasured(ablation, f"{tokens} attributed", "attribution"),
+        LeftOut("latents", supported - scored, supported, why, "attribution"),
+    ]
     reason = (
         "a single task"
         if len(codes.tasks) < 2

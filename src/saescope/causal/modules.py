@@ -21,7 +21,7 @@ from saescope.causal.controls import matched_families
 from saescope.causal.halves import split_documents
 from saescope.causal.latents import CHECK_DRAWS
 from saescope.causal.part import Part
-from saescope.causal.passes import measure
+from saescope.causal.passes import measure, unmeasured
 from saescope.causal.selectivity import row_norms
 from saescope.config import Ablate, AppConfig
 from saescope.errors import SaeError
@@ -120,6 +120,7 @@ def run_modules(
                     reason = "the SAE's decoder has no rows of its own"
         part.notes |= {key: reason for key in keys if part.metrics[key] is None}
     if tables:
+        part.left_out = [unmeasured(ablation, str(tokens), "ablation of communities")]
         part.tables["causal_modules"] = pd.concat(tables, ignore_index=True)
     return part
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from saescope.analysis.reconstruction import Metrics
+from saescope.left_out import LeftOut
 from saescope.stats.arrays import FloatArray
 
 
@@ -27,10 +28,14 @@ class Part:
     columns: dict[str, FloatArray] = field(default_factory=dict)
     """Further columns of `features.parquet`, [F] each."""
 
+    left_out: list[LeftOut] = field(default_factory=list)
+    """What the stage left out of what the job measures."""
+
     def add(self, other: "Part") -> None:
         """Append the results of another part."""
         self.metrics |= other.metrics
         self.notes |= other.notes
         self.warnings += other.warnings
+        self.left_out += other.left_out
         self.tables |= other.tables
         self.columns |= other.columns

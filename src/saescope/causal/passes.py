@@ -11,6 +11,7 @@ import numpy as np
 
 from saescope.causal.ablation import Ablation, LatentSet
 from saescope.config import AppConfig
+from saescope.left_out import LeftOut
 from saescope.runfolder.partial import Arrays, read_partial, save_partial
 from saescope.runtime.meter import Meter
 from saescope.stats.causal import Effects
@@ -48,6 +49,13 @@ def measure(
                     save_partial(run_dir, name, identity, arrays | {"batches": np.array(number)})
                 last = time.monotonic()
     return total
+
+
+def unmeasured(ablation: Ablation, setting: str, part: str) -> LeftOut:
+    """Counted tokens that `ablation` does not run on; `setting` limits them."""
+    total = ablation.windows.num_tokens
+    why = f"Effects are measured on about {setting} tokens, in the half of the documents that measures."
+    return LeftOut("tokens", total - int(ablation.windows.tokens_W[ablation.order].sum()), total, why, part)
 
 
 def _identity(ablation: Ablation, sets: Sequence[LatentSet], cfg: AppConfig) -> str:

@@ -15,7 +15,7 @@ from saescope.causal.choice import Family, evidence, own_families, ranking_index
 from saescope.causal.controls import low_si_families, matched_families, permuted_labels
 from saescope.causal.halves import Halves, split_documents
 from saescope.causal.part import Part
-from saescope.causal.passes import measure
+from saescope.causal.passes import measure, unmeasured
 from saescope.causal.replacements import Replacements
 from saescope.config import Ablate, AppConfig
 from saescope.errors import SaeError
@@ -100,6 +100,7 @@ def run_ablation(
         attributed_GK = task_matrix(of_ablated_DG.T, estimate.tokens_D, codes.task_D, len(codes.tasks))
     result = Selectivity(job, codes.tasks, codes.task_D, ablated, effects, cfg.seed)
     part = Part(result.metrics(), warnings=_warnings(codes.tasks, families, job))
+    part.left_out = [unmeasured(ablation, f"causal.tokens={job.tokens}", "ablation")]
     part.metrics |= {"causal/p": p, "causal/draws": job.draws}
     part.metrics["causal/sets_attribution_r"] = result.agreement(attributed_GK)
     part.notes = {key: result.why_null(key) for key, value in part.metrics.items() if value is None}

@@ -108,7 +108,11 @@ def finish(config: DictConfig) -> None:
         return
     runs, own = runs_of(sweep_dir, outcomes)
     group = group_of(sweep_dir, config.hydra.runtime.choices.get("sweep") or "none")
-    summary = finish_sweep(sweep_dir, tracking, group, runs, interrupted=bool(command().signal))
+    # rows of earlier commands in this folder come on top of the jobs of this one
+    planned = max(command().num_jobs or 0, len(outcomes)) + len(runs) - len(own)
+    summary = finish_sweep(
+        sweep_dir, tracking, group, runs, interrupted=bool(command().signal), planned=planned
+    )
     command().failures += print_sweep(sweep_dir, summary, runs, own)
     command().failures += [outcome.error for outcome in outcomes if outcome.state != "ok"]
     if all(outcome.refused and not outcome.untouched for outcome in outcomes):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from saescope.analysis.reconstruction import Metrics
+from saescope.left_out import LeftOut
 
 COLUMNS = [
     "target",
@@ -69,6 +70,9 @@ class Part:
     sections: list[Section] = field(default_factory=list)
     """Written as `dynamic_k_structure.json`."""
 
+    left_out: list[LeftOut] = field(default_factory=list)
+    """What the stage left out of what the job measures."""
+
     def add(self, other: "Part") -> None:
         """Append the results of another part."""
         self.rows += other.rows
@@ -76,6 +80,7 @@ class Part:
         self.notes |= other.notes
         self.tables |= other.tables
         self.warnings += other.warnings
+        self.left_out += other.left_out
         self.sections += other.sections
 
 

@@ -17,6 +17,7 @@ from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
 from saescope.files import remove_leftovers
 from saescope.jobs.others import OtherJobs
+from saescope.left_out import plain
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
 from saescope.runfolder.names import LOCK, LOG
 from saescope.runfolder.run import read_run
@@ -254,6 +255,7 @@ def _tracker(cfg: AppConfig, context: Context, run_id: str = "") -> Tracker:
 def _measure(
     cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared", tracker: Tracker
 ) -> Outcome:
+    from saescope.jobs.left_out import of_tracking
     from saescope.jobs.pipeline import measure
     from saescope.tracking.job_run import log_run, remember_run
 
@@ -266,6 +268,7 @@ def _measure(
             identity=run_id,
             notes=results.notes,
             warnings=results.warnings + tracker.lost,
+            left_out=plain([*results.left_out, *of_tracking(tracker.lost)]),
             overrides=list(context.overrides),
         )
 
@@ -277,9 +280,20 @@ def _measure(
     tracker.finish()
     if tracker.lost:
         write_ok()
+        _rewrite_page(context.run_dir)
     elif tracker.run is not None:
         remember_run(info, context.run_dir)
     return Outcome(context.run_dir, "ok")
+
+
+def _rewrite_page(run_dir: Path) -> None:
+    """The page of a finished run anew: what W&B did not take was not known when it was written."""
+    from saescope.report.page import write_report
+
+    try:
+        write_report(run_dir, latents=False)
+    except (OSError, SaescopeError) as error:
+        log.warning("%s keeps its page: %s", run_dir, line(str(error)))
 
 
 def _track_failure(error: str, tracker: Tracker, context: Context) -> None:

@@ -34,8 +34,10 @@ from saescope.errors import ConfigError, HookpointError, ModelError
 from saescope.extraction.codes import Codes
 from saescope.extraction.engine import Engine
 from saescope.extraction.setup import Setup
+from saescope.jobs.left_out import of_measurement
 from saescope.jobs.others import NONE, OtherJobs
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
+from saescope.left_out import plain
 from saescope.model.blocks import text_config
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
@@ -170,7 +172,13 @@ def _measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker
         results = _results(cfg, setup, coder, provenance, passes, features, part, causal_part, cost)
         write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
         remove_partials(run_dir)
-        write_status(run_dir, "running", notes=results.notes, warnings=results.warnings)
+        write_status(
+            run_dir,
+            "running",
+            notes=results.notes,
+            warnings=results.warnings,
+            left_out=plain(results.left_out),
+        )
     with phase("write the report"):
         write_report(run_dir)
     return results
@@ -308,6 +316,19 @@ def _results(
         contexts,
         features.histograms,
         provenance,
+        [
+            *of_measurement(
+                cfg.metrics,
+                windows,
+                codes,
+                features.features["supported"].to_numpy(bool),
+                passes.losses,
+                table[0],
+                coder.left_out,
+            ),
+            *causal_part.left_out,
+            *part.left_out,
+        ],
         Resamples(features.resamples.bootstrap, {**features.resamples.groups, **passes.draws}).table(),
         part.tables,
         part.sections,

@@ -23,6 +23,7 @@ def finish_sweep(
     runs: Sequence[Run] | None = None,
     *,
     interrupted: bool = False,
+    planned: int | None = None,
 ) -> SweepSummary | None:
     """Write everything that belongs to the sweep as a whole; None when its table could not be written.
 
@@ -34,6 +35,7 @@ def finish_sweep(
         tracking: W&B settings of the sweep.
         group: name of the group of its runs.
         runs: the rows; None: every run folder in `sweep_dir`.
+        planned: how many jobs there should be; None where nobody knows.
         interrupted: leave out what takes long, the overlap of the SAEs and the W&B run of the sweep.
     """
     runs = list(map(read_run, find_runs([sweep_dir]))) if runs is None else runs
@@ -59,7 +61,9 @@ def finish_sweep(
 
     if not interrupted:
         _attempt("overlap of the SAEs", overlap)
-    summary = _attempt("table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs))
+    summary = _attempt(
+        "table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs, planned)
+    )
     report = None if interrupted else _attempt("W&B run of the sweep", tracked)
     if tracking.mode != "disabled":
         _attempt("upload script", upload)

@@ -14,6 +14,7 @@ from saescope.report.causal_modules import causal_effects
 from saescope.report.communities import partitions
 from saescope.report.definitions import DEFINITIONS
 from saescope.report.latents_page import write_latents_page
+from saescope.report.left_out import left_out
 from saescope.report.savings import savings
 from saescope.report.structure import structure
 from saescope.report.tables import (
@@ -90,6 +91,7 @@ def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
             metrics=metric_rows(run),
             notes=null_notes(run),
             missing=run.missing,
+            left_out=left_out(run.left_out),
             tracking=_tracking(run),
         )
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from saescope.errors import ReportError
+from saescope.left_out import LeftOut, parsed
 from saescope.runfolder.names import (
     BESIDE,
     CONFIG,
@@ -97,6 +98,11 @@ class Run:
     def warnings(self) -> list[str]:
         """What a reader must know and the metrics do not say."""
         return list(map(str, _list(self.status.get("warnings"))))
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What the measurement did without, a record a reason; [] of a folder of an older version."""
+        return parsed(self.status.get("left_out"))
 
     @property
     def identity(self) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saescope.files import whole, write_json, write_text
+from saescope.left_out import LeftOut
 from saescope.runfolder.latents import Arrays, write_latents
 from saescope.runfolder.names import (
     BESIDE,
@@ -51,6 +52,8 @@ class Results:
     histograms: dict[str, Any]
     """Name → `{"edges": [B + 1], "counts": [B]}` over B bins."""
     provenance: dict[str, Any]
+    left_out: list[LeftOut] = field(default_factory=list)
+    """What the measurement did without; for `status.json`."""
     resamples: "pd.DataFrame | None" = None
     """Metrics with the documents drawn anew; None: no file."""
     tables: dict[str, "pd.DataFrame"] = field(default_factory=dict)

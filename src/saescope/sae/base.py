@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from saescope.left_out import LeftOut
 from saescope.model.hookpoints import Hookpoint
 
 PRE_ACTS_BYTES = 256 * 2**20
@@ -48,6 +49,9 @@ class Sae(nn.Module, ABC):
 
     warnings: tuple[str, ...] = ()
     """Warnings for readers of results measured with it, in sentences."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    """What its training left out, where it was trained here."""
 
     prepend_bos: bool | None = None
     """Whether it was trained on contexts that begin with a BOS token; None where unknown."""

@@ -2,11 +2,13 @@
 
 import hashlib
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from saescope.config.corpus import CorpusConfig
+from saescope.left_out import LeftOut
 from saescope.text import corpus_files, corpus_hub, embedded_corpus
 from saescope.text.content import Text
 
@@ -27,6 +29,12 @@ class Corpus:
     where: str
     """Config key and value it comes from, for messages."""
 
+    unread: tuple[LeftOut, ...] = ()
+    """Files of the source that are not read."""
+
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Documents that the streams started so far passed over, by reason (`empty`)."""
+
 
 def open_corpus(cfg: CorpusConfig, memory: Path | None = None) -> Corpus:
     """The documents of `cfg` (every source but `memmap`, which holds tokens and no documents).
@@ -34,6 +42,7 @@ def open_corpus(cfg: CorpusConfig, memory: Path | None = None) -> Corpus:
     `memory` is a folder where the commit of a Hub dataset is noted for jobs without a network.
     Raises CorpusError when the source is not there; reading may raise it later, naming file and line.
     """
+    passed_over: Counter[str] = Counter()
     match cfg.source:
         case "embedded":
             return Corpus(_embedded, _embedded_fingerprint(), "the embedded corpus")
@@ -41,16 +50,19 @@ def open_corpus(cfg: CorpusConfig, memory: Path | None = None) -> Corpus:
             assert cfg.path is not None
             files = corpus_files.text_files(cfg.path)
             return Corpus(
-                lambda: corpus_files.read_texts(files, cfg.text_key),
+                lambda: corpus_files.read_texts(files, cfg.text_key, passed_over),
                 f"{corpus_files.fingerprint(files)}-{cfg.text_key}",
                 f"corpus.path={cfg.path}",
+                corpus_files.unread_files(cfg.path),
+                passed_over,
             )
         case "hf":
             commit = corpus_hub.find_commit(cfg, memory)
             return Corpus(
-                lambda: corpus_hub.read_texts(cfg, commit),
+                lambda: corpus_hub.read_texts(cfg, commit, passed_over),
                 corpus_hub.fingerprint(cfg, commit),
                 f"corpus.name={cfg.name}",
+                passed_over=passed_over,
             )
         case other:
             raise AssertionError(f"{other} holds no documents")

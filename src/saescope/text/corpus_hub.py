@@ -1,6 +1,7 @@
 """Training text from a Hugging Face dataset, streamed; a local folder of one works without a network."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from saescope.text.hub_dataset import DATA_ENDINGS, HubDataset, NoSplitError
 from saescope.text.records import text_in
 
 
-def read_texts(cfg: CorpusConfig, commit: str | None) -> Iterator[Text]:
-    """Documents of the dataset in its own order.
+def read_texts(cfg: CorpusConfig, commit: str | None, passed_over: Counter[str]) -> Iterator[Text]:
+    """Documents of the dataset in its own order; empty ones are counted in `passed_over["empty"]`.
 
     Raises CorpusError when the dataset, its split or the text field is not there, or the connection fails.
     """
@@ -21,7 +22,9 @@ def read_texts(cfg: CorpusConfig, commit: str | None) -> Iterator[Text]:
         for number, record in enumerate(hub_dataset.records(_dataset(cfg), commit, streaming=True)):
             where = f"corpus.name={cfg.name} record {number}"
             text = text_in(dict(record), cfg.text_key, "corpus.text_key", where, CorpusError)
-            if not is_blank(text):
+            if is_blank(text):
+                passed_over["empty"] += 1
+            else:
                 yield text
     except (CorpusError, GeneratorExit):
         raise

@@ -1,10 +1,11 @@
 """Probe documents with their task labels, as every probe source gives them."""
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from saescope.left_out import LeftOut
 from saescope.text.content import Text
 
 _KEPT = "_-.\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -38,6 +39,9 @@ class Part:
     max_tokens: int | None = None
     """Counted tokens taken from this part at most; None: only `probes.max_tokens_per_task` limits it."""
 
+    left_out: Callable[[], Sequence[LeftOut]] = tuple
+    """What the last reading passed over without giving it as a document."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -60,6 +64,9 @@ class Probes:
 
     notices: tuple[str, ...] = ()
     """What a reader has to know about the source, such as files that were left out; sentences."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    """What the source holds and no task reads."""
 
     parallel: bool = False
     """Whether documents of the same number are translations of each other: all tasks get the same ones."""

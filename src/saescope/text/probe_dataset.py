@@ -1,11 +1,13 @@
 """Probe texts from a Hugging Face dataset: one document per record."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from saescope.errors import ProbeError, choices, nearest
+from saescope.left_out import LeftOut
 from saescope.text.content import (
     NoColumnError,
     Record,
@@ -52,6 +54,9 @@ class ProbeDataset:
     unique_column: str | None = None
     """Column whose value may occur once: later records that repeat it are left out."""
 
+    passed_over: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
+    """Records of the last reading that gave no document, by reason; `read` counts all of them."""
+
     @cached_property
     def commit(self) -> str | None:
         """Commit on the Hub, looked up once; None for a folder, and where it cannot be known."""
@@ -61,6 +66,19 @@ class ProbeDataset:
     def origin(self) -> Path | str:
         """The local folder, or `name@commit` (`name@revision` where the commit cannot be known)."""
         return self.dataset.folder or f"{self.dataset.name}@{self.commit or self.dataset.revision or 'main'}"
+
+    def left_out(self) -> list[LeftOut]:
+        """Records that the last reading passed over."""
+        where = f"{self.where}, dataset {self.dataset.name}"
+        records = self.passed_over["read"]
+        return [
+            LeftOut("texts", self.passed_over[reason], records, f"{where}: {why}.")
+            for reason, why in (
+                ("no document", "the record is a heading or an empty line, no document"),
+                ("repeated", f"the record repeats column '{self.unique_column}' of an earlier one"),
+            )
+            if self.passed_over[reason]
+        ]
 
     def documents(self, task: str, repeat: int = 1) -> Iterator[Document]:
         """The texts as documents of `task`; raises what `texts` raises."""
@@ -104,6 +122,7 @@ class ProbeDataset:
         streaming = self.num_docs is not None and not datasets.config.HF_HUB_OFFLINE
         taken = 0
         seen: set[str] = set()
+        self.passed_over.clear()
         for number, record in enumerate(records(self.dataset, self.commit, streaming=streaming)):
             try:
                 for column in self.columns:
@@ -120,7 +139,9 @@ class ProbeDataset:
                 raise ProbeError(
                     f"{self.where}: dataset {self.dataset.name} record {number}: {error}"
                 ) from error
+            self.passed_over["read"] += 1
             if text is None or (key is not None and key in seen):
+                self.passed_over["no document" if text is None else "repeated"] += 1
                 continue
             if key is not None and not is_blank(text):
                 seen.add(key)

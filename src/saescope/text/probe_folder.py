@@ -7,6 +7,7 @@ from pathlib import Path
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError, choices, nearest
+from saescope.left_out import LeftOut
 from saescope.text.content import NoColumnError, Text, columns, is_blank, value_at
 from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.records import ENDINGS, is_saved, read_records, read_texts, text_in
@@ -35,7 +36,8 @@ def open_folder(cfg: ProbesConfig) -> Probes:
         Task(task_name(name), (Part(str(source), partial(read_documents, source, cfg.text_key, cfg.split)),))
         for name, source in layout.tasks
     ]
-    return Probes(tuple(tasks), {"probes": place}, _notices(place, layout.left_out))
+    files = [place / name for name in layout.left_out]
+    return Probes(tuple(tasks), {"probes": place}, _notices(place, layout.left_out), _unread(files))
 
 
 def probe_place(cfg: ProbesConfig) -> Path:
@@ -115,7 +117,17 @@ def _documents_in(folder: Path) -> list[Path]:
 
 
 def _left_out_in(folder: Path) -> list[Path]:
-    return [] if is_saved(folder) else [p for p in _visible(folder) if p.suffix not in ENDINGS]
+    """Files of a task folder that are not read, hidden ones too where their ending is one that is read."""
+    if is_saved(folder):
+        return []
+    hidden = [p for p in folder.rglob(".*") if p.suffix in ENDINGS and _is_hidden_file(p, folder)]
+    return sorted([*(p for p in _visible(folder) if p.suffix not in ENDINGS), *hidden])
+
+
+def _is_hidden_file(path: Path, folder: Path) -> bool:
+    """Whether the file alone is hidden, and no folder that it lies in."""
+    above = path.relative_to(folder).parts[:-1]
+    return path.is_file() and path.name[0] == "." and not any(part[0] == "." for part in above)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -130,6 +142,13 @@ def _visible(folder: Path) -> list[Path]:
 def _matters(path: Path) -> bool:
     """Whether somebody could take it for probe text: not hidden, or hidden and of an ending that is read."""
     return path.name[0] != "." or path.suffix in ENDINGS
+
+
+def _unread(places: Sequence[Path]) -> tuple[LeftOut, ...]:
+    """The files that no task reads; of a folder all that are in it."""
+    count = sum(len(_visible(place)) if place.is_dir() else 1 for place in places)
+    why = "No task is made of it: it has another ending, is hidden, or lies in a folder beside task files."
+    return (LeftOut("files", count, None, why),) if count else ()
 
 
 def _notices(place: Path, left_out: Sequence[str]) -> tuple[str, ...]:
@@ -190,14 +209,23 @@ def _by_column(cfg: ProbesConfig, place: Path, task_key: str) -> Probes:
             raise ProbeError(f"{place} holds no document of task '{name}'")
         documents = [Document(task_name(name), text) for text in texts[name]]
         tasks.append(Task(task_name(name), (Part(f"{place} task {name}", partial(iter, documents)),)))
-    notices = _notices(
-        place, [str(p.relative_to(place)) for p in _left_out_in(place)] if place.is_dir() else []
-    )
+    unread = _left_out_in(place) if place.is_dir() else []
+    notices = _notices(place, [str(p.relative_to(place)) for p in unread])
+    left_out = _unread(unread)
     if unlabelled:
         notices += (
             f"probes: {unlabelled} records without a value of probes.task_key={task_key} are left out.",
         )
-    return Probes(tuple(tasks), {"probes": place}, notices)
+        labelled = sum(map(len, texts.values()))
+        left_out += (
+            LeftOut(
+                "documents",
+                unlabelled,
+                labelled + unlabelled,
+                f"The record has no value of probes.task_key={task_key}.",
+            ),
+        )
+    return Probes(tuple(tasks), {"probes": place}, notices, left_out)
 
 
 def _columns(cfg: ProbesConfig, place: Path) -> str:

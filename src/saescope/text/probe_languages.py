@@ -10,6 +10,7 @@ from pathlib import Path
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError, choices, nearest
+from saescope.left_out import LeftOut
 from saescope.text.content import Chat
 from saescope.text.documents import Document, Part, Probes, Task, task_name
 from saescope.text.records import ENDINGS, TABLES, is_saved, read_records, text_in
@@ -38,11 +39,12 @@ def open_languages(cfg: ProbesConfig) -> Probes:
             "one file per language, or a table with one column per language"
         )
     left_out: list[str] = []
+    no_text: list[str] = []
     if place.is_dir() and not is_saved(place):
         sources, left_out = _files(cfg, place)
         languages = _chosen(cfg, place, {name: _read(cfg, path) for name, path in sources.items()})
     else:
-        languages = _columns(cfg, place)
+        languages, no_text = _columns(cfg, place)
     languages = dict(sorted(languages.items()))
     if len(languages) < 2:
         raise ProbeError(f"{place} has {len(languages)} languages; at least two are needed")
@@ -63,16 +65,26 @@ def open_languages(cfg: ProbesConfig) -> Probes:
         Task(label, (Part(f"{place} {name}", partial(_of_task, label, [row[at] for row in documents])),))
         for at, (label, name) in enumerate(zip(labels, languages, strict=True))
     ]
-    notices = []
+    notices, records = [], []
     if left_out:
+        records.append(LeftOut("files", len(left_out), None, f"Only files that end in {VALID} are read."))
         notices.append(
             f"probes: left out of {place}: {choices(left_out, 10)} (files that end in {VALID} are read)."
         )
+    if no_text:
+        notices.append(
+            f"probes: columns of {place} that are no language here: {choices(no_text, 10)} (a value in them "
+            "is no text, or none has a letter)."
+        )
+        why = "A value of the column is no text, or none has a letter, so it is no language."
+        records.append(LeftOut("columns", len(no_text), len(no_text) + len(languages), why))
     if missing:
+        why = "The sentence is empty in one language, and so left out in all of them."
+        records.append(LeftOut("sentences", missing, max(counts.values()), why))
         notices.append(
             f"probes: {missing} sentences that are empty in one language are left out in all of them."
         )
-    return Probes(tuple(tasks), {"probes": place}, tuple(notices), parallel=True)
+    return Probes(tuple(tasks), {"probes": place}, tuple(notices), tuple(records), parallel=True)
 
 
 def _of_task(label: str, texts: Sequence[str]) -> Iterator[Document]:
@@ -142,8 +154,11 @@ def _chosen(cfg: ProbesConfig, place: Path, languages: Languages) -> dict[str, S
     return {name: read() for name, read in languages.items() if not cfg.languages or name in cfg.languages}
 
 
-def _columns(cfg: ProbesConfig, place: Path) -> dict[str, Sentences]:
-    """The columns of one table that hold text, or those that `probes.languages` names."""
+def _columns(cfg: ProbesConfig, place: Path) -> tuple[dict[str, Sentences], list[str]]:
+    """The columns of one table that hold text, or those that `probes.languages` names; then the others.
+
+    Columns that `probes.languages` does not name are not among the others.
+    """
     if place.is_file() and place.suffix != ".jsonl" and place.suffix not in TABLES:
         raise ProbeError(
             f"probes.path={cfg.path} is one file without columns; give a folder with one file per language, "
@@ -169,9 +184,10 @@ def _columns(cfg: ProbesConfig, place: Path) -> dict[str, Sentences]:
     if wrong := [name for name in cfg.languages if name in others]:
         raise ProbeError(f"{place}: column '{wrong[0]}' holds no text")
     if cfg.languages:
-        return {name: columns[name] for name in columns if name in cfg.languages}
-    return {
+        return {name: columns[name] for name in columns if name in cfg.languages}, []
+    languages: dict[str, Sentences] = {
         name: sentences
         for name, sentences in columns.items()
         if name not in others and any(map(str.isalpha, "".join(sentences)))  # numbers are no language
     }
+    return languages, [name for name in columns if name not in languages]

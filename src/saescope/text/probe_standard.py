@@ -69,7 +69,16 @@ def open_standard() -> Probes:
         for task, (dataset, columns, text, unique_column) in DATASETS.items()
     }
     tasks = [
-        Task(task, (Part(f"{source.where} ({source.dataset.name})", partial(source.documents, task)),))
+        Task(
+            task,
+            (
+                Part(
+                    f"{source.where} ({source.dataset.name})",
+                    partial(source.documents, task),
+                    left_out=source.left_out,
+                ),
+            ),
+        )
         for task, source in sources.items()
     ]
     return Probes(tuple(tasks), {f"probes {task}": source.origin for task, source in sources.items()})

@@ -17,6 +17,7 @@ from filelock import FileLock
 from saescope.config.corpus import CorpusConfig
 from saescope.errors import CorpusError
 from saescope.files import read_json, remove_leftovers, whole, write_json
+from saescope.left_out import LeftOut
 from saescope.runtime.meter import Meter
 from saescope.text.content import as_text
 from saescope.text.corpus import Corpus, open_corpus
@@ -42,6 +43,9 @@ class TokenRows:
 
     digest: str
     """Hash of the tokens of both."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    """Files that are not read, and empty documents passed over; not known of rows of an older version."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,10 @@ def rows_digest(rows: Ids) -> str:
 
 def _from_memory(request: _Request) -> TokenRows:
     train, heldout = io.BytesIO(), io.BytesIO()
-    _fill(request, train, heldout)
+    empty = _fill(request, train, heldout)
     parts = [np.frombuffer(part.getvalue(), dtype=np.int32) for part in (train, heldout)]
     rows = [part.reshape(-1, request.cfg.ctx_len) for part in parts]
-    return _checked(request, rows[0], rows[1])
+    return _checked(request, rows[0], rows[1], empty)
 
 
 def _from_folder(request: _Request, folder: Path) -> TokenRows:
@@ -119,24 +123,28 @@ def _from_folder(request: _Request, folder: Path) -> TokenRows:
         cached = _open(request, entry)
         if cached is not None:
             log.info("corpus: %d training rows of %d tokens found in %s", *cached.train.shape, entry)
-            return _checked(request, cached.train, cached.heldout, cached.digest)
+            return cached
         remove_leftovers(entry)
         with whole(entry / "train.i32") as train_path, whole(entry / "heldout.i32") as heldout_path:
             with train_path.open("wb") as train, heldout_path.open("wb") as heldout:
-                _fill(request, train, heldout)
-            built = _checked(request, _map(train_path, cfg.ctx_len), _map(heldout_path, cfg.ctx_len))
+                empty = _fill(request, train, heldout)
+            built = _checked(request, _map(train_path, cfg.ctx_len), _map(heldout_path, cfg.ctx_len), empty)
         index = {
             "train_rows": len(built.train),
             "heldout_rows": len(built.heldout),
             "ctx_len": cfg.ctx_len,
             "digest": built.digest,
+            "empty_texts": empty,
         }
         write_json(entry / "index.json", index)  # last: its presence says that the rows are complete
         return _open(request, entry) or built
 
 
-def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
-    """Write the rows of both splits. Raises CorpusError when there are too few."""
+def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> int:
+    """Write the rows of both splits; the number of empty documents that were passed over.
+
+    Raises CorpusError when there are too few rows.
+    """
     cfg, started = request.cfg, time.perf_counter()
     eos = eos_of(request.tokenizer)
     where = request.corpus.where if request.corpus else f"corpus.path={cfg.path}"
@@ -177,6 +185,7 @@ def _fill(request: _Request, train: BinaryIO, heldout: BinaryIO) -> None:
         log.warning("%s ends after %d training tokens; %d were requested", where, train_tokens, requested)
     log.info("corpus: %d training and %d held-out tokens from %s in %.1f s",
              train_tokens, heldout_tokens, where, time.perf_counter() - started)  # fmt: skip
+    return request.corpus.passed_over["empty"] if request.corpus else 0
 
 
 def _counted(texts: Iterable[str], writers: Sequence[RowWriter], meter: Meter) -> Iterator[str]:
@@ -226,7 +235,8 @@ def _open(request: _Request, entry: Path) -> TokenRows | None:
     if digest != index.get("digest"):
         log.warning("corpus: %s is damaged (checksum); tokens are written again", entry)
         return None
-    return TokenRows(parts[0], parts[1], digest)
+    empty = index.get("empty_texts")
+    return _checked(request, parts[0], parts[1], empty if isinstance(empty, int) else 0, digest)
 
 
 def _map(path: Path, ctx_len: int) -> Ids:
@@ -240,11 +250,14 @@ def _digest(train: Ids, heldout: Ids) -> str:
     return hashlib.sha256(f"{rows_digest(train)} {rows_digest(heldout)}".encode()).hexdigest()
 
 
-def _checked(request: _Request, train: Ids, heldout: Ids, digest: str | None = None) -> TokenRows:
+def _checked(request: _Request, train: Ids, heldout: Ids, empty: int, digest: str | None = None) -> TokenRows:
     """The rows, when they are enough for this caller (another one may have been content with fewer)."""
     if train.size < request.at_least:
         raise CorpusError(
             f"the corpus gives {train.size} training tokens, but at least {request.at_least} are needed; "
             "give more text, or lower runtime.batch_tokens or corpus.ctx_len"
         )
-    return TokenRows(train, heldout, digest or _digest(train, heldout))
+    why = "The document of the training text is empty."
+    left_out = [LeftOut("texts", empty, None, why, "training")] if empty else []
+    left_out += request.corpus.unread if request.corpus else ()
+    return TokenRows(train, heldout, digest or _digest(train, heldout), tuple(left_out))

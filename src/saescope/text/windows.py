@@ -4,7 +4,7 @@ A window is a context of its own; a document longer than `ctx_len` becomes sever
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from saescope.config import ProbesConfig
 from saescope.errors import ProbeError
+from saescope.left_out import LeftOut
 from saescope.text.beginnings import begins_with, prefix_of
 from saescope.text.content import Chat, as_text, is_blank, uses_template
 from saescope.text.documents import Document, Part, Probes, Task
@@ -65,6 +66,9 @@ class Windows:
 
     chats: str | None = None
     """How chats became text, where there are any: by the tokenizer's `template` or as `plain` lines."""
+
+    left_out: tuple[LeftOut, ...] = ()
+    """Files, documents and positions of the probes that are not measured."""
 
     @cached_property
     def tokens_W(self) -> npt.NDArray[np.int64]:
@@ -252,8 +256,11 @@ class _WindowsBuilder:
         """The windows collected so far, which are those of `probes`."""
         names = tuple(task.name for task in probes.tasks)
         notices = list(probes.notices)
+        taken = sum(map(len, self.documents))
         if probes.parallel:
             notices += self._align(names)
+        unaligned = taken - sum(map(len, self.documents))
+        repeated = 0
         notices += on_left_out(self.blank, self.uncounted, self.cfg.exclude_first)
         documents = [(task, document) for task, taken in enumerate(self.documents) for document in taken]
         task_D = np.array([task for task, _ in documents], dtype=np.int64)
@@ -261,6 +268,8 @@ class _WindowsBuilder:
         if self.cfg.duplicates != "keep":
             repeats = find_repeats([document.text for _, document in documents], task_D.tolist())
             first_D = repeats.first_D
+            if self.cfg.duplicates == "merge":
+                repeated = int((first_D != np.arange(len(documents))).sum())
             notices += on_repeats(repeats, task_D, names, merged=self.cfg.duplicates == "merge")
         distinct: list[list[Ids]] = [[] for _ in names]
         for number in np.unique(first_D):
@@ -296,7 +305,51 @@ class _WindowsBuilder:
             {key: str(origin) for key, origin in probes.origins.items()},
             tuple(notices),
             self.chats,
+            (
+                *probes.left_out,
+                *(record for task in probes.tasks for part in task.parts for record in part.left_out()),
+                *self._left_out(probes, taken, unaligned, repeated),
+                *self._uncounted(counted),
+            ),
         )
+
+    def _left_out(self, probes: Probes, taken: int, unaligned: int, repeated: int) -> list[LeftOut]:
+        """Documents that are not measured: `taken` were, before `unaligned` and `repeated` ones went."""
+        blank, uncounted, unread = (
+            sum(counts.values()) for counts in (self.blank, self.uncounted, self.unread)
+        )
+        total = taken + blank + uncounted + unread
+        budgets = f"probes.max_tokens_per_task={self.cfg.max_tokens_per_task}"
+        if any(part.max_tokens is not None for task in probes.tasks for part in task.parts):
+            budgets += " or its record's own max_tokens"
+        return [
+            LeftOut("documents", count, total, why)
+            for count, why in (
+                (blank, "The document is empty."),
+                (
+                    uncounted,
+                    f"The document has no token that counts (probes.exclude_first={self.cfg.exclude_first}).",
+                ),
+                (unread, f"The task had its tokens before the document was read ({budgets})."),
+                (unaligned, f"A translation of the document in another language does not fit {budgets}."),
+                (
+                    repeated,
+                    "The document repeats an earlier one of its task and counts as one with it "
+                    "(probes.duplicates=merge).",
+                ),
+            )
+            if count
+        ]
+
+    def _uncounted(self, counted: Sequence[npt.NDArray[np.bool_]]) -> list[LeftOut]:
+        """Positions of the windows that do not count."""
+        positions = sum(mask.size for mask in counted)
+        count = positions - int(sum(mask.sum() for mask in counted))
+        why = (
+            f"The token is special, or among the first {self.cfg.exclude_first} of its window "
+            "(probes.exclude_first)."
+        )
+        return [LeftOut("tokens", count, positions, why)] if count else []
 
     def _align(self, names: tuple[str, ...]) -> list[str]:
         """Leave in every task only the documents that all tasks have taken; a sentence where some go."""

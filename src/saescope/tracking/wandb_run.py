@@ -231,6 +231,7 @@ class Tracker:
         try:
             self.run.finish(exit_code=0 if error is None else 1)
         except Exception as problem:
+            self.lost.append(f"W&B end of the run: {problem}")
             log.warning(
                 "W&B run %s was not closed properly (%s); the local files are complete", self.run.id, problem
             )

@@ -23,6 +23,7 @@ from saescope.runfolder.names import SAE
 from saescope.sae.coder import CoderSae, SparseCoder, SparseCoderConfig
 from saescope.text.token_rows import token_rows
 from saescope.training.checkpoint import save_coder
+from saescope.training.train import untrained
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def sae_of_directions(cfg: AppConfig, setup: Setup, run_dir: Path) -> CoderSae:
             f"choose sae.k from 1 to {width}"
         )
     folder = setup.store.cache.tokens_folder if setup.store.cache else None
-    rows = token_rows(cfg.corpus, setup.lm.tokenizer, cfg.sae.tokens, folder).train
+    text = token_rows(cfg.corpus, setup.lm.tokenizer, cfg.sae.tokens, folder)
+    rows = text.train
     provenance: dict[str, Any] = {"source": cfg.sae.source, "tokens": int(rows.size)}
     with setup.row_activations(rows, "training text") as source:
         if isinstance(cfg.sae, PcaSae):
@@ -78,7 +80,9 @@ def sae_of_directions(cfg: AppConfig, setup: Setup, run_dir: Path) -> CoderSae:
         "corpus": cfg.corpus.name or cfg.corpus.path or cfg.corpus.source,
     }
     log.info("%s of %d training tokens: %d directions", cfg.sae.source, rows.size, coder.num_latents)
-    return CoderSae(coder.to(setup.machine.device), setup.machine.dtype, provenance, control=True)
+    sae = CoderSae(coder.to(setup.machine.device), setup.machine.dtype, provenance, control=True)
+    sae.left_out = (*text.left_out, *untrained(cfg.sae.tokens, rows.size))
+    return sae
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
 from saescope.files import remove_leftovers, whole
+from saescope.left_out import LeftOut
 from saescope.model.load import check_context
 from saescope.runfolder.names import HISTORY, SAE
 from saescope.runtime.hardware import Hardware, free_memory
@@ -111,11 +112,18 @@ def train_sae(
     }
     control = cfg.sae.freeze != "none" and cfg.sae.finetune is None
     sae = CoderSae(trained.to(setup.machine.device), setup.machine.dtype, provenance, control)
+    sae.left_out = (*plan.rows.left_out, *untrained(cfg.sae.tokens, plan.tokens))
     if len(plan.rows.heldout):
         with reads.row_activations(plan.rows.heldout, "held-out text") as source:
             provenance["heldout_fvu"] = heldout_fvu(sae, source)
         log.info("held-out FVU %s over %d tokens", provenance["heldout_fvu"], plan.rows.heldout.size)
     return sae
+
+
+def untrained(requested: int, tokens: int) -> list[LeftOut]:
+    """Tokens that `sae.tokens` asks for beyond those of the training text that were used."""
+    why = f"The training text ends before sae.tokens={requested}, or its last tokens fill no batch."
+    return [LeftOut("tokens", requested - tokens, requested, why, "training")] if tokens < requested else []
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """The page of a sweep: one file that needs nothing else, plotly included."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from saescope.left_out import LeftOut
 from saescope.metrics import COST_TOKENS, FEATURES_NUM_LATENTS, at_floor, metric, shown
 from saescope.report.evidence import draws_of
+from saescope.report.left_out import left_out
 from saescope.report.numbers import DASH, count, figure, p_value
 from saescope.report.sweep.compared import ComparedSweep
 from saescope.report.sweep.controls_words import beside_table
@@ -38,8 +40,8 @@ PRESET = "sweep="
 """Start of the override that names a preset of conf/sweep."""
 
 
-def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
-    """The page, and its headline sentences."""
+def render(sweep: ComparedSweep, records: Sequence[LeftOut] = ()) -> tuple[str, list[str]]:
+    """The page, and its headline sentences; `records`: the jobs that are left out."""
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -78,6 +80,7 @@ def render(sweep: ComparedSweep) -> tuple[str, list[str]]:
             payload=Markup(script_json(payload)),
             title=title(sweep),
             facts=_facts(sweep),
+            left_out=left_out(records),
             warnings=[sentence.text for sentence in sentences if sentence.kind == "warning"],
             findings=[sentence.text for sentence in sentences if sentence.kind != "warning"],
             sections={key: bool(payload[key]) for key in payload},

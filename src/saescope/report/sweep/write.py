@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from saescope.errors import ReportError
-from saescope.files import write_text
+from saescope.files import read_json, write_json, write_text
+from saescope.left_out import LeftOut, plain
 from saescope.report.sweep.compared import compare_jobs
 from saescope.report.sweep.comparisons import write_differences
 from saescope.report.sweep.controls_words import result_sentences
 from saescope.report.sweep.settings import SEEDS, varies
 from saescope.report.sweep.table import frame, write_table
-from saescope.runfolder.names import SWEEP_HTML
+from saescope.runfolder.names import SWEEP_HTML, SWEEP_JSON
 from saescope.runfolder.run import Run
 from saescope.runfolder.write import write_beside
 
@@ -43,10 +44,13 @@ class SweepSummary:
     """The seeds that differ between the jobs."""
 
 
-def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = None) -> SweepSummary:
+def write_sweep(
+    dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = None, planned: int | None = None
+) -> SweepSummary:
     """Compare the jobs in and below `dirs` and write table and page into `out`.
 
-    `jobs` are the rows where they are known already, jobs without a folder of their own too. Failed, killed
+    `jobs` are the rows where they are known already, jobs without a folder of their own too; `planned` is how
+    many there should be (None: as an earlier `sweep.json` in `out` says). Failed, killed
     and damaged jobs are rows like the others. Raises ReportError when a folder is missing or has no job,
     OSError when `out` cannot be written.
     """
@@ -56,10 +60,15 @@ def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = No
     sweep = compare_jobs(dirs, out, jobs)
     write_beside_controls(sweep)
     table = frame(sweep.rows)
-    page, sentences = render(sweep)
+    states = [str(row["state"]) for row in sweep.rows]
+    if planned is None:
+        planned = planned_jobs(out)
+    records = jobs_left_out(states, planned)
+    page, sentences = render(sweep, records)
     differences = write_differences(sweep.rows, sweep.comparisons, out)
     paths = (*write_table(table, out), differences, out / SWEEP_HTML)
     write_text(paths[-1], page)
+    write_json(out / SWEEP_JSON, {"planned": planned, "jobs": len(states), "left_out": plain(records)})
     unfinished = [row for row in sweep.rows if row["state"] != "ok"]
     failed = tuple(
         f"job {row['job']}" + (f" ({row['overrides']})" if row["overrides"] else "") + f": {row['error']}"
@@ -68,6 +77,32 @@ def write_sweep(dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = No
     finished = [row for row in sweep.rows if row["state"] == "ok"]
     seeds = tuple(key for key in SEEDS if varies(finished, key))
     return SweepSummary(table, failed, paths, tuple(sentences), tuple(sweep.axes), seeds)
+
+
+def planned_jobs(out: Path) -> int | None:
+    """How many jobs the command of the sweep in `out` had; None where that is not recorded."""
+    earlier = read_json(out / SWEEP_JSON)
+    planned = earlier.get("planned") if isinstance(earlier, dict) else None
+    return planned if isinstance(planned, int) else None
+
+
+def jobs_left_out(states: Sequence[str], planned: int | None) -> list[LeftOut]:
+    """Jobs without a result, by reason; `states` are those of the rows."""
+    missing = max(0, (planned or 0) - len(states))
+    total = len(states) + missing
+    failed = sum(state == "failed" for state in states)
+    unfinished = sum(state not in ("ok", "failed") for state in states)
+    records = (
+        LeftOut("jobs", failed, total, "The job failed: its row says why."),
+        LeftOut("jobs", unfinished, total, "The job did not finish, or its result cannot be read."),
+        LeftOut(
+            "jobs",
+            missing,
+            total,
+            "The job has no row: it was not started, or another job of the sweep has its folder.",
+        ),
+    )
+    return [record for record in records if record.count]
 
 
 def write_beside_controls(sweep: "ComparedSweep") -> None:

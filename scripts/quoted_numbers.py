@@ -4,9 +4,10 @@
     python scripts/quoted_numbers.py --write    writes the list
 
 scripts/quoted_numbers.yaml says which block of which page comes from which command, and what is a setting.
-Numbers are told from settings like this: on the pages named there under `every number counts` each number in figures
-is measured unless it is listed as a setting; on the others only what has the shape of a measurement (`MEASURED`).
-Code, addresses, names that hold digits, years and dates count nowhere, numbers in words neither.
+Numbers are told from settings like this: on the pages named there under `every number counts` each number
+in figures is measured unless it is listed as a setting; on the others only what has the shape of a
+measurement (`MEASURED`). Code, addresses, names that hold digits, years and dates count nowhere, numbers in
+words neither.
 (The file is not called numbers.py: that would hide Python's own module from every script beside it.)
 """
 
@@ -197,7 +198,7 @@ def read(page: str, text: str) -> Page:
 
 
 def pieces(kind: str, lines: list[str]) -> Iterator[tuple[int, str, str, bool, str]]:
-    """Line in the block, words of a cell (empty: those around the number), column, whether it names the row, text."""
+    """Line in the block, words of a cell (empty: those around the number), column, is it the first, text."""
     if kind == "text":
         yield 0, "", "", False, " ".join(" ".join(lines).split())
     elif kind == "shell":
@@ -257,7 +258,7 @@ class Sources:
         )
 
     def measured(self, number: Number, source: Source | None) -> bool:
-        """Whether the number is to be in the list; what a source's table holds is, but for labels and settings."""
+        """Whether the number is to be in the list; a source's table is whole, but for labels and settings."""
         if self.is_setting(number):
             return False
         if number.is_label and not (source and source.labels):
@@ -404,15 +405,17 @@ def written(texts: dict[str, str], listed: list[Row]) -> str:
 
 HEAD = f"""# Every number and its command
 
-Written by `python scripts/quoted_numbers.py --write` from README, docs and `scripts/quoted_numbers.yaml`, which says
-what makes the numbers of each block; a test fails when a measured number of README or docs is not here, or one that is
-here is no longer there. *Commit*: where a result file holds the number, the last that changed the file; where the page
-says at which commit it was made, that one; else the one since which number and words stand in README or docs, on
-whichever page. What was not committed when this was written has the commit before it.
+Written by `python scripts/quoted_numbers.py --write` from README, docs and `scripts/quoted_numbers.yaml`,
+which says what makes the numbers of each block; a test fails when a measured number of README or docs is
+not here, or one that is here is no longer there. *Commit*: where a result file holds the number, the last
+that changed the file; where the page says at which commit it was made, that one; else the one since which
+number and words stand in README or docs, on whichever page. What was not committed when this was written
+has the commit before it.
 
-README, first run, dynamic k, calibration, audit, reliability, tables with a source: every number in figures that is not
-listed as a setting. Elsewhere: what has decimals, thousands with a comma, or a unit of time, size, share or speed. Numbers in words are not
-found, and code, names, years and dates are not read. *{ONCE.capitalize()}*: on the date beside it.
+README, first run, dynamic k, calibration, audit, reliability, tables with a source: every number in figures
+that is not listed as a setting. Elsewhere: what has decimals, thousands with a comma, or a unit of time,
+size, share or speed. Numbers in words are not found, and code, names, years and dates are not read.
+*{ONCE.capitalize()}*: on the date beside it.
 """
 
 

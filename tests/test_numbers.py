@@ -1,7 +1,8 @@
 """Every measured number of README and docs stands in docs/numbers.md with its command, and nothing else does.
 
-README, first run, dynamic k, calibration, audit, reliability and every table with a source: every number in figures that
-`scripts/quoted_numbers.yaml` does not list as a setting. Other pages: what has the shape of a measurement.
+README, first run, dynamic k, calibration, audit, reliability and every table with a source: every number in
+figures that `scripts/quoted_numbers.yaml` does not list as a setting. Other pages: what has the shape of a
+measurement.
 """
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_number_that_is_no_longer_in_the_text_is_noticed(texts, sources, liste
 
 
 def test_settings_code_names_and_dates_are_no_measurements():
-    text = "At `x=0.5` of Pythia-70m, layers.3, on 26 November 2026 (arXiv 2501.16615): 0.25, 1,000–2,000 and 9e-3.\n"
+    text = "At `x=0.5` of Pythia-70m on 26 November 2026 (arXiv 2501.16615): 0.25, 1,000–2,000 and 9e-3.\n"
     assert [number.text for number in numbers.read("x.md", text).numbers] == [
         "0.25",
         "1,000",

@@ -22,7 +22,9 @@ values = st.recursive(
         st.integers(-3, 300),
         st.floats(),
         st.text(max_size=12),
-        st.sampled_from([10**400, -(10**400), 2**63, 1e308, "ok", "<script>", "\x1b[31m\n", "日本", "\ud800"]),
+        st.sampled_from(
+            [10**400, -(10**400), 2**63, 1e308, "ok", "<script>", "\x1b[31m\n", "日本", "\ud800"]
+        ),
     ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=4,
@@ -109,7 +111,12 @@ def change(run: Path, file: str, outside: Outside, draw: Callable[[Any], Any]) -
             lines = path.read_text().splitlines()
             how = draw(st.sampled_from(["header", "no header", "cell", "quote", "short"]))
             line = draw(st.integers(0, len(lines) - 1))
-            edits = {"header": lines[:1], "no header": lines[1:], "quote": [*lines, '"'], "short": [lines[0], "1"]}
+            edits = {
+                "header": lines[:1],
+                "no header": lines[1:],
+                "quote": [*lines, '"'],
+                "short": [lines[0], "1"],
+            }
             edits["cell"] = [*lines[:line], "x" + lines[line], *lines[line + 1 :]]
             path.write_text("\n".join(edits[how]))
             return how
@@ -136,7 +143,9 @@ def _other(content: Any, draw: Callable[[Any], Any]) -> Any:
 
 def _other_table(path: Path, draw: Callable[[Any], Any]) -> str:
     table = pq.read_table(path)
-    how = draw(st.sampled_from(["drop", "rename", "null", "text", "huge", "nan", "negative", "rows", "twice"]))
+    how = draw(
+        st.sampled_from(["drop", "rename", "null", "text", "huge", "nan", "negative", "rows", "twice"])
+    )
     at = draw(st.integers(0, table.num_columns - 1))
     name, column, length = table.column_names[at], table.column(at), table.num_rows
     if how == "drop":
@@ -164,7 +173,9 @@ def _other_arrays(path: Path, outside: Outside, draw: Callable[[Any], Any]) -> s
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     name = draw(st.sampled_from(sorted(arrays)))
-    how = draw(st.sampled_from(["drop", "short", "empty", "scalar", "huge", "negative", "nan", "text", "object"]))
+    how = draw(
+        st.sampled_from(["drop", "short", "empty", "scalar", "huge", "negative", "nan", "text", "object"])
+    )
     array = arrays[name]
     changed: Any = {
         "drop": lambda: None,
@@ -210,14 +221,29 @@ def older(run: Path, version: str) -> None:
 
 
 _ADDED_FILES = [
-    "latents.npz", "features.html", "resamples.parquet", "matched.json", "edges_within_token.parquet",
-    "causal.parquet", "causal_modules.parquet", "beside_controls.json", "dynamic_k_structure.json",
-]  # fmt: skip
+    "latents.npz",
+    "features.html",
+    "resamples.parquet",
+    "matched.json",
+    "edges_within_token.parquet",
+    "causal.parquet",
+    "causal_modules.parquet",
+    "beside_controls.json",
+    "dynamic_k_structure.json",
+]
 OLDER: dict[str, dict[str, Any]] = {
     "0.1": {
         "files": _ADDED_FILES,
         "keys": {
-            "metrics.json": ("causal/", "q/within_token", "q/word", "q/lexical", "si/token", "si/bigram", "lm/kl"),
+            "metrics.json": (
+                "causal/",
+                "q/within_token",
+                "q/word",
+                "q/lexical",
+                "si/token",
+                "si/bigram",
+                "lm/kl",
+            ),
             "status.json": ("schema", "identity", "overrides", "warnings"),
             "provenance.json": ("hookpoint", "probes", "texts"),
         },
@@ -227,11 +253,20 @@ OLDER: dict[str, dict[str, Any]] = {
     "without notes": {"files": [], "keys": {"status.json": ("notes",)}, "columns": {}},
     "metrics alone": {
         "files": [
-            "status.json", "config.yaml", "provenance.json", "tracking.json", "histograms.json", "matched.json",
-            "features.parquet", "edges.parquet", "examples.parquet", "resamples.parquet", "history.csv",
+            "status.json",
+            "config.yaml",
+            "provenance.json",
+            "tracking.json",
+            "histograms.json",
+            "matched.json",
+            "features.parquet",
+            "edges.parquet",
+            "examples.parquet",
+            "resamples.parquet",
+            "history.csv",
         ],
         "keys": {},
         "columns": {},
     },
-}  # fmt: skip
+}
 """What earlier versions left out: files, keys that begin so, columns that begin so."""

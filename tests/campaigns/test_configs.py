@@ -220,7 +220,9 @@ def likely(hint: object) -> st.SearchStrategy:
     if hint is bool:
         return st.booleans()
     if hint is int:
-        return st.one_of(st.integers(0, 5000), st.sampled_from([-1, 0, 1, 20, 2**31, 2**32, 2**53, 2**53 + 1]))
+        return st.one_of(
+            st.integers(0, 5000), st.sampled_from([-1, 0, 1, 20, 2**31, 2**32, 2**53, 2**53 + 1])
+        )
     if hint is float:
         return st.one_of(st.floats(0, 1), st.sampled_from([-0.0, 1e-300, 1.0, 1.5, 1e300, 2**53]))
     if hint is type(None):

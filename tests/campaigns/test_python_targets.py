@@ -72,7 +72,7 @@ ERRORS: dict[str, Callable[..., Any]] = {
     "is an array of objects": lambda *a: np.array([[None] * F]),
     "is an array of text": lambda *a: np.array([["x"] * F]),
     "is a dictionary": lambda *a: {"acts": torch.zeros(1, F)},
-}  # fmt: skip
+}
 
 
 def dense(x: torch.Tensor) -> torch.Tensor:
@@ -127,7 +127,7 @@ TENSORS: dict[str, Callable[[torch.Tensor], Any]] = {
     "three": lambda t: (t, t, t),
     "negative": torch.Tensor.neg,
     "conjugate": lambda t: t.to(torch.complex64).conj().real,
-}  # fmt: skip
+}
 ENCODES: dict[str, Callable[[torch.Tensor], Any]] = {
     "dense": dense,
     "sparse pair": top,
@@ -149,9 +149,12 @@ ENCODES: dict[str, Callable[[torch.Tensor], Any]] = {
     "ten million wide": lambda x: x.new_zeros(1, 1).expand(len(x), 10**7),
     **{f"dense, {name}": changed(change) for name, change in TENSORS.items()},
     **{f"pair, {name}": pair(lambda a, i, change=change: (change(a), i)) for name, change in TENSORS.items()},
-    **{f"indices, {name}": pair(lambda a, i, change=change: (a, change(i))) for name, change in TENSORS.items()},
+    **{
+        f"indices, {name}": pair(lambda a, i, change=change: (a, change(i)))
+        for name, change in TENSORS.items()
+    },
     **{f"encode {name}": lambda x, call=call: call(x) for name, call in ERRORS.items()},
-}  # fmt: skip
+}
 
 
 def decoded(*codes: torch.Tensor) -> torch.Tensor:
@@ -223,9 +226,7 @@ def target(encode: str, decode: str, attributes: str, later: int, module: bool) 
 def measured(cfg: PythonSae) -> Sae:
     """The SAE as a job uses it: loaded, and every code and reconstruction of two batches."""
     check(cfg, hookpoint="layers.2", model_sae_repo=None, model_name="m")
-    sae = load(
-        cfg, d_in=D, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32
-    )  # fmt: skip
+    sae = load(cfg, d_in=D, hookpoint="layers.2", model_sae_repo=None, model_name="m", dtype=torch.float32)
     for rows in (5, 40):
         x = torch.randn(rows, D)
         before = x.clone()
@@ -309,25 +310,76 @@ def good(**_: Any) -> Any:
 SOURCES = [
     *["from tests.campaigns.test_python_targets import good as f"] * 9,
     "from tests.campaigns.test_python_targets import good\nclass f:\n  g = h = staticmethod(good)",
-    "", "raise RuntimeError('two\\nlines')", "import sys; sys.exit(0)", "raise SystemExit", "1/0", "def f(:", "\0",
-    "import nothing_of_this_name", "from user_code import f", "f = 3", "f = None", "def f(): pass",
-    "def f(x): return x", "def f(*, d_in, hookpoint): raise KeyError(d_in)", "class f: pass", "f = print",
-    "def __getattr__(name): raise RuntimeError(name)", "def f(**options): return options",
-    "class f:\n  def __new__(cls): return 7", "import numpy; f = numpy.zeros", "f = lambda: f",
-    "raise BaseException('日本')", "# -*- coding: nonsense -*-", "f = type('x', (), {'__call__': 3})()",
+    "",
+    "raise RuntimeError('two\\nlines')",
+    "import sys; sys.exit(0)",
+    "raise SystemExit",
+    "1/0",
+    "def f(:",
+    "\0",
+    "import nothing_of_this_name",
+    "from user_code import f",
+    "f = 3",
+    "f = None",
+    "def f(): pass",
+    "def f(x): return x",
+    "def f(*, d_in, hookpoint): raise KeyError(d_in)",
+    "class f: pass",
+    "f = print",
+    "def __getattr__(name): raise RuntimeError(name)",
+    "def f(**options): return options",
+    "class f:\n  def __new__(cls): return 7",
+    "import numpy; f = numpy.zeros",
+    "f = lambda: f",
+    "raise BaseException('日本')",
+    "# -*- coding: nonsense -*-",
+    "f = type('x', (), {'__call__': 3})()",
     "class Meta(type):\n  def __call__(cls, **k): raise ValueError('no')\nclass f(metaclass=Meta): pass",
     "from dataclasses import dataclass\n@dataclass\nclass f:\n  x: int",
-]  # fmt: skip
+]
 TARGETS = [
-    "user_code:f", "user_code:f.g.h", "user_code:__name__", "user_code:__builtins__", "user_code:", ":f", "user_code",
-    "user_code:f:g", "user_code.f:f", ".user_code:f", "..:f", "os:system.x", "日本:f", "user code:f", "user_code:f g",
-    "user_code:日本", "sys:exit", "builtins:exit", "os:abort.x", "user_code:f()", "a" * 300 + ":f", "user_code:" + "f." * 99,
-    "~/x:f", "/tmp/x.py:f", "user_code.py:f",
-]  # fmt: skip
+    "user_code:f",
+    "user_code:f.g.h",
+    "user_code:__name__",
+    "user_code:__builtins__",
+    "user_code:",
+    ":f",
+    "user_code",
+    "user_code:f:g",
+    "user_code.f:f",
+    ".user_code:f",
+    "..:f",
+    "os:system.x",
+    "日本:f",
+    "user code:f",
+    "user_code:f g",
+    "user_code:日本",
+    "sys:exit",
+    "builtins:exit",
+    "os:abort.x",
+    "user_code:f()",
+    "a" * 300 + ":f",
+    "user_code:" + "f." * 99,
+    "~/x:f",
+    "/tmp/x.py:f",
+    "user_code.py:f",
+]
 OPTIONS: list[dict[str, Any]] = [
-    {}, {"d_in": 3}, {"hookpoint": None}, {"what": 1}, {"function": 1}, {"self": 1}, {"cls": 1}, {"日本": "x"},
-    {"a b": []}, {"x": {"y": [1, None]}}, {"make": 2}, {"": 1}, {"args": [1]}, {"label": "x"},
-]  # fmt: skip
+    {},
+    {"d_in": 3},
+    {"hookpoint": None},
+    {"what": 1},
+    {"function": 1},
+    {"self": 1},
+    {"cls": 1},
+    {"日本": "x"},
+    {"a b": []},
+    {"x": {"y": [1, None]}},
+    {"make": 2},
+    {"": 1},
+    {"args": [1]},
+    {"label": "x"},
+]
 
 
 @seeded(500)

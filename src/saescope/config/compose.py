@@ -111,7 +111,7 @@ def _check_option(override: str, groups: Collection[str]) -> None:
     parsed = OverridesParser.create().parse_override(override)
     group = parsed.key_or_group
     options = parsed.value()
-    if group not in groups and not group.startswith("hydra/") or not isinstance(options, list):
+    if (group not in groups and not group.startswith("hydra/")) or not isinstance(options, list):
         return
     if group in groups or not all(isinstance(option, str | QuotedString) for option in options):
         raise ConfigError(

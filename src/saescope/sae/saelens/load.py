@@ -92,14 +92,19 @@ def check_saelens(cfg: SaeLensSae, *, at: Hookpoint, model: Any, d_in: int | Non
 
 def _check_types(cfg: Any, sae_name: str) -> None:
     """sae_lens takes any value for a switch or a number and computes with it. Raises SaeError."""
-    kinds = {"bool": bool, "int": int, "float": (int, float), "str": str}
+    kinds: dict[str, tuple[type, ...]] = {
+        "bool": (bool,),
+        "int": (int,),
+        "float": (int, float),
+        "str": (str,),
+    }
     for entry in dataclasses.fields(cfg):
         type_name = getattr(entry.type, "__name__", str(entry.type))
+        name, _, none = type_name.partition(" | ")
         value = getattr(cfg, entry.name)
-        kind = kinds.get(type_name)
-        if kind is None:
+        if name not in kinds or (none == "None" and value is None) or none not in ("", "None"):
             continue
-        wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)  # type: ignore[arg-type]
+        wrong = not isinstance(value, kinds[name]) or (isinstance(value, bool) and name != "bool")
         if wrong or (isinstance(value, float) and not math.isfinite(value)):
             raise SaeError(
                 f"the config of {sae_name} says {entry.name}: {value!r:.80}; it must be {type_name}"

@@ -54,7 +54,7 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`, or None when the file is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -158,7 +158,7 @@ OUTPUTS = {
     "string": lambda x: "x",
     "half": lambda x: x.half(),
 }
-FINE = {"tensor", "tuple", "list", "half"}
+FINE = {"tensor", "tuple", "list", "half", "rank 2", "flattened"}
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

@@ -227,3 +227,19 @@ def test_strange_values_are_no_numbers(folder):
 def test_a_file_without_permission_is_named(folder):
     (folder / CONFIG).chmod(0)
     assert "Permission denied" in read_run(folder).damaged[0]
+
+
+def test_a_whole_number_beyond_any_float_is_no_metric(folder):
+    (folder / METRICS).write_text(json.dumps(metrics() | {"si/mean": 10**400}))
+    assert open_run(folder).metrics["si/mean"] is None
+
+
+@pytest.mark.parametrize("column", ["si", "community", "rate_code"])
+def test_text_where_numbers_belong_is_named(folder, column):
+    table = pq.read_table(folder / "features.parquet")
+    at = table.column_names.index(column)
+    pq.write_table(table.set_column(at, column, pa.array(["x"] * len(table))), folder / "features.parquet")
+    run = open_run(folder)
+    for use in (lambda: run.features, lambda: run.columns("features", [column])):
+        with pytest.raises(ReportError, match=f"column {column} holds string where numbers belong"):
+            use()

@@ -320,3 +320,30 @@ def test_a_target_that_fails_is_one_line_that_names_it(module, target, options, 
         made(target.format(module), **options)
     assert str(caught.value).startswith(f"sae.target={target.format(module)}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["import", "encode", "decode"])
+def test_code_that_exits_is_an_error_and_no_success(tmp_path, monkeypatch, where):
+    """`sys.exit()` of a script would end the job with exit code 0 and no result."""
+
+    def leave(*_):
+        sys.exit(0)
+
+    if where == "import":
+        (tmp_path / "a_script.py").write_text("import sys\nsys.exit(0)\n")
+        with pytest.raises(SaeError, match="importing a_script raised SystemExit: 0"):
+            check(PythonSae(target="a_script:f"), hookpoint="h", model_sae_repo=None, model_name="m")
+        return
+    inner = Dense()
+    setattr(inner, where, leave)
+    with pytest.raises(SaeError, match=f"{where} raised SystemExit: 0"):
+        wrap(inner, d_in=D, name="mine")
+
+
+def test_a_reconstruction_that_float32_cannot_hold_is_refused():
+    class Large(Dense):
+        def decode(self, code):
+            return super().decode(code).double() * 1e200
+
+    with pytest.raises(SaeError, match="decode returned NaN or infinite"):
+        wrap(Large(), d_in=D, name="mine")

@@ -5,7 +5,7 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import hydra
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -71,6 +72,7 @@ def in_grammar(overrides: Iterable[str]) -> list[str]:
         elif override.startswith("+") and override.lstrip("+").partition("=")[0] in present:
             override = override.lstrip("+")
         _check_grammar(override)
+        _check_option(override, groups)
         readable.append(override)
     return readable
 
@@ -99,6 +101,23 @@ def _check_grammar(override: str) -> None:
         f"cannot read '{override}'; write overrides as key=value, lists as key=[a,b], and text with other "
         f"characters than letters a-z, digits and . / - _ in quotes within quotes: {shlex.quote(quoted)}"
     )
+
+
+def _check_option(override: str, groups: Collection[str]) -> None:
+    """Raise ConfigError for a list where a group has one option.
+
+    Hydra would put one over the other without a word, and ends in a traceback where an item is no text.
+    """
+    parsed = OverridesParser.create().parse_override(override)
+    group = parsed.key_or_group
+    options = parsed.value()
+    if (group not in groups and not group.startswith("hydra/")) or not isinstance(options, list):
+        return
+    if group in groups or not all(isinstance(option, str | QuotedString) for option in options):
+        raise ConfigError(
+            f"{override}: {group} takes one option, not a list; choose {group}=OPTION, or a sweep over "
+            f"several: saescope -m {group}=OPTION,OPTION"
+        )
 
 
 def _quoted(value: str) -> str:

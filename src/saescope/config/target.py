@@ -19,7 +19,9 @@ def file_of(target: str) -> str | None:
     _look_here()
     try:
         spec = importlib.util.find_spec(target.partition(":")[0])
-    except Exception:  # a package above it cannot be imported; `imported` reports it
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a package above it cannot be imported; `imported` reports it
         return None
     return spec.origin if spec and spec.has_location else None
 
@@ -35,7 +37,9 @@ def imported(target: str) -> Any:
         if _imported.setdefault(module_name, content) != content:  # edited since an earlier job
             module = importlib.reload(module)
             _imported[module_name] = content
-    except Exception as error:  # whatever the user's code raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's code raises, sys.exit() of a script included
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise SaeError(
                 f"sae.target={target}: there is no module {error.name} in {os.getcwd()} or among the "
@@ -44,7 +48,9 @@ def imported(target: str) -> Any:
         raise SaeError(f"sae.target={target}: importing {module_name} raised {brief(error)}") from error
     try:
         return reduce(getattr, name.split("."), module)
-    except AttributeError as error:
+    except Exception as error:  # a module may answer for names it does not have
+        if not isinstance(error, AttributeError):
+            raise SaeError(f"sae.target={target}: {name} of {module_name} raised {brief(error)}") from error
         public = [key for key in vars(module) if not key.startswith("_")]
         raise SaeError(
             f"sae.target={target}: {module_name} has no {name}: {nearest(name, public)}"
@@ -52,9 +58,12 @@ def imported(target: str) -> Any:
         ) from error
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """Type and text of an exception of the user's code."""
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
+    try:
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
+    except Exception:  # its own text raises
+        return type(error).__name__
 
 
 def _look_here() -> None:

@@ -101,6 +101,7 @@ def payload(run: Run, latents: LatentFile) -> tuple[dict[str, Any], list[list[di
     wanted += [name for name in ("community_within_token",) if name in names]
     features = run.columns("features", [name for name in wanted if name in names])
     row_of = {int(latent): at for at, latent in enumerate(features["latent"])}
+    _check_same_run(run, latents, features)
     rows = np.array([row_of[int(latent)] for latent in latents["latent_L"]])
     numbers = [(name, label) for name, label in NUMBERS if name in features]
     first = latents["frequent_LT"][:, 0]
@@ -128,6 +129,23 @@ def payload(run: Run, latents: LatentFile) -> tuple[dict[str, Any], list[list[di
         _detail(latents, texts, features, run.tasks, at, int(row), partners) for at, row in enumerate(rows)
     ]
     return index, [details[at : at + SHARD] for at in range(0, len(details), SHARD)]
+
+
+def _check_same_run(run: Run, latents: LatentFile, features: Columns) -> None:
+    """Raise ReportError where `latents.npz` names latents or tasks that the other files do not have."""
+    for name, column in features.items():
+        needed = name in ("latent", "community") or name.startswith("rate_")
+        if needed and not np.isfinite(column.astype(float)).all():
+            raise ReportError(
+                f"{run.file_of('features')} has no {name} for some latents; measure again with force=true"
+            )
+    unknown = np.setdiff1d(latents["latent_L"], features["latent"]).size
+    task_W = latents["task_W"]
+    if unknown or (task_W.size and not 0 <= task_W.min() <= task_W.max() < len(run.tasks)):
+        what = "latents" if unknown else "tasks"
+        raise ReportError(
+            f"{run.path / LATENTS} has {what} that the run's other files lack; measure again with force=true"
+        )
 
 
 class _Texts:
@@ -217,6 +235,7 @@ def _partners(run: Run) -> dict[int, list[tuple[int, float]]]:
     target = np.concatenate([edges["target"], edges["source"]]).astype(np.int64)
     pmi = np.concatenate([edges["pmi"], edges["pmi"]]).astype(float)
     order = np.lexsort((target, -pmi, source))
+    order = order[np.isfinite(pmi[order])]
     source, target, pmi = source[order], target[order], pmi[order]
     latents, first = np.unique(source, return_index=True)
     ends = np.append(first, len(source))[1:]  # none where there is no edge
@@ -272,6 +291,9 @@ def latent_facts(folder: Path, latent: int) -> LatentFacts:
     if not (run.path / LATENTS).is_file():
         raise ReportError(f"{run.path} has no {LATENTS}: measure again with force=true")
     latents = read_latents(run.path / LATENTS)
+    rates = [f"rate_{task}" for task in run.tasks]
+    needed = run.columns("features", ["latent", "top_task", "community", "max_act", *rates])
+    _check_same_run(run, latents, needed)
     features = run.features
     row = features[features.latent == latent]
     if row.empty:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from saescope.errors import ReportError
 from saescope.metrics import (
     DYNK_FLOPS_SAVED_AT_PPL_1PCT,
     DYNK_K_AT_PPL_1PCT,
@@ -40,6 +41,14 @@ LINES: dict[tuple[str, str, str], tuple[str, str, str]] = {
 }
 
 
+_COLUMNS = ("target", "selector", "score", "granularity", "task", "k", "ce_delta")
+_MLP_COLUMNS = ("impl", "phase", "speedup", "total_flops_frac")
+_ALWAYS = ("target", "k")
+"""Columns that every row fills."""
+_NUMBERS = ("k", "ce_delta", "speedup", "total_flops_frac")
+"""Columns of numbers; a cell may be empty."""
+
+
 @dataclass(frozen=True)
 class SavingRow:
     """One kept fraction: masks per token and one static mask, as text."""
@@ -73,8 +82,34 @@ def savings(run: Run) -> Savings | None:
 
 
 def read(run: Run) -> Rows:
-    """Rows of `dynamic_k.csv` as text; empty without that file."""
-    return run.rows("dynamic_k") if "dynamic_k" in run.tables else []
+    """Rows of `dynamic_k.csv` as text; empty without that file.
+
+    Raises ReportError for one that lacks what the page needs.
+    """
+    if "dynamic_k" not in run.tables:
+        return []
+    rows = run.rows("dynamic_k")
+    path = run.file_of("dynamic_k")
+    for number, row in enumerate(rows, start=2):
+        needed = (*_COLUMNS, *(_MLP_COLUMNS if row.get("target") != "sae" else ()))
+        lacking = [name for name in needed if row.get(name) is None or (name in _ALWAYS and not row[name])]
+        if lacking:
+            raise ReportError(f"{path} line {number} has no {lacking[0]}; measure again with force=true")
+        for name in _NUMBERS:
+            if row.get(name) and not _is_number(row[name]):
+                raise ReportError(
+                    f"{path} line {number}: {name} is {row[name]!r:.40} and no number; "
+                    "measure again with force=true"
+                )
+    return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def losses(run: Run) -> "tuple[Figure, str, str] | None":

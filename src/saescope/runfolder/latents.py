@@ -1,7 +1,6 @@
 """`latents.npz`: contexts, tokens and neighbours of every supported latent; arrays only, no pickle."""
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,10 @@ REQUIRED = (
 """What a file must hold; `promoted_*` and `nearest_*` are there where they could be computed."""
 
 
+_NUMBERS = ("act", "histogram", "share", "promoted", "suppressed", "nearest")
+"""How the names of arrays begin that may hold other numbers than whole ones."""
+
+
 @dataclass(frozen=True)
 class LatentFile:
     """The arrays of `latents.npz`; names and shapes as in `analysis/latent_contexts.py`.
@@ -43,7 +46,10 @@ class LatentFile:
     @cached_property
     def words(self) -> list[str]:
         """The text of each token that any other array names."""
-        return [str(word) for word in json.loads(self.arrays["words"].tobytes().decode("utf-8"))]
+        words = json.loads(self.arrays["words"].tobytes().decode("utf-8"))
+        if not isinstance(words, list):
+            raise ValueError("words is no list")
+        return [str(word) for word in words]
 
     @cached_property
     def place(self) -> dict[int, int]:
@@ -64,9 +70,65 @@ def read_latents(path: Path) -> LatentFile:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ReportError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # zip, zlib and numpy, each with errors of its own
+        what = " ".join(str(error).split())[:160]
+        raise ReportError(f"{path} cannot be read: {what}; measure again with force=true") from error
     missing = [name for name in REQUIRED if name not in arrays]
     if missing:
         raise ReportError(f"{path} lacks {', '.join(missing)}; measure again with force=true")
-    return LatentFile(arrays)
+    latents = LatentFile(arrays)
+    try:
+        wrong = _inconsistent(latents)
+    except (ValueError, TypeError, IndexError) as error:
+        wrong = f"arrays of other shapes or types ({' '.join(str(error).split())[:160]})"
+    if wrong:
+        raise ReportError(f"{path} is damaged: {wrong}; measure again with force=true")
+    return latents
+
+
+def _inconsistent(latents: LatentFile) -> str:
+    """What does not belong together, so that an index into it would miss; empty where all does."""
+    for name, array in latents.arrays.items():
+        if array.dtype.kind not in ("iuf" if name.partition("_")[0] in _NUMBERS else "iu"):
+            return f"{name} holds {array.dtype}"
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return f"{name} holds NaN or infinity"
+    latent_L, row_C, offset_A = (latents[name] for name in ("latent_L", "row_C", "offset_A"))
+    id_R, first_W, words = latents["id_R"], latents["first_W"], len(latents.words)
+    axes = {"L": len(latent_L), "C": len(row_C), "A": len(offset_A), "W": len(first_W) - 1}
+    for name, array in latents.arrays.items():
+        _, _, axis = name.rpartition("_")
+        size = axes.get(axis[:1]) if axis.isupper() else None
+        if size is not None and len(array) != size + name.startswith("first_"):
+            return f"{name} has {len(array)} rows"
+    for name, end in (("first_L", len(row_C)), ("first_C", len(offset_A)), ("first_W", len(id_R))):
+        if latents[name][0] != 0 or latents[name][-1] != end or (np.diff(latents[name]) < 0).any():
+            return f"{name} does not lead through its rows"
+    limits = {
+        "row_C": len(id_R),
+        "id_R": words,
+        "frequent_LT": words,
+        "promoted_LT": words,
+        "suppressed_LT": words,
+    }
+    for name, limit in limits.items():
+        low = 0 if name in ("row_C", "id_R") else -1
+        if (
+            name in latents
+            and latents[name].size
+            and not low <= latents[name].min() <= latents[name].max() < limit
+        ):
+            return f"{name} points beyond what is there"
+    if latents["span"].shape != (2,) or (latents["span"] < 0).any():
+        return "span is no pair of lengths"
+    context_A = np.repeat(np.arange(len(row_C)), np.diff(latents["first_C"]))
+    place_A = row_C[context_A].astype(np.int64) + offset_A
+    window_A = np.searchsorted(first_W, row_C[context_A], side="right") - 1
+    before, after = map(int, latents["span"])
+    outside = (offset_A < -before) | (offset_A > after)
+    if (outside | (place_A < first_W[window_A]) | (place_A >= first_W[window_A + 1])).any():
+        return "offset_A points beyond its context"
+    for name in ("share_LT", "frequent_LT", "histogram_LB"):
+        if latents[name].ndim != 2:
+            return f"{name} is no matrix"
+    return "" if latents["tokens"].ndim == 1 else "tokens is no list"

@@ -16,6 +16,8 @@ from saescope.left_out import LeftOut, parsed
 from saescope.runfolder.names import (
     BESIDE,
     CONFIG,
+    EDGES,
+    EDGES_WITHIN_TOKEN,
     EXAMPLES,
     FEATURES,
     HISTOGRAMS,
@@ -39,6 +41,8 @@ Columns = Mapping[str, NDArray[Any]]
 
 _PAGE_FILES = (STATUS, CONFIG, TRACKING, HISTOGRAMS, FEATURES, EXAMPLES)
 """Files that a run page reads beside the metrics, each where it exists."""
+_TEXT_COLUMNS = {FEATURES: ("top_task",), EDGES: (), EDGES_WITHIN_TOKEN: ()}
+"""Tables of numbers, and their columns of text."""
 _WRITTEN_BY = {
     "resamples": "runs of older versions lack it: measure again with force=true",
     "edges_within_token": "runs of an earlier version do not have it: measure again with force=true",
@@ -251,7 +255,11 @@ class Run:
         import pandas as pd
 
         if path.suffix == ".parquet":
-            content: pd.DataFrame = _arrow(path).to_pandas()
+            arrow = _arrow(path)
+            try:
+                content: pd.DataFrame = arrow.to_pandas()
+            except ValueError as error:  # half a character in a name or a text
+                raise _unreadable(path, error) from error
             return content
         try:
             return pd.read_csv(path)
@@ -265,7 +273,10 @@ class Run:
         """
         path = self._existing(table)
         content = _arrow(path, names)
-        return {name: np.asarray(content[name].to_numpy()) for name in names}
+        try:
+            return {name: np.asarray(content[name].to_numpy()) for name in names}
+        except ValueError as error:  # half a character in a text
+            raise _unreadable(path, error) from error
 
     def column_names(self, table: str) -> tuple[str, ...]:
         """Names of the columns of a parquet table; runs of an earlier version have fewer.
@@ -409,10 +420,28 @@ def _arrow(path: Path, names: Sequence[str] | None = None) -> Any:
         present = _column_names(path) if names else ()
         lacking = [name for name in names or () if name not in present]
         if not lacking:
-            return pyarrow.parquet.read_table(path, columns=None if names is None else list(names))
-    except (OSError, pyarrow.ArrowException) as error:
+            table = pyarrow.parquet.read_table(path, columns=None if names is None else list(names))
+            _check_numbers(path, table.schema)
+            return table
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        if isinstance(error, ReportError):
+            raise
         raise _unreadable(path, error) from error
     raise ReportError(f"{path} lacks the columns {', '.join(lacking)}; measure again with force=true")
+
+
+def _check_numbers(path: Path, schema: Any) -> None:
+    """Raise ReportError for a column of other values than numbers in a table of numbers."""
+    if path.name not in _TEXT_COLUMNS:
+        return
+    from pyarrow import types
+
+    kinds = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    for column in schema:
+        if column.name not in _TEXT_COLUMNS[path.name] and not any(kind(column.type) for kind in kinds):
+            raise ReportError(
+                f"{path}: column {column.name} holds {column.type} where numbers belong; {_ALWAYS_WRITTEN}"
+            )
 
 
 def _column_names(path: Path) -> tuple[str, ...]:
@@ -421,7 +450,7 @@ def _column_names(path: Path) -> tuple[str, ...]:
 
     try:
         return tuple(pyarrow.parquet.read_schema(path).names)
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise _unreadable(path, error) from error
 
 

@@ -15,6 +15,9 @@ from saescope.errors import SaeError
 from saescope.sae import base
 from saescope.sae.base import Sae, SparseCodes, compress, token_of_each
 
+LARGEST = 2**31 - 1
+"""Latents, and width of activations, at most."""
+
 PROBE_ROWS = 4
 """Rows of noise on which an object is checked before it gets activations."""
 
@@ -43,7 +46,7 @@ def load_python(cfg: PythonSae, *, d_in: int, hookpoint: str) -> Sae:
     make, label = find_target(cfg.target), f"sae.target={cfg.target}"
     try:
         parameters: Mapping[str, Any] = inspect.signature(make).parameters
-    except (TypeError, ValueError):  # some built-ins do not say
+    except Exception:  # some built-ins do not say, and objects of the user may raise anything
         parameters = {}
     from_job = {
         name: value for name, value in (("d_in", d_in), ("hookpoint", hookpoint)) if name in parameters
@@ -95,12 +98,12 @@ class UserSae(Sae):
     def __init__(self, inner: Any, *, d_in: int, label: str, source: dict[str, Any]) -> None:
         super().__init__()
         for method in ("encode", "decode"):
-            if not callable(getattr(inner, method, None)):
+            if not callable(_attribute(inner, method, label)):
                 raise SaeError(
                     f"{label} is {_article(inner)} without the method {method}; an object with encode(x) and "
                     "decode(codes) is expected"
                 )
-        self.inner: Any = inner.eval() if isinstance(inner, nn.Module) else inner
+        self.inner: Any = _call(f"{label}: eval", inner.eval) if isinstance(inner, nn.Module) else inner
         self.label, self._source = label, source
         _check_width(inner, d_in, label)
         self.d_in = d_in
@@ -108,6 +111,8 @@ class UserSae(Sae):
         acts, indices = self._encoded(noise_ND)
         self.sparse = indices is not None
         self.k = acts.shape[1] if self.sparse else None
+        if not acts.shape[1]:
+            raise SaeError(f"{label}: encode returned {self._shape(acts, indices)}; no column is no code")
         stated = _whole(inner, "num_latents", label)
         if stated is None and self.sparse:
             raise SaeError(
@@ -164,13 +169,10 @@ class UserSae(Sae):
     def _encoded(self, x_ND: Tensor) -> tuple[Tensor, Tensor | None]:
         """Activations in float32, and latent numbers unless the code is dense; on the device of `x_ND`."""
         # a copy: an `encode` that works in place must not change the activations
-        x = x_ND.to(device=self._device(x_ND.device), dtype=torch.float32, copy=True)
-        out = _call(f"{self.label}: encode", self.inner.encode, x)
-        pair = None
-        if hasattr(out, "top_acts") and hasattr(out, "top_indices"):
-            pair = out.top_acts, out.top_indices
-        elif isinstance(out, tuple | list) and len(out) == 2:
-            pair = tuple(out)
+        x = self._moved(x_ND.to(dtype=torch.float32, copy=True))
+        what = f"{self.label}: encode"
+        out = _call(what, self.inner.encode, x)
+        pair = _call(f"{what} returned what", _pair, out)
         tensors = [_tensor(value) for value in pair or (out,)]
         acts, indices = tensors[0], tensors[-1] if pair else None
         if acts is None or (pair and indices is None):
@@ -210,25 +212,25 @@ class UserSae(Sae):
             dense = torch.zeros(n, self.num_latents, device=device)
             dense[rows, codes.latents] = codes.acts
             arguments = (dense,)
-        inner_device = self._device(device)
-        out = _call(
-            f"{self.label}: decode", self.inner.decode, *(tensor.to(inner_device) for tensor in arguments)
-        )
+        out = _call(f"{self.label}: decode", self.inner.decode, *map(self._moved, arguments))
         xhat_ND = _tensor(out)
         if xhat_ND is None or xhat_ND.shape != (n, self.d_in) or not xhat_ND.is_floating_point():
             returned = _article(out) if xhat_ND is None else self._shape(xhat_ND, None)
             raise SaeError(f"{self.label}: decode returned {returned}; expected floats of {n} × {self.d_in}")
+        xhat_ND = xhat_ND.to(device).float()  # first: what is finite in float64 may not be here
         if torch.isfinite(codes.acts).all() and not torch.isfinite(xhat_ND).all():
             raise SaeError(f"{self.label}: decode returned NaN or infinite values for finite codes")
-        return xhat_ND.to(device).float()
+        return xhat_ND
 
-    def _device(self, default: torch.device) -> torch.device:
-        """The device of the object's tensors."""
+    def _moved(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device of the object's own. Raises SaeError for a device that is not there."""
         if isinstance(self.inner, nn.Module):
             weight = next(chain(self.inner.parameters(), self.inner.buffers()), None)
-            return default if weight is None else weight.device
-        device = getattr(self.inner, "device", None)
-        return torch.device(device if isinstance(device, str | torch.device) else "cpu")
+            return tensor if weight is None else tensor.to(weight.device)
+        device = _attribute(self.inner, "device", self.label)
+        if not isinstance(device, str | torch.device):
+            device = "cpu"
+        return _call(f"{self.label}.device={device}", tensor.to, device)  # type: ignore[no-any-return]
 
     @staticmethod
     def _shape(acts: Tensor, indices: Tensor | None) -> str:
@@ -239,12 +241,27 @@ class UserSae(Sae):
         return f"top_acts {of_acts} and top_indices {_product(indices)} of {_type(indices)}"
 
 
-def _call(what: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def _call(what: str, function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    """Whatever is asked of the user's object is asked here. Raises SaeError for what that raises."""
     try:
         with torch.no_grad():
             return function(*args, **options)
-    except Exception as error:  # whatever the user's code raises
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's code raises, sys.exit() included
         raise SaeError(f"{what} raised {brief(error)}") from error
+
+
+def _attribute(inner: Any, name: str, label: str) -> Any:
+    """An attribute of the user's object; None where it is missing."""
+    return _call(f"{label}: {name}", getattr, inner, name, None)
+
+
+def _pair(out: Any) -> tuple[Any, Any] | None:
+    """Activations and latent numbers, where `encode` returned both."""
+    if hasattr(out, "top_acts") and hasattr(out, "top_indices"):
+        return out.top_acts, out.top_indices
+    return (out[0], out[1]) if isinstance(out, tuple | list) and len(out) == 2 else None
 
 
 def _check_width(inner: Any, d_in: int, label: str) -> None:
@@ -255,24 +272,35 @@ def _check_width(inner: Any, d_in: int, label: str) -> None:
 
 def _whole(inner: Any, name: str, label: str) -> int | None:
     """An attribute that is a size; None where it is missing."""
-    value = getattr(inner, name, None)
-    if isinstance(value, Tensor | np.ndarray | np.generic) and not any(value.shape):
-        value = value.item()
+    value = _attribute(inner, name, label)
+    if isinstance(value, Tensor | np.ndarray | np.generic) and not value.shape:
+        value = _call(f"{label}: {name}", value.item)
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise SaeError(f"{label} has {name}={value!r}; a whole number from 1 is expected")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+        shown = value if isinstance(value, int | float | str) else _article(value)
+        raise SaeError(
+            f"{label} has {name}={shown!r:.40}; a whole number from 1 is expected, {LARGEST} at most"
+        )
     return value
 
 
 def _tensor(value: Any) -> Tensor | None:
     """A tensor or a numpy array of numbers as a tensor; None for anything else."""
-    if isinstance(value, Tensor):
-        return value.detach() if value.layout is torch.strided else value.detach().to_dense()
-    try:
-        return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else None
-    except TypeError:  # of objects, or of a type that torch does not have
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+        try:
+            value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), copy=True))
+        except TypeError:  # of objects, or of a type that torch does not have
+            return None
+    if not isinstance(value, Tensor) or _special(value):
         return None
+    return value.detach() if value.layout is torch.strided else value.detach().to_dense()
+
+
+def _special(tensor: Tensor) -> str:
+    """What makes it no plain array of numbers; empty for others."""
+    kinds = {"nested": tensor.is_nested, "quantised": tensor.is_quantized, "meta": tensor.is_meta}
+    return next((kind for kind, true in kinds.items() if true), "")
 
 
 def _product(tensor: Tensor) -> str:
@@ -286,4 +314,6 @@ def _type(tensor: Tensor) -> str:
 def _article(value: Any) -> str:
     """Its type with an article, as an error message calls it."""
     name = type(value).__name__
+    if isinstance(value, Tensor) and (kind := _special(value)):
+        name = f"{kind} {name}"
     return "None" if value is None else f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

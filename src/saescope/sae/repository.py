@@ -5,6 +5,7 @@ FileNotFoundError for a missing hookpoint. Here the files are listed first, only
 fetched, and an error lists what there is. Layouts: docs/saes.md.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -60,8 +61,10 @@ class LocalFolder:
             here = Path(top).relative_to(root)
             folders[:] = [f for f in folders if not f.startswith(".") and len(here.parts) < DEPTH]
             for file in files:
-                if not file.startswith(".") and (path := Path(top) / file).is_file():
-                    self.files[(here / file).as_posix()] = path.stat().st_size
+                path = Path(top) / file
+                with contextlib.suppress(OSError):  # a link into a place this user may not enter
+                    if not file.startswith(".") and path.is_file():
+                        self.files[(here / file).as_posix()] = path.stat().st_size
 
     def fetch(self, file: str) -> Path:
         """The file itself."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from saescope.config import HookpointConfig, HubSae
@@ -598,3 +598,35 @@ def test_a_language_model_above_its_saes_is_no_sae(written, tmp_path):
     (tmp_path / "run" / "model.safetensors").touch()
     message = refusal(tmp_path / "run")
     assert "has no SAE for layers.2; it has, nearest first: resid_post_layer_2; give the folder" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "changed", "words"),
+    [
+        ("mlsae", "model.safetensors", {"encoder.weight": torch.zeros(())}, "no matrix"),
+        ("dl batch topk", "ae.pt", {"encoder.weight": torch.zeros(F)}, "no matrix"),
+        ("gemma scope 2 resid", "params.safetensors", {"w_enc": torch.zeros(D, 0)}, "no matrix"),
+        ("clt layer", "W_dec_2.safetensors", {"W_dec_2": torch.zeros(F)}, "has 1 axes"),
+        ("openai v5", "2.pt", {"activation_state_dict": "ReLU"}, "supported: ReLU, and TopK"),
+    ],
+)
+def test_what_is_no_weight_is_refused_in_one_line(tmp_path, name, file, changed, words):
+    folder = tmp_path / FAMILIES[name].repo
+    folder.mkdir(parents=True)
+    FAMILIES[name].write(folder)
+    if file.endswith(".pt"):
+        torch.save(torch.load(folder / file, weights_only=True) | changed, folder / file)
+    else:
+        save_file(load_file(folder / file) | changed, folder / file)
+    with pytest.raises(SaeError, match=words):
+        loaded(str(folder), FAMILIES[name].model, FAMILIES[name].hookpoint, FAMILIES[name].d_in)
+
+
+def test_a_hook_point_that_is_no_name_is_refused(tmp_path):
+    family = FAMILIES["gemma scope 2 resid"]
+    folder = tmp_path / family.repo
+    folder.mkdir(parents=True)
+    family.write(folder)
+    (folder / "config.json").write_text(json.dumps({"hf_hook_point_in": [1]}))
+    with pytest.raises(SaeError, match="says it reads or predicts"):
+        loaded(str(folder), family.model, family.hookpoint)

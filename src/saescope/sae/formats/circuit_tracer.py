@@ -27,7 +27,7 @@ def describe(folder: SaeFolder, hookpoint: str) -> Description:
     path = folder.fetch(CONFIG)
     try:
         cfg = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise SaeError(f"{path} cannot be read as YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(cfg, dict) or not cfg.get("feature_input_hook") or not cfg.get("feature_output_hook"):
         raise SaeError(
@@ -76,7 +76,12 @@ def read_clt(folder: SaeFolder, hookpoint: str, described: Description) -> tuple
     decoders = folder.fetch(f"W_dec_{layer}.safetensors")
     stored = read_safetensors(path)
     weights = {name: tensor_of(stored, path, f"{name}_{layer}") for name in ("W_enc", "b_enc", "b_dec")}
-    weights["W_dec"] = tensor_of(read_safetensors(decoders), decoders, f"W_dec_{layer}").sum(1)
+    decoder_FLD = tensor_of(read_safetensors(decoders), decoders, f"W_dec_{layer}")
+    if decoder_FLD.ndim != 3:
+        raise SaeError(
+            f"{decoders}: W_dec_{layer} has {decoder_FLD.ndim} axes; latents, layers and width are expected"
+        )
+    weights["W_dec"] = decoder_FLD.sum(1)
     if f"threshold_{layer}" not in stored:
         return weights, Computation("relu", centred=False)
     weights["threshold"] = tensor_of(stored, path, f"threshold_{layer}").flatten()

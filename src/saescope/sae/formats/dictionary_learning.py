@@ -7,7 +7,7 @@ from saescope.errors import SaeError, choices
 from saescope.sae.cfg_file import read_object
 from saescope.sae.dense import Computation
 from saescope.sae.formats.description import Description, Format, Weights
-from saescope.sae.formats.files import read_pickle, tensor_of
+from saescope.sae.formats.files import matrix_of, read_pickle, tensor_of
 from saescope.sae.repository import SaeFolder
 
 CONFIG, FILE = "config.json", "ae.pt"
@@ -58,7 +58,8 @@ def describe(folder: SaeFolder, hookpoint: str) -> Description:
     computation = CLASSES[kind]
     top = computation.activation == "topk"
     for key in ("activation_dim", "dict_size", *(["k"] if top else [])):
-        if not isinstance(trainer.get(key), int) or trainer[key] < 1:
+        value = trainer.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise SaeError(f"{CONFIG} of {folder} has no valid trainer.{key}; it cannot be guessed")
     submodule = SUBMODULE.match(str(trainer.get("submodule_name")))
     return Description(
@@ -76,7 +77,10 @@ def read(folder: SaeFolder, hookpoint: str, described: Description) -> tuple[Wei
     stored = read_pickle(path)
     computation = described.computation
     assert computation is not None
-    weights = {name: tensor_of(stored, path, *NAMES[name]) for name in computation.weights}
+    weights = {
+        name: (matrix_of if name.startswith("W_") else tensor_of)(stored, path, *NAMES[name])
+        for name in computation.weights
+    }
     if "threshold" in weights and weights["threshold"].ndim == 0:
         weights["threshold"] = weights["threshold"].expand(len(weights["W_enc"])).clone()
     return weights, computation

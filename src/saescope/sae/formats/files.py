@@ -19,7 +19,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SaeError(f"{path} is damaged, or a pickle that would run code when read; refused") from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged stream makes torch's own unpickler raise nearly anything
         raise _unreadable(path, error) from error
     if not isinstance(stored, dict):
         raise SaeError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights")
@@ -55,12 +55,23 @@ def tensor_of(stored: Mapping[str, Any], path: Path, *names: str) -> Tensor:
     raise SaeError(f"{path} has no {choices(plain)}; it has {choices(map(str, stored), 12) or 'nothing'}")
 
 
+def matrix_of(stored: Mapping[str, Any], path: Path, *names: str) -> Tensor:
+    """`tensor_of` for a matrix that is not empty. Raises SaeError."""
+    tensor = tensor_of(stored, path, *names)
+    if tensor.ndim != 2 or not tensor.numel():
+        raise SaeError(
+            f"{path}: {names[0].removeprefix('*')} is {_product(tuple(tensor.shape))} and no matrix; "
+            "the file is damaged or of another format"
+        )
+    return tensor
+
+
 def check_weights(weights: Mapping[str, Tensor], where: object) -> None:
     """Raise SaeError for shapes that do not belong together and for NaN or infinite weights.
 
     `where` names the SAE in messages.
     """
-    if weights["W_enc"].ndim != 2 or weights["W_dec"].ndim != 2:
+    if any(weights[name].ndim != 2 or not weights[name].numel() for name in ("W_enc", "W_dec")):
         raise SaeError(
             f"{where} has an encoder or decoder that is no matrix; it is damaged or of another format"
         )

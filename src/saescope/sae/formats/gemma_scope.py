@@ -5,12 +5,13 @@ The first has no config: layer and kind are in the names of its folders and of i
 
 import re
 from pathlib import Path
+from typing import Any
 
 from saescope.errors import SaeError, choices
 from saescope.sae.cfg_file import read_object
 from saescope.sae.dense import Computation
 from saescope.sae.formats.description import Description, Format, Weights
-from saescope.sae.formats.files import read_npz, read_safetensors, tensor_of
+from saescope.sae.formats.files import matrix_of, read_npz, read_safetensors, tensor_of
 from saescope.sae.repository import SaeFolder
 
 FILE, FILE_2, CONFIG_2 = "params.npz", "params.safetensors", "config.json"
@@ -98,15 +99,15 @@ def read_2(folder: SaeFolder, hookpoint: str, described: Description) -> tuple[W
 
 def _weights(stored: Weights, path: Path) -> Weights:
     return {
-        "W_enc": tensor_of(stored, path, "*w_enc"),
+        "W_enc": matrix_of(stored, path, "*w_enc"),
         **{name: tensor_of(stored, path, name.lower()) for name in ("W_dec", "b_enc", "b_dec", "threshold")},
     }
 
 
-def _hook_2(point: str | None, folder: SaeFolder) -> str | None:
+def _hook_2(point: Any, folder: SaeFolder) -> str | None:
     if point is None:
         return None
-    layer = re.search(r"layers\.(\d+)\.(.*)$", point)
+    layer = re.search(r"layers\.(\d+)\.(.*)$", str(point))
     if layer is None or layer[2] not in MODULES_2:
         raise SaeError(f"{folder} says it reads or predicts {point}; known: layers.N.{choices(MODULES_2)}")
     return f"blocks.{layer[1]}.{MODULES_2[layer[2]]}"

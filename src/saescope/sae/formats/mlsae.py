@@ -13,7 +13,7 @@ from saescope.errors import SaeError
 from saescope.sae.cfg_file import read_object
 from saescope.sae.dense import Computation
 from saescope.sae.formats.description import Description, Format, Weights
-from saescope.sae.formats.files import read_safetensors, tensor_of
+from saescope.sae.formats.files import matrix_of, read_safetensors, tensor_of
 from saescope.sae.repository import SaeFolder
 
 CONFIG, FILE = "config.json", "model.safetensors"
@@ -35,10 +35,12 @@ def describe(folder: SaeFolder, hookpoint: str) -> Description:
             "the one without -lens in its name reads plain activations"
         )
     for key in ("k",) if with_model else ("n_inputs", "n_latents", "k"):
-        if not isinstance(cfg[key], int) or cfg[key] < 1:
+        if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
             raise SaeError(f"{CONFIG} of {folder} has no valid {key}; it cannot be guessed")
     named = re.search(r"-layers((?:-\d+)+)\b", folder.address)
     layers = cfg.get("layers") or ([int(n) for n in named[1].strip("-").split("-")] if named else [])
+    if not isinstance(layers, list) or not all(isinstance(layer, int) for layer in layers):
+        raise SaeError(f"{CONFIG} of {folder} says layers: {layers}; a list of layer numbers is expected")
     return Description(
         Computation("topk", k=cfg["k"], standardised=bool(cfg.get("standardize", True))),
         d_in=cfg.get("n_inputs"),
@@ -54,7 +56,7 @@ def read(folder: SaeFolder, hookpoint: str, described: Description) -> tuple[Wei
     path = folder.fetch(FILE)
     stored = read_safetensors(path, "autoencoder.") or read_safetensors(path)
     weights = {
-        "W_enc": tensor_of(stored, path, "encoder.weight"),
+        "W_enc": matrix_of(stored, path, "encoder.weight"),
         "W_dec": tensor_of(stored, path, "*decoder.weight"),
         "b_dec": tensor_of(stored, path, "pre_encoder_bias"),
     }

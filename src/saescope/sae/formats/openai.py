@@ -51,8 +51,9 @@ def read(folder: SaeFolder, hookpoint: str, described: Description) -> tuple[Wei
 def _computation(stored: dict[str, Any], path: str) -> Computation:
     activation = stored.get("activation", "ReLU")
     state = stored.get("activation_state_dict") or {}
-    if activation == "TopK" and state.get("postact_fn") == "ReLU" and isinstance(state.get("k"), int):
-        return Computation("topk", k=state["k"], standardised=True)
+    k = state.get("k") if isinstance(state, dict) and state.get("postact_fn") == "ReLU" else None
+    if activation == "TopK" and isinstance(k, int) and not isinstance(k, bool) and k >= 1:
+        return Computation("topk", k=k, standardised=True)
     if activation == "ReLU":
         return Computation("relu")
     raise SaeError(

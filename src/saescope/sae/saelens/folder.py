@@ -131,7 +131,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object in a JSON file. Raises SaeError."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SaeError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(value, dict):
         raise SaeError(f"{path} is no JSON object")

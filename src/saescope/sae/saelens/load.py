@@ -1,7 +1,9 @@
 """`sae=saelens`: find the SAE, check its config against the hookpoint, load it, or say why not."""
 
+import dataclasses
 import importlib.metadata
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +90,27 @@ def check_saelens(cfg: SaeLensSae, *, at: Hookpoint, model: Any, d_in: int | Non
     return _Checked(source, sae_name, stated, described, places)
 
 
+def _check_types(cfg: Any, sae_name: str) -> None:
+    """sae_lens takes any value for a switch or a number and computes with it. Raises SaeError."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "bool": (bool,),
+        "int": (int,),
+        "float": (int, float),
+        "str": (str,),
+    }
+    for entry in dataclasses.fields(cfg):
+        type_name = getattr(entry.type, "__name__", str(entry.type))
+        name, _, none = type_name.partition(" | ")
+        value = getattr(cfg, entry.name)
+        if name not in kinds or (none == "None" and value is None) or none not in ("", "None"):
+            continue
+        wrong = not isinstance(value, kinds[name]) or (isinstance(value, bool) and name != "bool")
+        if wrong or (isinstance(value, float) and not math.isfinite(value)):
+            raise SaeError(
+                f"the config of {sae_name} says {entry.name}: {value!r:.80}; it must be {type_name}"
+            )
+
+
 def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model_name: str) -> LensSae:
     """Load the SAE `sae.release` and `sae.id` name, in float32, for the hookpoint `at` of width `d_in`.
 
@@ -101,6 +124,7 @@ def load_saelens(cfg: SaeLensSae, *, d_in: int, at: Hookpoint, model: Any, model
     if source.converter == "gemma_2" and meta.get("hook_name") == "hook_embed":
         # trained before Gemma scales its embeddings: sae_lens scales W_enc and W_dec, and leaves b_dec out
         inner.b_dec.data *= inner.cfg.d_in**0.5
+    _check_types(inner.cfg, checked.name)
     bad = [name for name, tensor in inner.state_dict().items() if not torch.isfinite(tensor).all()]
     if bad:
         raise SaeError(f"{checked.name} has NaN or infinite weights in {', '.join(bad)}; it cannot be used")

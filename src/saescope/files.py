@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 PART = ".part"
 """In the names of unfinished files."""
 
@@ -28,6 +30,14 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def lock(path: Path, timeout: float = -1) -> FileLock:
+    """A lock that ends with its process; its file is as open to other users as the umask lets any file be.
+
+    `timeout`: seconds to wait, then `filelock.Timeout`; -1 waits for good.
+    """
+    return FileLock(path, timeout=timeout, mode=0o666 & ~_umask(), thread_local=False)
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:

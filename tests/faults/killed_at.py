@@ -33,15 +33,28 @@ class Moment(NamedTuple):
     after: float = 0.0
     """Seconds later."""
     mark: Path | None = None
-    """The process does not die by itself: it writes this file and stands still, with all its locks."""
+    """The process does not die by itself: it writes this file and stands still, with all its locks, until a
+    file of this name and `.go` is there."""
+
+
+class User(NamedTuple):
+    """Who runs a command; needs root."""
+
+    uid: int
+    gid: int
+    umask: int = 0o022
 
 
 class Job:
     """A running command."""
 
-    def __init__(self, folder: Path, words: list[str], moment: Moment | None = None) -> None:
+    def __init__(
+        self, folder: Path, words: list[str], moment: Moment | None = None, user: User | None = None
+    ) -> None:
         self.output = Path(f"{folder}.output-{time.monotonic_ns()}")
-        self.process: BaseProcess = FORKS.Process(target=_run, args=(folder, words, moment, self.output))
+        self.process: BaseProcess = FORKS.Process(
+            target=_run, args=(folder, words, moment, self.output, user)
+        )
         self.process.start()
 
     def ended(self) -> int:
@@ -56,21 +69,25 @@ class Job:
         return self.output.read_text()[-3000:] if self.output.is_file() else ""
 
 
-def _run(folder: Path, words: list[str], moment: Moment | None, output: Path) -> None:
+def _run(folder: Path, words: list[str], moment: Moment | None, output: Path, user: User | None) -> None:
     import torch
 
     from saescope.activations.cached import CachedActivations
+    from saescope.causal import passes
     from saescope.cli.main import main
 
     os.chdir(folder)
     with output.open("w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
+    if user is not None:
+        _become(user, folder)
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     defaults = CachedActivations.__init__.__kwdefaults__
     assert defaults is not None
     defaults["shard_bytes"] = SHARD_BYTES
+    passes.SAVE_EVERY_S = 0.0  # after every batch: a tiny job has no 20 seconds
     sys.argv = ["saescope", *words]
     if moment is not None:
         sys.addaudithook(_Watch(moment))
@@ -93,7 +110,8 @@ class _Watch:
             return
         if self.moment.mark is not None:
             self.moment.mark.write_text("")
-            time.sleep(3600)
+            while not Path(f"{self.moment.mark}.go").exists():
+                time.sleep(0.02)
         elif self.moment.after:
             threading.Timer(self.moment.after, _die).start()
         else:
@@ -102,3 +120,27 @@ class _Watch:
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _become(user: User, home: Path) -> None:
+    """Go on as another user, who may read Python's own modules, wherever they lie."""
+    for path in [path for path in sys.path if os.path.isdir(path)]:
+        _keep_open(path)
+    os.environ.update(HOME=str(home), USER=f"user{user.uid}", LOGNAME=f"user{user.uid}")
+    os.setgroups([])
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    os.umask(user.umask)
+
+
+def _keep_open(path: str) -> None:
+    """Let imports find a folder through a descriptor: the folders above it may be closed to the new user."""
+    through = f"/proc/self/fd/{os.open(path, os.O_PATH)}"
+    sys.path[sys.path.index(path)] = through
+    for module in list(sys.modules.values()):
+        places = getattr(module, "__path__", None)
+        if isinstance(places, list):
+            places[:] = [
+                through + place.removeprefix(path) if place.startswith(f"{path}/") else place
+                for place in places
+            ]

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
 from saescope.activations.cache import ActivationCache, NoRoomError
 from saescope.activations.key import ActivationKey
 from saescope.activations.shards import SHARD_BYTES, DamagedShardError, Layout, OpenShard, write_shard
 from saescope.activations.source import ActivationSource, Indices
-from saescope.files import remove_leftovers
+from saescope.files import lock, remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class CachedActivations:
         """Write a shard unless it exists; False when another process is writing it and `wait` is false."""
         path = self._path(number)
         try:
-            with FileLock(path.with_suffix(".lock"), timeout=-1 if wait else 0):
+            with lock(path.with_suffix(".lock"), timeout=-1 if wait else 0):
                 if self._is_absent(number):
                     self._write(number)
         except Timeout:
@@ -291,7 +291,7 @@ class CachedActivations:
         if not self.storing or self._opened(number) is not None:
             return None
         try:
-            stack.enter_context(FileLock(self._path(number).with_suffix(".lock"), timeout=0))
+            stack.enter_context(lock(self._path(number).with_suffix(".lock"), timeout=0))
             return stack.enter_context(self._reserved(number)) if self._is_absent(number) else None
         except Timeout:
             return None

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from saescope.activations import ActivationCache, NoRoomError, activation_key
 from saescope.extraction.setup import Setup
-from saescope.files import remove_leftovers
+from saescope.files import lock, remove_leftovers
 from saescope.text.windows import Batch
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _write(path: Path, tensors: dict[str, Tensor], cache: ActivationCache) -> No
     """Store the tensors where they fit under the cap of the cache and on the disk."""
     size = sum(tensor.nbytes for tensor in tensors.values())
     try:
-        with FileLock(f"{path}.lock", timeout=0):
+        with lock(path.with_name(f"{path.name}.lock"), timeout=0):
             remove_leftovers(path.parent, path.name)
             with cache.reserved(path, size) as temporary:
                 save_file(tensors, temporary, metadata={"crc32": str(_crc(tensors))})

@@ -6,22 +6,30 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
-from saescope.files import remove_leftovers
+from saescope.files import lock, remove_leftovers
 from saescope.jobs.others import OtherJobs
 from saescope.left_out import plain
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
-from saescope.runfolder.names import LOCK, LOG
+from saescope.runfolder.names import FIGURES, HYDRA, LOCK, LOG, SYNC, WANDB
+from saescope.runfolder.partial import remove_partials
 from saescope.runfolder.run import read_run
-from saescope.runfolder.status import is_refused, status_of, write_status
+from saescope.runfolder.status import (
+    is_refused,
+    measured,
+    status_of,
+    write_failed,
+    write_measured,
+    write_status,
+)
 from saescope.runfolder.write import write_tracking
 from saescope.runtime.meter import phase
 from saescope.runtime.threads import set_threads
@@ -86,7 +94,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
     Errors give a `failed` outcome and are written to `status.json`, except in the folder of another job,
     where nothing is written.
     """
-    prepared, tracker = None, None
+    measuring, tracker = False, None
     try:
         set_threads()
         contents = _contents(cfg)
@@ -98,32 +106,23 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
             with _locked(context.run_dir):
                 _refuse_overwrite(context.run_dir, cfg)  # another process may have finished here meanwhile
                 context.take_over()
-                write_status(context.run_dir, "running", overrides=list(context.overrides))
-                prepared = _prepare(cfg, _other_jobs(cfg, context, contents))
-                tracker = _tracker(cfg, context, run_id)
-                outcome = _measure(cfg, context, run_id, prepared, tracker)
+                overrides = list(context.overrides)
+                result = {} if cfg.force else measured(context.run_dir, run_id)
+                write_status(context.run_dir, "running", overrides=overrides, **result)
+                if result:
+                    log.info("measured already by a command that was stopped; its pages are missing")
+                    measuring, tracker = True, _tracker(cfg, context, run_id)
+                else:
+                    prepared = _prepare(cfg, _other_jobs(cfg, context, contents))
+                    measuring, tracker = True, _tracker(cfg, context, run_id)
+                    _measure(cfg, context, run_id, prepared, tracker)
+                outcome = _complete(context, run_id, tracker)
                 _upload_script(context)
                 return outcome
-        if finished.resolve() != context.run_dir.resolve():
-            with _locked(context.run_dir):
-                _refuse_overwrite(context.run_dir, cfg)
-                context.take_over()
-                link_result(finished, context.run_dir, context.overrides)
-        if cfg.tracking.mode != "disabled":
-            from saescope.tracking.job_run import log_reused
-
-            if log_reused(
-                cfg.tracking,
-                context.run_dir,
-                finished,
-                group=context.group,
-                notes=" ".join(context.overrides),
-                data_dir=context.data_dir,
-            ):
-                _upload_script(context)
+        _reuse(cfg, context, run_id, finished)
         return Outcome(context.run_dir, "ok", reused_from=finished)
     except Exception as error:
-        outcome = failed(error, context, measuring=prepared is not None)
+        outcome = failed(error, context, measuring=measuring)
         if tracker is None and not outcome.untouched and not is_refused(context.run_dir):
             tracker = _tracker(cfg, context)
         if tracker is not None:
@@ -133,6 +132,42 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
         if tracker is not None:
             _track_failure(INTERRUPTED, tracker, context)
         raise
+
+
+def _reuse(cfg: AppConfig, context: Context, run_id: str, finished: Path) -> None:
+    """Take over the finished result, and have W&B hold it."""
+    here = finished.resolve() == context.run_dir.resolve()
+    with ExitStack() as stack:
+        if not here:
+            stack.enter_context(_locked(context.run_dir))
+            _refuse_overwrite(context.run_dir, cfg)
+            context.take_over()
+            link_result(finished, context.run_dir, context.overrides)
+        elif find_finished(run_id) is None:  # a process that was killed could not note it
+            remember(run_id, context.run_dir)
+        if cfg.tracking.mode == "disabled":
+            return
+        if here:
+            try:
+                stack.enter_context(_locked(context.run_dir))
+            except BusyError:
+                log.info("another process is at work in %s; W&B is left to it", context.run_dir)
+                return
+            except OSError:  # a folder that is only read
+                pass
+        from saescope.tracking.job_run import log_reused
+
+        logged = log_reused(
+            cfg.tracking,
+            context.run_dir,
+            finished,
+            group=context.group,
+            notes=" ".join(context.overrides),
+            data_dir=context.data_dir,
+        )
+        # a process that logged it may have been killed before it wrote the script
+        if logged or ((context.run_dir / WANDB).is_dir() and not (context.run_dir / SYNC).exists()):
+            _upload_script(context)
 
 
 def failed(error: Exception, context: Context, *, measuring: bool = False) -> Outcome:
@@ -182,7 +217,7 @@ def _write_failure(context: Context, message: str, refused: bool) -> bool:
                 return False
             context.take_over()
             overrides = list(context.overrides)
-            write_status(context.run_dir, "failed", error=message, overrides=overrides, **more)
+            write_failed(context.run_dir, message, overrides=overrides, **more)
     except BusyError:
         return False
     return True
@@ -209,8 +244,9 @@ def _locked(run_dir: Path) -> Iterator[None]:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(run_dir / LOCK, timeout=0):
-            remove_leftovers(run_dir)
+        with lock(run_dir / LOCK, timeout=0):
+            for folder in (run_dir, run_dir / FIGURES, run_dir / HYDRA):
+                remove_leftovers(folder)
             yield
     except Timeout as error:
         raise BusyError(
@@ -252,34 +288,54 @@ def _tracker(cfg: AppConfig, context: Context, run_id: str = "") -> Tracker:
     )
 
 
-def _measure(
-    cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared", tracker: Tracker
-) -> Outcome:
-    from saescope.jobs.left_out import of_tracking
+def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared", tracker: Tracker) -> None:
+    """Write every data file of the run folder, then that they are complete."""
     from saescope.jobs.pipeline import measure
-    from saescope.tracking.job_run import log_run, remember_run
 
     results = measure(cfg, prepared, context.run_dir, tracker)
+    write_measured(
+        context.run_dir,
+        run_id,
+        notes=results.notes,
+        warnings=results.warnings,
+        left_out=plain(results.left_out),
+        overrides=list(context.overrides),
+    )
+
+
+def _complete(context: Context, run_id: str, tracker: Tracker) -> Outcome:
+    """Pages, status and W&B of a run folder that has every data file, from these files alone."""
+    from saescope.jobs.left_out import of_tracking
+    from saescope.report.page import write_report
+    from saescope.tracking.job_run import begin_logging, log_run, remember_run
+
+    result = status_of(context.run_dir)
+    remove_partials(context.run_dir)
+    with phase("write the report"):
+        write_tracking(context.run_dir, tracker.info())  # of this attempt; an earlier one may have written it
+        write_report(context.run_dir)
 
     def write_ok() -> None:
         write_status(
             context.run_dir,
             "ok",
             identity=run_id,
-            notes=results.notes,
-            warnings=results.warnings + tracker.lost,
-            left_out=plain([*results.left_out, *of_tracking(tracker.lost)]),
+            notes=result.get("notes", {}),
+            warnings=result.get("warnings", []) + tracker.lost,
+            left_out=[*result.get("left_out", []), *plain(of_tracking(tracker.lost))],
             overrides=list(context.overrides),
         )
 
     # The result is complete before W&B gets it: what interrupts the upload costs no measurement.
+    begin_logging(context.run_dir, tracker)
     write_ok()
     remember(run_id, context.run_dir)
     log_run(read_run(context.run_dir), tracker)
     info = tracker.info()
     tracker.finish()
     if tracker.lost:
-        write_ok()
+        with suppress(OSError):  # no reason to call a finished result failed
+            write_ok()
         _rewrite_page(context.run_dir)
     elif tracker.run is not None:
         remember_run(info, context.run_dir)

@@ -37,13 +37,9 @@ from saescope.extraction.setup import Setup
 from saescope.jobs.left_out import of_measurement
 from saescope.jobs.others import NONE, OtherJobs
 from saescope.jobs.provenance import peak_mem_mb, provenance_of, reset_peak, warnings_of
-from saescope.left_out import plain
 from saescope.model.blocks import text_config
 from saescope.model.hookpoints import Hookpoint, check_layer, resolve
 from saescope.model.load import check_context, load_model, load_skeleton, load_tokenizer, quiet_transformers
-from saescope.report.page import write_report
-from saescope.runfolder.partial import remove_partials
-from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.runtime.allocator import keep_freed_memory
 from saescope.runtime.hardware import choose
@@ -144,7 +140,7 @@ def _probe_windows(cfg: AppConfig, vocabulary: int) -> Windows:
 
 
 def measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker) -> Results:
-    """Load, extract, compute, write the run folder; meanwhile `tracker` gets name and training curves."""
+    """Load, extract, compute, write the data files; meanwhile `tracker` gets name and training curves."""
     with scratch_in(run_dir):
         return _measure(cfg, prepared, run_dir, tracker)
 
@@ -171,16 +167,6 @@ def _measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker
     with phase("choose examples, write the tables"):
         results = _results(cfg, setup, coder, provenance, passes, features, part, causal_part, cost)
         write_results(run_dir, results, config=cfg.as_dict(), tracking=tracker.info())
-        remove_partials(run_dir)
-        write_status(
-            run_dir,
-            "running",
-            notes=results.notes,
-            warnings=results.warnings,
-            left_out=plain(results.left_out),
-        )
-    with phase("write the report"):
-        write_report(run_dir)
     return results
 
 

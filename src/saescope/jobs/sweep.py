@@ -1,12 +1,17 @@
 """After the last job of a sweep: overlap of its SAEs, table and page, the W&B side, the upload script."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import Timeout
+
 from saescope.config import TrackingConfig
+from saescope.files import lock, remove_leftovers
 from saescope.report.sweep import SweepSummary, write_sweep
+from saescope.runfolder.names import SWEEP_LOCK
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.sweep import find_runs, open_sweep
 from saescope.runtime.meter import phase
@@ -59,15 +64,16 @@ def finish_sweep(
 
         write_sync(sweep_dir, report, jobs)
 
-    if not interrupted:
-        _attempt("overlap of the SAEs", overlap)
-    summary = _attempt(
-        "table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs, planned)
-    )
-    report = None if interrupted else _attempt("W&B run of the sweep", tracked)
-    if tracking.mode != "disabled":
-        _attempt("upload script", upload)
-    return summary
+    with _tidied(sweep_dir):
+        if not interrupted:
+            _attempt("overlap of the SAEs", overlap)
+        summary = _attempt(
+            "table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs, planned)
+        )
+        report = None if interrupted else _attempt("W&B run of the sweep", tracked)
+        if tracking.mode != "disabled":
+            _attempt("upload script", upload)
+        return summary
 
 
 def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
@@ -75,13 +81,25 @@ def rebuild(dirs: Sequence[Path], out: Path, *, overlap: bool) -> SweepSummary:
 
     Raises ReportError when a folder is missing or has no job, OSError when `out` cannot be written.
     """
-    if overlap:
-        from saescope.overlap import write_overlap
+    with _tidied(out):
+        if overlap:
+            from saescope.overlap import write_overlap
 
-        jobs = [run.path for run in open_sweep(dirs).runs]
-        out.mkdir(parents=True, exist_ok=True)
-        write_overlap(jobs, out)
-    return write_sweep(dirs, out)
+            jobs = [run.path for run in open_sweep(dirs).runs]
+            out.mkdir(parents=True, exist_ok=True)
+            write_overlap(jobs, out)
+        return write_sweep(dirs, out)
+
+
+@contextmanager
+def _tidied(folder: Path) -> Iterator[None]:
+    """First remove what a killed writer left in a folder, unless another process writes there now."""
+    with ExitStack() as stack:
+        if folder.is_dir():
+            with suppress(Timeout, OSError):
+                stack.enter_context(lock(folder / SWEEP_LOCK, timeout=0))
+                remove_leftovers(folder)
+        yield
 
 
 def _attempt(what: str, make: Callable[[], T]) -> T | None:

@@ -3,6 +3,7 @@
 Everything is built in memory and then written file by file, so a page is complete or missing.
 """
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -34,10 +35,11 @@ from saescope.runfolder.run import Run, open_run
 __all__ = ["ReportError", "write_report"]
 
 
-def write_report(run_dir: Path, *, latents: bool = True) -> Path:
+def write_report(run_dir: Path, *, latents: bool = True, beside: Sequence[str] | None = None) -> Path:
     """Write `figures/*.svg`, `features.html` and `report.html` into a run folder; the path of the last.
 
-    `latents`: whether to write `features.html` too, or leave the one that is there.
+    `latents`: whether to write `features.html` too, or leave the one that is there. `beside`: sentences on
+    the result beside its controls; None: those of the folder.
     """
     from saescope.report.figures import draw_figures
 
@@ -45,20 +47,20 @@ def write_report(run_dir: Path, *, latents: bool = True) -> Path:
     drawings = draw_figures(run)
     page_of_latents = run.path / FEATURES_PAGE
     has_latents = write_latents_page(run, title(run)) is not None if latents else page_of_latents.is_file()
-    page = _render(run, drawings, has_latents=has_latents)
+    page = _render(run, drawings, run.beside if beside is None else beside, has_latents=has_latents)
     for drawing in drawings.values():
         write_text(run.path / FIGURES / f"{drawing.name}.svg", drawing.svg)
     write_text(run.path / REPORT, page)
     return run.path / REPORT
 
 
-def _render(run: Run, drawings: dict[str, Any], *, has_latents: bool) -> str:
+def _render(run: Run, drawings: dict[str, Any], beside: Sequence[str], *, has_latents: bool) -> str:
     from markupsafe import Markup
 
     from saescope.report.canvas import inline
 
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
-    sentences = headline(run.metrics, run.status, run.config, run.beside)
+    sentences = headline(run.metrics, run.status, run.config, beside)
     return (
         environment()
         .get_template("run.html.j2")

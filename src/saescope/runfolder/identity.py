@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from saescope.config import AppConfig
-from saescope.files import read_json, write_json
+from saescope.files import lock, read_json, remove_leftovers, whole, write_json
 from saescope.runfolder.names import ARTIFACTS, BESIDE, HYDRA, LOCK, STATUS, SYNC, WANDB
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import unreadable, write_status
@@ -81,8 +81,18 @@ def _has_result(folder: Path, run_id: str) -> bool:
 
 
 def remember(run_id: str, run_dir: Path) -> None:
-    """Record `run_dir` as the folder of the finished result with this identity."""
-    write_json(INDEX / f"{run_id}.json", {"run_dir": str(run_dir.resolve())})
+    """Record `run_dir` as the folder of the finished result with this identity.
+
+    Without room or permission other folders will not find it: a warning, since the result is complete.
+    """
+    path = INDEX / f"{run_id}.json"
+    try:
+        INDEX.mkdir(parents=True, exist_ok=True)
+        with lock(INDEX / LOCK):
+            remove_leftovers(INDEX, path.name)
+            write_json(path, {"run_dir": str(run_dir.resolve())})
+    except OSError as error:
+        log.warning("%s is not noted in %s: %s", run_dir, INDEX, error.strerror or error)
 
 
 def link_result(finished: Path, run_dir: Path, overrides: Sequence[str]) -> None:
@@ -91,17 +101,22 @@ def link_result(finished: Path, run_dir: Path, overrides: Sequence[str]) -> None
     Its `status.json` is its own: the overrides of this job, and where the result was measured. It is written
     last, so a folder that was left halfway is not taken for a result.
     """
+    folders = set()
     for source in sorted(finished.rglob("*")):
         relative = source.relative_to(finished)
         if relative.parts[0] in _NOT_SHARED or source.suffix == ".log" or not source.is_file():
             continue
         target = run_dir / relative
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)  # what a failed attempt left
+        if target.parent not in folders:  # what a failed attempt left
+            remove_leftovers(target.parent)
+            folders.add(target.parent)
+        target.unlink(missing_ok=True)
         try:
             os.link(source, target)
         except OSError:
-            shutil.copy2(source, target)
+            with whole(target) as temporary:
+                shutil.copyfile(source, temporary)
     status = dict(read_run(finished).status) | {
         "overrides": list(overrides),
         "reused_from": str(finished.resolve()),

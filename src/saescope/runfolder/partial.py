@@ -17,7 +17,7 @@ def read_partial(run_dir: Path, name: str, identity: str) -> Arrays | None:
     try:
         with np.load(_path(run_dir, name), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     return arrays if str(arrays.pop("identity", "")) == identity else None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saescope.files import read_json, write_json
-from saescope.runfolder.names import STATUS
+from saescope.runfolder.names import METRICS, STATUS
 
 SCHEMA = 1
 """Version of the result files of a run folder; goes up when older readers would misread them."""
@@ -18,6 +18,29 @@ SCHEMA = 1
 def write_status(run_dir: Path, state: str, **more: Any) -> None:
     """Write the state with the schema version and details such as `error`, `notes`, `warnings`."""
     write_json(run_dir / STATUS, {"schema": SCHEMA, "state": state, **more})
+
+
+def write_measured(run_dir: Path, identity: str, **more: Any) -> None:
+    """Write that every data file of this identity is there: only its pages are missing."""
+    write_status(run_dir, "running", measured=identity, **more)
+
+
+def measured(run_dir: Path, identity: str) -> dict[str, Any]:
+    """What `write_measured` wrote for this identity, if that is how far the job got; else empty."""
+    status = status_of(run_dir)
+    if status.get("measured") != identity or unreadable(status) or not read_json(run_dir / METRICS):
+        return {}
+    return _of_the_result(status)
+
+
+def write_failed(run_dir: Path, error: str, **more: Any) -> None:
+    """Write the failure; data files that are complete stay so."""
+    write_status(run_dir, "failed", error=error, **_of_the_result(status_of(run_dir)), **more)
+
+
+def _of_the_result(status: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("measured", "notes", "warnings", "left_out") if "measured" in status else ()
+    return {key: status[key] for key in keys if key in status}
 
 
 def unreadable(status: Mapping[str, Any]) -> str | None:

@@ -1,8 +1,11 @@
 """A finished result as a W&B run, from its run folder alone: measured just now, earlier, or elsewhere.
 
-`tracking.json` remembers under `runs` which W&B runs hold the result, so that a group gets it once.
+`tracking.json` remembers under `runs` which W&B runs hold the result, so that a group gets it once, and under
+`logging` the run that is being filled: what a killed process left of it is taken away, and its id used again.
 """
 
+import secrets
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +28,14 @@ from saescope.runfolder.names import (
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.write import write_tracking
 from saescope.tracking.wandb_run import Tracker, tracked
-from saescope.tracking.wandb_start import Destination, by_agent, destination, mode_of
+from saescope.tracking.wandb_start import (
+    Destination,
+    by_agent,
+    chooses_id,
+    destination,
+    log_folders,
+    mode_of,
+)
 
 SCALARS = tuple(
     dict.fromkeys(
@@ -37,6 +47,7 @@ SCALARS = tuple(
     )
 )
 """Metrics that W&B's automatic workspace shows: those of our tables, with what chance gives and intervals."""
+_PLACE = ("entity", "project", "group")
 
 
 def log_run(run: Run, tracker: Tracker) -> None:
@@ -97,6 +108,7 @@ def log_reused(
         with suppress(OSError):  # no reason to call a finished result failed
             write_tracking(run_dir, {**earlier, "runs": _runs(source)})
         return False
+    run_id = _next_id(run, destination(cfg, group))
     with tracked(
         cfg,
         run_dir=run_dir,
@@ -106,6 +118,7 @@ def log_reused(
         config=run.config,
         data_dir=data_dir,
         identity=run.identity,
+        run_id=run_id,
     ) as tracker:
         log_run(run, tracker)
         info = tracker.info()
@@ -113,8 +126,47 @@ def log_reused(
         remember_run(info, run_dir, finished)
     elif tracker.run is not None:  # it lacks something: the next one who asks gets the result again
         with suppress(OSError):
-            write_tracking(run_dir, info | {"runs": _runs(run)})
+            logging = read_run(run_dir).tracking.get("logging")
+            write_tracking(run_dir, info | {"runs": _runs(run)} | ({"logging": logging} if logging else {}))
     return tracker.run is not None
+
+
+def begin_logging(run_dir: Path, tracker: Tracker) -> None:
+    """Write to `tracking.json` that the tracker's run is about to get the result.
+
+    `remember_run` takes it back; where a killed process could not, the next one to log begins this run anew.
+    """
+    if tracker.run is not None and tracker.destination is not None:
+        _write_logging(run_dir, read_run(run_dir), tracker.run.id, tracker.destination)
+
+
+def _next_id(run: Run, place: Destination) -> str | None:
+    """W&B's id for the run that is to hold the result of `run`, after `begin_logging` with it.
+
+    What is left of a run that a killed process did not fill is removed; at the same place its id is used
+    again, so that nothing has two runs. None where an agent or the user chooses the id.
+    """
+    half = run.tracking.get("logging")
+    if not isinstance(half, Mapping) or half.get("folder") != str(run.path.resolve()):
+        half = {}  # none, or of the folder that the result was taken from
+    half_id = str(half.get("id") or "")
+    if half_id.isalnum():
+        for folder in log_folders(run.path):
+            for log in folder.glob(f"offline-run-*-{half_id}"):
+                if not _uploaded(log):
+                    shutil.rmtree(log, ignore_errors=True)
+    if chooses_id():
+        return None
+    same = half_id.isalnum() and [half.get(key) for key in _PLACE] == [getattr(place, key) for key in _PLACE]
+    run_id = half_id if same else secrets.token_hex(4)
+    _write_logging(run.path, run, run_id, place)
+    return run_id
+
+
+def _write_logging(run_dir: Path, run: Run, run_id: str, place: Destination) -> None:
+    entry = {"id": run_id, "folder": str(run_dir.resolve())} | {key: getattr(place, key) for key in _PLACE}
+    with suppress(OSError):  # then a kill may leave two runs
+        write_tracking(run_dir, {**(dict(run.tracking) or Tracker().info()), "logging": entry})
 
 
 def run_at(run: Run, place: Destination, mode: str) -> Mapping[str, Any] | None:

@@ -269,15 +269,17 @@ def open_tracker(
     config: Mapping[str, Any],
     data_dir: Path,
     identity: str = "",
+    run_id: str | None = None,
 ) -> Tracker:
     """Start a run, unless tracking is disabled. The caller calls `finish`, whatever happens.
 
-    `data_dir` is where offline artifacts are staged, inside the sweep folder.
+    `data_dir` is where offline artifacts are staged, inside the sweep folder; `run_id` is W&B's id of the run
+    (None: a new one).
     """
     mode = mode_of(cfg)
     if mode == "disabled":
         return Tracker()
-    started = start(cfg, mode, Start(run_dir, group, job_type, notes, config_of(config)))
+    started = start(cfg, mode, Start(run_dir, group, job_type, notes, config_of(config), run_id))
     if started.run is None:
         return Tracker(lost=["W&B: the run could not be started"])
     return Tracker(started.run, started.mode, data_dir, identity, destination(cfg, group), started.reason)

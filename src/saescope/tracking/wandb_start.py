@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from saescope.config import TrackingConfig
+from saescope.runfolder.names import WANDB
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ class Start:
     job_type: str
     notes: str
     config: dict[str, Any]
+    run_id: str | None = None
+    """W&B's id of the run; None: W&B, an agent or the user chooses."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,17 @@ def own_name() -> str | None:
     """The name that `WANDB_NAME` or a settings file gives to the run."""
     name: str | None = _own().run_name
     return name
+
+
+def chooses_id() -> bool:
+    """Whether an agent or the user (`WANDB_RUN_ID`) says which id the run gets."""
+    return by_agent() or bool(_own().run_id)
+
+
+def log_folders(run_dir: Path) -> list[Path]:
+    """Folders that hold the local logs of a job in `run_dir`."""
+    own = os.environ.get("WANDB_DIR")
+    return [run_dir / WANDB, *([Path(own) / WANDB] if own else [])]
 
 
 def destination(cfg: TrackingConfig, group: str | None) -> Destination:
@@ -142,6 +156,7 @@ def _init(cfg: TrackingConfig, place: Destination, mode: str, settings: Start) -
         entity=None if agent else place.entity,
         group=place.group,
         job_type=settings.job_type,
+        id=settings.run_id,
         tags=list(cfg.tags) or None,
         notes=None if own.run_notes else settings.notes or None,
         config=beside_swept(settings.config),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import Tensor
 
 from saescope.activations import ActivationSource, row_order, weights_digest
@@ -21,7 +21,7 @@ from saescope.config import AppConfig, HubSae, Recipe, TrainSae
 from saescope.errors import ConfigError
 from saescope.extraction.accumulators import ReconstructionSums
 from saescope.extraction.setup import Setup
-from saescope.files import remove_leftovers, whole
+from saescope.files import lock, remove_leftovers, whole
 from saescope.left_out import LeftOut
 from saescope.model.load import check_context
 from saescope.runfolder.names import HISTORY, SAE
@@ -294,20 +294,20 @@ def _locked(home: Path, *, wait: bool = True) -> Iterator[bool]:
     Without `wait` it gets False at once.
     """
     home.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home / "training.lock")
+    training = lock(home / "training.lock")
     try:
-        lock.acquire(timeout=0)
+        training.acquire(timeout=0)
     except Timeout:
         if not wait:
             yield False
             return
         log.info("another process trains this very SAE; waiting for it")
-        lock.acquire()
+        training.acquire()
     try:
         remove_leftovers(home)
         yield True
     finally:
-        lock.release()
+        training.release()
 
 
 def heldout_fvu(sae: CoderSae, source: ActivationSource, rows_at_once: int = 16) -> float | None:

@@ -120,7 +120,7 @@ def write_beside_controls(sweep: "ComparedSweep") -> None:
             if not (sentences and inside) or run.beside == sentences:
                 continue
             try:
-                write_beside(run.path, sentences)
-                write_report(run.path, latents=False)
+                write_report(run.path, latents=False, beside=sentences)
+                write_beside(run.path, sentences)  # last: where it is there, the page has it
             except (OSError, ReportError) as error:
                 log.warning("%s keeps its page: %s", run.path, " ".join(str(error).split()))

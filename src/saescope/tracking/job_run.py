@@ -120,6 +120,7 @@ def log_reused(
         identity=run.identity,
         run_id=run_id,
     ) as tracker:
+        begin_logging(run_dir, tracker)  # a run that was refused online has another id offline
         log_run(run, tracker)
         info = tracker.info()
     if not tracker.lost:

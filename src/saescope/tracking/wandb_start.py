@@ -7,7 +7,7 @@ over our defaults.
 import logging
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,7 @@ def start(cfg: TrackingConfig, mode: str, settings: Start) -> Started:
                 return Started(_init(cfg, place, "online", settings), "online")
         except Exception as error:
             reason = _refused[key] = _in_one_line(error)
+            settings = replace(settings, run_id=None)  # W&B's service holds on to the id of a refused run
     try:
         run = _init(cfg, place, "offline", settings)
     except Exception as error:

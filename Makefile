@@ -56,8 +56,8 @@ test-defects: $(VENV)/.installed-dev  ## do the tests notice seeded defects in S
 docs: $(VENV)/.installed-docs  ## the documentation as a site, in site/ (a broken link is an error)
 	$(BIN)/mkdocs build --strict
 
-test-docs: $(VENV)/.installed-dev docs  ## the site, and every cell of the notebook
-	$(BIN)/python -m pytest -m docs tests/test_tutorial.py
+test-docs: $(VENV)/.installed-dev docs  ## the site, every cell of the notebook, every example of a docstring
+	$(BIN)/python -m pytest -m docs tests/test_tutorial.py tests/test_api.py
 
 test-pages: $(VENV)/.installed-dev  ## the pages in headless Chromium, and their accessibility where npm is there
 	@if command -v npm > /dev/null; then npm install --silent --no-save --prefix $(VENV)/axe axe-core; else echo "no npm: without axe-core"; fi

@@ -46,6 +46,7 @@ def x(lm):
     return saescope.capture(lm, "embedded", "layers.2", max_tokens_per_task=1500)
 
 
+@pytest.mark.docs
 def test_every_public_object_has_a_docstring_with_an_example_that_runs(lm, x, tmp_path):
     folder = saescope.run(
         "probes.max_tokens_per_task=1500", "metrics=quick", "metrics.document_groups=0",

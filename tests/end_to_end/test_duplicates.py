@@ -35,6 +35,7 @@ def significant(lm, copies: int, duplicates: str) -> tuple[float | None, int, li
     return result.metrics["si/significant_frac"], len(set(x.documents.tolist())), list(x.windows.warnings)
 
 
+@pytest.mark.slow
 def test_copies_of_documents_are_no_evidence(lm):
     share, documents, warnings = significant(lm, COPIES, "merge")
     assert share == 0

@@ -96,6 +96,7 @@ def test_a_dead_endpoint_is_one_line(model_folder, tmp_path):
     assert "cannot be reached and is not in the local cache; check the network" in answer
 
 
+@pytest.mark.slow
 def test_loading_through_sae_lens_own_download(model_folder, tmp_path):
     """Registered releases of two formats, an unregistered repository; old configs as they lie on the Hub."""
     known = get_pretrained_saes_directory()

@@ -143,6 +143,15 @@ def test_many_results_give_a_range(tmp_path):
     )
 
 
+def test_a_control_above_its_result_is_said(tmp_path):
+    jobs = [{"k": k, "si": 0.1, "random_init": control} for k in (2, 4, 8, 16) for control in (False, True)]
+    for job in jobs[1::2]:
+        job["si"] = 0.2
+    (si,) = about(sentences(tmp_path, *jobs), "SI beside controls")
+    assert si.endswith(", above the result beyond noise in all 4.")
+    assert "below" not in si
+
+
 def test_a_frozen_decoder_is_a_control(tmp_path):
     for at, freeze in enumerate(("none", "decoder")):
         job = write_job(tmp_path / str(at), si=0.3 - 0.1 * at, identity=freeze)

@@ -150,11 +150,18 @@ def _range(entries: Sequence[BesideControls], measure: Metric, kind: Kind, compa
         if (control := entry.controls.get(kind))
         and (each := comparisons.between(control.jobs, entry.result.jobs, measure))
     ]
-    below = sum(each.low > 0 for each in compared)
-    number = f"all {below}" if below == len(compared) else f"{below} of {len(compared)}"
-    beyond = f", below the result beyond noise in {number}" if compared else ""
+    beyond = "".join(f", {text}" for text in _beyond_noise(compared))
     shown = low if low == high else f"{low} to {high}"
     return f"{control_name(kind)} {shown}{some}{beyond}"
+
+
+def _beyond_noise(compared: Sequence[Comparison]) -> Iterator[str]:
+    """`below the result beyond noise in 3 of 5`, and the same above: a control above is never left unsaid."""
+    below, above = sum(each.low > 0 for each in compared), sum(each.high < 0 for each in compared)
+    for side, times in (("below", below), ("above", above)):
+        if times or (side == "below" and compared and not above):
+            number = f"all {times}" if times == len(compared) else f"{times} of {len(compared)}"
+            yield f"{side} the result beyond noise in {number}"
 
 
 def _kinds(entries: Sequence[BesideControls]) -> list[Kind]:

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from saescope.cli.main import main
+from tests.support.accelerator import cuda_device
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(240)]
 
@@ -176,8 +177,6 @@ def test_saes_side_by_side(run, tmp_path):
 
 def test_waits_are_those_that_cuda_sees(monkeypatch):
     """What the tests on a device count, beside CUDA's own warnings: none is missed."""
-    from tests.support.accelerator import cuda_device
-
     x = torch.randn(64, 8, device="cuda")
     with cuda_device(monkeypatch) as device:
         device.forget()

@@ -128,7 +128,8 @@ class RealDevice(_Counting):
         to_device = args[0].is_cuda if op is aten.copy_ else bool(left)
         self._count(op, args, kwargs, to_device, tensors, [tensor for tensor in tensors if tensor.is_cuda])
         given = {tensor.data_ptr() for tensor in tensors}
-        self.largest = max(self.largest, *(t.numel() for t in left if t.data_ptr() not in given), 0, 0)
+        new = [tensor.numel() for tensor in left if tensor.data_ptr() not in given]
+        self.largest = max([self.largest, *new])
         return result
 
 

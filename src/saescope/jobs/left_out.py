@@ -33,8 +33,7 @@ def of_measurement(
     )
     records = [*windows.left_out, nonfinite, *training, _unsupported(cfg, supported_F)]
     records += [_without_loss(cfg, windows, losses), _without_null(cfg, codes)]
-    records += _unread_latents(latents)
-    return [record for record in records if record.count]
+    return records + _unread_latents(latents)
 
 
 def of_tracking(lost: Sequence[str]) -> list[LeftOut]:

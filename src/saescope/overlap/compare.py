@@ -15,6 +15,7 @@ from saescope.stats.assignment import Matching, match
 from saescope.stats.cosine_search import unit_rows
 from saescope.stats.groups import MIN_GROUP, mean_difference, modularity_shares
 from saescope.stats.overlap import Overlap, RandomOverlap, overlap, random_overlap, strata
+from saescope.stats.threads import in_threads
 
 Interval = tuple[float, float, float]
 
@@ -84,17 +85,17 @@ def compare(a: Member, b: Member) -> Comparison:
 
 
 def _match(a: Member, b: Member) -> tuple[Matching, Matching, int]:
-    """Encoder and decoder matched one after the other: two matrices in memory, not four."""
-    matchings, d = [], 0
+    """Encoder and decoder matched side by side: an assignment works on one core."""
+    sides = []
     for name in (ENCODER, DECODER):
         rows_a, rows_b = (unit_rows(read_rows(member.weights, name)) for member in (a, b))
         if rows_a.shape[1] != rows_b.shape[1]:
             raise ValueError(f"{a.name} and {b.name} have rows of different length in {name}")
-        side, total = "encoder" if name == ENCODER else "decoder", min(len(rows_a), len(rows_b))
-        with Meter(f"overlap of {a.name} and {b.name}, {side}", total, "latents") as meter:
-            matchings.append(match(rows_a, rows_b, progress=meter.advance))
-        d = rows_a.shape[1]
-    return matchings[0], matchings[1], d
+        sides.append((rows_a, rows_b))
+    total = sum(min(map(len, rows)) for rows in sides)
+    with Meter(f"overlap of {a.name} and {b.name}", total, "latents") as meter:
+        encoder, decoder = in_threads(lambda rows: match(*rows, progress=meter.advance), sides)
+    return encoder, decoder, sides[0][0].shape[1]
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def test_half_shared_seeds(tmp_path):
     assert number["degree_shared"] == number["degree_orphan"] == 2
     assert number["q_share_shared"] == pytest.approx(0.5)
     tables = json.loads((tmp_path / "overlap.json").read_text())
+    assert tables[0].pop("matrix") == {"names": ["0", "1"], "shared": [[None, 0.5], [0.5, None]]}
     assert all(set(table) == {"title", "sentences", "columns", "rows"} for table in tables)
     assert all(len(row) == len(table["columns"]) for table in tables for row in table["rows"])
     assert tables[0]["sentences"][: len(sentences)] == sentences
@@ -115,6 +116,9 @@ def test_unequal_widths_and_a_folder_of_ones_own(tmp_path):
     sentences = write_overlap([narrow, again, other], tmp_path)
     (row,) = read(tmp_path)
     assert (float(row["shared_a"]), float(row["shared_b"]), row["replicas"]) == (1.0, 0.5, "0")
+    matrix = json.loads((tmp_path / "overlap.json").read_text())[0]["matrix"]
+    assert matrix["shared"] == [[None, 1.0], [0.5, None]]  # a row's own latents, shared with the column
+    assert matrix["names"] == [row["job_a"], row["job_b"]]
     assert "share 50 % to 100 % of their latents" in sentences[0]
 
 

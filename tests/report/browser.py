@@ -28,7 +28,7 @@ const loud = console.error;
 console.error = (...words) => { pageErrors.push(words.join(" ")); loud(...words); };
 window.targets = [];
 navigation.addEventListener("navigate", event => {
-  if (event.hashChange) return;
+  if (event.destination.sameDocument) return;
   targets.push(event.destination.url);
   if (event.cancelable) event.preventDefault();
 });

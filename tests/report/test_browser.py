@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import saescope
-from saescope.report import write_report
-from saescope.report.sweep import write_sweep
 from tests.report.browser import AXE, act, dump
-from tests.report.sweep_folders import write_six
-from tests.report.test_latents_page import SMALL
 
 pytestmark = pytest.mark.browser
 
@@ -24,8 +19,8 @@ ROWS = """
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return saescope.run(*SMALL, folder=tmp_path_factory.mktemp("browser") / "run")
+def run(measured):
+    return measured
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +29,8 @@ def features(run):
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory) -> Path:
-    folder = write_six(tmp_path_factory.mktemp("browser") / "sweep")
-    for at in range(5):
-        write_report(folder / str(at))
-    write_sweep([folder], folder)
-    return folder / "sweep.html"
+def sweep(sweep_page) -> Path:
+    return sweep_page
 
 
 def latents_page(run) -> Path:

@@ -263,3 +263,21 @@ def test_a_folder_on_this_machine_is_named_not_spelt_out(run):
         run / "provenance.json", model={"name": "EleutherAI/pythia-70m"}, sae={"repo": "EleutherAI/sae-70m"}
     )
     assert title(open_run(run))[::2] == ["EleutherAI/pythia-70m", "EleutherAI/sae-70m"]
+
+
+def test_the_sections_are_listed_and_each_is_there(finished):
+    source = (finished / "report.html").read_text(encoding="utf-8")
+    (contents,) = re.findall(r'<nav class="contents".*?</nav>', source, re.DOTALL)
+    links = re.findall(r'<a href="#([\w-]+)">([^<]+)</a>', contents)
+    headings = re.findall(r'<h2 id="([\w-]+)">([^<]+)</h2>', source)
+    assert links == headings
+    assert ("latents", "Most specialised latents") in links
+
+
+def test_the_command_is_on_the_page_where_it_is_recorded(run):
+    write_report(run)
+    assert "Measured with" not in text_of(run)
+    change(run / "status.json", overrides=["sae.k=16", "model.name=<b>a b</b>"])
+    write_report(run)
+    assert "Measured with <code>saescope sae.k=16 'model.name=<b>a b</b>'</code>" in text_of(run)
+    assert "<b>a b" not in (run / "report.html").read_text(encoding="utf-8")

@@ -21,7 +21,8 @@ def write_overlap(job_dirs: Sequence[Path], out: Path) -> list[str]:
     """Compare the SAEs of finished jobs pair by pair; write `out/overlap.json` and `out/overlap.csv`.
 
     A pair is two different SAEs of the same model, revision and hookpoint; at most `MAX_PAIRS` are compared.
-    The JSON is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair.
+    The JSON is a list of tables `{"title", "sentences", "columns", "rows"}`, empty when there is no pair; the
+    first has the shares of all pairs as a `matrix` too.
     Returns the sentences, those on SAEs that could not be compared too.
     """
     plan = plan_pairs(job_dirs, out)

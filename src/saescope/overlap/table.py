@@ -9,7 +9,7 @@ from saescope.stats.overlap import STRATUM_NAMES, THRESHOLDS
 
 Cell = str | int | float | None
 Table = dict[str, Any]
-"""`title`, `sentences`, `columns`, `rows`."""
+"""`title`, `sentences`, `columns`, `rows`; of the first table also `matrix`."""
 
 PAIR = {"job_a": "SAE A", "job_b": "SAE B"}
 
@@ -82,7 +82,8 @@ def tables(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> list[
                 "same_partner": "same partner", "pw_mcc": "PW-MCC", "pw_mcc_random": "PW-MCC random",
                 "mmcs_ab": "MMCS A→B", "mmcs_ba": "MMCS B→A", "mmcs_random": "MMCS random",
             },
-        ),
+        )
+        | {"matrix": shared_matrix(comparisons)},
         _table(
             "Shared latents by threshold",
             ["Share of the narrower SAE's latents whose partner has both cosines above the threshold."],
@@ -110,6 +111,21 @@ def tables(comparisons: Sequence[Comparison], sentences: Sequence[str]) -> list[
             },
         ),
     ]  # fmt: skip
+
+
+def shared_matrix(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """`names` [S] and `shared` [S, S]: share of the latents of SAE s that SAE t shares.
+
+    None on the diagonal and where two SAEs were not compared.
+    """
+    names = list(dict.fromkeys(it.name for comparison in comparisons for it in (comparison.a, comparison.b)))
+    place = {name: at for at, name in enumerate(names)}
+    shared: list[list[Cell]] = [[None] * len(names) for _ in names]
+    for comparison in comparisons:
+        a, b, overlap = place[comparison.a.name], place[comparison.b.name], comparison.overlap
+        shared[a][b] = _rounded(float(overlap.shared_A.mean()))
+        shared[b][a] = _rounded(float(overlap.shared_B.mean()))
+    return {"names": names, "shared": shared}
 
 
 def _table(title: str, sentences: list[str], rows: list[dict[str, Cell]], columns: dict[str, str]) -> Table:

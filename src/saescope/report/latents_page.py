@@ -22,7 +22,7 @@ from saescope.report.cards import visible
 from saescope.report.numbers import figure, percent
 from saescope.report.templating import TEMPLATES, environment
 from saescope.runfolder.latents import LatentFile, read_latents
-from saescope.runfolder.names import FEATURES_PAGE, LATENTS, REPORT, SWEEP_HTML
+from saescope.runfolder.names import FEATURES_PAGE, LATENTS, MULTIRUN, REPORT, SWEEP_HTML
 from saescope.runfolder.run import Columns, Run, open_run
 from saescope.runfolder.values import finite
 
@@ -77,7 +77,7 @@ def write_latents_page(run: Run, title: list[str]) -> Path | None:
             digest=digest,
             title=title,
             report=REPORT,
-            sweep=f"../{SWEEP_HTML}" if (run.path.parent / "multirun.yaml").is_file() else "",
+            sweep=f"../{SWEEP_HTML}" if (run.path.parent / MULTIRUN).is_file() else "",
             index=packed(index),
             shards=[packed(shard) for shard in shards],
             count=len(latents["latent_L"]),

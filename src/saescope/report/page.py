@@ -12,6 +12,7 @@ from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.causal import causal
 from saescope.report.causal_modules import causal_effects
+from saescope.report.command import command_of
 from saescope.report.communities import partitions
 from saescope.report.definitions import DEFINITIONS
 from saescope.report.latents_page import write_latents_page
@@ -27,7 +28,7 @@ from saescope.report.tables import (
     null_notes,
     task_rows,
 )
-from saescope.report.templating import TEMPLATES, environment
+from saescope.report.templating import TEMPLATES, environment, with_contents
 from saescope.report.words import headline
 from saescope.runfolder.names import FEATURES_PAGE, FIGURES, REPORT, SAE
 from saescope.runfolder.run import Run, open_run
@@ -61,7 +62,7 @@ def _render(run: Run, drawings: dict[str, Any], beside: Sequence[str], *, has_la
 
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     sentences = headline(run.metrics, run.status, run.config, beside)
-    return (
+    return with_contents(
         environment()
         .get_template("run.html.j2")
         .render(
@@ -87,6 +88,7 @@ def _render(run: Run, drawings: dict[str, Any], beside: Sequence[str], *, has_la
             groups=card_groups(run),
             contexts=CONTEXTS,
             latents_page=FEATURES_PAGE if has_latents else "",
+            command=command_of(run),
             config=config_rows(run.config),
             provenance=config_rows(run.provenance),
             definitions=DEFINITIONS,

@@ -56,6 +56,8 @@ ARTIFACTS = "artifacts"
 """W&B's staging of offline artifacts."""
 
 # SWEEP
+MULTIRUN = "multirun.yaml"
+"""Hydra's record of the command of a sweep."""
 SWEEP_CSV = "sweep.csv"
 SWEEP_PARQUET = "sweep.parquet"
 SWEEP_HTML = "sweep.html"

@@ -11,6 +11,7 @@ from saescope.errors import ReportError
 from saescope.runfolder.names import (
     ARTIFACTS,
     METRICS,
+    MULTIRUN,
     OVERLAP_CSV,
     OVERRIDES,
     STATUS,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _NO_RUNS = {WANDB, ARTIFACTS}
 """Folders of a sweep that are not searched for run folders; hidden folders are not either."""
+_OF_THE_FOLDER = ("hydra.mode=", "hydra.sweep.dir=", "hydra.sweep.subdir=")
+"""Overrides that say where a sweep stands, not what it is."""
 _RUN_FILES = (STATUS, METRICS, OVERRIDES)
 """A folder with any of these files is a run folder."""
 
@@ -140,6 +143,21 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 def job_name(folder: Path, top: Path) -> str:
     """Name of a run folder in the sweep at `top`: its path relative to `top`, with forward slashes."""
     return Path(os.path.relpath(folder, top.resolve())).as_posix()
+
+
+def sweep_overrides(folder: Path) -> tuple[str, ...]:
+    """What the command of a sweep was given, such as `sae.k=16,32`; () where no record of it can be read.
+
+    Where Hydra put the folders of the jobs is left out.
+    """
+    import yaml
+
+    try:
+        given = yaml.safe_load((folder / MULTIRUN).read_text(encoding="utf-8"))["hydra"]["overrides"]
+        words = [*given["task"], *given["hydra"]]
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return ()
+    return tuple(str(word) for word in words if not str(word).startswith(_OF_THE_FOLDER))
 
 
 def _run_folders(top: Path) -> Iterator[Path]:

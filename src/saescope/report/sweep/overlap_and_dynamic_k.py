@@ -8,15 +8,25 @@ from typing import Any
 
 from saescope.errors import ReportError
 from saescope.files import read_json
-from saescope.report.numbers import DASH, figure
+from saescope.report.numbers import DASH, figure, percent
 from saescope.report.sweep.matching import unread_message
 from saescope.runfolder.names import DYNAMIC_K, OVERLAP_JSON
 from saescope.runfolder.run import Run
+from saescope.runfolder.values import finite
 
 _CURVE_COLUMNS = ("target", "selector", "score", "granularity", "phase")
 """Columns of `dynamic_k.csv` that tell its curves apart."""
 _ALL_TASKS = ("", "all", "nan", "none")
 """Values of the column `task` that mean all tasks together."""
+
+
+@dataclass(frozen=True)
+class SharedMatrix:
+    """Share of the latents of the SAE of each row that the SAE of each column shares."""
+
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[dict[str, Any], ...]], ...]
+    """Name and cells: `share` (None where not compared) and `text`."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +37,15 @@ class ExtraTable:
     sentences: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    matrix: SharedMatrix | None = None
 
 
 def overlap_tables(dirs: Sequence[Path]) -> list[ExtraTable]:
     """The tables of `overlap.json` in the given folders; values of another shape are left out.
 
     The file is a list of
-    `{"title": str, "sentences": [str], "columns": [str], "rows": [[str | number | null]]}`.
+    `{"title": str, "sentences": [str], "columns": [str], "rows": [[str | number | null]]}`, one of which may
+    have `"matrix": {"names": [str], "shared": [[number | null]]}` too.
     """
     tables = []
     for folder in dict.fromkeys(Path(given).resolve() for given in dirs):
@@ -46,6 +58,7 @@ def overlap_tables(dirs: Sequence[Path]) -> list[ExtraTable]:
                         tuple(map(str, _list(table.get("sentences")))),
                         tuple(map(str, _list(table.get("columns")))),
                         tuple(tuple(map(_shown, _list(row))) for row in _list(table.get("rows"))),
+                        _matrix(table.get("matrix")),
                     )
                 )
     return tables
@@ -87,6 +100,21 @@ def dynamic_k_curves(jobs: Sequence[Run]) -> tuple[list[dict[str, Any]], list[st
                 }
             )
     return curves, messages
+
+
+def _matrix(content: Any) -> SharedMatrix | None:
+    """None where there are fewer than three SAEs: the table of pairs says the same."""
+    if not isinstance(content, Mapping):
+        return None
+    names = tuple(map(str, _list(content.get("names"))))
+    shared = [[finite(value) for value in _list(row)] for row in _list(content.get("shared"))]
+    if len(names) < 3 or [len(row) for row in shared] != [len(names)] * len(names):
+        return None
+    rows = [
+        tuple({"share": value, "text": "" if value is None else percent(value)} for value in row)
+        for row in shared
+    ]
+    return SharedMatrix(names, tuple(zip(names, rows, strict=True)))
 
 
 def _floats(values: Any) -> list[float | None]:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from saescope.left_out import LeftOut
 from saescope.metrics import COST_TOKENS, FEATURES_NUM_LATENTS, at_floor, metric, shown
+from saescope.report.command import command_of, command_of_sweep
 from saescope.report.evidence import draws_of
 from saescope.report.left_out import left_out
 from saescope.report.numbers import DASH, count, figure, p_value
@@ -17,6 +18,8 @@ from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.overlap_and_dynamic_k import dynamic_k_curves, overlap_tables
 from saescope.report.sweep.pareto import fronts
 from saescope.report.sweep.payload import (
+    effect_pairs,
+    effect_values,
     heatmaps,
     histograms,
     job_values,
@@ -27,7 +30,7 @@ from saescope.report.sweep.payload import (
 from saescope.report.sweep.scaling import scaling_sentences, scaling_series
 from saescope.report.sweep.settings import SEEDS, varies
 from saescope.report.sweep.words import headline
-from saescope.report.templating import TEMPLATES, environment
+from saescope.report.templating import TEMPLATES, environment, with_contents
 from saescope.runfolder.names import REPORT
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
@@ -35,6 +38,9 @@ from saescope.runfolder.values import finite
 KEY_COLUMNS = tuple(metric.key for metric in shown("sweep"))
 """Columns that the table shows, beside the swept settings, until `all columns` is ticked."""
 
+
+SCRIPTS = ("sweep.js", "sweep_choice.js", "sweep_start.js", "sweep_table.js", "sweep_commands.js")
+"""One script in this order."""
 
 PRESET = "sweep="
 """Start of the override that names a preset of conf/sweep."""
@@ -61,10 +67,13 @@ def render(sweep: ComparedSweep, records: Sequence[LeftOut] = ()) -> tuple[str, 
         "jobs": names,
         "links": [_link(sweep, at) for at in range(len(sweep.rows))],
         "groups": [str(row["group"]) for row in sweep.rows],
+        "controls": [str(row["control"]) for row in sweep.rows],
         "axes": list(sweep.axes),
         "values": values,
         "lines": line_values(sweep.lines, len(sweep.groups) > 1, sweep.rows),
         "fronts": fronts(sweep.rows, sweep.groups),
+        "effects": effect_values(sweep.steps),
+        "effect_pairs": effect_pairs(sweep.steps),
         "heatmaps": heatmaps(sweep.rows, sweep.groups, sweep.axes),
         "histograms": histograms(sweep.jobs),
         "scaling": series,
@@ -76,9 +85,13 @@ def render(sweep: ComparedSweep, records: Sequence[LeftOut] = ()) -> tuple[str, 
         .render(
             style=verbatim("style.css") + verbatim("sweep.css"),
             plotly=Markup(get_plotlyjs()),
-            script=verbatim("sweep.js") + verbatim("sweep_table.js"),
+            script=Markup("").join(map(verbatim, SCRIPTS)),
             payload=Markup(script_json(payload)),
             title=title(sweep),
+            commands=[command for folder in sweep.dirs if (command := command_of_sweep(folder))],
+            job_commands=[
+                (at, names[at], command) for at, job in enumerate(sweep.jobs) if (command := command_of(job))
+            ],
             facts=_facts(sweep),
             left_out=left_out(records),
             warnings=[sentence.text for sentence in sentences if sentence.kind == "warning"],
@@ -93,7 +106,7 @@ def render(sweep: ComparedSweep, records: Sequence[LeftOut] = ()) -> tuple[str, 
             table=[_row(sweep, at, names[at], columns) for at in range(len(sweep.rows))],
         )
     )
-    return page, [sentence.text for sentence in sentences]
+    return with_contents(page), [sentence.text for sentence in sentences]
 
 
 def title(sweep: ComparedSweep) -> str:

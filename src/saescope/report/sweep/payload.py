@@ -7,6 +7,7 @@ from typing import Any
 
 from saescope.metrics import CATALOGUE, SAE_L0, SI_MEAN, shown
 from saescope.report.sweep.comparable import Group
+from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.lines import Line
 from saescope.report.sweep.matching import LACKS
 from saescope.report.sweep.pareto import QUALITIES
@@ -15,6 +16,8 @@ from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
 
 HISTOGRAMS = ("si", "log10_density", "log10_max_act")
+_NULLS = {"si": "si_null_draws"}
+"""What chance gives for a distribution, over the same bins."""
 _NO_AXES = {"job", "state", "error", "overrides", "identity", "within_noise", LACKS}
 
 
@@ -128,8 +131,39 @@ def heatmaps(
     return maps
 
 
+def effect_values(steps: Sequence[Difference]) -> list[dict[str, Any]]:
+    """Every step along an axis that stands at some value of another one, with its half-width of noise."""
+    return [
+        {
+            "axis": step.axis,
+            "step": f"{step.before} → {step.after}",
+            "at": dict(step.at),
+            "group": step.group,
+            "measure": step.measure.key,
+            "change": step.change,
+            "noise": finite(step.noise),
+            "verdict": step.verdict,
+            "jobs": [*step.before_jobs, *step.jobs],
+        }
+        for step in steps
+        if step.at
+    ]
+
+
+def effect_pairs(steps: Sequence[Difference]) -> list[tuple[str, str]]:
+    """An axis and another one at several values of which one of its steps was measured."""
+    at_values: dict[tuple[str, str, Any, Any], set[Any]] = {}
+    for step in steps:
+        for other, value in step.at:
+            at_values.setdefault((step.axis, other, step.before, step.after), set()).add(value)
+    return list(dict.fromkeys((axis, other) for (axis, other, *_), of in at_values.items() if len(of) > 1))
+
+
 def histograms(jobs: Sequence[Run]) -> dict[str, Any]:
-    """Distributions over bins that are the same in all jobs shown; jobs with other bins are named."""
+    """Distributions over bins that are the same in all jobs shown, `null` what chance gives for them.
+
+    Jobs with other bins are named under `other`.
+    """
     by_name: dict[str, Any] = {}
     contents = {at: job.histograms for at, job in enumerate(jobs) if job.ok}
     for name in HISTOGRAMS:
@@ -139,15 +173,25 @@ def histograms(jobs: Sequence[Run]) -> dict[str, Any]:
             histogram = content.get(name)
             if not isinstance(histogram, dict) or not isinstance(histogram.get("edges"), list):
                 continue
-            counts = [finite(value) or 0.0 for value in histogram.get("counts") or ()]
             edges = edges or histogram["edges"]
-            if histogram["edges"] != edges or len(counts) != len(edges) - 1:
+            share, null = _shares(histogram, edges), _shares(content.get(_NULLS.get(name, "")), edges)
+            if share is None:
                 other.append(at)
-            elif sum(counts) > 0:
-                curves.append({"job": at, "share": [value / sum(counts) for value in counts]})
+            elif share:
+                curves.append({"job": at, "share": share, "null": null or None})
         if curves:
             by_name[name] = {"edges": edges, "curves": curves, "other": other}
     return by_name
+
+
+def _shares(histogram: Any, edges: Sequence[float]) -> list[float] | None:
+    """Share of each bin; [] where nothing was counted, None for other bins or no histogram."""
+    if not isinstance(histogram, dict) or histogram.get("edges") != edges:
+        return None
+    counts = [finite(value) or 0.0 for value in histogram.get("counts") or ()]
+    if len(counts) != len(edges) - 1:
+        return None
+    return [value / sum(counts) for value in counts] if sum(counts) > 0 else []
 
 
 def _reading(reading: Any) -> dict[str, Any] | None:

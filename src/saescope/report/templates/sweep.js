@@ -1,6 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("payload").textContent);
-const {values, labels, groups, metrics} = data;
+const {labels, groups, metrics} = data;
+let {values, lines} = data;  // of the jobs that the choice leaves (sweep_choice.js)
 const manyGroups = new Set(groups.filter(Boolean)).size > 1;
 // Okabe and Ito's colours, apart for every colour vision; the two blues and greys differ between light and dark.
 const HUES = ["#0a72b1", "#d8730f", "#0f8f6f", "#b5478f", "#7a66c9", "#a08a00", "#3fa3d8", "#c2452d"];
@@ -84,19 +85,25 @@ function describe(id, label) {
   picture.setAttribute("role", "img");
   picture.setAttribute("aria-label", unsafe(label));
 }
+// A drag chooses jobs; a finger scrolls the page instead.
+const DRAG = matchMedia("(pointer: coarse)").matches ? false : "select";
 function draw(id, label, traces, layout) {
   const base = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
     font: {family: css("sans"), color: css("ink"), size: 13}, margin: {l: 60, r: 16, t: 34, b: 50},
     modebar: {bgcolor: "rgba(0,0,0,0)", color: css("grey"), activecolor: css("ink")},
+    dragmode: traces.some(trace => trace.customdata) ? DRAG : "zoom",
     hoverlabel: {bgcolor: css("wash"), bordercolor: css("grid"), font: {color: css("ink")}, align: "left"},
     legend: {font: {color: css("ink"), size: 12}, bgcolor: "rgba(0,0,0,0)", itemsizing: "constant"}};
   // buttons are named one by one, so that none leads to a web page
   const fresh = !el(id).on;
   const drawn = Plotly.react(id, traces, Object.assign(base, layout), {displaylogo: false, responsive: true,
-    modeBarButtons: [["toImage"]]});
+    modeBarButtons: [["toImage"], ...(traces.some(trace => trace.customdata) ? [["select2d", "zoom2d", "resetScale2d"]] : [])]});
   if (traces.some(trace => trace.customdata)) {
     listJobs(id, traces);
-    if (fresh) el(id).on("plotly_click", event => openJob(event.points[0].customdata || []));
+    if (fresh) {
+      el(id).on("plotly_click", event => openJob(event.points[0].customdata || []));
+      el(id).on("plotly_selected", event => choosePoints(event?.points || []));
+    }
   }
   return drawn.then(() => describe(id, label));
 }
@@ -115,7 +122,7 @@ function options(id, keys, chosen, redraw) {
     (groups.get(name) || select).append(option);
   }
   if (isPresent(chosen)) select.value = chosen;
-  select.addEventListener("change", redraw);
+  remember(select, redraw);
 }
 function panel(parent, id, height) {
   const cell = document.createElement("div"), div = document.createElement("div");
@@ -125,8 +132,9 @@ function panel(parent, id, height) {
   el(parent).append(cell);
 }
 
-// One place at a time in `values`, or at a job of the table.
-const place = new Map(values.index.map((job, at) => [job, at]));
+// Places in `values` of the jobs that are shown.
+let place = new Map(values.index.map((job, at) => [job, at]));
+const isShown = job => place.has(job);
 const of = (key, job) => values.columns[key] ? values.columns[key][place.get(job)] : null;
 const errors = (array, color) => ({type: "data", array: array.map(x => x || 0), visible: array.some(isPresent),
   thickness: 1.3, width: 4, color});
@@ -134,7 +142,7 @@ const errors = (array, color) => ({type: "data", array: array.map(x => x || 0), 
 // Colours by another column: a legend for names and few numbers, a scale for many numbers.
 function coloured(key) {
   if (!key || key === "none") return {kind: "one"};
-  const all = values.columns[key], distinct = [...new Set(all)];
+  const all = values.columns[key], distinct = [...new Set(data.values.columns[key])];  // so that a colour stays
   if (values.numeric.includes(key) && distinct.length > 8) return {kind: "scale", all};
   distinct.sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
   return {kind: "legend", all, distinct};
@@ -144,22 +152,23 @@ const FOLLOWED = [...metrics.along, ...metrics.along_matched];
 function drawAlong() {
   const wanted = el("matched").checked ? metrics.along_matched : metrics.along;
   for (const name of data.axes) for (const [side, measure] of FOLLOWED.entries()) {
-    const mine = data.lines.filter(line => line.axis === name && line.readings[measure]);
+    const every = data.lines.filter(line => line.axis === name && line.readings[measure]);
+    const mine = lines.filter(line => line.axis === name && line.readings[measure]);
     const id = "along-" + data.axes.indexOf(name) + "-" + side;
     if (!el(id)) continue;
     el(id).parentElement.hidden = !wanted.includes(measure);
     if (!wanted.includes(measure)) continue;
-    const many = mine.length > 8, traces = [], shown = new Set();
+    const many = every.length > 8, traces = [], shown = new Set();
     // too many lines for a legend of their own: colour by the other axis with the fewest values
     const counts = data.axes.filter(other => other !== name)
-      .map(other => [new Set(mine.map(line => line.at[other])).size, other]).filter(pair => pair[0] > 1).sort((a, b) => a[0] - b[0]);
+      .map(other => [new Set(every.map(line => line.at[other])).size, other]).filter(pair => pair[0] > 1).sort((a, b) => a[0] - b[0]);
     const by = many && counts.length ? counts[0][1] : null;
-    const hues = by ? [...new Set(mine.map(line => line.at[by]))] : [];
+    const hues = by ? [...new Set(every.map(line => line.at[by]))] : [];
     mine.forEach((line, at) => {
       const control = line.control, readings = line.readings[measure];
       const random = line.at["model.random_init"] === "True" ? " random weights" : "";
       const legend = by ? by.split(".").pop() + " " + line.at[by] + (by === "model.random_init" ? "" : random) : line.name;
-      const color = hue(by ? hues.indexOf(line.at[by]) : at);
+      const color = hue(by ? hues.indexOf(line.at[by]) : every.findIndex(other => other.name === line.name));
       traces.push({type: "scatter", mode: line.ordered ? "lines+markers" : "markers", x: line.x.map(x => typeof x === "string" ? safe(x) : x),
         y: readings.map(reading => reading && reading.v), error_y: errors(readings.map(reading => reading && reading.e), color),
         name: safe(clip(legend)), legendgroup: safe(legend), showlegend: !shown.has(legend) && mine.length > 1,
@@ -184,9 +193,10 @@ function drawPicker() {
   const xs = values.columns[x], ys = values.columns[y], traces = [];
   const letter = job => groups[job];
   const sets = color.kind === "legend" ? color.distinct.map(value => [value, (_, at) => color.all[at] === value]) : [[null, () => true]];
-  const kinds = [...new Set(values.index.map(letter))];
+  const kinds = [...new Set(data.values.index.map(letter))];
   sets.forEach(([name, inside], at) => {
     const mine = values.index.map((job, n) => n).filter(n => inside(values.index[n], n));
+    if (!mine.length) return;
     const tint = hue(at), pick = column => mine.map(n => column[n]);
     const noise = values.noise[y];
     traces.push({type: "scatter", mode: "markers", x: pick(xs), y: pick(ys), name: shown(name === null ? "none" : name),
@@ -212,19 +222,23 @@ function drawFront() {
   traces.push({type: "scatter", mode: "markers", name: "jobs", x: values.columns[x], y: values.columns[y],
     customdata: values.index.map(job => [job]), text: values.index.map(pointText), showlegend: false,
     marker: {size: 9, color: css("grey"), symbol: "circle-open", line: {width: 1.6}}, hovertemplate: "%{text}<extra></extra>"});
-  data.fronts.filter(front => front.y === y).forEach((front, at) => traces.push({type: "scatter", mode: "lines+markers",
-    name: safe(clip(front.name)), x: front.jobs.map(job => of(x, job)), y: front.jobs.map(job => of(y, job)),
-    line: {color: hue(at), width: 2, shape: "linear"}, marker: {size: 9}, customdata: front.jobs.map(job => [job]), text: front.jobs.map(pointText),
-    hovertemplate: "%{text}<extra></extra>"}));
+  data.fronts.filter(front => front.y === y).forEach((front, at) => {
+    const jobs = front.jobs.filter(isShown);
+    if (jobs.length) traces.push({type: "scatter", mode: "lines+markers",
+      name: safe(clip(front.name)), x: jobs.map(job => of(x, job)), y: jobs.map(job => of(y, job)),
+      line: {color: hue(at), width: 2, shape: "linear"}, marker: {size: 9}, customdata: jobs.map(job => [job]), text: jobs.map(pointText),
+      hovertemplate: "%{text}<extra></extra>"});
+  });
   draw("front-plot", `${title(y)} against ${title(x)}, with the Pareto front`, traces, {xaxis: axis(x, values.columns[x]), yaxis: axis(y), showlegend: true});
 }
 
 function drawHeat() {
   const heatmap = data.heatmaps[+el("heat-pair").value], z = el("heat-z").value;
-  const level = key => [...new Set(heatmap.jobs.map(job => of(key, job) ?? "null"))].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
+  const jobs = heatmap.jobs.filter(isShown);
+  const level = key => [...new Set(jobs.map(job => of(key, job) ?? "null"))].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
   const xs = level(heatmap.x), ys = level(heatmap.y);
   const cells = ys.map(b => xs.map(a => {
-    const measured = heatmap.jobs.filter(job => (of(heatmap.x, job) ?? "null") === a && (of(heatmap.y, job) ?? "null") === b).map(job => of(z, job)).filter(isPresent);
+    const measured = jobs.filter(job => (of(heatmap.x, job) ?? "null") === a && (of(heatmap.y, job) ?? "null") === b).map(job => of(z, job)).filter(isPresent);
     return measured.length ? measured.reduce((sum, v) => sum + v, 0) / measured.length : null;
   }));
   draw("heat-plot", `${title(z)} by ${heatmap.x} and ${heatmap.y}`, [{type: "heatmap", x: xs.map(shown), y: ys.map(shown), z: cells, colorscale: SCALE,
@@ -233,20 +247,46 @@ function drawHeat() {
     {xaxis: {...axis(heatmap.x), type: "category", showgrid: false}, yaxis: {...axis(heatmap.y), type: "category", showgrid: false}});
 }
 
+// How the effect of one axis depends on another: every step at every value of the other.
+function drawEffects() {
+  const [axisOf, by] = data.effect_pairs[+el("effect-pair").value], measure = el("effect-z").value;
+  const mine = data.effects.filter(step => step.axis === axisOf && step.measure === measure && by in step.at);
+  const rest = step => Object.entries(step.at).filter(([key]) => key !== by).map(([key, value]) => `${key.split(".").pop()} ${value}`);
+  const nameOf = step => [step.step, ...rest(step), ...(manyGroups ? ["group " + step.group] : [])].join(", ");
+  const names = [...new Set(mine.map(nameOf))];
+  const shownSteps = mine.filter(step => step.jobs.every(isShown)), traces = [];
+  const order = value => typeof value === "number" ? value : 0;
+  names.forEach((name, at) => {
+    const steps = shownSteps.filter(step => nameOf(step) === name).sort((a, b) => order(a.at[by]) - order(b.at[by]));
+    if (!steps.length) return;
+    const numbers = steps.every(step => typeof step.at[by] === "number");
+    traces.push({type: "scatter", mode: numbers ? "lines+markers" : "markers", name: safe(clip(name)), x: steps.map(step => numbers ? step.at[by] : String(step.at[by])),
+      y: steps.map(step => step.change), error_y: errors(steps.map(step => step.noise), hue(at)), line: {color: hue(at), width: 2}, marker: {size: 8, color: hue(at)},
+      customdata: steps.map(step => step.jobs), hovertemplate: "%{text}<extra></extra>",
+      text: steps.map(step => `${safe(axisOf)} ${safe(step.step)} at ${safe(by)} ${shown(step.at[by])}: ${says(measure, step.change, step.noise)}, ${step.verdict}`
+        + "<br>" + safe(step.jobs.map(job => "job " + clip(data.jobs[job])).join(", ")))});
+  });
+  draw("effect-plot", `What a step of ${axisOf} does to ${title(measure)}, by ${by}`, traces, {xaxis: axis(by, traces.flatMap(trace => trace.x)),
+    yaxis: {...axis(measure), title: {text: "change of " + title(measure), standoff: 12}, rangemode: "tozero", zeroline: true, zerolinecolor: css("ink")}, showlegend: true,
+    legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: {size: 12, color: css("ink")}}, margin: {l: 60, r: 16, t: 40 + 20 * Math.ceil(names.length / 3), b: 50}});
+}
+
 function drawScaling() {
   const measures = [...new Set(data.scaling.map(fit => fit.measure))];
   measures.forEach((measure, side) => {
     const traces = [], mine = data.scaling.filter(fit => fit.measure === measure);
     mine.forEach((fit, at) => {
+      const jobs = fit.jobs.filter(isShown);
+      if (!jobs.length) return;
       const color = fit.control ? css("grey") : hue(at), name = (fit.control ? "random weights" : "trained")
         + (fit.at ? ", " + fit.at : "") + (manyGroups ? ", group " + fit.group : "");
       const key = "model.num_parameters", ends = [fit.sizes[0], fit.sizes.at(-1)];
-      traces.push({type: "scatter", mode: "markers", x: fit.jobs.map(job => of(key, job)), y: fit.jobs.map(job => of(measure, job)),
-        error_y: errors(fit.jobs.map(job => values.noise[measure][place.get(job)]), color), legendgroup: name, name: safe(name),
-        marker: {color, size: 7, symbol: fit.control ? "circle-open" : "circle"}, customdata: fit.jobs.map(job => [job]),
-        text: fit.jobs.map(job => hover([job], [key], says(measure, of(measure, job), values.noise[measure][place.get(job)]))),
+      traces.push({type: "scatter", mode: "markers", x: jobs.map(job => of(key, job)), y: jobs.map(job => of(measure, job)),
+        error_y: errors(jobs.map(job => values.noise[measure][place.get(job)]), color), legendgroup: name, name: safe(name),
+        marker: {color, size: 7, symbol: fit.control ? "circle-open" : "circle"}, customdata: jobs.map(job => [job]),
+        text: jobs.map(job => hover([job], [key], says(measure, of(measure, job), values.noise[measure][place.get(job)]))),
         hovertemplate: "%{text}<extra></extra>"});
-      traces.push({type: "scatter", mode: "lines", x: ends, y: ends.map(x => fit.intercept + fit.slope * Math.log10(x)),
+      if (jobs.length === fit.jobs.length) traces.push({type: "scatter", mode: "lines", x: ends, y: ends.map(x => fit.intercept + fit.slope * Math.log10(x)),
         line: {color, width: 2, dash: fit.control ? "dash" : "solid"}, legendgroup: name, showlegend: false, hoverinfo: "skip"});
     });
     draw("scaling-" + side, `${title(measure)} against model size`, traces, {xaxis: axis("model.num_parameters", mine.flatMap(fit => fit.sizes)), yaxis: {...axis(measure), rangemode: "tozero"},
@@ -255,25 +295,37 @@ function drawScaling() {
 }
 
 function drawHist() {
-  const histogram = data.histograms[el("hist-of").value], by = el("hist-colour").value, color = coloured(by), seen = new Set(), traces = [];
+  const name = el("hist-of").value, histogram = data.histograms[name], by = el("hist-colour").value, color = coloured(by), seen = new Set(), traces = [];
+  const curves = histogram.curves.filter(curve => isShown(curve.job));
   const low = color.kind === "scale" ? Math.min(...color.all.filter(isPresent)) : 0, high = color.kind === "scale" ? Math.max(...color.all.filter(isPresent)) : 1;
-  histogram.curves.forEach((curve, at) => {
-    let name = labels[curve.job], tint = hue(at);
+  const lineOf = (curve, share, words, extra) => {
+    const below = share.reduce((sums, part) => [...sums, sums.at(-1) + part], [0]);
+    return {type: "scatter", mode: "lines", x: histogram.edges, y: below, opacity: curves.length > 16 ? 0.7 : 1, customdata: below.map(() => [curve.job]),
+      text: below.map((share, n) => hover([curve.job], [], `${words} below ${fig(histogram.edges[n])}: ${(100 * share).toFixed(1)} %`)),
+      hovertemplate: "%{text}<extra></extra>", ...extra};
+  };
+  curves.forEach(curve => {
+    const nth = histogram.curves.indexOf(curve);
+    let label = labels[curve.job], tint = hue(nth);
     if (color.kind === "legend") {
       const value = of(by, curve.job);
-      name = by.split(".").pop() + " " + value; tint = hue(color.distinct.indexOf(value));
+      label = by.split(".").pop() + " " + value; tint = hue(color.distinct.indexOf(value));
     } else if (color.kind === "scale") {
       tint = blend(of(by, curve.job), low, high);
     }
-    traces.push({type: "scatter", mode: "lines", x: histogram.edges, y: [...curve.share, curve.share.at(-1)], line: {shape: "hv", width: 1.6, color: tint},
-      name: safe(clip(name)), legendgroup: safe(name), showlegend: color.kind === "legend" ? !seen.has(name) : color.kind === "one" && histogram.curves.length <= 16,
-      opacity: histogram.curves.length > 16 ? 0.7 : 1, customdata: histogram.edges.map(() => [curve.job]), text: histogram.edges.map(() => hover([curve.job], [])), hovertemplate: "%{text}<br>from %{x:.3g}: %{y:.3g}<extra></extra>"});
-    seen.add(name);
+    const legend = color.kind === "legend" || (color.kind === "one" && curves.length <= 16);
+    traces.push(lineOf(curve, curve.share, "latents", {line: {width: 1.8, color: tint, dash: data.controls[curve.job] ? "dash" : "solid"},
+      name: safe(clip(label)), legendgroup: safe(label), showlegend: legend && !seen.has(label)}));
+    if (curve.null) traces.push(lineOf(curve, curve.null, "by chance", {line: {width: 1, color: css("grey"), dash: "dot"},
+      name: "by chance", legendgroup: "null", legendrank: 2000, showlegend: !seen.has("null")}));
+    seen.add(label).add("null");
   });
-  const note = el("hist-other");
-  note.hidden = !histogram.other.length;
-  note.textContent = "Not shown, because their bins differ: " + histogram.other.map(job => labels[job]).join("; ");
-  draw("hist-plot", `Share of latents by ${el("hist-of").value}, ${histogram.curves.length} jobs`, traces, {xaxis: axis(el("hist-of").value), yaxis: {...axis("share of latents"), rangemode: "tozero"}, showlegend: true});
+  const note = el("hist-other"), other = histogram.other.filter(isShown);
+  note.hidden = !other.length;
+  note.textContent = "Not shown, because their bins differ: " + other.map(job => labels[job]).join("; ");
+  draw("hist-plot", `Share of latents below each value of ${name}, ${curves.length} jobs`, traces, {xaxis: axis(name), dragmode: "zoom",
+    yaxis: {...axis("share of latents below"), range: [0, 1.02], tickformat: ".0%"}, showlegend: true,
+    ...(traces.filter(trace => trace.showlegend).length > 6 ? {} : {legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}})});
 }
 function blend(value, low, high) {
   const at = high > low ? (value - low) / (high - low) : 0, next = SCALE.findIndex(([stop]) => stop >= at) || 1;
@@ -284,7 +336,7 @@ function blend(value, low, high) {
 
 function drawParallel() {
   const keys = [...new Set([...data.axes, ...metrics.table])]
-    .filter(key => values.columns[key] && new Set(values.columns[key]).size > 1);
+    .filter(key => data.values.columns[key] && new Set(data.values.columns[key]).size > 1);
   const dimensions = keys.map(key => {
     const all = values.columns[key], label = safe(metrics.short[key] || key.replace(/^(model|sae|hookpoint)\./, ""));
     const distinct = [...new Set(all.map(x => x ?? "null"))];
@@ -295,70 +347,26 @@ function drawParallel() {
       ticktext: distinct.map(x => String(x).length > 18 ? "…" + String(x).slice(-17) : String(x))};
   });
   const main = values.columns[metrics.main];
+  const fresh = !el("parallel-plot").on;
   draw("parallel-plot", `Parallel coordinates of ${values.index.length} jobs over ${keys.length} settings and measures`, [{type: "parcoords", dimensions, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
     rangefont: {color: css("muted"), size: 10}, line: main && !main.includes(null) ? {color: main, colorscale: SCALE, showscale: true,
       colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(metrics.main), side: "right"}}} : {color: hue(0)}}],
     {margin: {l: 70, r: 70, t: 60, b: 30}});
+  if (fresh) el("parallel-plot").on("plotly_restyle", () => {
+    const inside = ({constraintrange: range, values: at}, n) => !range || (Array.isArray(range[0]) ? range : [range]).some(([a, b]) => at[n] >= a && at[n] <= b);
+    const brushed = el("parallel-plot").data[0].dimensions;
+    chooseJobs(values.index.filter((_, n) => brushed.every(dimension => inside(dimension, n))));
+  });
 }
 
 function drawDynamicK() {
   const name = el("dynk-name").value;
-  const mine = data.dynamic_k.filter(curve => curve.name === name);
-  draw("dynk-plot", `Loss against k, ${mine.length} jobs`, mine.map((curve, at) => ({type: "scatter", mode: "lines+markers", x: curve.k, y: curve.ce_delta, name: safe(clip(labels[curve.job])),
+  const every = data.dynamic_k.filter(curve => curve.name === name), mine = every.filter(curve => isShown(curve.job));
+  const tint = curve => hue(every.indexOf(curve));
+  draw("dynk-plot", `Loss against k, ${mine.length} jobs`, mine.map(curve => ({type: "scatter", mode: "lines+markers", x: curve.k, y: curve.ce_delta, name: safe(clip(labels[curve.job])),
     error_y: curve.high && curve.low ? {type: "data", symmetric: false, array: curve.high.map((h, n) => Math.max(0, h - curve.ce_delta[n])),
-      arrayminus: curve.low.map((l, n) => Math.max(0, curve.ce_delta[n] - l)), thickness: 1.2, color: hue(at)} : {visible: false},
-    line: {color: hue(at)}, customdata: curve.k.map(() => [curve.job]),
+      arrayminus: curve.low.map((l, n) => Math.max(0, curve.ce_delta[n] - l)), thickness: 1.2, color: tint(curve)} : {visible: false},
+    line: {color: tint(curve)}, customdata: curve.k.map(() => [curve.job]),
     text: curve.k.map((k, n) => hover([curve.job], [], says("k", k), says("ce_delta", curve.ce_delta[n]))), hovertemplate: "%{text}<extra></extra>"})),
     {xaxis: axis("k", mine.flatMap(curve => curve.k)), yaxis: {...axis("ce_delta, nats a token"), rangemode: "tozero"}, showlegend: mine.length <= 16});
 }
-
-const figures = [];
-if (el("along-plots")) {
-  data.axes.forEach((name, at) => {
-    const mine = data.lines.filter(line => line.axis === name);
-    // a measure that no job of these lines has gets no empty figure
-    FOLLOWED.forEach((measure, side) => {
-      if (mine.some(line => line.readings[measure])) panel("along-plots", `along-${at}-${side}`, 380);
-    });
-  });
-  el("matched").addEventListener("change", drawAlong);
-  figures.push(drawAlong);
-}
-if (values.index.length) {
-  const all = [...values.numeric, ...values.named.filter(key => !values.numeric.includes(key))];
-  const first = [...data.axes.filter(key => all.includes(key)), ...all.filter(key => !data.axes.includes(key))];
-  const has = key => values.columns[key] ? key : null;
-  const x = data.axes.find(key => values.numeric.includes(key)) || first[0];
-  options("pick-x", first, x, drawPicker);
-  options("pick-y", first, has(metrics.main) || first[0], drawPicker);
-  options("pick-colour", ["none", ...first], data.axes.find(key => key !== x && first.includes(key)) || "none", drawPicker);
-  figures.push(drawPicker);
-  if (el("front-plot")) { options("front-y", metrics.qualities, null, drawFront); figures.push(drawFront); }
-  if (el("heat-plot")) {
-    options("heat-pair", data.heatmaps.map((heatmap, at) => [String(at), `${heatmap.x} × ${heatmap.y}${heatmap.at ? " at " + heatmap.at : ""}`]), "0", drawHeat);
-    options("heat-z", metrics.table.filter(has), has(metrics.main), drawHeat);
-    figures.push(drawHeat);
-  }
-  if (el("scaling-plots")) {
-    new Set(data.scaling.map(fit => fit.measure)).forEach(() => panel("scaling-plots", "scaling-" + el("scaling-plots").children.length, 380));
-    figures.push(drawScaling);
-  }
-  if (el("hist-plot")) {
-    options("hist-of", Object.keys(data.histograms), null, drawHist);
-    options("hist-colour", [["none", "job"], ...first], values.index.length > 12 ? x : "none", drawHist);
-    figures.push(drawHist);
-  }
-  if (document.createElement("canvas").getContext("webgl")) figures.push(drawParallel);
-  else el("parallel-plot").closest("section").hidden = true;
-  if (el("dynk-plot")) { options("dynk-name", [...new Set(data.dynamic_k.map(curve => curve.name))], null, drawDynamicK); figures.push(drawDynamicK); }
-} else for (const id of ["picker-plot", "parallel-plot"]) { el(id).closest("section").hidden = true; }
-// One figure that cannot be drawn must not keep the others from being drawn.
-const drawAll = () => figures.forEach(drawFigure => {
-  try { drawFigure(); } catch (error) { console.error(error); }
-});
-drawAll();
-dark.addEventListener("change", drawAll);
-// Paper is narrower than most windows: figures are laid out anew for it.
-const PAPER = 660, plots = () => [...document.querySelectorAll(".plot")].filter(plot => plot.layout);
-addEventListener("beforeprint", () => plots().filter(plot => plot.clientWidth > PAPER).forEach(plot => Plotly.relayout(plot, {width: PAPER})));
-addEventListener("afterprint", () => plots().forEach(plot => Plotly.relayout(plot, {width: null, autosize: true})));

@@ -1,0 +1,100 @@
+"""The pages at three widths, light and dark, and on paper, in headless Chromium (make test-pages)."""
+
+import pytest
+
+from tests.report.devtools import PAPER, Tab
+
+pytestmark = pytest.mark.browser
+
+CUT = """[...document.querySelectorAll('body *')].filter(part => {
+  const box = part.getBoundingClientRect(), style = getComputedStyle(part);
+  const seen = box.width > 1 && box.height > 1 && style.visibility !== 'hidden';
+  const edge = document.documentElement.clientWidth + 1;
+  return seen && !part.closest('.quiet, [aria-hidden=true], svg, bdi') && (box.right > edge || box.left < -1);
+}).map(part => part.tagName + '.' + part.className + ' ' + part.textContent.slice(0, 60)).slice(0, 8)"""
+"""Parts that reach beyond the page; of a text only spaces at the end of a line do."""
+NO_SCROLLING = CUT.replace("!part.closest('", "!part.closest('.scroll *, ")
+"""The same without what stands in a box that scrolls."""
+
+
+@pytest.fixture(scope="module")
+def pages(measured, sweep_page):
+    latent = int(measured.features[measured.features.supported].latent.iloc[0])
+    return {
+        "report.html": (measured.path / "report.html", "", "document.querySelector('.panel svg')"),
+        "features.html": (
+            measured.path / "features.html",
+            f"latent-{latent}",
+            "document.querySelector('#latent .spans li') && document.querySelector('#list tbody tr')",
+        ),
+        "sweep.html": (sweep_page, "", "document.querySelector('#hist-plot .scatterlayer .trace')"),
+    }
+
+
+UNFOLD = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
+NAMES = ["report.html", "features.html", "sweep.html"]
+
+
+@pytest.mark.parametrize("width", [390, 900, 1400])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_page_scrolls_sideways(pages, name, width):
+    page, fragment, there = pages[name]
+    with Tab(page, fragment, width=width) as tab:
+        tab.until(there)
+        tab.run(UNFOLD)
+        assert tab.run("document.documentElement.scrollWidth") <= width, tab.run(NO_SCROLLING)
+        assert tab.run(NO_SCROLLING) == []
+        assert tab.errors == []
+        assert [address for address in tab.requests if not address.startswith("data:")] == [
+            tab.run("location.href.split('#')[0]")
+        ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_cut_off_on_paper(pages, name):
+    page, fragment, there = pages[name]
+    with Tab(page, fragment, width=PAPER, media="print") as tab:
+        tab.until(there)
+        tab.run(UNFOLD)
+        tab.run("dispatchEvent(new Event('beforeprint'))")
+        assert tab.run("document.documentElement.scrollWidth") <= PAPER, tab.run(CUT)
+        assert tab.run(CUT) == []
+        boxes = "[...document.querySelectorAll('.scroll, .tall')]"
+        wide = f"{boxes}.filter(box => box.scrollWidth > box.clientWidth + 1)"
+        assert tab.run(f"{wide}.map(box => box.getAttribute('aria-label'))") == []
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bars_and_marks_are_printed(pages, name):
+    page, fragment, there = pages[name]
+    with Tab(page, fragment, media="print") as tab:
+        tab.until(there)
+        parts = "[...document.querySelectorAll('.bar span, mark, [data-act], .overlap td')]"
+        adjusted = tab.run(f"{parts}.map(part => getComputedStyle(part).printColorAdjust)")
+        assert set(adjusted) <= {"exact"}
+        if name != "sweep.html":
+            assert adjusted
+
+
+@pytest.mark.parametrize("name", ["report.html", "sweep.html"])
+def test_the_contents_lead_to_every_section(pages, name):
+    page, fragment, there = pages[name]
+    with Tab(page, fragment) as tab:
+        tab.until(there)
+        links = tab.run(
+            "[...document.querySelectorAll('.contents li:not([hidden]) a')].map(a => [a.hash, a.textContent])"
+        )
+        headings = tab.run(
+            "[...document.querySelectorAll('h2')].filter(part => part.offsetParent)"
+            ".map(part => ['#' + part.id, part.textContent])"
+        )
+        assert links == headings
+        assert len(links) > 4
+
+
+def test_the_contents_need_no_script(measured):
+    source = (measured.path / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in source
+    assert source.count('<nav class="contents"') == 1
+    assert '<li><a href="#latents">Most specialised latents</a></li>' in source

@@ -22,6 +22,7 @@ JACK = "tests/stats/test_jackknife.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PAIRED = "tests/stats/test_paired.py"
 STRATA = "tests/stats/test_strata.py tests/stats/test_lexical.py tests/stats/test_within_token.py"
+EDGE_P = "tests/stats/test_edge_p.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
 LARGE = "tests/extraction/test_large_codes.py"
 REWIRED = "tests/stats/test_rewired_null.py"
@@ -97,6 +98,10 @@ DEFECTS = [
     ("stats/strata.py", "joint - np.bincount(pair, smallest, place.size)", "joint", STRATA),
     ("stats/strata.py", "squares = mean - product", "squares = mean - 0 * product", STRATA),
     ("stats/strata.py", "unknown.size)\n", "unknown.size) * 0\n", STRATA),
+    ("stats/edge_p.py", "document_N % MAX_GROUPS", "np.arange(document_N.size) % MAX_GROUPS", EDGE_P),
+    ("stats/edge_p.py", "q_E1 * residual_G", "0 * q_E1 * residual_G", EDGE_P),
+    ("stats/edge_p.py", "scores_EG - shared_EW @ residual_WG", "scores_EG", EDGE_P),
+    ("stats/edge_p.py", "documents_W / np.maximum(documents_W - 1.0, 0.5)", "documents_W / documents_W", EDGE_P),
     ("stats/lexical.py", "np.where(inverted_G, units_G - firings_G, firings_G)", "firings_G", STRATA),
     ("stats/lexical.py", "keys = keys[~complete]", "keys = keys[:0]", STRATA),
     ("stats/modularity_summary.py", "(given_token - by_chance)", "given_token", STRATA),

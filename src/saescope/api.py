@@ -294,7 +294,7 @@ class Measurement:
         >>> sae = saescope.load_sae("embedded", "layers.2")
         >>> result = saescope.measure(x, sae, permutations=20, bootstraps=20)
         >>> result.features.columns[:3].tolist(), result.edges.columns.tolist()
-        (['latent', 'count', 'docs'], ['source', 'target', 'joint', 'pmi', 'p'])
+        (['latent', 'count', 'docs'], ['source', 'target', 'joint', 'pmi', 'p', 'rank_tail'])
     """
 
     metrics: Mapping[str, float | None]

@@ -530,6 +530,14 @@ Q_NULL_EDGES = Metric(
     unit="count",
     direction="lower",
 )
+Q_EDGES_BY_DOCUMENT_FRAC = Metric(
+    "q/edges_by_document_frac",
+    "Edges by document",
+    "Share of edges that hold with documents as the observations: p at most 5 %.",
+    "q",
+    unit="share",
+    shown=("page",),
+)
 Q_N_COMMUNITIES = Metric(
     "q/n_communities",
     "Communities",
@@ -585,6 +593,13 @@ Q_WITHIN_TOKEN_N_COMMUNITIES = Metric(
     "Communities of five or more latents in that graph.",
     "q",
     unit="count",
+)
+Q_WITHIN_TOKEN_EDGES_BY_DOCUMENT_FRAC = Metric(
+    "q/within_token_edges_by_document_frac",
+    "Edges within tokens by document",
+    "Share of these edges that hold with documents as the observations: p at most 5 %.",
+    "q",
+    unit="share",
 )
 Q_LEXICAL = Metric(
     "q/lexical",

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from saescope.cli.main import main
+from saescope.runfolder.run import open_run
 
 SMALL = [
     "tracking=disabled",
@@ -33,6 +34,13 @@ def test_packaged_saes_explain_their_hookpoint(monkeypatch, tmp_path, args):
     assert metrics["si/excess"] > 0.05
     assert metrics["q/null_edges"] <= 0.01 * metrics["q/n_edges"]  # the edge rule's own FDR
     assert metrics["q/excess"] > 0.05
+    job = open_run(tmp_path / "run")
+    for edges, key in ((job.edges, "edges"), (job.edges_within_token, "within_token_edges")):
+        assert list(edges.columns) == ["source", "target", "joint", "pmi", "p", "rank_tail"]
+        assert len(edges) > 100
+        assert edges["p"].between(0, 1).all()
+        assert (edges["p"] > edges["rank_tail"]).mean() > 0.9  # documents are fewer than tokens
+        assert metrics[f"q/{key}_by_document_frac"] == (edges["p"] <= 0.05).mean() > 0.2
 
 
 def test_spliced_loss_recovers_most_of_zero_ablation(monkeypatch, tmp_path):

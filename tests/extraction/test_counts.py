@@ -191,7 +191,7 @@ def test_all_graphs_share_the_joint_counts(monkeypatch):
     graphs = ((found.edges, plain), (found.within_edges, within), (found.within_token_edges, token))
     for one, other in graphs:
         assert len(one) == len(other) > 0
-        for name in ("source", "target", "joint", "pmi", "p"):
+        for name in ("source", "target", "joint", "pmi", "rank_tail"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 

@@ -55,9 +55,14 @@ def test_p_values_of_dynamic_k_are_calibrated(calibration):
 
 
 def test_p_of_an_edge(calibration):
-    """Calibrated where firings are independent between tokens, and not where they come in bursts."""
-    assert calibration.edges(4, 60, calibration.NO_BURSTS, "token") <= 0.06
-    assert calibration.edges(4, 60, calibration.BURSTS, "token") > 0.06
+    """Calibrated in bursts too, where the tail that orders the edges is not."""
+    for burst in (calibration.NO_BURSTS, calibration.BURSTS):
+        for unit in ("token", "document"):
+            p, _ = calibration.edges(12, 60, burst, unit)
+            assert p <= 0.06, (burst, unit)
+    assert calibration.edges(4, 60, calibration.BURSTS, "token")[1] > 0.1
+    assert calibration.edges_within_token(4, 60, "on_off") <= 0.06
+    assert calibration.edges_found(4, 600, calibration.BURSTS, 0.1) > 0.6
 
 
 def test_q_p_is_uniform_without_modules(calibration):

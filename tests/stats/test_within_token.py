@@ -99,7 +99,7 @@ def test_word_share_by_hand():
     assert len(result.within_token_edges) == 15
     np.testing.assert_allclose(result.within_token_edges.pmi, np.log(10 / 5))
     # one of C(20, 10) ways; at the very end of the support the tail is on the cautious side
-    too_large = result.within_token_edges.p * 184_756
+    too_large = result.within_token_edges.rank_tail * 184_756
     assert too_large.min() >= 1
     assert too_large.max() < 10
 

@@ -10,6 +10,7 @@ from saescope.analysis.resamples import BEYOND, MODULARITY, Draws, Resamples
 from saescope.config import MetricsConfig
 from saescope.extraction.codes import Codes
 from saescope.metrics import CATALOGUE
+from saescope.stats.arrays import FloatArray
 from saescope.stats.beyond_words import beyond_words
 from saescope.stats.beyond_words_summary import WordsSummary, summarise_words
 from saescope.stats.coactivation import Edges
@@ -108,6 +109,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         ),
         unit_N=_unit(codes, cfg),
         token_N=codes.token_N,
+        doc_N=codes.doc_N,
         progress=progress,
     )
     matched = summarise_matched(
@@ -130,7 +132,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
     metrics |= {key: int(value) for key, value in metrics.items() if key in counts and value is not None}
     return FeatureResults(
         _feature_table(codes, live_F, si, words, q),
-        _edge_table(q.edges),
+        _edge_table(q.edges, q.p_E),
         metrics,
         {**si.notes, **words.notes, **q.notes},
         _histograms(codes, live_F, si),
@@ -140,7 +142,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
             _beyond_words_draws(codes, cfg, live_F, words, word_numbers, progress)
             | _modularity_draws(codes, cfg, live_F, q, progress),
         ),
-        _edge_table(q.within_token_edges),
+        _edge_table(q.within_token_edges, q.within_token_p_E),
     )
 
 
@@ -239,14 +241,15 @@ def _words(codes: Codes) -> dict[str, Any] | None:
     return {"token": codes.token_N, "bigram": bigrams(codes.previous_N, codes.token_N)}
 
 
-def _edge_table(edges: Edges) -> pd.DataFrame:
+def _edge_table(edges: Edges, p_E: FloatArray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "source": edges.source,
             "target": edges.target,
             "joint": edges.joint,
             "pmi": edges.pmi,
-            "p": edges.p,
+            "p": p_E,
+            "rank_tail": edges.rank_tail,
         }
     )
 

@@ -150,7 +150,7 @@ class Run:
 
     @cached_property
     def edges(self) -> "pd.DataFrame":
-        """One row a validated edge, `source` < `target` (latents): joint count, PMI (nats), p.
+        """One row a validated edge, `source` < `target` (latents): joint count, PMI (nats), p by document.
 
         Raises ReportError when `edges.parquet` is missing or unreadable.
         """

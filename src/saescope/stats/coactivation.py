@@ -30,8 +30,8 @@ class Edges:
     """Units on which both are active."""
     pmi: FloatArray
     """ln(joint / expected), nats, > 0."""
-    p: FloatArray
-    """Upper tail probability under independence."""
+    rank_tail: FloatArray
+    """Upper tail probability were units independent: orders pairs, and is no p-value (`edge_p` gives one)."""
 
     def __len__(self) -> int:
         return int(self.source.size)
@@ -191,7 +191,7 @@ def _renamed(edges: Edges, order: IntArray) -> Edges:
     first, second = order[edges.source], order[edges.target]
     source, target = np.minimum(first, second), np.maximum(first, second)
     place = np.lexsort((target, source))
-    return Edges(source[place], target[place], edges.joint[place], edges.pmi[place], edges.p[place])
+    return Edges(source[place], target[place], edges.joint[place], edges.pmi[place], edges.rank_tail[place])
 
 
 def no_edges() -> Edges:

@@ -6,9 +6,10 @@ from typing import TypeAlias
 import numpy as np
 from sklearn.metrics import adjusted_mutual_info_score
 
-from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, IntArray
+from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.coactivation import Edges, collapse, edges_beyond, no_edges, validated_edges
 from saescope.stats.edge_nulls import null_edge_count
+from saescope.stats.edge_p import edge_p, length_strata
 from saescope.stats.lexical import deal_anew
 from saescope.stats.modularity import Partition, leiden, modularity
 from saescope.stats.naive import MAX_LATENTS, naive_modularity
@@ -27,18 +28,21 @@ MIN_EDGES = 5
 NO_GRAPH = f"no graph: fewer than {MIN_EDGES} validated edges"
 MIN_COMMUNITY = 5
 """Latents a community needs to be counted in q/n_communities."""
+LEVEL = 0.05
+"""Level at which edges are counted by their p."""
 DENSE_EDGES = 20_000
 """Above this number of edges Leiden runs differ by less than 0.001 in Q, so a rewired graph gets one run
 instead of all."""
 
 WORD_KEYS = (
     "within_token", "within_token_null_mean", "within_token_excess", "within_token_n_edges",
-    "within_token_n_communities", "lexical", "word_share", "ami_within_token", "ami_within_token_task",
+    "within_token_edges_by_document_frac", "within_token_n_communities", "lexical", "word_share",
+    "ami_within_token", "ami_within_token_task",
 )  # fmt: skip
 KEYS = (
     "modularity", "null_mean", "null_sd", "excess", "z", "p", "rewirings", "n_edges", "null_edges",
-    "n_communities", "coverage", "within_task", "task_partition", "ami_task", "ami_task_within", "seed_ari",
-    "naive", *WORD_KEYS,
+    "edges_by_document_frac", "n_communities", "coverage", "within_task", "task_partition", "ami_task",
+    "ami_task_within", "seed_ari", "naive", *WORD_KEYS,
 )  # fmt: skip
 
 
@@ -88,6 +92,10 @@ class ModularitySummary:
     """Community in the graph of `within_token_edges`."""
     degree_F: IntArray
     """Edges of each latent."""
+    p_E: FloatArray
+    """p of each of `edges`, by document; NaN without documents."""
+    within_token_p_E: FloatArray
+    """The same of `within_token_edges`, given the token ids."""
 
 
 def summarise_modularity(
@@ -100,6 +108,7 @@ def summarise_modularity(
     *,
     unit_N: AnyIntArray | None = None,
     token_N: AnyIntArray | None = None,
+    doc_N: AnyIntArray | None = None,
     progress: Progress = no_progress,
 ) -> ModularitySummary:
     """Validated co-activation graph of the supported latents, its modularity and two nulls.
@@ -107,7 +116,8 @@ def summarise_modularity(
     `active_NF`: tokens by latents, non-zero = active; `top_task_F`: the task each latent fires most on.
     `unit_N` (chunk or document of each token) counts joint firings per unit instead of per token; a unit must
     lie within one task. `token_N`: token id of each token, negative where it is not known; for
-    q/within_token*, q/lexical and q/word_share, which chunks and documents do not have.
+    q/within_token*, q/lexical and q/word_share, which chunks and documents do not have. `doc_N`: document of
+    each token, for the p of the edges.
 
     Fewer than 5 edges are "no graph": q/modularity, q/within_task and q/n_communities are 0, what needs a
     graph (null, z, p, AMI) is None with a note.
@@ -139,11 +149,15 @@ def summarise_modularity(
     within_partition = _partition(within_edges, nodes.size, settings, progress)
     within_token_partition = _partition(within_token_edges, nodes.size, settings, progress)
 
+    p_E = _edge_p(active_NS, edges, doc_N, unit_N, None, progress)
+    within_token_p_E = _edge_p(active_NS, within_token_edges, doc_N, unit_N, token_N, progress)
     metrics: Metrics = {f"q/{key}": None for key in KEYS}
     notes: Notes = {}
     for some_metrics, some_notes in (
         _naive_metrics(active_NF, settings, progress),
         _edge_metrics(edges, degree_S),
+        _by_document("edges_by_document_frac", p_E),
+        _by_document("within_token_edges_by_document_frac", within_token_p_E),
         _edge_null_metrics(active_NS, settings, progress),
         _partition_metrics(edges, partition, top_task_S, settings),
         _rewiring_metrics(edges, partition, nodes.size, settings, progress),
@@ -175,6 +189,8 @@ def summarise_modularity(
         _with_latent_ids(within_token_edges, nodes),
         over_latents(within_token_partition.labels_S if within_token_partition else no_community, -1),
         over_latents(degree_S, 0),
+        p_E,
+        within_token_p_E,
     )
 
 
@@ -209,6 +225,32 @@ def _naive_metrics(active_NF: Csr, settings: ModularitySettings, progress: Progr
 def _edge_metrics(edges: Edges, degree_S: IntArray) -> tuple[Metrics, Notes]:
     coverage = float((degree_S > 0).mean()) if degree_S.size else 0.0
     return {"q/n_edges": float(len(edges)), "q/coverage": coverage}, {}
+
+
+def _edge_p(
+    active_NS: Csr,
+    edges: Edges,
+    doc_N: AnyIntArray | None,
+    unit_N: AnyIntArray | None,
+    stratum_N: AnyIntArray | None,
+    progress: Progress,
+) -> FloatArray:
+    """p of each edge by document; NaN without documents."""
+    if doc_N is None or not len(edges):
+        return np.full(len(edges), np.nan)
+    if unit_N is not None:
+        _, first, tokens_U = np.unique(np.asarray(unit_N), return_index=True, return_counts=True)
+        doc_N, stratum_N = doc_N[first], length_strata(tokens_U)
+    return edge_p(active_NS, edges.source, edges.target, doc_N, stratum_N, progress=progress)
+
+
+def _by_document(key: str, p_E: FloatArray) -> tuple[Metrics, Notes]:
+    """The share of edges whose p, by document, is at most 5 %."""
+    if not p_E.size:
+        return {}, {f"q/{key}": "no validated edge"}
+    if np.isnan(p_E).any():
+        return {}, {f"q/{key}": "documents are not known"}
+    return {f"q/{key}": float((p_E <= LEVEL).mean())}, {}
 
 
 def _edge_null_metrics(
@@ -391,4 +433,4 @@ def _task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:
 
 def _with_latent_ids(edges: Edges, nodes: IntArray) -> Edges:
     """The edges with their node numbers replaced by the latents that the nodes are."""
-    return Edges(nodes[edges.source], nodes[edges.target], edges.joint, edges.pmi, edges.p)
+    return Edges(nodes[edges.source], nodes[edges.target], edges.joint, edges.pmi, edges.rank_tail)

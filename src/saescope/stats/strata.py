@@ -65,8 +65,8 @@ class Strata:
         order = np.argsort(first, kind="stable")
         first, second, result = first[order], second[order], np.empty(order.size)
         weight_W = np.zeros(self.units_W.size)
-        for run in _runs(first):
-            strata, a = self._row(int(first[run.start]))
+        for run in runs(first):
+            strata, a = self.row(int(first[run.start]))
             weight_W[strata] = a / self.units_W[strata]
             result[order[run]] = self.counts_SW[second[run]] @ weight_W
             weight_W[strata] = 0.0
@@ -87,8 +87,8 @@ class Strata:
         expected, p = np.empty(source.size), np.ones(source.size)
         weight_W = np.zeros(self.units_W.size)
         pools = _Pools(p)
-        for run in _runs(source):
-            strata, a = self._row(int(source[run.start]))
+        for run in runs(source):
+            strata, a = self.row(int(source[run.start]))
             units = self.units_W[strata]
             rows = self.counts_SW[target[run]]
             weight_W[strata] = a / units
@@ -122,7 +122,7 @@ class Strata:
         p = hypergeometric_tail(joint[above], a[above], b[above], num_units, ceiling=ceiling)
         return above, expected[above], p
 
-    def _row(self, latent: int) -> tuple[IntArray, FloatArray]:
+    def row(self, latent: int) -> tuple[IntArray, FloatArray]:
         """The strata in which a latent is active, and how often."""
         part = slice(self.counts_SW.indptr[latent], self.counts_SW.indptr[latent + 1])
         strata: IntArray = self.counts_SW.indices[part].astype(np.int64)
@@ -192,7 +192,7 @@ class _Pools:
         self.parts, self.waiting = [], 0
 
 
-def _runs(source: IntArray) -> Iterator[slice]:
+def runs(source: IntArray) -> Iterator[slice]:
     """The slices of equal numbers of an array in ascending order."""
     ends = np.flatnonzero(np.diff(source)) + 1
     for start, stop in zip([0, *ends], [*ends, source.size], strict=True):

@@ -164,7 +164,7 @@ def test_what_dynamic_k_does_without(job, target):
 @pytest.mark.slow
 def test_what_the_ablation_does_without(job):
     records = job(
-        "causal=ablate", "causal.tokens=64", "causal.draw_tokens=64", "causal.draws=4",
+        "causal=ablate", "causal.tokens=64", "causal.draw_tokens=64", "causal.draws=20",
         "causal.ablated_draws=1", "causal.bootstraps=20", "causal.attribution_tokens=64",
         "probes.max_tokens_per_task=600",
     )  # fmt: skip

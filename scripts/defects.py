@@ -34,6 +34,7 @@ CAUSAL = "tests/stats/test_causal.py tests/stats/test_causal_index.py tests/stat
 ABLATION = "tests/causal/test_ablation.py"
 CONTROLS = "tests/causal/test_controls.py tests/causal/test_choice.py"
 SETS = "tests/causal/test_selectivity.py"
+LEFT_OUT = "tests/jobs/test_left_out.py tests/jobs/test_sweep.py"
 
 # file, right, wrong, tests that should notice
 DEFECTS = [
@@ -174,6 +175,15 @@ DEFECTS = [
     ("activations/cache.py", "if not _has_users(e)", "if True", CACHE),
     ("activations/cache.py", "if free + sum(sizes) < 0:", "if False:", CACHE),
     ("activations/cache.py", "for _, e in sorted(candidates)", "for _, e in sorted(candidates, reverse=True)", CACHE),
+    ("jobs/job.py", 'if not text.startswith("W&B ")]', "]", LEFT_OUT),
+    ("jobs/job.py", "_note_lost(context.run_dir, tracker.lost)\n        logged", "logged", LEFT_OUT),
+    ("jobs/sweep.py", "        if lost:", "        if False:", LEFT_OUT),
+    ("jobs/left_out.py", "len(codes.left_out), windows.num_tokens", "0, windows.num_tokens", LEFT_OUT),
+    ("report/sweep/write.py", "untracked_of(out) if untracked is None", "() if untracked is None", LEFT_OUT),
+    ("text/probe_languages.py", 'LeftOut("columns", len(no_text),', 'LeftOut("columns", 1,', LEFT_OUT),
+    ("dynamic_k/passes.py", "total - int(evaluation.tokens_D.sum())", "int(evaluation.tokens_D.sum())",
+     "tests/dynamic_k/test_passes.py"),
+    ("tracking/wandb_start.py", "    compat.no_wandb_reports()\n", "", "tests/tracking/test_wandb_start.py"),
     ("causal/ablation.py", "(old_nD.float() - removed_nD)", "(-removed_nD)", ABLATION),
     ("causal/ablation.py", "(old_nD.float() - removed_nD)", "(old_nD.float() + removed_nD)", ABLATION),
     ("causal/ablation.py", "zeroed = codes._replace(acts=codes.acts.masked_fill(member_E, 0.0))",

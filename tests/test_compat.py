@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import shutil
 
 import numpy as np
@@ -156,3 +157,26 @@ def test_the_registry_of_sae_lens_is_found_without_importing_it():
     assert {name: release.repo_id for name, release in releases.items()} == {
         name: value["repo_id"] for name, value in values.items()
     }
+
+
+def test_wandb_settings_come_without_the_service(monkeypatch):
+    import wandb
+
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    assert compat.wandb_settings().project == "mine"
+    assert "WANDB_SERVICE" not in os.environ
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_PROJECT", "other")
+    assert compat.wandb_settings().project == "other"
+    wandb.teardown()
+
+
+def test_wandb_reports_none_of_its_errors():
+    from wandb.analytics import get_telemetry_recorder
+
+    compat.no_wandb_reports()
+    recorder = get_telemetry_recorder()
+    assert recorder._open_telemetry_proxy is None
+    with pytest.raises(ValueError, match="own"):
+        recorder.reraise(ValueError("own"))

@@ -128,3 +128,21 @@ def number_panels(panels: Sequence[Any]) -> None:
     """Give W&B panels fixed ids in place of random ones."""
     for number, panel in enumerate(panels):
         panel._id = f"saescope{number:03d}"
+
+
+def no_wandb_reports() -> None:
+    """Let W&B's client report none of its own errors to W&B's server, for the rest of the process.
+
+    It does so from offline runs too, and in wandb 0.31 such a report waits for ever for a lock that its own
+    thread holds, where the service process does not start.
+    """
+    from wandb.analytics.opentelemetry.opentelemetry_proxy import disable
+
+    disable()
+
+
+def wandb_settings() -> Any:
+    """W&B's own settings, from environment and settings files, without its service process."""
+    from wandb.sdk.wandb_setup import singleton
+
+    return singleton().settings

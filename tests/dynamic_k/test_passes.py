@@ -5,7 +5,8 @@ import pytest
 
 from saescope.activations import LiveWindows
 from saescope.analysis.reconstruction import loss_metrics
-from saescope.dynamic_k.passes import Passes, split
+from saescope.config import DynamicKConfig
+from saescope.dynamic_k.passes import Passes, split, unmeasured
 from saescope.errors import ProbeError
 from saescope.extraction.engine import Engine, splice_windows
 from saescope.model.losses import edit_at
@@ -64,5 +65,8 @@ def test_counted_tokens_of_each_document_are_those_of_the_chosen_windows(model_f
     for w in order:
         expected[windows.doc_W[w]] += windows.counted[w].sum()
     assert passes.tokens_D.tolist() == expected.tolist()
+    lost = unmeasured(passes, DynamicKConfig(tokens=77))
+    assert (lost.count, lost.of) == (windows.num_tokens - sum(expected), windows.num_tokens)
+    assert "dynamic_k.tokens=77" in lost.why
     documents = [doc for batch in passes.batches for doc in passes.documents(batch, batch.counted_BT)]
     assert np.bincount(documents, minlength=len(expected)).tolist() == expected.tolist()

@@ -69,6 +69,14 @@ class Job:
         return self.output.read_text()[-3000:] if self.output.is_file() else ""
 
 
+def refused_in_one_line(job: Job, words: str) -> None:
+    """It ends with an error of one line that has these words."""
+    assert job.ended() == 1, job.said()
+    assert "Traceback" not in job.said()
+    assert job.said().rstrip().splitlines()[-1].startswith("saescope"), job.said()
+    assert words in job.said()
+
+
 def _run(folder: Path, words: list[str], moment: Moment | None, output: Path, user: User | None) -> None:
     import torch
 

@@ -23,7 +23,9 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
 
 from saescope.files import read_json
+from tests.faults.disks import disk, remounted
 from tests.support.left_out import check_run
+from tests.support.wandb_log import load, logs
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -237,28 +239,40 @@ def test_the_clock_jumps(undisturbed, tmp_path):
     assert science(tmp_path / "again") == expected
 
 
-def test_wandb_dies_in_mid_run(undisturbed, tmp_path):
+def wandb_service(job: subprocess.Popen) -> int | None:
+    """Process id of the service that W&B's client in `job` has started."""
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            parent = int(status.read_text().split("PPid:")[1].split()[0])
+            if parent == job.pid and b"wandb-core" in (status.parent / "cmdline").read_bytes():
+                return int(status.parent.name)
+        except (OSError, IndexError, ValueError):
+            continue
+    return None
+
+
+@pytest.mark.parametrize("moment", ["it starts", "training:"])
+def test_wandb_dies(undisturbed, tmp_path, moment):
+    """Its service, while it starts or in mid-run: the job goes on, and the same command tracks its result."""
     expected, _ = undisturbed
     job = start(tmp_path, tracking="offline")
     log = tmp_path / "run" / "saescope.log"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (log.is_file() and "training:" in log.read_text()):
-        time.sleep(0.02)
-    killed = 0
-    for found in Path("/proc").glob("[0-9]*/status"):
-        try:
-            parent = int(found.read_text().split("PPid:")[1].split()[0])
-            name = (found.parent / "cmdline").read_bytes()
-        except (OSError, IndexError, ValueError):
-            continue
-        if parent == job.pid and b"wandb-core" in name:
-            os.kill(int(found.parent.name), signal.SIGKILL)
-            killed += 1
-    assert killed == 1
-    said, _ = job.communicate(timeout=600)
+    while time.monotonic() < deadline:
+        service = wandb_service(job)
+        if service and (moment == "it starts" or moment in log.read_text()):
+            break
+        time.sleep(0.01)
+    assert service
+    os.kill(service, signal.SIGKILL)
+    said, _ = job.communicate(timeout=300)
     assert job.returncode == 0, said[-2000:]
     assert science(tmp_path / "run") == expected
     assert any("W&B" in warning for warning in read_json(tmp_path / "run" / "status.json")["warnings"])
+    code, said = finish(tmp_path, tracking="offline")
+    assert code == 0, said[-2000:]
+    (transactions,) = logs(tmp_path / "run")
+    assert load(transactions)["summary"]["si/mean"] == expected["metrics"]["si/mean"]
 
 
 def test_wandb_folder_is_not_writable(undisturbed, tmp_path):
@@ -270,46 +284,26 @@ def test_wandb_folder_is_not_writable(undisturbed, tmp_path):
     assert science(tmp_path / "run") == expected
 
 
-def mounted(place: Path, *options: str) -> None:
-    """A small file system of its own; needs root."""
-    place.mkdir(parents=True, exist_ok=True)
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(place)],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"no mount here: {made.stderr.decode().strip()}")
-
-
 @pytest.mark.parametrize("size", ["1m", "3m", "6m", "12m", "24m"])
 def test_a_full_disk(undisturbed, tmp_path, size):
     """Too small for the cache, the checkpoints or the results; then room is made and the job goes on."""
     expected, _ = undisturbed
-    place = tmp_path / "small"
-    mounted(place, f"size={size}")
-    try:
+    with disk(tmp_path / "small", f"size={size}") as place:
         code, said = finish(place, "runtime.cache=off" if size in ("3m", "6m") else "runtime.cache=cache")
         assert "Traceback" not in said, said[-3000:]
         check_whole(place)
         if code:
             assert said.rstrip().splitlines()[-1].startswith("saescope: "), said[-1500:]
-            subprocess.run(["mount", "-o", "remount,size=400m", str(place)], check=True)
+            remounted(place, "size=400m")
             code, said = finish(place, "runtime.cache=cache")
         assert code == 0, said[-2000:]
         assert science(place / "run") == expected
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 def test_a_read_only_folder(tmp_path):
-    place = tmp_path / "fixed"
-    mounted(place, "ro")
-    try:
+    with disk(tmp_path / "fixed", "ro") as place:
         code, said = finish(place)
         assert code == 1
         assert "Traceback" not in said
         assert said.rstrip().splitlines()[-1].startswith("saescope"), said[-1500:]
         assert "ead-only" in said
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=False)

@@ -21,11 +21,6 @@ ABLATED = [
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return f"runtime.cache={tmp_path_factory.mktemp('cache')}"
-
-
-@pytest.fixture(scope="module")
 def of_ablation(tmp_path_factory, cache):
     return undisturbed(tmp_path_factory, cache, "ablated", *ABLATED)
 

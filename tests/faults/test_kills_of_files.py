@@ -40,12 +40,6 @@ def times_measured(run: Path) -> int:
     return (run / "saescope.log").read_text().count("statistics: SI with")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Shared, so that a small disk holds nothing but the run."""
-    return f"runtime.cache={tmp_path_factory.mktemp('cache')}"
-
-
 def undisturbed(tmp_path_factory, cache: str, name: str, *words: str) -> dict:
     folder = tmp_path_factory.mktemp(name)
     finish(folder, *words, cache, "hydra.run.dir=run")

@@ -6,7 +6,6 @@ an undisturbed sweep finds, nothing half-written has its final name, and what th
 
 import math
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,9 @@ import pandas as pd
 import pytest
 
 from saescope.files import read_json
+from tests.faults.disks import disk, remounted
 from tests.faults.killed_at import Job, Moment
-from tests.faults.test_faults import check_whole, mounted
+from tests.faults.test_faults import check_whole
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
@@ -182,34 +182,27 @@ def test_a_full_disk(request, tmp_path, kind, size):
     """Too small for the activations of all hookpoints, for checkpoints, for results; then room is made."""
     expected = request.getfixturevalue(f"of_{kind}")
     words = [*(LAYERS_SWEPT if kind == "layers" else TOGETHER), "hydra.sweep.dir=sweep"]
-    place = tmp_path / "small"
-    mounted(place, f"size={size}")
-    try:
+    with disk(tmp_path / "small", f"size={size}") as place:
         job = Job(place, words)
         code = job.ended()
         assert "Traceback" not in job.said(), job.said()
         check_whole(place)
         if code:
             assert "saescope: " in job.said(), job.said()
-            subprocess.run(["mount", "-o", "remount,size=400m", str(place)], check=True)
+            remounted(place, "size=400m")
             finish(place, *words)
         for run, wanted in zip(results(place / "sweep"), expected, strict=True):
             # what does not fit is computed in other batches, which changes last bits
             assert numbers(run) == pytest.approx(numbers(wanted), rel=1e-6, abs=1e-9, nan_ok=True)
             assert run["weights"] == wanted["weights"]
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=False)
 
 
 @pytest.mark.parametrize(
     ("kind", "fixed"), [("layers", "cache"), ("trainings", "outputs"), ("trainings", "cache")]
 )
 def test_a_read_only_folder(tmp_path, kind, fixed):
-    mounted(tmp_path / fixed, "ro")
-    try:
+    with disk(tmp_path / fixed, "ro"):
         job = Job(tmp_path, [*(LAYERS_SWEPT if kind == "layers" else TOGETHER), "hydra.sweep.dir=sweep"])
         assert job.ended() == 1
         assert "Traceback" not in job.said()
         assert "ead-only" in job.said()
-    finally:
-        subprocess.run(["umount", "-l", str(tmp_path / fixed)], check=False)

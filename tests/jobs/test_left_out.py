@@ -2,9 +2,13 @@
 
 import json
 import logging
+import shutil
 import sys
 
 import pytest
+import wandb
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from saescope.cli.main import main
 from saescope.left_out import LeftOut, parsed, plain
@@ -27,12 +31,12 @@ def written(folder, name, texts):
 def job(tmp_path, monkeypatch):
     """Runs a job and checks its records; returns them."""
 
-    def run(*args):
+    def run(*args, run="run"):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["saescope", *QUICK, *args])
         logging.getLogger().handlers.clear()
         assert main() == 0
-        return check_run(tmp_path / "run")
+        return check_run(tmp_path / run)
 
     return run
 
@@ -98,6 +102,73 @@ def test_what_only_a_part_does_without(job):
     assert counted(records, "tokens", part="attribution") > 0
     assert counted(records, "latents", part="attribution") > 0
     assert counted(records, "tokens", part="null of the edges") > 0
+
+
+def test_tokens_whose_activation_is_not_finite(job, model_folder, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(model_folder, model)
+    weights = load_file(model / "model.safetensors")
+    letter = AutoTokenizer.from_pretrained(model).encode("Z")
+    weights["gpt_neox.embed_in.weight"][letter] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    for task in ("first", "second"):
+        texts = [f"{task} {number} of these has some words to read" for number in range(12)]
+        written(
+            tmp_path / "probes", f"{task}.jsonl", [*texts, f"{task} ends in the letter Z, and then goes on"]
+        )
+    args = (
+        "model=local", f"model.name={model}", "hookpoint.layer=2", "sae=neurons", "sae.k=4", "probes=folder",
+        f"probes.path={tmp_path / 'probes'}", "metrics.allow_nonfinite=true",
+    )  # fmt: skip
+    records = job(*args)
+    assert counted(records, "tokens", why="NaN or infinite") >= 2
+
+
+def test_columns_that_are_no_language(job, tmp_path):
+    rows = ["id,eng,deu,score"]
+    rows += [f"{n},number {n} has words,die Zahl {n} hat Worte,0.{n}" for n in range(48)]
+    rows[7] = "6,a sentence that nobody translated,,0.6"
+    (tmp_path / "all.csv").write_text("\n".join(rows))
+    records = job("probes=languages", f"probes.path={tmp_path / 'all.csv'}")
+    assert counted(records, "columns") == 2
+    assert counted(records, "sentences") == 1
+
+
+def test_what_wandb_does_not_take(job, monkeypatch, tmp_path):
+    """And then takes: the same command does not measure again, and nothing is left out any more."""
+    args = ("probes.max_tokens_per_task=600", "tracking=offline")
+    with monkeypatch.context() as broken:
+        broken.setattr(wandb, "Html", lambda *values, **more: 1 / 0)
+        assert counted(job(*args), "wandb", part="W&B") == 1
+        again = job(*args, "tracking.group=other", "hydra.run.dir=again", run="again")
+        assert counted(again, "wandb", part="W&B") == 1
+    assert not counted(job(*args), "wandb", part="W&B")
+    assert "W&B did not take it" not in (tmp_path / "run" / "report.html").read_text()
+    assert (tmp_path / "run" / "saescope.log").read_text().count("statistics: SI with") == 1
+    wandb.teardown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["sae", "mlp"])
+def test_what_dynamic_k_does_without(job, target):
+    records = job(
+        f"dynamic_k={target}", "dynamic_k.tokens=128", "dynamic_k.calibration_tokens=128",
+        "dynamic_k.k=[0.5]", "dynamic_k.structure=false", "dynamic_k.bootstraps=20",
+        "probes.max_tokens_per_task=600",
+        *(["dynamic_k.rounds=0"] if target == "mlp" else []),
+    )  # fmt: skip
+    (record,) = [record for record in records if record["part"] == "dynamic k"]
+    assert "dynamic_k.tokens=128" in record["why"]
+
+
+@pytest.mark.slow
+def test_what_the_ablation_does_without(job):
+    records = job(
+        "causal=ablate", "causal.tokens=64", "causal.draw_tokens=64", "causal.draws=20",
+        "causal.ablated_draws=1", "causal.bootstraps=20", "causal.attribution_tokens=64",
+        "probes.max_tokens_per_task=600",
+    )  # fmt: skip
+    assert {r["part"] for r in records} >= {"ablation", "ablation of communities", "attribution"}
 
 
 def test_a_page_of_an_older_run_has_no_foldout():

@@ -7,6 +7,7 @@ import shutil
 
 import pandas as pd
 import pytest
+import wandb
 
 from saescope.config import TrackingConfig
 from saescope.errors import ReportError
@@ -69,3 +70,23 @@ def test_jobs_without_a_result_are_counted(tmp_path):
     check()
     rebuild([tmp_path], tmp_path, overlap=False)  # saescope-report still knows how many there were
     check()
+
+
+def test_what_wandb_does_not_take_of_a_sweep_is_counted(tmp_path, monkeypatch):
+    write_job(tmp_path / "0")
+
+    def records():
+        summary = json.loads((tmp_path / "sweep.json").read_text())["left_out"]
+        page = html.unescape((tmp_path / "sweep.html").read_text())
+        assert all(record["why"] in page for record in summary)
+        return [record["count"] for record in summary if record["what"] == "wandb"]
+
+    with monkeypatch.context() as broken:
+        broken.setattr(wandb, "Html", lambda *values, **more: 1 / 0)
+        assert finish_sweep(tmp_path, TrackingConfig("offline"), "group") is not None
+        assert records() == [1]
+    rebuild([tmp_path], tmp_path, overlap=False)
+    assert records() == [1]
+    assert finish_sweep(tmp_path, TrackingConfig("offline"), "group") is not None
+    wandb.teardown()
+    assert records() == []

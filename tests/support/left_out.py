@@ -33,7 +33,9 @@ def check_run(run: Path) -> list[dict]:
     _tokens(run, metrics, config, records)
     _latents(run, records)
     _documents(config["probes"], metrics, records)
+    _languages(config["probes"], records)
     _training(run, config, records)
+    _parts(run, metrics, config, records)
     lost = [warning for warning in status["warnings"] if warning.startswith("W&B")]
     assert counted(records, "wandb", part="W&B") == len(lost), lost
     page = html.unescape((run / "report.html").read_text())
@@ -131,6 +133,43 @@ def _blocks(text: str) -> list[str]:
     for line in text.splitlines():
         blocks = [*blocks[:-1], blocks[-1] + line] if line.strip() else [*blocks, ""]
     return blocks
+
+
+def _languages(probes: dict, records: list[dict]) -> None:
+    """Of a CSV table: its columns without a letter, and the rows that lack a sentence."""
+    if probes["source"] != "languages" or probes["languages"] or Path(probes["path"] or "").suffix != ".csv":
+        return
+    with Path(probes["path"]).open(encoding="utf-8", newline="") as file:
+        names, *rows = csv.reader(file)
+    spoken = [any(c.isalpha() for row in rows for c in row[at]) for at in range(len(names))]
+    assert counted(records, "columns") == spoken.count(False)
+    missing = [
+        row for row in rows if any(not row[at].strip() for at, is_spoken in enumerate(spoken) if is_spoken)
+    ]
+    assert counted(records, "sentences") == len(missing)
+
+
+def _parts(run: Path, metrics: dict, config: dict, records: list[dict]) -> None:
+    """Parts that run on a budget of tokens: a window more than the share of each task at most."""
+    tasks = [key for key in metrics if key.startswith("task/") and key.endswith("/tokens")]
+    measured, slack = sum(metrics[key] for key in tasks), len(tasks) * config["probes"]["ctx_len"]
+
+    def used(part: str, budget: int) -> int:
+        tokens: int = measured - counted(records, "tokens", part=part)
+        assert 0 < tokens <= min(measured, budget + slack), (part, tokens)
+        return tokens
+
+    causal = config["causal"]
+    if causal["method"] == "ablate":
+        assert used("ablation", causal["tokens"]) < measured  # documents that choose the sets do not measure
+        if (run / "causal_modules.parquet").is_file():
+            used("ablation of communities", causal["tokens"])
+    if causal["method"] != "none":
+        used("attribution", causal["attribution_tokens" if causal["method"] == "ablate" else "tokens"])
+    if config["dynamic_k"]["target"] != "none":
+        table = pd.read_csv(run / "dynamic_k.csv")
+        predictions = table.loc[(table["task"] == "all") & (table["phase"] == "all"), "tokens"].max()
+        assert predictions <= used("dynamic k", config["dynamic_k"]["tokens"]) <= 2 * predictions
 
 
 def _training(run: Path, config: dict, records: list[dict]) -> None:

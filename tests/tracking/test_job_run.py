@@ -140,7 +140,7 @@ from saescope.config import TrackingConfig
 from saescope.tracking.job_run import log_reused
 folder, entity = Path(sys.argv[1]), sys.argv[2]
 cfg = TrackingConfig(entity=entity)
-print(log_reused(cfg, folder, folder, group="g", notes="", data_dir=folder))
+print(log_reused(cfg, folder, folder, group="g", notes="", data_dir=folder) is not None)
 """
 
 

@@ -95,13 +95,14 @@ def test_the_report_run_holds_table_page_and_files(tmp_path):
 
 def test_a_long_sweep_is_cut_in_the_table_only(tmp_path):
     pd.DataFrame({"job": range(3000)}).to_csv(tmp_path / "sweep.csv", index=False)
-    info = log_sweep(tmp_path, OFFLINE, "g")
+    info, lost = log_sweep(tmp_path, OFFLINE, "g")
     wandb.teardown()
     (log,) = logs(tmp_path)
     logged = load(log)
     assert logged["summary"]["tables/sweep"]["nrows"] == 1999
     assert next(a for a in logged["artifacts"] if a["type"] == "report")["metadata"]["jobs"] == 3000
     assert info["id"] == logged["run"]["id"]
+    assert not lost
 
 
 @pytest.mark.parametrize(
@@ -123,12 +124,12 @@ def test_an_axis_is_drawn_as_its_values_ask(tmp_path, setting, values, expected)
 
 
 def test_no_report_and_no_tracking_are_no_failure(tmp_path, caplog):
-    assert log_sweep(tmp_path / "none", TrackingConfig("disabled"), "g")["mode"] == "disabled"
+    assert log_sweep(tmp_path / "none", TrackingConfig("disabled"), "g")[0]["mode"] == "disabled"
     assert not (tmp_path / "none").exists()
     assert write_sync(tmp_path) is None
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "sweep.csv").write_text("")
-    assert log_sweep(tmp_path / "empty", OFFLINE, "g")["mode"] == "offline"
+    assert log_sweep(tmp_path / "empty", OFFLINE, "g")[0]["mode"] == "offline"
     assert "no sweep table" in caplog.text
     wandb.teardown()
     assert load(logs(tmp_path / "empty")[0])["exit_code"] == 0

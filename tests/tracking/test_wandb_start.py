@@ -142,3 +142,20 @@ def test_a_refused_run_is_tracked_offline(tmp_path, status, because):
         (path,) = Path(info["log"]).glob("run-*.wandb")
         assert load(path)["summary"]["x"] == 1
     assert out.stderr.count(because) == out.stderr.count("\n") == 2
+
+
+@pytest.mark.parametrize("settings", [{}, {"WANDB_MODE": "offline"}])
+def test_a_service_that_does_not_start_costs_the_run_alone(tmp_path, settings):
+    """In its error path W&B's client waits for a lock that it holds: a job would never end."""
+    env = os.environ | {"WANDB__SERVICE_WAIT": "0", **settings}
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    code = CODE.replace("assert not tracker.lost", "print(tracker.lost)")
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.count("W&B run: it could not be started (Failed to read port info") == 2
+    assert out.stderr.count("the same command again tracks the finished result") == 2
+    assert out.stderr.count("\n") == 2, out.stderr
+    assert not logs(tmp_path)

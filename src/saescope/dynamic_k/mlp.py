@@ -17,6 +17,7 @@ from saescope.dynamic_k.passes import (
     Passes,
     calibration_and_evaluation,
     loss_columns,
+    unmeasured,
 )
 from saescope.dynamic_k.timing import timed_length, timed_rows
 from saescope.dynamic_k.variants import Masks, phase_of, sparse_positions, variants
@@ -91,7 +92,7 @@ def run_mlp(cfg: AppConfig, setup: Setup) -> Part:
         of_phase = [masks for masks in grid if masks.phase == phase]
         if of_phase:
             measured += _measure(phase, of_phase, evaluation, macs)
-    part = Part()
+    part = Part(left_out=[unmeasured(evaluation, job)])
     for variant in measured:
         part.rows += _rows(variant, cfg, windows)
     part.rows += timed_rows(cfg, setup, mlps, calibration, macs)

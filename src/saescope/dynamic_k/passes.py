@@ -17,6 +17,7 @@ from torch import Tensor
 from saescope.config.dynamic_k import DynamicKConfig
 from saescope.errors import ProbeError
 from saescope.extraction.setup import Setup
+from saescope.left_out import LeftOut
 from saescope.model.hookpoints import Hookpoint
 from saescope.model.losses import TokenLosses, clean_pass, edited_passes, scored_positions
 from saescope.model.upper_blocks import upper_blocks
@@ -209,6 +210,16 @@ def calibration_and_evaluation(setup: Setup, job: DynamicKConfig) -> tuple[Passe
         Passes(setup.lm.model, setup.windows, order, machine.batch_tokens, machine.device) for order in sides
     )
     return calibration, evaluation
+
+
+def unmeasured(evaluation: Passes, job: DynamicKConfig) -> LeftOut:
+    """Counted tokens on which no loss under dynamic k is measured."""
+    total = evaluation.windows.num_tokens
+    why = (
+        f"Losses under dynamic k are measured on windows of about dynamic_k.tokens={job.tokens} tokens, in "
+        "documents that do not calibrate."
+    )
+    return LeftOut("tokens", total - int(evaluation.tokens_D.sum()), total, why, "dynamic k")
 
 
 def loss_columns(

@@ -4,13 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from saescope.config import AppConfig, DynamicKConfig
+from saescope.config import AppConfig
 from saescope.dynamic_k.part import Part, table
-from saescope.dynamic_k.passes import split
 from saescope.extraction.setup import Setup
-from saescope.left_out import LeftOut
 from saescope.sae.base import Sae
-from saescope.text.windows import Windows
 
 
 def check(cfg: AppConfig, skeleton: Any) -> None:
@@ -38,7 +35,6 @@ def run(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
 
         part.add(run_sae(cfg, setup, sae))
     if job.target != "none":
-        part.left_out.append(unread_tokens(setup.windows, job))
         if job.structure:
             from saescope.dynamic_k.structure import run_structure
 
@@ -46,18 +42,6 @@ def run(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
         part.tables = {"dynamic_k": table(part.rows), **part.tables}
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
     return part
-
-
-def unread_tokens(windows: Windows, job: DynamicKConfig) -> LeftOut:
-    """Counted tokens on which no loss under dynamic k is measured."""
-    tokens_W = windows.tokens_W
-    _calibration, evaluation = split(windows, job.calibration_tokens, job.tokens)
-    count = windows.num_tokens - int(tokens_W[evaluation].sum())
-    why = (
-        f"Losses under dynamic k are measured on windows of about dynamic_k.tokens={job.tokens} tokens, in "
-        "documents that do not calibrate."
-    )
-    return LeftOut("tokens", count, windows.num_tokens, why, "dynamic k")
 
 
 def _finite(value: float | None) -> float | None:

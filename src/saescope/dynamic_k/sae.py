@@ -13,7 +13,13 @@ from torch import Tensor
 
 from saescope.config import AppConfig
 from saescope.dynamic_k.part import Part
-from saescope.dynamic_k.passes import BatchEdit, Passes, calibration_and_evaluation, loss_columns
+from saescope.dynamic_k.passes import (
+    BatchEdit,
+    Passes,
+    calibration_and_evaluation,
+    loss_columns,
+    unmeasured,
+)
 from saescope.dynamic_k.reads import KEYS, Point, cut_for, read
 from saescope.dynamic_k.sae_summary import multi_topk, summarise, warnings
 from saescope.extraction.setup import Setup
@@ -104,11 +110,12 @@ def run_sae(cfg: AppConfig, setup: Setup, sae: Sae) -> Part:
     `encode` finds, k in a TopK SAE (4k in a Multi-TopK one), since it was trained for no more.
     Raises ProbeError for a task of one document.
     """
-    job, part = cfg.dynamic_k, Part()
+    job = cfg.dynamic_k
     sae.to(setup.machine.device)
     hookpoint = (setup.on_both_sides(sae) if sae.transcodes else setup).hookpoint
     capture = Capture(setup.lm.model, hookpoint)
     calibration, evaluation = calibration_and_evaluation(setup, job)
+    part = Part(left_out=[unmeasured(evaluation, job)])
     beyond = BEYOND if multi_topk(sae) else ()
     with _widened(sae, max((1.0, *beyond))):
         base, points = calibrate(capture, sae, calibration, job.selectors, (*job.k, *beyond))

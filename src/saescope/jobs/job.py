@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
 from saescope.files import lock, remove_leftovers
 from saescope.jobs.others import OtherJobs
-from saescope.left_out import plain
+from saescope.left_out import WANDB_MEDIA, plain
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
 from saescope.runfolder.names import FIGURES, HYDRA, LOCK, LOG, SYNC, WANDB
 from saescope.runfolder.partial import remove_partials
@@ -157,7 +157,7 @@ def _reuse(cfg: AppConfig, context: Context, run_id: str, finished: Path) -> Non
                 pass
         from saescope.tracking.job_run import log_reused
 
-        logged = log_reused(
+        tracker = log_reused(
             cfg.tracking,
             context.run_dir,
             finished,
@@ -165,6 +165,9 @@ def _reuse(cfg: AppConfig, context: Context, run_id: str, finished: Path) -> Non
             notes=" ".join(context.overrides),
             data_dir=context.data_dir,
         )
+        if tracker is not None:
+            _note_lost(context.run_dir, tracker.lost)
+        logged = tracker is not None and tracker.run is not None
         # a process that logged it may have been killed before it wrote the script
         if logged or ((context.run_dir / WANDB).is_dir() and not (context.run_dir / SYNC).exists()):
             _upload_script(context)
@@ -305,7 +308,6 @@ def _measure(cfg: AppConfig, context: Context, run_id: str, prepared: "Prepared"
 
 def _complete(context: Context, run_id: str, tracker: Tracker) -> Outcome:
     """Pages, status and W&B of a run folder that has every data file, from these files alone."""
-    from saescope.jobs.left_out import of_tracking
     from saescope.report.page import write_report
     from saescope.tracking.job_run import begin_logging, log_run, remember_run
 
@@ -315,41 +317,42 @@ def _complete(context: Context, run_id: str, tracker: Tracker) -> Outcome:
         write_tracking(context.run_dir, tracker.info())  # of this attempt; an earlier one may have written it
         write_report(context.run_dir)
 
-    def write_ok() -> None:
-        write_status(
-            context.run_dir,
-            "ok",
-            identity=run_id,
-            notes=result.get("notes", {}),
-            warnings=result.get("warnings", []) + tracker.lost,
-            left_out=[*result.get("left_out", []), *plain(of_tracking(tracker.lost))],
-            overrides=list(context.overrides),
-        )
-
     # The result is complete before W&B gets it: what interrupts the upload costs no measurement.
     begin_logging(context.run_dir, tracker)
-    write_ok()
+    write_status(
+        context.run_dir,
+        "ok",
+        identity=run_id,
+        notes=result.get("notes", {}),
+        warnings=result.get("warnings", []),
+        left_out=result.get("left_out", []),
+        overrides=list(context.overrides),
+    )
     remember(run_id, context.run_dir)
     log_run(read_run(context.run_dir), tracker)
     info = tracker.info()
     tracker.finish()
-    if tracker.lost:
-        with suppress(OSError):  # no reason to call a finished result failed
-            write_ok()
-        _rewrite_page(context.run_dir)
-    elif tracker.run is not None:
+    if tracker.run is not None and not tracker.lost:
         remember_run(info, context.run_dir)
+    _note_lost(context.run_dir, tracker.lost)
     return Outcome(context.run_dir, "ok")
 
 
-def _rewrite_page(run_dir: Path) -> None:
-    """The page of a finished run anew: what W&B did not take was not known when it was written."""
+def _note_lost(run_dir: Path, lost: Sequence[str]) -> None:
+    """Have status and page of a finished run say what W&B did not take, in place of an earlier attempt's."""
+    from saescope.jobs.left_out import of_tracking
     from saescope.report.page import write_report
 
+    run = read_run(run_dir)
+    warnings = [text for text in run.warnings if not text.startswith("W&B ")] + list(lost)
+    left_out = [record for record in run.left_out if record.what != WANDB_MEDIA] + of_tracking(lost)
+    if (warnings, left_out) == (run.warnings, run.left_out):
+        return
     try:
+        write_status(run_dir, **{**run.status, "warnings": warnings, "left_out": plain(left_out)})
         write_report(run_dir, latents=False)
-    except (OSError, SaescopeError) as error:
-        log.warning("%s keeps its page: %s", run_dir, line(str(error)))
+    except (OSError, SaescopeError) as error:  # no reason to call a finished result failed
+        log.warning("%s does not say what W&B did not take: %s", run_dir, line(str(error)))
 
 
 def _track_failure(error: str, tracker: Tracker, context: Context) -> None:

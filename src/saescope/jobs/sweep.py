@@ -54,10 +54,14 @@ def finish_sweep(
         write_overlap(jobs, sweep_dir)
 
     def tracked() -> dict[str, Any]:
+        from saescope.jobs.left_out import of_tracking
         from saescope.tracking.sweep_run import log_sweep
 
         varied = (summary.axes, summary.seeds) if summary else ()
-        return log_sweep(sweep_dir, tracking, group, *varied)
+        info, lost = log_sweep(sweep_dir, tracking, group, *varied)
+        if lost:  # the page was written before: now it says so
+            write_sweep([sweep_dir], sweep_dir, runs, planned, of_tracking(lost))
+        return info
 
     def upload() -> None:
         from saescope.tracking.sync_script import write_sync
@@ -68,7 +72,7 @@ def finish_sweep(
         if not interrupted:
             _attempt("overlap of the SAEs", overlap)
         summary = _attempt(
-            "table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs, planned)
+            "table and page of the sweep", lambda: write_sweep([sweep_dir], sweep_dir, runs, planned, ())
         )
         report = None if interrupted else _attempt("W&B run of the sweep", tracked)
         if tracking.mode != "disabled":

@@ -93,21 +93,21 @@ def log_run(run: Run, tracker: Tracker) -> None:
 
 def log_reused(
     cfg: TrackingConfig, run_dir: Path, finished: Path, *, group: str | None, notes: str, data_dir: Path
-) -> bool:
-    """Log the finished result in `run_dir`, taken from `finished`, unless its group has it already.
+) -> Tracker | None:
+    """Log the finished result in `run_dir`, taken from `finished`.
 
-    Returns whether it was logged.
+    Returns the closed tracker; None where tracking is disabled or the group has the result already.
     """
     mode = mode_of(cfg)
     if mode == "disabled":
-        return False
+        return None
     run, source = read_run(run_dir), read_run(finished)
     # an agent waits for the metric of its own run
     earlier = None if by_agent() else run_at(source, destination(cfg, group), mode)
     if earlier is not None:
         with suppress(OSError):  # no reason to call a finished result failed
             write_tracking(run_dir, {**earlier, "runs": _runs(source)})
-        return False
+        return None
     run_id = _next_id(run, destination(cfg, group))
     with tracked(
         cfg,
@@ -129,7 +129,7 @@ def log_reused(
         with suppress(OSError):
             logging = read_run(run_dir).tracking.get("logging")
             write_tracking(run_dir, info | {"runs": _runs(run)} | ({"logging": logging} if logging else {}))
-    return tracker.run is not None
+    return tracker
 
 
 def begin_logging(run_dir: Path, tracker: Tracker) -> None:

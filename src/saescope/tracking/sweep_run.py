@@ -26,11 +26,12 @@ LOG_FROM = 4
 
 def log_sweep(
     sweep_dir: Path, cfg: TrackingConfig, group: str, axes: Sequence[str] = (), seeds: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Log the finished report in `sweep_dir`; returns what a job writes to `tracking.json`.
+) -> tuple[dict[str, Any], list[str]]:
+    """Log the finished report in `sweep_dir`.
 
-    Writes the workspace too, over the settings `axes` and `seeds` that the sweep varies (columns of
-    `sweep.csv`). Does nothing with tracking disabled; what W&B refuses becomes a warning.
+    Returns what a job writes to `tracking.json`, and what W&B did not take, one line each. Writes the
+    workspace too, over the settings `axes` and `seeds` that the sweep varies (columns of `sweep.csv`). Does
+    nothing with tracking disabled.
     """
     with tracked(
         cfg,
@@ -42,7 +43,7 @@ def log_sweep(
         data_dir=sweep_dir,
     ) as tracker:
         if tracker.run is None:
-            return tracker.info()
+            return tracker.info(), tracker.lost
         group = tracker.run.group or group
         if not own_name():
             tracker.attempt(
@@ -61,7 +62,7 @@ def log_sweep(
         if files:
             facts = {"group": group, "jobs": 0 if table is None else len(table)}
             tracker.artifact(f"report-{group}", "report", files, facts)
-        return tracker.info()
+        return tracker.info(), tracker.lost
 
 
 def _workspace(

@@ -281,7 +281,7 @@ def open_tracker(
         return Tracker()
     started = start(cfg, mode, Start(run_dir, group, job_type, notes, config_of(config), run_id))
     if started.run is None:
-        return Tracker(lost=["W&B: the run could not be started"])
+        return Tracker(lost=[f"W&B run: it could not be started ({started.reason})"])
     return Tracker(started.run, started.mode, data_dir, identity, destination(cfg, group), started.reason)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from saescope import compat
 from saescope.config import TrackingConfig
 from saescope.runfolder.names import WANDB
 
@@ -54,7 +55,7 @@ class Started:
     run: Any
     mode: str
     reason: str = ""
-    """Why it is not online, though it should be."""
+    """Why it is not online, though it should be, or why there is none."""
 
 
 def by_agent() -> bool:
@@ -105,10 +106,9 @@ def mode_of(cfg: TrackingConfig) -> str:
         return "disabled"
     if (own.base_url,) in _refused:
         return "offline"
-    import wandb
-
+    wandb = _client()
     try:
-        logged_in = bool(wandb.login(prompt=False))  # type: ignore[call-arg]
+        logged_in = bool(wandb.login(prompt=False))
     except Exception as error:
         _refused[(own.base_url,)] = _in_one_line(error)
         logged_in = False
@@ -132,7 +132,12 @@ def start(cfg: TrackingConfig, mode: str, settings: Start) -> Started:
     try:
         run = _init(cfg, place, "offline", settings)
     except Exception as error:
-        log.warning("W&B could not start (%s); the local files are written all the same", _in_one_line(error))
+        reason = _in_one_line(error)
+        log.warning(
+            "W&B could not start (%s); the local files are written all the same, and the same command again "
+            "tracks the finished result",
+            reason,
+        )
         return Started(None, "disabled", reason)
     if reason:
         log.warning(
@@ -149,9 +154,7 @@ def sync_command(run: Any) -> str:
 
 
 def _init(cfg: TrackingConfig, place: Destination, mode: str, settings: Start) -> Any:
-    import wandb
-
-    agent, own = by_agent(), _own()
+    wandb, agent, own = _client(), by_agent(), _own()
     return wandb.init(
         project=None if agent else place.project,
         entity=None if agent else place.entity,
@@ -186,13 +189,20 @@ def beside_swept(config: dict[str, Any]) -> dict[str, Any]:
 
 def _own() -> Any:
     """W&B's own settings: environment and settings files, read when its session starts."""
-    import wandb
-
+    wandb = _client()
     try:
-        return wandb.setup().settings
+        return compat.wandb_settings()
     except Exception as error:  # such as a WANDB_MODE that does not exist
         log.warning("W&B's own settings cannot be read (%s)", _in_one_line(error))
         return wandb.Settings()
+
+
+def _client() -> Any:
+    """W&B's client, which reports none of its own errors: `tracking=offline` sends nothing."""
+    import wandb
+
+    compat.no_wandb_reports()
+    return wandb
 
 
 def _in_one_line(error: Exception) -> str:

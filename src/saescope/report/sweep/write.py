@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from saescope.errors import ReportError
 from saescope.files import read_json, write_json, write_text
-from saescope.left_out import LeftOut, plain
+from saescope.left_out import WANDB_MEDIA, LeftOut, parsed, plain
 from saescope.report.sweep.compared import compare_jobs
 from saescope.report.sweep.comparisons import write_differences
 from saescope.report.sweep.controls_words import result_sentences
@@ -45,14 +45,18 @@ class SweepSummary:
 
 
 def write_sweep(
-    dirs: Sequence[Path], out: Path, jobs: Sequence[Run] | None = None, planned: int | None = None
+    dirs: Sequence[Path],
+    out: Path,
+    jobs: Sequence[Run] | None = None,
+    planned: int | None = None,
+    untracked: Sequence[LeftOut] | None = None,
 ) -> SweepSummary:
     """Compare the jobs in and below `dirs` and write table and page into `out`.
 
     `jobs` are the rows where they are known already, jobs without a folder of their own too; `planned` is how
-    many there should be (None: as an earlier `sweep.json` in `out` says). Failed, killed
-    and damaged jobs are rows like the others. Raises ReportError when a folder is missing or has no job,
-    OSError when `out` cannot be written.
+    many there should be, `untracked` what W&B did not take of the sweep (None: as an earlier `sweep.json` in
+    `out` says). Failed, killed and damaged jobs are rows like the others. Raises ReportError when a folder is
+    missing or has no job, OSError when `out` cannot be written.
     """
     # Imported here: jinja2 and plotly are not needed to read a sweep.
     from saescope.report.sweep.page import render
@@ -63,7 +67,7 @@ def write_sweep(
     states = [str(row["state"]) for row in sweep.rows]
     if planned is None:
         planned = planned_jobs(out)
-    records = jobs_left_out(states, planned)
+    records = [*jobs_left_out(states, planned), *(untracked_of(out) if untracked is None else untracked)]
     page, sentences = render(sweep, records)
     differences = write_differences(sweep.rows, sweep.comparisons, out)
     paths = (*write_table(table, out), differences, out / SWEEP_HTML)
@@ -84,6 +88,13 @@ def planned_jobs(out: Path) -> int | None:
     earlier = read_json(out / SWEEP_JSON)
     planned = earlier.get("planned") if isinstance(earlier, dict) else None
     return planned if isinstance(planned, int) else None
+
+
+def untracked_of(out: Path) -> list[LeftOut]:
+    """What W&B did not take of the sweep in `out`, as its `sweep.json` says."""
+    earlier = read_json(out / SWEEP_JSON)
+    records = parsed(earlier.get("left_out")) if isinstance(earlier, dict) else []
+    return [record for record in records if record.what == WANDB_MEDIA]
 
 
 def jobs_left_out(states: Sequence[str], planned: int | None) -> list[LeftOut]:

@@ -32,6 +32,7 @@ PROOF = "tests/model/test_proof.py tests/model/test_architectures.py"
 CACHE = "tests/activations"
 CAUSAL = "tests/stats/test_causal.py tests/stats/test_causal_index.py tests/stats/test_causal_modules.py"
 ABLATION = "tests/causal/test_ablation.py"
+LAYERS = "tests/causal/test_joint.py tests/causal/test_layers.py"
 CONTROLS = "tests/causal/test_controls.py tests/causal/test_choice.py"
 SETS = "tests/causal/test_selectivity.py"
 LEFT_OUT = "tests/jobs/test_left_out.py tests/jobs/test_sweep.py"
@@ -186,8 +187,11 @@ DEFECTS = [
     ("tracking/wandb_start.py", "    compat.no_wandb_reports()\n", "", "tests/tracking/test_wandb_start.py"),
     ("causal/ablation.py", "(old_nD.float() - removed_nD)", "(-removed_nD)", ABLATION),
     ("causal/ablation.py", "(old_nD.float() - removed_nD)", "(old_nD.float() + removed_nD)", ABLATION),
-    ("causal/ablation.py", "zeroed = codes._replace(acts=codes.acts.masked_fill(member_E, 0.0))",
+    ("causal/removal.py", "zeroed = codes._replace(acts=codes.acts.masked_fill(member_E, 0.0))",
      "zeroed = codes._replace(acts=codes.acts.masked_fill(~member_E, 0.0))", ABLATION),
+    ("causal/joint.py", "(old_BTD[at].float() - removed.removed_nD)", "old_BTD[at].float()", LAYERS),
+    ("causal/joint.py", "latents.latents_F[here] - start", "latents.latents_F[here]", LAYERS),
+    ("stats/causal.py", "alone = alone_LG.sum(axis=(0, -1))", "alone = alone_LG.mean(axis=0).sum(axis=-1)", LAYERS),
     ("causal/selectivity.py", "choose_D = halves.choose_D\n", "choose_D = halves.measure_D\n", SETS),
     ("causal/controls.py", "used_F[np.array(drawn, dtype=np.int64)] = True", "pass", CONTROLS),
     ("causal/controls.py", "none if exchangeable else own_set", "none", CONTROLS),

@@ -1180,7 +1180,7 @@ CAUSAL_SCORED = Metric(
 CAUSAL_ATTRIBUTION_R = Metric(
     "causal/attribution_r",
     "Attribution against ablation",
-    "Spearman correlation of attributed effects with the KL of 100 random latents taken out one at a time.",
+    "Spearman correlation of attributed effects with the KL of 64 random latents taken out one at a time.",
     "causal.latents",
     direction="higher",
     chance="0",
@@ -1271,6 +1271,123 @@ def _modules(start: str, group: str, title: str, graph: str) -> tuple[Metric, ..
 CAUSAL_MODULES = _modules("module", "causal.module", "Communities", "the graph")
 CAUSAL_MODULES_WITHIN_TOKEN = _modules(
     "module_within_token", "causal.within", "Communities within token", "the graph within token ids"
+)
+
+# The latents of a task at several hookpoints taken out together (causal.layers)
+
+CAUSAL_LAYERS_SELECTIVITY = Metric(
+    "causal/layers_selectivity",
+    "Causal selectivity of all layers",
+    "As causal/selectivity, the task's latents at the job's hookpoint and at those of causal.layers ablated "
+    "together.",
+    "causal.layers",
+    direction="higher",
+    chance="0.5",
+    low="causal/layers_selectivity_ci_low",
+    high="causal/layers_selectivity_ci_high",
+)
+CAUSAL_LAYERS_SELECTIVITY_CI_LOW = Metric(
+    "causal/layers_selectivity_ci_low",
+    "Causal selectivity of all layers, lower end",
+    "Lower end of the 95 % interval of causal/layers_selectivity: bootstrap over documents.",
+    "causal.layers",
+)
+CAUSAL_LAYERS_SELECTIVITY_CI_HIGH = Metric(
+    "causal/layers_selectivity_ci_high",
+    "Causal selectivity of all layers, upper end",
+    "Upper end of the 95 % interval of causal/layers_selectivity: bootstrap over documents.",
+    "causal.layers",
+)
+CAUSAL_LAYERS_SELECTIVITY_ALONE = Metric(
+    "causal/layers_selectivity_alone",
+    "Causal selectivity of one layer",
+    "The same of each of these hookpoints ablated alone, mean over them.",
+    "causal.layers",
+    chance="0.5",
+)
+CAUSAL_LAYERS_OWN_CE = Metric(
+    "causal/layers_own_ce",
+    "CE rise on the own task, all layers",
+    "As causal/own_ce, all layers together.",
+    "causal.layers",
+    unit="nats",
+    null="causal/layers_others_ce",
+)
+CAUSAL_LAYERS_OTHERS_CE = Metric(
+    "causal/layers_others_ce",
+    "CE rise on other tasks, all layers",
+    "As causal/others_ce, all layers together.",
+    "causal.layers",
+    unit="nats",
+)
+CAUSAL_LAYERS_OWN_WORST = Metric(
+    "causal/layers_own_worst",
+    "Tasks hurt most by their own latents, all layers",
+    "As causal/own_worst, all layers together.",
+    "causal.layers",
+    unit="share",
+)
+CAUSAL_LAYERS_RATIO = Metric(
+    "causal/layers_ratio",
+    "KL ratio of all layers",
+    "As causal/ratio, all layers together.",
+    "causal.layers",
+    null="causal/layers_ratio_matched",
+)
+CAUSAL_LAYERS_RATIO_MATCHED = Metric(
+    "causal/layers_ratio_matched",
+    "KL ratio of matched sets, all layers",
+    "The same of random sets of the same density, activation mass and norm at every one of the layers, "
+    "geometric mean over draws.",
+    "causal.layers",
+)
+CAUSAL_LAYERS_EXCESS = Metric(
+    "causal/layers_excess",
+    "Causal selectivity of all layers above matched sets",
+    "causal/layers_selectivity − its mean over matched sets at every one of the layers.",
+    "causal.layers",
+    direction="higher",
+    chance="0",
+)
+CAUSAL_LAYERS_ADDITIVITY = Metric(
+    "causal/layers_additivity",
+    "How far layers add up",
+    "KL on the own task, all layers together, over the sum of that of each layer alone, summed over tasks; "
+    "1: they add up, 1/layers: they do the same, above 1: one makes up for another.",
+    "causal.layers",
+    null="causal/layers_additivity_matched",
+    low="causal/layers_additivity_ci_low",
+    high="causal/layers_additivity_ci_high",
+)
+CAUSAL_LAYERS_ADDITIVITY_CI_LOW = Metric(
+    "causal/layers_additivity_ci_low",
+    "How far layers add up, lower end",
+    "Lower end of the 95 % interval of causal/layers_additivity: bootstrap over documents.",
+    "causal.layers",
+)
+CAUSAL_LAYERS_ADDITIVITY_CI_HIGH = Metric(
+    "causal/layers_additivity_ci_high",
+    "How far layers add up, upper end",
+    "Upper end of the 95 % interval of causal/layers_additivity: bootstrap over documents.",
+    "causal.layers",
+)
+CAUSAL_LAYERS_ADDITIVITY_OTHERS = Metric(
+    "causal/layers_additivity_others",
+    "How far layers add up on other tasks",
+    "As causal/layers_additivity, of the mean KL on the other tasks.",
+    "causal.layers",
+)
+CAUSAL_LAYERS_ADDITIVITY_CE = Metric(
+    "causal/layers_additivity_ce",
+    "How far layers add up, of CE",
+    "As causal/layers_additivity, of the CE rise on the own task.",
+    "causal.layers",
+)
+CAUSAL_LAYERS_ADDITIVITY_MATCHED = Metric(
+    "causal/layers_additivity_matched",
+    "How far matched sets of layers add up",
+    "As causal/layers_additivity, of the matched sets.",
+    "causal.layers",
 )
 
 # What the job cost

@@ -228,6 +228,7 @@ _ADDED_FILES = [
     "edges_within_token.parquet",
     "causal.parquet",
     "causal_modules.parquet",
+    "causal_layers.parquet",
     "beside_controls.json",
     "dynamic_k_structure.json",
 ]

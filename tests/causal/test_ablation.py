@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from saescope.causal.ablation import Ablation, LatentSet, measured_windows
+from saescope.causal.ablation import Ablation, measured_windows
+from saescope.causal.removal import LatentSet
 from saescope.config import HookpointConfig, NeuronSae, RandomSae
 from saescope.model.capture import Capture
 from saescope.model.losses import clean_pass, edit_at, edited_passes, scored_positions

@@ -6,8 +6,9 @@ import scipy.sparse as sp
 import torch
 
 from saescope.activations import ActivationStore
-from saescope.causal.ablation import Ablation, LatentSet
+from saescope.causal.ablation import Ablation
 from saescope.causal.attribution import attribute, batch_scores
+from saescope.causal.removal import LatentSet
 from saescope.config import HookpointConfig, HubSae, RuntimeConfig
 from saescope.errors import SaeError
 from saescope.extraction.setup import Setup

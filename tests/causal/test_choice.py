@@ -111,6 +111,18 @@ def test_families_are_nested_and_disjoint_between_tasks():
     assert len(set(flat.tolist())) == len(flat)
 
 
+def test_a_number_of_latents_in_place_of_shares():
+    latents, index_FK = chosen("si")
+    (by_share,) = own_families(index_FK, latents, Ablate(sizes=(1.0,)))
+    (family,) = own_families(index_FK, latents, Ablate(num_latents=1))
+    assert family.size == Ablate(num_latents=1).headline_size == 1.0
+    assert [len(latents_F) for latents_F in family.latents_K] == [1, 1, 1]
+    for one, all_of_task in zip(family.latents_K, by_share.latents_K, strict=True):
+        assert one[0] == all_of_task[0]
+    (many,) = own_families(index_FK, latents, Ablate(num_latents=1000))
+    assert [len(a) for a in many.latents_K] == [len(a) for a in by_share.latents_K]
+
+
 def test_rare_latents_are_not_chosen():
     rates = RATES.copy()
     rates[0] = [0.002, 0, 0]

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from saescope.causal.ablation import Ablation, LatentSet
+from saescope.causal.ablation import Ablation
 from saescope.causal.attribution import attribute
 from saescope.causal.choice import evidence
 from saescope.causal.halves import split_documents
 from saescope.causal.modules import control_sets, membership, run_modules
+from saescope.causal.removal import LatentSet
 from saescope.config import Ablate
 from saescope.metrics import keys
 from saescope.runtime.meter import Meter

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from saescope.causal import passes
-from saescope.causal.ablation import Ablation, LatentSet
+from saescope.causal.ablation import Ablation
 from saescope.causal.passes import measure
+from saescope.causal.removal import LatentSet
 from saescope.config import Ablate, RandomSae
 from saescope.runfolder.partial import read_partial, remove_partials
 from tests.dynamic_k.job import config, sae_of, setup_of

@@ -28,11 +28,16 @@ ABLATE = Ablate(tokens=400, draw_tokens=64, draws=20, attribution_tokens=800, bo
 
 @pytest.mark.parametrize(
     ("chosen", "groups"),
-    [(NoCausal(), ()), (Attribute(tokens=800, bootstraps=20), ("causal.latents",)), (ABLATE, ("causal",))],
+    [
+        (NoCausal(), ()),
+        (Attribute(tokens=800, bootstraps=20), ("causal.latents",)),
+        (ABLATE, ("causal.ablate", "causal.latents", "causal.module", "causal.within")),
+        (dataclasses.replace(ABLATE, layers=(2, 3)), ("causal",)),
+    ],
 )
 def test_every_key_of_the_parts_that_ran_and_no_other(measured, chosen, groups):
     cfg, *rest = measured
-    part = run(dataclasses.replace(cfg, causal=chosen), *rest)
+    part = run(dataclasses.replace(cfg, causal=chosen), *rest, sae_at=lambda place: sae_of(cfg, place))
     assert set(part.metrics) == {key for group in groups for key in keys(group)}
     for key, value in part.metrics.items():
         assert (value is None) == (key in part.notes), key
@@ -40,4 +45,5 @@ def test_every_key_of_the_parts_that_ran_and_no_other(measured, chosen, groups):
     if groups:
         assert {len(column) for column in part.columns.values()} == {48}
         assert part.metrics["causal/attribution_r"] > 0.7
+    assert ("causal_layers" in part.tables) == ("causal" in groups)
     assert ("causal_modules" in part.tables) == (part.metrics.get("causal/module_selectivity") is not None)

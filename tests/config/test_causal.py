@@ -32,11 +32,23 @@ def test_the_headline_is_the_middle_size(sizes, headline):
         ("causal.ablated_draws=0", "between 1 and 50"),
         ("causal.tokens=10", "64 or more"),
         ("causal.draw_tokens=9000", "between 64 and 2048"),
+        ("causal.num_latents=0", "1 or more"),
+        ("causal.layers=[]", "each further layer once"),
+        ("causal.layers=[1,1]", "each further layer once"),
+        ("causal.layers=[-1]", "0 or more"),
     ],
 )
 def test_what_is_refused(override, message):
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         compose("causal=ablate", override)
+
+
+def test_what_does_not_apply_is_no_part_of_the_identity():
+    """Results of versions without these keys are found again."""
+    plain = compose("causal=ablate").scientific()["causal"]
+    assert "layers" not in plain
+    assert "num_latents" not in plain
+    assert compose("causal=ablate", "causal.layers=[0,1]").scientific()["causal"]["layers"] == (0, 1)
 
 
 def test_a_key_of_ablate_is_none_of_none():

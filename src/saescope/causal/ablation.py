@@ -1,9 +1,8 @@
-"""Sets of latents taken out at the hookpoint, the SAE's error kept: what the model loses, per document.
+"""Sets of latents taken out at the hookpoint (`removal.py`): what the model loses, per document.
 
-The ablated activation is x − (x̂(codes) − x̂(codes with the set's activations replaced)): for a decoder that
-adds up its latents, x − Σ_f (a_f − to_f) d_f over the set. Where a set changes nothing, nothing is run: the
-loss there is the untouched model's, exactly. Only blocks above the hookpoint are run, from the first change
-in a window on only predictions are scored, and windows of several sets share a forward pass.
+Where a set changes nothing, nothing is run: the loss there is the untouched model's, exactly. Only blocks
+above the hookpoint are run, from the first change in a window on only predictions are scored, and windows of
+several sets share a forward pass.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,36 +12,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from saescope.errors import ConfigError
+from saescope.causal.removal import Encoded, LatentSet
 from saescope.extraction.setup import Setup
 from saescope.model.capture import Capture
 from saescope.model.losses import CleanPass, clean_pass, scored_logits, scored_positions
 from saescope.model.upper_blocks import UpperBlocks, upper_blocks
 from saescope.runtime.meter import Meter
-from saescope.sae.base import Sae, SparseCodes, token_of_each
+from saescope.sae.base import Sae, SparseCodes
 from saescope.stats.arrays import AnyIntArray, BoolArray, FloatArray, IntArray
 from saescope.stats.causal import Effects
 from saescope.text.windows import Batch, Windows, batches
-
-__all__ = ["Ablation", "Effects", "HookedBatch", "LatentSet", "measured_windows"]
-
-
-@dataclass(frozen=True)
-class LatentSet:
-    """Latents that are ablated together."""
-
-    name: str
-
-    latents_F: IntArray
-    """Latent numbers, each once."""
-
-    to_MF: npt.NDArray[np.float32] | None = None
-    """M ≥ 1 rows of activations [M, latents]: every counted token gets one of them, by chance where there are
-    several. None: zeros."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +174,12 @@ class Ablation:
         ((x_BTD, old_BTD),) = caught
         return _Seen(x_BTD[batch.counted_BT].float(), old_BTD, streams[0] if streams else None, clean)
 
+    def encoded(self, batch: Batch, x_ND: Tensor) -> Encoded:
+        """What the SAE reads at the counted positions of a batch, encoded."""
+        row_N, position_N = (index.cpu().numpy() for index in batch.counted_BT.nonzero(as_tuple=True))
+        row_N = self.windows.row_W[batch.window_B.cpu().numpy()][row_N]
+        return Encoded(self.coder, x_ND, row_N * 1009 + position_N, self.seed)
+
     def documents(self, batch: Batch, chosen_BT: Tensor) -> IntArray:
         """Document of each chosen position of a batch, in order."""
         doc_B = self.windows.doc_W[batch.window_B.cpu().numpy()]
@@ -228,9 +216,8 @@ class _BatchEffects:
         self.scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
         seen = ablation.seen(batch, self.scored_BT)
         assert seen.clean is not None
-        self.x_ND, self.stream_BTd, self.clean = seen.x_ND, seen.stream_BTd, seen.clean
-        self.codes = ablation.coder.encode(self.x_ND)
-        self.token_E = token_of_each(self.codes)
+        self.stream_BTd, self.clean = seen.stream_BTd, seen.clean
+        self.encoded = ablation.encoded(batch, seen.x_ND)
         self.row_N, self.position_N = batch.counted_BT.nonzero(as_tuple=True)
         self.doc_B = ablation.windows.doc_W[batch.window_B.cpu().numpy()]
         self.sums = Effects.zeros(len(sets), len(ablation.windows.task_D))
@@ -259,19 +246,12 @@ class _BatchEffects:
 
     def _changes(self, number: int) -> Iterator[_Change]:
         """What a set changes in each window; its firings and the removed norm are added up."""
-        latents = self.sets[number]
-        member_E = self.member_GF[number][self.codes.latents]
-        touched_N = torch.zeros(len(self.x_ND), dtype=torch.bool, device=member_E.device)
-        touched_N[self.token_E[member_E]] = True
-        firings_N = torch.bincount(self.token_E[member_E], minlength=len(self.x_ND))
-        if latents.to_MF is not None and len(latents.latents_F):
-            touched_N[:] = True
-        if not touched_N.any():
+        removed = self.encoded.removed(self.sets[number], self.member_GF[number])
+        if removed is None:
             return
-        removed_nD = self._removed(latents, member_E, touched_N)
-        n = touched_N.nonzero().flatten()
+        n, removed_nD = removed.token_n, removed.removed_nD
         row_n = self.row_N[n]
-        self._add(number, "firings_GD", row_n, firings_N[n])
+        self._add(number, "firings_GD", row_n, removed.firings_n)
         self._add(number, "norm_GD", row_n, removed_nD.double().pow(2).sum(1))
         rows, sizes = torch.unique_consecutive(row_n, return_counts=True)
         start = 0
@@ -281,47 +261,6 @@ class _BatchEffects:
             position_n = self.position_N[n[part]]
             if self.scored_BT[row, int(position_n[0]) :].any():  # else no prediction sees the change
                 yield _Change(number, row, position_n, removed_nD[part])
-
-    def _removed(self, latents: LatentSet, member_E: Tensor, touched_N: Tensor) -> Tensor:
-        """x̂ minus x̂ with the set replaced, at the touched tokens."""
-        coder, x_ND, codes = self.ablation.coder, self.x_ND, self.codes
-        zeroed = codes._replace(acts=codes.acts.masked_fill(member_E, 0.0))
-        if coder.decodes_latest_only:
-            if latents.to_MF is not None:
-                raise ConfigError(
-                    "causal.to=mean and resample need an SAE that decodes any codes; this one normalises "
-                    "every token by itself: choose causal.to=zero"
-                )
-            return (coder.reconstruct(x_ND, codes) - coder.reconstruct(x_ND, zeroed))[touched_N]
-        if not touched_N.all():
-            x_ND, codes, zeroed = x_ND[touched_N], _rows(codes, touched_N), _rows(zeroed, touched_N)
-        if latents.to_MF is not None:
-            zeroed = self._with_others(zeroed, latents)
-        return coder.reconstruct(x_ND, codes) - coder.reconstruct(x_ND, zeroed)
-
-    def _with_others(self, zeroed: SparseCodes, latents: LatentSet) -> SparseCodes:
-        """The codes with the set's activations from `to_MF`; of all counted tokens."""
-        assert latents.to_MF is not None
-        to_MF = torch.from_numpy(latents.to_MF).to(zeroed.acts)
-        latents_F = torch.from_numpy(latents.latents_F).to(zeroed.latents)
-        row_N = self.ablation.windows.row_W[self.batch.window_B.cpu().numpy()][self.row_N.cpu().numpy()]
-        # by the token alone, not by the batch or the set it is in
-        token_N = row_N * 1009 + self.position_N.cpu().numpy()
-        chosen_N = _hashed(token_N, self.ablation.seed) % len(to_MF)
-        to_NF = to_MF[torch.from_numpy(chosen_N).to(latents_F)]
-        keep_E = zeroed.acts != 0
-        token_E = torch.cat(
-            [
-                self.token_E[keep_E],
-                torch.arange(len(to_NF), device=latents_F.device).repeat_interleave(len(latents_F)),
-            ]
-        )
-        merged = torch.argsort(token_E, stable=True)
-        return SparseCodes(
-            torch.bincount(token_E, minlength=len(to_NF)),
-            torch.cat([zeroed.latents[keep_E], latents_F.repeat(len(to_NF))])[merged],
-            torch.cat([zeroed.acts[keep_E], to_NF.flatten()])[merged],
-        )
 
     def _run(self, changes: list[_Change]) -> None:
         """One forward pass over P windows, each with its own change."""
@@ -385,17 +324,3 @@ def measured_windows(
         chosen.append(candidates[before < tokens / len(windows.tasks)])
     order: IntArray = np.sort(np.concatenate(chosen))
     return order
-
-
-def _rows(codes: SparseCodes, keep_N: Tensor) -> SparseCodes:
-    """The codes of some tokens."""
-    keep_E = keep_N[token_of_each(codes)]
-    return SparseCodes(codes.sizes_N[keep_N], codes.latents[keep_E], codes.acts[keep_E])
-
-
-def _hashed(number_N: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """A number below 2^31 for each number, as if drawn at random (the finaliser of splitmix64)."""
-    z = number_N.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(33)).astype(np.int64)

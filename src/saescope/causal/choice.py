@@ -136,7 +136,7 @@ class Family:
     kind: str
     """`own`; controls: `matched`, `low_si`, `permuted`."""
     size: float
-    """Share of activation mass that was requested."""
+    """Share of activation mass that was requested, or number of latents."""
     draw: int
     """Number among the families of its kind and size."""
     latents_K: tuple[IntArray, ...]
@@ -146,7 +146,9 @@ class Family:
 def own_families(index_FK: FloatArray, latents: Evidence, cfg: Ablate) -> list[Family]:
     """The sets that `causal.select` chooses, one family a size."""
     tasks = range(latents.rate_FK.shape[1])
-    return [
-        Family("own", size, 0, tuple(first_latents(index_FK, latents.mass_FK, task, size) for task in tasks))
-        for size in cfg.sizes
-    ]
+
+    def chosen(task: int, size: float) -> IntArray:
+        share = size if cfg.num_latents is None else 1.0
+        return first_latents(index_FK, latents.mass_FK, task, share)[: cfg.num_latents]
+
+    return [Family("own", size, 0, tuple(chosen(task, size) for task in tasks)) for size in cfg.set_sizes]

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from saescope.causal.ablation import Ablation, LatentSet
+from saescope.causal.ablation import Ablation
 from saescope.causal.attribution import Attribution, attribute
 from saescope.causal.halves import split_documents
 from saescope.causal.part import Part
 from saescope.causal.passes import measure, unmeasured
+from saescope.causal.removal import LatentSet
 from saescope.config import AppConfig, NoCausal
 from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup

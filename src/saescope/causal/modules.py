@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from saescope.causal.ablation import Ablation, Effects, LatentSet
+from saescope.causal.ablation import Ablation
 from saescope.causal.attribution import Attribution, attribute
 from saescope.causal.choice import Evidence, Family, evidence
 from saescope.causal.controls import matched_families
@@ -22,6 +22,7 @@ from saescope.causal.halves import split_documents
 from saescope.causal.latents import CHECK_DRAWS
 from saescope.causal.part import Part
 from saescope.causal.passes import measure, unmeasured
+from saescope.causal.removal import LatentSet
 from saescope.causal.selectivity import row_norms
 from saescope.config import Ablate, AppConfig
 from saescope.errors import SaeError
@@ -31,7 +32,7 @@ from saescope.runtime.meter import Meter
 from saescope.sae.base import Sae
 from saescope.sae.decoder_rows import decoder_rows
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
-from saescope.stats.causal import drawn_matrix, interval, measured_weights, task_matrix
+from saescope.stats.causal import Effects, drawn_matrix, interval, measured_weights, task_matrix
 from saescope.stats.causal_index import rank_correlation
 from saescope.stats.causal_modules import decoder_sets, mean_selectivity, preferred_task, sample_members
 from saescope.stats.savings import permutation_p

@@ -3,26 +3,60 @@
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from saescope.causal.ablation import Ablation, LatentSet
+from saescope.causal.ablation import Ablation
+from saescope.causal.removal import LatentSet
 from saescope.config import AppConfig
+from saescope.extraction.setup import Setup
 from saescope.left_out import LeftOut
 from saescope.runfolder.partial import Arrays, read_partial, save_partial
 from saescope.runtime.meter import Meter
+from saescope.stats.arrays import IntArray
 from saescope.stats.causal import Effects
+from saescope.text.windows import Batch, Windows
 
 SAVE_EVERY_S = 20.0
 """Seconds of work that a killed job loses, about."""
 _SUMS = ("ce_GD", "kl_GD", "norm_GD", "firings_GD", "tokens_D")
 
 
+class Passes(Protocol):
+    """Forward passes batch by batch, at one hookpoint (`Ablation`) or several (`JointAblation`)."""
+
+    @property
+    def setup(self) -> Setup: ...  # noqa: D102 - as in `Ablation`
+
+    @property
+    def windows(self) -> Windows: ...  # noqa: D102
+
+    @property
+    def cut(self) -> list[Batch]: ...  # noqa: D102
+
+    @property
+    def order(self) -> IntArray: ...  # noqa: D102
+
+    @property
+    def tokens(self) -> int: ...  # noqa: D102
+
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+    @property
+    def num_tokens(self) -> int: ...  # noqa: D102
+
+    def each_batch(  # noqa: D102
+        self, sets: Sequence[LatentSet], meter: Meter, start: int = 0
+    ) -> Iterator[Effects]: ...
+
+
 def measure(
-    ablation: Ablation, sets: Sequence[LatentSet], name: str, cfg: AppConfig, run_dir: Path | None
+    ablation: Passes, sets: Sequence[LatentSet], name: str, cfg: AppConfig, run_dir: Path | None
 ) -> Effects:
     """`ablation.effects(sets)`, saved batch by batch; `name` tells the passes of a job apart.
 
@@ -58,7 +92,7 @@ def unmeasured(ablation: Ablation, setting: str, part: str) -> LeftOut:
     return LeftOut("tokens", total - int(ablation.windows.tokens_W[ablation.order].sum()), total, why, part)
 
 
-def _identity(ablation: Ablation, sets: Sequence[LatentSet], cfg: AppConfig) -> str:
+def _identity(ablation: Passes, sets: Sequence[LatentSet], cfg: AppConfig) -> str:
     """Of everything that decides the sums: configuration, windows and how they are batched, sets."""
     settings = [cfg.scientific(), ablation.tokens, ablation.seed, ablation.setup.machine.batch_tokens]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())

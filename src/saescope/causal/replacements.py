@@ -5,7 +5,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from saescope.causal.ablation import Ablation, LatentSet
+from saescope.causal.ablation import Ablation
+from saescope.causal.removal import LatentSet
 from saescope.stats.arrays import AnyIntArray, IntArray
 
 DONORS = 256

@@ -1,6 +1,8 @@
 """The stage of a job: the parts that `cfg.causal` selects."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +11,18 @@ from saescope.causal.part import Part
 from saescope.config import Ablate, AppConfig, Attribute
 from saescope.extraction.codes import Codes
 from saescope.extraction.setup import Setup
+from saescope.model.hookpoints import Hookpoint
 from saescope.sae.base import Sae
+
+
+def further_hookpoints(cfg: AppConfig, own: Hookpoint, model: Any) -> list[Hookpoint]:
+    """Hookpoints that the stage reads beside the job's own; `model` needs no weights.
+
+    Raises HookpointError for a layer that the model lacks, ConfigError where the own one is in no layer.
+    """
+    from saescope.causal.layers import places
+
+    return places(cfg, own, model)
 
 
 def run(
@@ -19,8 +32,11 @@ def run(
     codes: Codes,
     features: FeatureResults,
     run_dir: Path | None = None,
+    sae_at: Callable[[Setup], Sae] | None = None,
 ) -> Part:
     """Measure what the latents of each task do there and elsewhere.
+
+    `sae_at` loads or trains the SAE of a further hookpoint, for `causal.layers`.
 
     `metrics` has every key of the parts that ran, null with a reason where it does not apply, and no key of
     the others; with `causal=none` there is none. A killed job leaves its sums in `run_dir`, and
@@ -45,6 +61,11 @@ def run(
             estimate = attribution if job.to == "zero" else None
             part.add(run_ablation(cfg, job, setup, coder, codes, run_dir, estimate))
             part.add(run_modules(cfg, job, setup, coder, codes, features.features, attribution, run_dir))
+            if job.layers is not None:
+                from saescope.causal.layers import run_layers
+
+                assert sae_at is not None
+                part.add(run_layers(cfg, job, setup, coder, codes, sae_at, run_dir))
     part.metrics = {key: _finite(part.metrics[key]) for key in sorted(part.metrics)}
     return part
 

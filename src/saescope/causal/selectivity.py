@@ -10,12 +10,13 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
-from saescope.causal.ablation import Ablation, LatentSet
+from saescope.causal.ablation import Ablation
 from saescope.causal.choice import Family, evidence, own_families, ranking_index
 from saescope.causal.controls import low_si_families, matched_families, permuted_labels
 from saescope.causal.halves import Halves, split_documents
 from saescope.causal.part import Part
 from saescope.causal.passes import measure, unmeasured
+from saescope.causal.removal import LatentSet
 from saescope.causal.replacements import Replacements
 from saescope.config import Ablate, AppConfig
 from saescope.errors import SaeError

@@ -87,6 +87,8 @@ class AppConfig:
             del values["dynamic_k"]
         if self.causal.method == "none":
             del values["causal"]
+        else:  # what does not apply is null: results of versions without the key stay valid
+            values["causal"] = {key: value for key, value in values["causal"].items() if value is not None}
         values["runtime"] = {"dtype": self.runtime.dtype}
         return values
 

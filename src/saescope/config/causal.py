@@ -50,6 +50,9 @@ class Ablate:
     """Sizes of a task's set: shares of the task's activation mass, each in (0, 1]. The middle is the
     headline's."""
 
+    num_latents: int | None = None
+    """Latents of a task's set, in place of `sizes`: 1 is the task's first latent alone; null: by `sizes`."""
+
     to: str = "zero"
     """What an ablated activation becomes: `zero`, the `mean` off the set's task, or (`resample`) that of a
     random token off the task."""
@@ -73,6 +76,10 @@ class Ablate:
     bootstraps: int = 1000
     """Document resamples behind the intervals."""
 
+    layers: tuple[int, ...] | None = None
+    """Further layers, 0-based, each with an SAE of the job's source: the latents of a task at all of them and
+    at the job's own hookpoint are ablated together, and each layer's alone; null: none."""
+
     def __post_init__(self) -> None:
         one_of("causal.select", self.select, SELECTS)
         one_of("causal.to", self.to, REPLACEMENTS)
@@ -88,15 +95,28 @@ class Ablate:
             raise ConfigError(f"causal.sizes={list(self.sizes)} names a size twice; give each once")
         object.__setattr__(self, "sizes", tuple(sorted(self.sizes)))
         _check_tokens(self.tokens, self.bootstraps)
+        at_least("causal.num_latents", self.num_latents, 1)
+        if self.layers is not None:
+            if not self.layers or len(set(self.layers)) < len(self.layers):
+                raise ConfigError(
+                    f"causal.layers={list(self.layers)}: name each further layer once, such as [1,3], or null"
+                )
+            for layer in self.layers:
+                at_least("causal.layers", layer, 0)
         at_least("causal.draws", self.draws, 20)
         between("causal.ablated_draws", self.ablated_draws, 1, self.draws)
         between("causal.draw_tokens", self.draw_tokens, 64, self.tokens)
         at_least("causal.attribution_tokens", self.attribution_tokens, 64)
 
     @property
+    def set_sizes(self) -> tuple[float, ...]:
+        """Shares of activation mass, or the one number of latents."""
+        return self.sizes if self.num_latents is None else (float(self.num_latents),)
+
+    @property
     def headline_size(self) -> float:
         """The size whose numbers are metrics: the middle one, the lower of two."""
-        return self.sizes[(len(self.sizes) - 1) // 2]
+        return self.set_sizes[(len(self.set_sizes) - 1) // 2]
 
 
 CausalConfig = NoCausal | Attribute | Ablate

@@ -82,6 +82,15 @@ def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
             at=hookpoint,
             model=skeleton,
         )
+        for place in causal.further_hookpoints(cfg, hookpoint, skeleton):
+            sae.check(
+                cfg.sae,
+                hookpoint=place.label,
+                model_sae_repo=cfg.model.sae_repo,
+                model_name=cfg.model.repo,
+                at=place,
+                model=skeleton,
+            )
         check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     with phase("tokenise the probes"):
         windows = _probe_windows(cfg, text_config(skeleton.config).vocab_size)
@@ -156,7 +165,11 @@ def _measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
     with Steps("statistics") as steps:
         features = analyse(passes.codes, cfg.metrics, cfg.seed, steps)
-    causal_part = causal.run(cfg, setup, coder, passes.codes, features, run_dir)
+
+    def sae_at(place: Setup) -> Sae:
+        return _sae(cfg, place, run_dir, Tracker(), NONE, history=False)
+
+    causal_part = causal.run(cfg, setup, coder, passes.codes, features, run_dir, sae_at)
     part = dynamic_k.run(cfg, setup, coder)
     cost: Metrics = {
         "cost/wall_s": time.perf_counter() - started,
@@ -187,12 +200,22 @@ def _load(cfg: AppConfig, prepared: Prepared) -> Setup:
     return setup
 
 
-def _sae(cfg: AppConfig, setup: Setup, run_dir: Path, tracker: Tracker, others: OtherJobs) -> Sae:
-    """Train or load the SAE."""
+def _sae(
+    cfg: AppConfig,
+    setup: Setup,
+    run_dir: Path,
+    tracker: Tracker,
+    others: OtherJobs,
+    *,
+    history: bool = True,
+) -> Sae:
+    """Train or load the SAE of the hookpoint of `setup`; `history`: write the curves of a training."""
     if cfg.sae.source == "train":
         from saescope.training.train import train_sae
 
-        return train_sae(cfg, setup, run_dir, tracker, others.trainings, together=others.together)
+        return train_sae(
+            cfg, setup, run_dir, tracker, others.trainings, together=others.together, history=history
+        )
     if cfg.sae.source in ("pca", "directions"):
         from saescope.training.directions import sae_of_directions
 

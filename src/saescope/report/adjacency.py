@@ -43,11 +43,13 @@ class Graph:
         return inside_E
 
 
-PARTITIONS = {"community": "edges", "community_within_token": "edges_within_token"}
+WITHIN_TOKEN = "community_within_token"
+"""Column of `features.parquet`: the community in the graph within token ids."""
+PARTITIONS = {"community": "edges", WITHIN_TOKEN: "edges_within_token"}
 """Column of `features.parquet` → table of the edges that it was found on."""
 
 
-ANCHORS = {"community": "community", "community_within_token": "within-community"}
+ANCHORS = {"community": "community", WITHIN_TOKEN: "within-community"}
 """Column → start of the addresses of its communities, on both pages."""
 
 
@@ -83,7 +85,7 @@ def adjacency(run: Run) -> Sketch | None:
 
 def adjacency_within_token(run: Run) -> Sketch | None:
     """The same for the joint firing that token ids do not explain."""
-    return _matrix(run, "community_within_token", "joint firing within token ids")
+    return _matrix(run, WITHIN_TOKEN, "joint firing within token ids")
 
 
 def sorted_latents(community_F: Ints, task_F: Ints, degree_F: Floats) -> Ints:

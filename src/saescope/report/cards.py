@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from saescope.metrics import at_floor
-from saescope.report.adjacency import address_of
+from saescope.report.adjacency import WITHIN_TOKEN, address_of
 from saescope.report.numbers import count, figure, p_value, percent
 from saescope.runfolder.run import Columns, Run
 from saescope.runfolder.values import finite
@@ -14,7 +14,6 @@ from saescope.runfolder.values import finite
 CONTEXTS = 5
 """Contexts shown on a card."""
 _FEATURES = ("latent", "docs", "density", "max_act", "si", "si_p", "si_q", "top_task", "community")
-_WITHIN_TOKEN = "community_within_token"
 _EXAMPLES = ("latent", "rank", "task", "activation", "token", "context_before", "context_after")
 _BEFORE, _AFTER = 140, 70
 """Characters of text shown before and after the token."""
@@ -59,7 +58,7 @@ def card_groups(run: Run) -> list[tuple[str, list[Card]]]:
     """Cards by preferred task, the most specialised first; latents without a task come last."""
     if not {"features", "examples"} <= set(run.tables):
         return []
-    within = [_WITHIN_TOKEN] if _WITHIN_TOKEN in run.column_names("features") else []
+    within = [WITHIN_TOKEN] if WITHIN_TOKEN in run.column_names("features") else []
     features = run.columns("features", [*_FEATURES, *within, *(f"rate_{task}" for task in run.tasks)])
     examples = run.columns("examples", _EXAMPLES)
     row_of = {int(latent): at for at, latent in enumerate(features["latent"])}
@@ -83,7 +82,7 @@ def _card(run: Run, features: Columns, examples: Columns, at: int, permutations:
         ("documents", count(features["docs"][at])),
     ]
     facts = [(name, value, "") for name, value in numbers]
-    for column, name in (("community", "community"), (_WITHIN_TOKEN, "community within tokens")):
+    for column, name in (("community", "community"), (WITHIN_TOKEN, "community within tokens")):
         if column in features:
             number = int(features[column][at])
             facts.append((name, "none" if number < 0 else str(number), address_of(run, column, number)))

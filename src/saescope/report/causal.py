@@ -176,7 +176,7 @@ def matrix(run: Run) -> "tuple[Figure, str, str] | None":
         (axes[0], matrices.own, "own sets"),
         (axes[1], matrices.matched, "matched random sets"),
     ):
-        _draw_matrix(ax, values, tasks, top)
+        draw_matrix(ax, values, tasks, tasks, top)
         ax.set_title(title, fontsize=10, color=INK)
     axes[1].set_yticklabels([])
     axes[0].set_ylabel("latents of")
@@ -192,10 +192,11 @@ def matrix(run: Run) -> "tuple[Figure, str, str] | None":
     return drawing, alt, caption
 
 
-def _draw_matrix(ax: "Axes", values: np.ndarray, tasks: list[str], top: float) -> None:
+def draw_matrix(ax: "Axes", values: np.ndarray, rows: list[str], columns: list[str], top: float) -> None:
+    """Numbers in cells, shaded by their share of `top`: blue, or orange where negative."""
     ax.grid(False)
     ax.spines[:].set_visible(False)
-    size = 9 if len(tasks) <= 6 else 7
+    size = 9 if len(columns) <= 6 else 7
     for y, row in enumerate(values):
         for x, value in enumerate(row):
             if np.isfinite(value):
@@ -203,11 +204,11 @@ def _draw_matrix(ax: "Axes", values: np.ndarray, tasks: list[str], top: float) -
                 shade = 0.03 + 0.6 * min(abs(value) / top, 1.0)
                 ax.fill_between([x - 0.48, x + 0.48], y - 0.46, y + 0.46, color=colour, alpha=shade, lw=0)
                 ax.text(x, y, _short(value), ha="center", va="center", size=size, color=INK)
-    names = [plain(task) for task in tasks]
-    ax.set_xticks(range(len(tasks)), names, rotation=40, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(tasks)), names)
+    names = [plain(name) for name in columns]
+    ax.set_xticks(range(len(columns)), names, rotation=40, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(rows)), [plain(name) for name in rows])
     ax.tick_params(length=0, labelcolor=INK)
-    ax.set(xlim=(-0.5, len(tasks) - 0.5), ylim=(len(tasks) - 0.5, -0.5))
+    ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
 
 
 def _short(value: float) -> str:

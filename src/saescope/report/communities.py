@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from saescope.report.adjacency import ANCHORS, PARTITIONS, Floats, Graph, Ints, graph_of, sums
+from saescope.report.adjacency import ANCHORS, PARTITIONS, WITHIN_TOKEN, Floats, Graph, Ints, graph_of, sums
 from saescope.report.cards import Rate, visible
 from saescope.report.community_names import characteristic_words
 from saescope.report.latents_page import context_of
@@ -21,9 +21,9 @@ BEFORE, AFTER = 14, 6
 """Tokens of a context before and after the strongest one."""
 _TITLES = {
     "community": "Communities of all joint firing",
-    "community_within_token": "Communities within token ids",
+    WITHIN_TOKEN: "Communities within token ids",
 }
-_FIGURES = {"community": "adjacency", "community_within_token": "adjacency_within_token"}
+_FIGURES = {"community": "adjacency", WITHIN_TOKEN: "adjacency_within_token"}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from saescope.metrics import (
     TASK_FVU,
     Metric,
 )
-from saescope.report import adjacency, causal, causal_modules, numbers
+from saescope.report import adjacency, causal, causal_layers, causal_modules, numbers
 from saescope.report.canvas import BLUE, GREY, GRID, INK, MUTED, ORANGE, legend, plain, sheet, to_svg
 from saescope.report.numbers import count, percent
 from saescope.report.savings import losses
@@ -57,6 +57,7 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
         "savings": losses,
         "causal_matrix": causal.matrix,
         "causal_tasks": causal.tasks_hurt,
+        "causal_layers": causal_layers.layers_matrix,
         "causal_si": causal_modules.causal_si,
         "causal_modules": causal_modules.modules,
     }
@@ -103,7 +104,7 @@ def communities(run: Run) -> Sketch | None:
 
 def communities_within_token(run: Run) -> Sketch | None:
     """The same for the graph of joint firing that token ids do not explain."""
-    return _communities(run, "community_within_token", "communities within token ids")
+    return _communities(run, adjacency.WITHIN_TOKEN, "communities within token ids")
 
 
 def _communities(run: Run, column: str, name: str) -> Sketch | None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from saescope.errors import ReportError
 from saescope.files import write_text
-from saescope.report.adjacency import ANCHORS, PARTITIONS
+from saescope.report.adjacency import ANCHORS, PARTITIONS, WITHIN_TOKEN
 from saescope.report.cards import visible
 from saescope.report.numbers import figure, percent
 from saescope.report.templating import TEMPLATES, environment
@@ -98,7 +98,7 @@ def payload(run: Run, latents: LatentFile) -> tuple[dict[str, Any], list[list[di
     names = set(run.column_names("features"))
     wanted = ["latent", "top_task", "community", *(f"rate_{task}" for task in run.tasks)]
     wanted += [name for name, _ in NUMBERS if name in names]
-    wanted += [name for name in ("community_within_token",) if name in names]
+    wanted += [name for name in (WITHIN_TOKEN,) if name in names]
     features = run.columns("features", [name for name in wanted if name in names])
     row_of = {int(latent): at for at, latent in enumerate(features["latent"])}
     _check_same_run(run, latents, features)
@@ -113,9 +113,7 @@ def payload(run: Run, latents: LatentFile) -> tuple[dict[str, Any], list[list[di
         "numbers": [_rounded(features[name][rows]) for name, _ in numbers],
         "task": [_task(run.tasks, value) for value in features["top_task"][rows]],
         "community": features["community"][rows].astype(int).tolist(),
-        "within": features["community_within_token"][rows].astype(int).tolist()
-        if "community_within_token" in features
-        else None,
+        "within": features[WITHIN_TOKEN][rows].astype(int).tolist() if WITHIN_TOKEN in features else None,
         "cards": [ANCHORS[column] for column, table in PARTITIONS.items() if table in run.tables],
         "report": REPORT,
         "token": [texts.shown(number) for number in first],

@@ -11,6 +11,7 @@ from saescope.errors import ReportError
 from saescope.files import write_text
 from saescope.report.cards import CONTEXTS, card_groups
 from saescope.report.causal import causal
+from saescope.report.causal_layers import causal_layers
 from saescope.report.causal_modules import causal_effects
 from saescope.report.command import command_of
 from saescope.report.communities import partitions
@@ -81,6 +82,7 @@ def _render(run: Run, drawings: dict[str, Any], beside: Sequence[str], *, has_la
             tasks=task_rows(run),
             task_columns=[metric.label for metric in TASK_COLUMNS],
             causal=causal(run),
+            causal_layers=causal_layers(run),
             causal_effects=causal_effects(run),
             savings=savings(run),
             structure=structure(run),

@@ -41,6 +41,10 @@ SAE = "sae"
 """Folder of the trained SAE, one folder a hookpoint below it."""
 CAUSAL_MODULES = "causal_modules.parquet"
 """What taking communities of latents out whole does to every task."""
+CAUSAL_LAYERS = "causal_layers.parquet"
+"""What ablating the latents of each task at several hookpoints does to every task."""
+TOGETHER = "together"
+"""In its column `hookpoint`: all of them at once."""
 PARTIAL = ".partial-{name}.npz"
 """Sums of a long pass, while the job runs."""
 LOG = "saescope.log"
@@ -87,5 +91,6 @@ TABLES = {
     "dynamic_k": DYNAMIC_K,
     "causal": CAUSAL,
     "causal_modules": CAUSAL_MODULES,
+    "causal_layers": CAUSAL_LAYERS,
 }
 """Tables of a run folder by the name `Run` gives them."""

@@ -50,6 +50,7 @@ _WRITTEN_BY = {
     "dynamic_k": "only dynamic_k=mlp or dynamic_k=sae writes it",
     "causal": "only causal=ablate writes it",
     "causal_modules": "only causal=ablate writes it",
+    "causal_layers": "only causal=ablate with causal.layers writes it",
 }
 """Why a table may be missing; every finished run has the other tables."""
 _ALWAYS_WRITTEN = "every finished run has it: measure again with force=true"
@@ -199,6 +200,11 @@ class Run:
     def causal_modules(self) -> "pd.DataFrame":
         """What taking communities out whole does to every task. Raises ReportError where none was."""
         return self.table("causal_modules")
+
+    @cached_property
+    def causal_layers(self) -> "pd.DataFrame":
+        """What ablating latents at several hookpoints does to every task. Raises ReportError without."""
+        return self.table("causal_layers")
 
     @cached_property
     def structure(self) -> list[Any]:

@@ -11,6 +11,7 @@ from saescope.runfolder.latents import Arrays, write_latents
 from saescope.runfolder.names import (
     BESIDE,
     CAUSAL,
+    CAUSAL_LAYERS,
     CAUSAL_MODULES,
     CONFIG,
     DYNAMIC_K,
@@ -91,7 +92,8 @@ def write_results(
             continue
         with whole(run_dir / name) as temporary:
             table.to_parquet(temporary, index=False)
-    for name in (RESAMPLES, BESIDE, DYNAMIC_K, STRUCTURE, CAUSAL, CAUSAL_MODULES, LATENTS, FEATURES_PAGE):
+    causal = (CAUSAL, CAUSAL_MODULES, CAUSAL_LAYERS)
+    for name in (RESAMPLES, BESIDE, DYNAMIC_K, STRUCTURE, *causal, LATENTS, FEATURES_PAGE):
         (run_dir / name).unlink(missing_ok=True)
     if results.latents is not None:
         write_latents(run_dir / LATENTS, *results.latents)

@@ -168,6 +168,18 @@ def unit_selectivity(rate_GK: FloatArray, own_G: AnyIntArray) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
+def additivity(together_G: FloatArray, alone_LG: FloatArray) -> FloatArray:
+    """What G sets do together, over the sum of what each of L parts of them does alone; [..., G] to [...].
+
+    `alone_LG`: [L, ..., G]. 1: the parts add up; 1/L: they do the same; above 1: one makes up for another.
+    NaN where the parts do nothing, or less, alone.
+    """
+    alone = alone_LG.sum(axis=(0, -1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: FloatArray = np.where(alone > 0, together_G.sum(axis=-1) / alone, np.nan)
+    return ratio
+
+
 def measured_weights(task_D: AnyIntArray, tokens_D: AnyIntArray, resamples: int, seed: int) -> FloatArray:
     """How often every measured document is drawn, [B, D]: with replacement within its task."""
     measured_D = np.asarray(tokens_D) > 0

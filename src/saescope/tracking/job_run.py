@@ -15,6 +15,8 @@ from saescope.config import TrackingConfig
 from saescope.metrics import CATALOGUE
 from saescope.runfolder.names import (
     CAUSAL,
+    CAUSAL_LAYERS,
+    CAUSAL_MODULES,
     EDGES,
     EDGES_WITHIN_TOKEN,
     EXAMPLES,
@@ -78,7 +80,8 @@ def log_run(run: Run, tracker: Tracker) -> None:
     drawing = run.path / FIGURES / "causal_matrix.svg"
     if "causal" in run.tables and drawing.is_file():
         tracker.drawing("causal_matrix", drawing)
-    names = (FEATURES, EXAMPLES, EDGES, EDGES_WITHIN_TOKEN, CAUSAL, FEATURES_PAGE)
+    causal = (CAUSAL, CAUSAL_MODULES, CAUSAL_LAYERS)
+    names = (FEATURES, EXAMPLES, EDGES, EDGES_WITHIN_TOKEN, *causal, FEATURES_PAGE)
     files = [run.path / name for name in names if (run.path / name).is_file()]
     if files:
         tracker.artifact(f"features-{tracker.name}", "feature_table", files, run.provenance)

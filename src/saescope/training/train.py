@@ -73,12 +73,13 @@ def train_sae(
     others: Sequence[TrainSae] = (),
     *,
     together: bool = False,
+    history: bool = True,
 ) -> CoderSae:
     """Train the SAE of `cfg`, or continue its training, or read a finished one.
 
-    Saved under `run_dir/sae/<hookpoint>`. `others` are SAEs that jobs of the same sweep will train on these
-    activations: where these cannot be stored, or with `together`, they are trained side by side with this
-    one, and their jobs find them finished.
+    Saved under `run_dir/sae/<hookpoint>`, its curves with `history` as `run_dir/history.csv`. `others` are
+    SAEs that jobs of the same sweep will train on these activations: where these cannot be stored, or with
+    `together`, they are trained side by side with this one, and their jobs find them finished.
 
     Raises SaeError, CorpusError or CacheError for what the user has to correct.
     """
@@ -96,7 +97,7 @@ def train_sae(
     trained = _train(cfg.sae, reads, plan, tracker, beside)
     saved = run_dir / SAE / setup.hookpoint.name
     save_coder(trained, saved)
-    if plan.history.is_file():
+    if history and plan.history.is_file():
         with whole(run_dir / HISTORY) as temporary:
             shutil.copy2(plan.history, temporary)
     provenance: dict[str, Any] = {

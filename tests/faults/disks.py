@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.killed_at import Job, Moment, wait_for
+
 
 def mounted(place: Path, *options: str) -> None:
     """A small file system of its own; needs root."""
@@ -45,3 +47,13 @@ def fill(place: Path) -> Path:
             except OSError:
                 continue
     return filler
+
+
+def filled_at(folder: Path, place: Path, command: list[str], moment: Moment) -> tuple[Job, Path]:
+    """A command whose disk becomes full at the moment, and the file that fills it."""
+    mark = folder / f"stands-{place.name}"
+    job = Job(folder, command, moment._replace(mark=mark))
+    wait_for(mark.is_file, job)
+    filler = fill(place)
+    Path(f"{mark}.go").touch()
+    return job, filler

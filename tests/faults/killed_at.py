@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +68,14 @@ class Job:
     def said(self) -> str:
         """The end of its output."""
         return self.output.read_text()[-3000:] if self.output.is_file() else ""
+
+
+def wait_for(condition: Callable[[], bool], job: Job) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert job.process.is_alive(), job.said()
+        assert time.monotonic() < deadline, job.said()
+        time.sleep(0.02)
 
 
 def refused_in_one_line(job: Job, words: str) -> None:

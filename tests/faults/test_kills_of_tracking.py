@@ -19,6 +19,7 @@ REUSED = {
     "linked": Moment("os.rename", r"again/status\.json"),
     "before its run": Moment("os.rename", r"again/tracking\.json"),
     "W&B starts": Moment("subprocess.Popen", "wandb-core"),
+    "table": Moment("shutil.move", r"media/table"),
     "page": Moment("open", r"wandb/.*/html/"),
     "remembered": Moment("os.rename", r"again/tracking\.json", 2),
     "remembered at its source": Moment("os.rename", r"run/tracking\.json"),

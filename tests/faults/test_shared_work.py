@@ -7,7 +7,6 @@ an undisturbed sweep finds, nothing half-written has its final name, and what th
 import math
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +14,7 @@ import pytest
 
 from saescope.files import read_json
 from tests.faults.disks import disk, remounted
-from tests.faults.killed_at import Job, Moment
+from tests.faults.killed_at import Job, Moment, wait_for
 from tests.faults.test_faults import check_whole
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
@@ -166,14 +165,6 @@ def test_two_sweeps_on_one_cache_and_one_is_killed(request, tmp_path, words, mom
     finish(tmp_path, *words, "hydra.sweep.dir=first")
     assert results(tmp_path / "first") == expected
     assert not left_by_the_dead(tmp_path)
-
-
-def wait_for(condition: Callable[[], bool], job: Job) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert job.process.is_alive(), job.said()
-        assert time.monotonic() < deadline, job.said()
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("size", ["1m", "5m", "9m"])

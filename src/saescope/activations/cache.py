@@ -15,11 +15,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from saescope.activations.key import ActivationKey
 from saescope.errors import CacheError
-from saescope.files import whole, write_json
+from saescope.files import lock, whole, write_json
 
 log = logging.getLogger(__name__)
 
@@ -76,32 +76,38 @@ class ActivationCache:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """While open, no other process registers or evicts entries; keep it short."""
-        with FileLock(self.root / "cache.lock"):
+        with lock(self.root / "cache.lock"):
             yield
 
     @contextlib.contextmanager
     def entry(self, key: ActivationKey) -> Iterator[Path]:
         """The folder of `key`, safe from eviction until the block or the process ends.
 
+        That of another user who lets nobody else write is read as it is, and may be evicted meanwhile.
         Raises CacheError when it cannot be created.
         """
         folder = self._entries_folder / key.digest
-        lock = FileLock(folder / "users" / f"{uuid.uuid4().hex}.lock", thread_local=False)
+        user = lock(folder / "users" / f"{uuid.uuid4().hex}.lock")
         try:
             with self.locked():
                 (folder / "users").mkdir(parents=True, exist_ok=True)
                 if not (folder / "key.json").is_file():
                     write_json(folder / "key.json", key.as_dict())
-                lock.acquire()
+                user.acquire()
                 _touch(folder)
+        except PermissionError as error:
+            if not os.access(folder / "key.json", os.R_OK):
+                raise self._not_writable(error) from error
+            log.info("activation cache: %s is another user's: it is only read", folder)
         except OSError as error:
             raise self._not_writable(error) from error
         try:
             yield folder
         finally:
-            _touch(folder)
-            lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
+            if user.is_locked:
+                _touch(folder)
+                user.release()
+                Path(user.lock_file).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def reserved(self, path: Path, num_bytes: int) -> Iterator[Path]:
@@ -138,18 +144,19 @@ class ActivationCache:
             return False
         for entry, size in zip(idle, sizes, strict=True):
             shutil.rmtree(entry, ignore_errors=True)
+            size -= _size(entry)  # another user's may stay
             log.info("cache: %.2f GB of %s evicted, used longest ago", size / 1e9, entry.name)
             free += size
             if free >= 0:
                 break
-        return True
+        return free >= 0
 
 
 def _has_users(entry: Path) -> bool:
     """Whether a running process has one of the entry's user locks."""
     for path in (entry / "users").glob("*.lock"):
         try:
-            with FileLock(path, timeout=0):
+            with lock(path, timeout=0):
                 pass
         except (Timeout, OSError):
             return True

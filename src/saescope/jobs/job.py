@@ -6,7 +6,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -360,10 +360,13 @@ def _track_failure(error: str, tracker: Tracker, context: Context) -> None:
     tracker.finish(error, context.run_dir / LOG)
     if tracker.run is None:
         return
-    with suppress(OSError):  # the failure itself is told
+    try:
         if status_of(context.run_dir).get("state") != "ok":
             write_tracking(context.run_dir, tracker.info())
         _upload_script(context)
+    except OSError as problem:  # the failure itself is told
+        if problem.errno in FULL:
+            tracker.discard()
 
 
 def _upload_script(context: Context) -> None:

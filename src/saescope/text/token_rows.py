@@ -5,18 +5,19 @@ import io
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
 
 from saescope.config.corpus import CorpusConfig
 from saescope.errors import CorpusError
-from saescope.files import read_json, remove_leftovers, whole, write_json
+from saescope.files import lock, read_json, remove_leftovers, whole, write_json
 from saescope.left_out import LeftOut
 from saescope.runtime.meter import Meter
 from saescope.text.content import as_text
@@ -78,9 +79,13 @@ def token_rows(
         return _from_memory(request) if folder is None else _from_folder(request, folder)
     except OSError as error:
         raise CorpusError(
-            f"cannot keep training tokens in {folder}: {error.strerror or error}; "
+            f"cannot keep training tokens in {folder}: {error.strerror or error}{_file_of(error)}; "
             "free some space, or set runtime.cache=FOLDER or runtime.cache=off"
         ) from error
+
+
+def _file_of(error: OSError) -> str:
+    return f" ({error.filename})" if error.filename else ""
 
 
 def check_corpus(cfg: CorpusConfig, tokenizer: Any) -> None:
@@ -118,8 +123,11 @@ def _from_folder(request: _Request, folder: Path) -> TokenRows:
     cfg, key = request.cfg, _key(request)
     entry = folder / key
     entry.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{key}.lock"):  # a concurrent job waits and then finds the rows
-        (entry / "used").touch()
+    mine = os.access(entry, os.W_OK)  # the rows of another user are read as they are
+    # a concurrent job waits and then finds the rows
+    with lock(folder / f"{key}.lock") if mine else nullcontext():
+        if mine:
+            (entry / "used").touch()
         cached = _open(request, entry)
         if cached is not None:
             log.info("corpus: %d training rows of %d tokens found in %s", *cached.train.shape, entry)

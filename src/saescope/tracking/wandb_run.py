@@ -236,6 +236,11 @@ class Tracker:
                 "W&B run %s was not closed properly (%s); the local files are complete", self.run.id, problem
             )
 
+    def discard(self) -> None:
+        """Remove the log of a closed offline run for which there was no room: W&B cannot read it."""
+        if self.mode == "offline":
+            shutil.rmtree(self.run.sync_dir, ignore_errors=True)
+
     def _fail(self, error: str, job_log: Path | None) -> None:
         if not (self.name or by_agent() or own_name()):  # no model was loaded that could name it
             what = self.run.notes or "the default job"  # of overrides the last ones are swept

@@ -9,13 +9,17 @@ import sys
 import pytest
 import wandb
 
+import saescope
 from saescope.config import TrackingConfig
 from saescope.files import read_json, write_json
+from saescope.report.latents_page import context_of
+from saescope.runfolder.latents import read_latents
 from saescope.runfolder.run import read_run
 from saescope.tracking.job_run import SCALARS, log_reused, log_run, remember_run, run_at
 from saescope.tracking.wandb_run import tracked
 from saescope.tracking.wandb_start import Destination
 from tests.report.report_folder import write_run
+from tests.report.test_latents_page import SMALL
 from tests.support.wandb_log import load, logs, nulls
 from tests.support.wandb_server import wandb_server
 
@@ -70,6 +74,31 @@ def test_everything_in_the_folder_is_logged(finished):
     } <= set(SCALARS)
     assert logged["run"]["notes"] == "sae.k=4"
     assert logged["config"]["k"] == 32
+
+
+def test_a_latent_is_in_the_run_as_a_page_and_as_text(tmp_path):
+    folder = tmp_path / "run"
+    run = saescope.run(*SMALL, folder=folder)
+    assert reuse(folder, "g")
+    wandb.teardown()
+    (path,) = logs(folder)
+    logged = {key: value for row in load(path)["history"] for key, value in row.items()}
+    media = path.parent / "files"
+    page = media / logged["pages/latents"]["path"]
+    assert page.read_bytes() == (folder / "features.html").read_bytes()
+    table = json.loads((media / logged["tables/features_top"]["path"]).read_text(encoding="utf-8"))
+    assert table["columns"][-2:] == ["fires_most_on", "strongest_context"]
+    latents = read_latents(folder / "latents.npz")
+    assert len(table["data"]) == min(500, int(run.features.supported.sum()))
+    for row in table["data"]:
+        number, tokens, context = row[0], row[-2], row[-1]
+        at = latents.place[number]
+        assert tokens.startswith(repr(latents.frequent_words(at)[0]))
+        place = latents["first_L"][at]
+        _, _, quantile, about, words, acts = context_of(latents, latents.words, int(place))
+        assert quantile == 0
+        assert context == "".join([*words[:about], "»", words[about], "«", *words[about + 1 :]])
+        assert acts[about] == max(acts)
 
 
 def test_once_a_group(finished):

@@ -269,7 +269,7 @@ class TestWorkspace:
         again = Workspace._from_model(View.model_validate(written))
         sections = written["spec"]["section"]["panelBankConfig"]["sections"]
         assert [s.name for s in again.sections] == [s["name"] for s in sections]
-        assert sum(len(s.panels) for s in again.sections) == 60
+        assert sum(len(s.panels) for s in again.sections) == 61
 
     def test_columns_are_in_the_form_the_app_reads(self):
         """Pinned columns have the accessors that the library itself gives to parallel coordinates."""

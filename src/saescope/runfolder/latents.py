@@ -56,6 +56,22 @@ class LatentFile:
         """Place of each latent in the arrays."""
         return {int(latent): at for at, latent in enumerate(self.arrays["latent_L"])}
 
+    def frequent_words(self, at: int) -> list[str]:
+        """Tokens on which the latent at this place fires most often."""
+        return [self.words[number] for number in self["frequent_LT"][at] if number >= 0]
+
+    def strongest_context(self, at: int) -> str:
+        """Text around the token on which the latent at this place is strongest, that token in » «."""
+        if self["first_L"][at] == self["first_L"][at + 1]:
+            return ""
+        row, first_W = int(self["row_C"][self["first_L"][at]]), self["first_W"]
+        window = int(np.searchsorted(first_W, row, side="right")) - 1
+        before, after = map(int, self["span"])
+        start, end = max(int(first_W[window]), row - before), min(int(first_W[window + 1]), row + after + 1)
+        words = [self.words[number] for number in self["id_R"][start:end]]
+        words[row - start] = f"»{words[row - start]}«"
+        return "".join(words)
+
 
 def write_latents(path: Path, arrays: Arrays, words: list[str]) -> None:
     """Write the file, whole or not at all."""

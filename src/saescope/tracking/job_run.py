@@ -13,6 +13,7 @@ from typing import Any
 
 from saescope.config import TrackingConfig
 from saescope.metrics import CATALOGUE
+from saescope.runfolder.latents import LatentFile, read_latents
 from saescope.runfolder.names import (
     CAUSAL,
     CAUSAL_LAYERS,
@@ -23,6 +24,7 @@ from saescope.runfolder.names import (
     FEATURES,
     FEATURES_PAGE,
     FIGURES,
+    LATENTS,
     REPORT,
     SAE,
     WANDB,
@@ -68,20 +70,26 @@ def log_run(run: Run, tracker: Tracker) -> None:
 
     def table() -> None:
         top = most_specialised(run.features)
-        tracker.table(
-            "features_top", list(top.columns), top.astype(object).where(top.notna(), None).values.tolist()
-        )
+        columns, rows = list(top.columns), top.astype(object).where(top.notna(), None).values.tolist()
+        if (run.path / LATENTS).is_file():
+            latents = read_latents(run.path / LATENTS)
+            columns += ["fires_most_on", "strongest_context"]
+            for row, latent in zip(rows, top["latent"], strict=True):
+                row += _texts(latents, int(latent))
+        tracker.table("features_top", columns, rows)
 
     tracker.attempt("table of latents", table)
     if run.warnings:
         tracker.table("warnings", ["warning"], [[warning] for warning in run.warnings])
     if (run.path / REPORT).is_file():
         tracker.page("report", run.path / REPORT)
+    if (run.path / FEATURES_PAGE).is_file():
+        tracker.page("latents", run.path / FEATURES_PAGE)
     drawing = run.path / FIGURES / "causal_matrix.svg"
     if "causal" in run.tables and drawing.is_file():
         tracker.drawing("causal_matrix", drawing)
     causal = (CAUSAL, CAUSAL_MODULES, CAUSAL_LAYERS)
-    names = (FEATURES, EXAMPLES, EDGES, EDGES_WITHIN_TOKEN, *causal, FEATURES_PAGE)
+    names = (FEATURES, EXAMPLES, EDGES, EDGES_WITHIN_TOKEN, *causal)
     files = [run.path / name for name in names if (run.path / name).is_file()]
     if files:
         tracker.artifact(f"features-{tracker.name}", "feature_table", files, run.provenance)
@@ -92,6 +100,14 @@ def log_run(run: Run, tracker: Tracker) -> None:
     tracker.scalars({key: value for key, value in values.items() if value is not None})
     # last, so that no media key can overwrite a key of metrics.json in the summary
     tracker.summary(run.metrics)
+
+
+def _texts(latents: LatentFile, latent: int) -> list[str]:
+    """The last two cells of a latent's row; empty where its contexts were not kept."""
+    if latent not in latents.place:
+        return ["", ""]
+    at = latents.place[latent]
+    return [" ".join(map(repr, latents.frequent_words(at))), latents.strongest_context(at)]
 
 
 def log_reused(

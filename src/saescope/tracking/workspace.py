@@ -217,6 +217,7 @@ def build(
             bars(FEATURES_DENSITY_GT_1PCT_FRAC, FEATURES_DENSITY_GT_10PCT_FRAC),
             media("hist/log10_density", "hist/log10_max_act"),
             wr.WeavePanelSummaryTable(table_name="tables/features_top"),
+            media("pages/latents"),
         ],
         "System": [
             bars(COST_WALL_S),

@@ -69,6 +69,7 @@ def metrics(latents: int = 4096, supported: int = 912) -> dict[str, Any]:
         "si/ci_low": 0.1714, "si/ci_high": 0.1921, "si/significant_frac": 0.8314, "si/naive_mean": 0.2713,
         "q/modularity": 0.3603, "q/null_mean": 0.0801, "q/null_sd": 0.0015, "q/excess": 0.2802, "q/z": 186.8,
         "q/p": 0.0476, "q/rewirings": 20, "q/n_edges": 16_854, "q/null_edges": 0, "q/n_communities": 14,
+        "q/edges_by_document_frac": 0.94, "q/within_token_edges_by_document_frac": 0.91,
         "q/coverage": 0.963, "q/within_task": 0.3241, "q/task_partition": 0.1042, "q/ami_task": 0.137,
         "q/ami_task_within": 0.081,
         "q/within_token": 0.369, "q/within_token_null_mean": 0.166, "q/within_token_excess": 0.203,

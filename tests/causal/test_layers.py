@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from saescope.causal.halves import split_documents
-from saescope.causal.layers import KEYS, places, run_layers
+from saescope.causal.layers import KEYS, places, read_layers, run_layers
 from saescope.config import Ablate, HookpointConfig
 from saescope.errors import ConfigError, HookpointError
 from saescope.metrics import keys
@@ -72,7 +72,8 @@ def measured(network, at_first, at_second, **settings):
     place = setup(network, texts(network))
     coder, other = Coordinates(at_first), Coordinates(at_second)
     codes = codes_of(place, coder)
-    return run_layers(config(job), job, place, coder, codes, lambda _place: other)
+    read, _ = read_layers(config(job), place, coder, codes, lambda _place: other)
+    return run_layers(config(job), job, place, codes, read)
 
 
 def rise_by_hand(network):
@@ -192,7 +193,8 @@ def test_a_killed_job_goes_on(network, tmp_path):
     place = setup(network, texts(network), batch_tokens=64)
     coder, other = Coordinates(EVERY), Coordinates(ODD)
     codes = codes_of(place, coder)
-    arguments = config(job), job, place, coder, codes, lambda _place: other
+    read, _ = read_layers(config(job), place, coder, codes, lambda _place: other)
+    arguments = config(job), job, place, codes, read
     whole = run_layers(*arguments, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         ".partial-layer layers.0.npz", ".partial-layer layers.1.npz", ".partial-layers together.npz",
@@ -209,7 +211,9 @@ def test_a_single_task_has_nothing_to_compare(network):
     alone = dataclasses.replace(windows, task_D=np.zeros_like(windows.task_D), tasks=("only",))
     job = Ablate(layers=(1,))
     place = setup(network, alone)
-    part = run_layers(config(job), job, place, Coordinates(EVERY), codes_of(place, Coordinates(EVERY)), None)
+    codes = codes_of(place, Coordinates(EVERY))
+    read, _ = read_layers(config(job), place, Coordinates(EVERY), codes, None)
+    part = run_layers(config(job), job, place, codes, read)
     assert set(part.metrics) == set(part.notes) == set(keys("causal.layers"))
     assert set(part.metrics.values()) == {None}
 

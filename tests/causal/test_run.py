@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from saescope.analysis.features import analyse
 from saescope.causal.run import run
@@ -47,3 +48,22 @@ def test_every_key_of_the_parts_that_ran_and_no_other(measured, chosen, groups):
         assert part.metrics["causal/attribution_r"] > 0.7
     assert ("causal_layers" in part.tables) == ("causal" in groups)
     assert ("causal_modules" in part.tables) == (part.metrics.get("causal/module_selectivity") is not None)
+
+
+def test_small_effects_are_not_lost_in_the_rounding_of_bfloat16(model_folder, probes):
+    cfg = config(model_folder, probes, sae=RandomSae(k=6, num_latents=48), layer=1)
+    cfg = dataclasses.replace(cfg, causal=ABLATE)
+    setup = setup_of(cfg, batch_tokens=256)
+    model = setup.lm.model.to(torch.bfloat16)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    coder = sae_of(cfg, setup)
+    codes = codes_of(setup, coder)
+    features = analyse(codes, cfg.metrics, 0)
+    rounded = run(cfg, setup, coder, codes, features)
+    after = model.state_dict()
+    assert all(
+        after[name].dtype == tensor.dtype and torch.equal(after[name], tensor)
+        for name, tensor in before.items()
+    )
+    model.float()
+    assert run(cfg, setup, coder, codes, features).metrics == rounded.metrics

@@ -98,36 +98,51 @@ class LayerSets:
     """Family after family, task after task."""
 
 
+Reading = tuple[Setup, Sae, Codes]
+"""One hookpoint, its SAE and what that reads in the probe text."""
+
+
+def read_layers(
+    cfg: AppConfig, setup: Setup, coder: Sae, codes: Codes, sae_at: Callable[[Setup], Sae]
+) -> tuple[list[Reading], list[str]]:
+    """The job's hookpoint and those of `causal.layers`, from below upwards, and warnings on their SAEs.
+
+    `sae_at` loads or trains the SAE of a further hookpoint. Raises what that raises. With a single task
+    there is nothing to compare, and only the own hookpoint is returned.
+    """
+    readings, warnings = [(setup, coder, codes)], []
+    if len(codes.tasks) < 2:
+        return readings, []
+    for place in places(cfg, setup.hookpoint, setup.lm.model):
+        there = dataclasses.replace(setup, hookpoint=place, companions=())
+        other = sae_at(there)
+        of_place, fvu = _codes(cfg, there, other)
+        readings.append((there, other, of_place))
+        of_sae = list(other.warnings)
+        if not other.control and fvu is not None and fvu > 1:
+            of_sae.append(f"the FVU is {fvu:.3g}; above 1, this SAE does not belong there.")
+        warnings += [f"causal.layers, {place.label}: {warning}" for warning in of_sae]
+    readings.sort(key=lambda reading: reading[0].hookpoint.layer or 0)
+    return readings, warnings
+
+
 def run_layers(
     cfg: AppConfig,
     job: Ablate,
     setup: Setup,
-    coder: Sae,
     codes: Codes,
-    sae_at: Callable[[Setup], Sae],
+    read: Sequence[Reading],
     run_dir: Path | None = None,
 ) -> Part:
-    """The metrics of `KEYS` and the table `causal_layers`.
+    """The metrics of `KEYS` and the table `causal_layers`, of what `read_layers` found.
 
-    `sae_at` loads or trains the SAE of a further hookpoint. Raises what that raises, and ProbeError for a
-    task of a single document. With a single task every key is null.
+    Raises ProbeError for a task of a single document. With a single task every key is null.
     """
     keys = [f"causal/layers_{key}" for key in KEYS]
     if len(codes.tasks) < 2:
         return Part(dict.fromkeys(keys), dict.fromkeys(keys, "a single task"))
     halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
     part = Part()
-    read = [(setup, coder, codes)]
-    for place in places(cfg, setup.hookpoint, setup.lm.model):
-        there = dataclasses.replace(setup, hookpoint=place, companions=())
-        other = sae_at(there)
-        of_place, fvu = _codes(cfg, there, other)
-        read.append((there, other, of_place))
-        warnings = list(other.warnings)
-        if not other.control and fvu is not None and fvu > 1:
-            warnings.append(f"the FVU is {fvu:.3g}; above 1, this SAE does not belong there.")
-        part.warnings += [f"causal.layers, {place.label}: {warning}" for warning in warnings]
-    read.sort(key=lambda reading: reading[0].hookpoint.layer or 0)
     # one token without a finite activation, at any hookpoint, spoils a window for all
     spoilt = np.unique(np.concatenate([each.left_out for _, _, each in read]))
     layers = [_sets(cfg, job, *reading, halves, spoilt) for reading in read]

@@ -192,7 +192,7 @@ DEFECTS = [
     ("causal/joint.py", "(old_BTD[at].float() - removed.removed_nD)", "old_BTD[at].float()", LAYERS),
     ("causal/joint.py", "latents.latents_F[here] - start", "latents.latents_F[here]", LAYERS),
     ("stats/causal.py", "alone = alone_LG.sum(axis=(0, -1))", "alone = alone_LG.mean(axis=0).sum(axis=-1)", LAYERS),
-    ("causal/run.py", "tensor.data = tensor.data.float()", "pass", ("tests/causal/test_run.py",)),
+    ("causal/run.py", "tensor.data = tensor.data.float()", "pass", "tests/causal/test_run.py"),
     ("causal/selectivity.py", "choose_D = halves.choose_D\n", "choose_D = halves.measure_D\n", SETS),
     ("causal/controls.py", "used_F[np.array(drawn, dtype=np.int64)] = True", "pass", CONTROLS),
     ("causal/controls.py", "none if exchangeable else own_set", "none", CONTROLS),

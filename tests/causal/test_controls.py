@@ -124,9 +124,12 @@ def p_of(codes, importance_F, seed):
 
 
 def test_latents_that_serve_all_tasks_alike_are_no_finding():
-    """At most 6 % of 200 worlds at a level of 5 %, with firings in bursts of documents."""
+    """At most 6 % of 200 worlds at a level of 5 %, with firings in bursts of documents.
+
+    The test was made on the worlds of seeds 0 to 199; on these new ones it rejects 9.
+    """
     rejected = 0
-    for seed in range(200):
+    for seed in range(50_000, 50_200):
         rng = np.random.default_rng(seed)
         rate_F = rng.lognormal(-3.5, 0.7, 300)
         codes = codes_of(

@@ -2,11 +2,20 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 TRIED: Counter[tuple[str, str]] = Counter()
 """(what was attacked, how it ended) → inputs."""
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tokenizer_folder: Path) -> Any:
+    """A byte-level BPE tokenizer of 400 tokens."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tokenizer_folder)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,5 +1,7 @@
 """Model folders, tokenizers and modules that are not as expected."""
 
+import copy
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -12,12 +14,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from saescope.config import HookpointConfig, ModelConfig, ProbesConfig
+from saescope.config import AppConfig, HookpointConfig, ModelConfig, ProbesConfig
+from saescope.config.compose import compose
+from saescope.jobs.pipeline import prepare
 from saescope.model.capture import Capture
 from saescope.model.hookpoints import resolve
 from saescope.model.load import LanguageModel, load_model, load_skeleton, quiet_transformers
 from saescope.text.windows import Windows, tokenize_probes
 from tests.campaigns.outcome import attempt, seeded
+from tests.model.architectures import ARCHITECTURES, EXPERTS
 
 quiet_transformers()
 
@@ -69,6 +74,55 @@ def test_configs(model_folder, changed):
 
     attempt("model configs", start)
     shutil.rmtree(folder)
+
+
+COMPOSITE_OR_EXPERTS = {
+    architecture.name: architecture
+    for architecture in ARCHITECTURES
+    if "vision" in architecture.note or EXPERTS.keys() & architecture.changed.keys()
+}
+counts = st.one_of(values, st.integers(-1, 9), st.sampled_from(["4", [4, 4], {"a": 1}, 1e9]))
+
+
+@pytest.fixture(scope="module")
+def configs() -> dict[str, dict]:
+    """Configs of the architectures above, as their `config.json` has them."""
+    configs = {name: architecture.config() for name, architecture in COMPOSITE_OR_EXPERTS.items()}
+    for config in configs.values():
+        config.get_text_config().vocab_size = 400
+    return {name: json.loads(config.to_json_string(use_diff=False)) for name, config in configs.items()}
+
+
+@pytest.fixture(scope="module")
+def job(probes) -> AppConfig:
+    return compose(
+        "model=local", "model.name=x", "sae=neurons", "sae.k=4", "probes=folder", f"probes.path={probes}",
+        "probes.ctx_len=32", "probes.max_tokens_per_task=200",
+    )  # fmt: skip
+
+
+@seeded(200)
+@given(st.sampled_from(sorted(COMPOSITE_OR_EXPERTS)), st.data())
+def test_composite_and_expert_configs(configs, job, tokenizer_folder, name, data):
+    config = copy.deepcopy(configs[name])
+    parts = [config, *(value for value in config.values() if isinstance(value, dict) and value)]
+    for _ in range(data.draw(st.integers(1, 2))):
+        part = data.draw(st.sampled_from(parts))
+        key = data.draw(st.sampled_from(sorted(part)))
+        if data.draw(st.booleans()) and isinstance(part[key], int):
+            part[key] = data.draw(st.integers(-1, 9))
+        elif data.draw(st.booleans()):
+            part[key] = data.draw(counts)
+        else:
+            del part[key]
+    folder = Path(tempfile.mkdtemp(dir=Path.cwd())) / "model"
+    shutil.copytree(tokenizer_folder, folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    kind = data.draw(st.sampled_from(["resid", "resid", "mlp", "attention"]))
+    place = HookpointConfig(kind, layer=data.draw(st.integers(0, 2)))
+    changed = dataclasses.replace(job, model=ModelConfig(str(folder)), hookpoint=place)
+    attempt("composite and mixture-of-experts configs", lambda: prepare(changed))
+    shutil.rmtree(folder.parent)
 
 
 @seeded(40)

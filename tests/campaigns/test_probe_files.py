@@ -60,13 +60,6 @@ name = st.one_of(
 )
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tokenizer_folder):
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(tokenizer_folder)
-
-
 def sound(windows: Windows) -> None:
     """What the rest of the pipeline takes for granted."""
     assert len(windows.tasks) >= 2

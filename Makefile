@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test coverage test-slow test-faults test-input test-defects docs test-docs test-pages test-gpu test-lowest graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
+.PHONY: help demo sample test coverage test-slow test-faults test-input test-defects docs test-docs test-pages test-gpu test-lowest graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,12 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 demo: $(VENV)/.installed  ## the main job on the embedded model: table and report
 	$(BIN)/saescope
 
+SAMPLE_MODEL ?= EleutherAI/pythia-70m
+SAMPLE_FLAGS ?=
+sample: $(VENV)/.installed  ## a sweep and its reports of a real model, in sample/: SAMPLE_MODEL=FOLDER or a Hub id
+	$(BIN)/saescope -m model=local 'model.name=$(SAMPLE_MODEL)' sae=train,random sae.expansion_factor=4,8 sae.k=16,32 \
+		sae.tokens=200000 hydra.sweep.dir=sample $(SAMPLE_FLAGS)
+
 # a process a core, whose idle threads must not spin beside the other processes' work
 test: $(VENV)/.installed-dev  ## the fast tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
@@ -61,7 +67,7 @@ test-docs: $(VENV)/.installed-dev docs  ## the site, every cell of the notebook,
 
 test-pages: $(VENV)/.installed-dev  ## the pages in headless Chromium, and their accessibility where npm is there
 	@if command -v npm > /dev/null; then npm install --silent --no-save --prefix $(VENV)/axe axe-core; else echo "no npm: without axe-core"; fi
-	$(BIN)/python -m pytest -m browser tests/report/test_browser.py
+	$(BIN)/python -m pytest -m browser tests/report
 
 test-gpu: $(VENV)/.installed-dev  ## on a CUDA GPU: whole jobs beside the CPU's, the passes that are simulated elsewhere
 	$(BIN)/python -m pytest -m 'gpu or not slow' tests/end_to_end/test_gpu.py tests/*/test_on_a_device.py

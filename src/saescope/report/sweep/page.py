@@ -166,8 +166,11 @@ def _facts(sweep: ComparedSweep) -> list[tuple[str, str]]:
     return [(name, text) for name, text in pairs if text != DASH]
 
 
-def _columns(sweep: ComparedSweep) -> list[dict[str, Any]]:
-    """Table columns after job and state that any job has a value in; those with `key` are shown at once."""
+def _columns(sweep: ComparedSweep) -> list[dict[str, str]]:
+    """Table columns after job and state that any job has a value in.
+
+    `kind` is `more` for those that are not shown at once, `aside` for the long text that is not printed.
+    """
     apart = ("job", "state", "error", "group")
     keys = [
         key
@@ -177,10 +180,13 @@ def _columns(sweep: ComparedSweep) -> list[dict[str, Any]]:
     controls = ["control"] if any(row["control"] for row in sweep.rows) else []
     first = [*controls, *sweep.axes, *(key for key in (*KEY_COLUMNS, "within_noise") if key in keys)]
     ordered = first + [key for key in keys if key not in first]
-    return [{"name": key, "key": key in first} for key in ordered]
+    return [
+        {"name": key, "kind": "more" if key not in first else "aside" if key == "within_noise" else ""}
+        for key in ordered
+    ]
 
 
-def _row(sweep: ComparedSweep, at: int, name: str, columns: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(sweep: ComparedSweep, at: int, name: str, columns: list[dict[str, str]]) -> dict[str, Any]:
     row, job = sweep.rows[at], sweep.jobs[at]
     return {
         "label": name,

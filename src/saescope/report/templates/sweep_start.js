@@ -53,7 +53,7 @@ document.querySelectorAll(".contents a").forEach(link => { link.parentElement.hi
 readAddress();
 apply();
 dark.addEventListener("change", drawAll);
-// Paper is narrower than most windows: figures are laid out anew for it.
+// Paper has its own width: figures are laid out anew for it.
 const PAPER = 660, plots = () => [...document.querySelectorAll(".plot")].filter(plot => plot.layout);
-addEventListener("beforeprint", () => plots().filter(plot => plot.clientWidth > PAPER).forEach(plot => Plotly.relayout(plot, {width: PAPER})));
+addEventListener("beforeprint", () => plots().forEach(plot => Plotly.relayout(plot, {width: PAPER})));
 addEventListener("afterprint", () => plots().forEach(plot => Plotly.relayout(plot, {width: null, autosize: true})));

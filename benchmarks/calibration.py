@@ -43,7 +43,8 @@ EVERY_P = """## Every p-value that is printed, without any effect
 
 `--part p --corpora {number}`. Share of p ≤ 5 %. *Bursty*: as above; of words the worst kind of the table
 below; of dynamic k gamma-distributed factors of documents of shape 0.3 instead of 20. 19 draws give 1 of
-20 at the least; of these two the standard error is {error:.3f}. `rank_tail` is no p and stands beside.
+20 at the least; their standard error is {error:.3f} (transfer) and {eta_error:.3f} (eta, five times as many
+corpora). `rank_tail` is no p and stands beside.
 
 | p | 60 documents | 60, bursty | 600 documents | 600, bursty |
 |---|---|---|---|---|"""
@@ -408,10 +409,14 @@ def every_p(
         ),
     )
     yield from tails.items()
-    for name, share in (("transfer", transfer), ("eta", eta)):
+    for name, share, corpora in (("transfer", transfer, many), ("eta", eta, 5 * many)):
         yield (
             f"`dynk/{name}_p`",
-            row(lambda documents, bursty, share=share: share(many, documents, 0.3 if bursty else 20.0)),
+            row(
+                lambda documents, bursty, share=share, corpora=corpora: share(
+                    corpora, documents, 0.3 if bursty else 20.0
+                )
+            ),
         )
 
 
@@ -450,7 +455,9 @@ def write_p_values(number: int) -> None:
             for documents in (60, 600)
             for tasks in (TASKS, 2)
         ]
-    print(EVERY_P.format(number=number, error=np.sqrt(0.05 * 0.95 / many_corpora(number))))
+    many = many_corpora(number)
+    errors = {"error": np.sqrt(0.05 * 0.95 / many), "eta_error": np.sqrt(0.05 * 0.95 / (5 * many))}
+    print(EVERY_P.format(number=number, **errors))
     rows = {}
     for name, values in every_p(number, shares):
         rows[name] = values

@@ -35,6 +35,7 @@ ABLATION = "tests/causal/test_ablation.py"
 LAYERS = "tests/causal/test_joint.py tests/causal/test_layers.py"
 CONTROLS = "tests/causal/test_controls.py tests/causal/test_choice.py"
 SETS = "tests/causal/test_selectivity.py"
+PAIRS = "tests/report/test_comparisons.py"
 LEFT_OUT = "tests/jobs/test_left_out.py tests/jobs/test_sweep.py"
 
 # file, right, wrong, tests that should notice
@@ -194,6 +195,9 @@ DEFECTS = [
     ("stats/causal.py", "alone = alone_LG.sum(axis=(0, -1))", "alone = alone_LG.mean(axis=0).sum(axis=-1)", LAYERS),
     ("causal/run.py", "tensor.data = tensor.data.float()", "pass", "tests/causal/test_run.py"),
     ("causal/selectivity.py", "choose_D = halves.choose_D\n", "choose_D = halves.measure_D\n", SETS),
+    ("report/sweep/uncertainty.py", "scheme = f\"causal {rows['documents'].iloc[0]}\"", "scheme = 'causal all'", PAIRS),
+    ("stats/resampling.py", 'weight_BD, dtype="<i4"', 'weight_BD[:1], dtype="<i4"', SETS),
+    ("stats/paired.py", "np.sqrt(documents / freedom) * values_B", "values_B", PAIRS),
     ("causal/controls.py", "used_F[np.array(drawn, dtype=np.int64)] = True", "pass", CONTROLS),
     ("causal/controls.py", "none if exchangeable else own_set", "none", CONTROLS),
     ("stats/causal.py", "return OwnOthers(own, (M_GK.sum(axis=-1) - own) / (num_tasks - 1))",

@@ -94,6 +94,34 @@ def test_every_set_is_in_the_table(specialists):
     assert (table["tokens"] > 100).all()
 
 
+def test_the_draws_behind_the_intervals_are_kept(specialists):
+    resamples, value = specialists.resamples, specialists.metrics
+    assert set(resamples.draws) == {f"causal/{key}" for key in ("selectivity", "own_ce", "ratio", "excess")}
+    assert {draws.shape for draws in resamples.draws.values()} == {(50,)}
+    for key in ("causal/selectivity", "causal/ratio"):
+        low, high = np.quantile(resamples.draws[key], [0.025, 0.975])
+        assert (low, high) == pytest.approx((value[f"{key}_ci_low"], value[f"{key}_ci_high"]))
+    for key in ("causal/own_ce", "causal/excess"):
+        draws = resamples.draws[key]
+        assert abs(draws.mean() - value[key]) <= 2 * draws.std() + 1e-12
+    assert resamples.draws["causal/own_ce"].std() > 0
+    own = specialists.tables["causal"]
+    tokens = own[own["set"] == "own"].groupby("task")["tokens"].first().sum()
+    assert 3 * 2 <= resamples.num_documents < tokens
+
+
+def test_jobs_draw_together_where_they_measure_the_same_documents_alike(specialists):
+    """Whatever the SAE and the sets are; other tokens, resamples or halves are other draws."""
+
+    def documents(**changes):
+        return measured(own_circles(), **{"sizes": (0.5,), "ablated_draws": 1} | changes).resamples.documents
+
+    same = specialists.resamples.documents
+    assert documents(neurons=2) == documents(select="rate") == same
+    others = {documents(tokens=400), documents(bootstraps=40), documents(seed=1)}
+    assert len(others - {same}) == 3
+
+
 def test_latents_that_serve_all_tasks_are_no_finding():
     part = measured(common_circles(), sizes=(0.3,), tokens=1800)
     assert part.metrics["causal/p"] > 0.05
@@ -135,4 +163,5 @@ def test_a_single_task_has_nothing_to_compare():
     of_sets = keys("causal.ablate")
     assert set(of_sets) <= set(part.metrics)
     assert {part.metrics[key] for key in of_sets} == {None}
+    assert part.resamples is None
     assert "a single task" in part.notes["causal/p"]

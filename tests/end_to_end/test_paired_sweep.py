@@ -43,3 +43,29 @@ def test_three_embedded_jobs_and_their_control(monkeypatch, tmp_path):
     page = (tmp_path / "out" / "0" / "report.html").read_text()
     assert sentences[0] in page
     assert page.index("what one firing tells") < page.index("Beside random SAE") < page.index("Beyond words")
+
+
+@pytest.mark.slow
+def test_jobs_with_and_without_causal(monkeypatch, tmp_path):
+    """What ablation measures is paired between the jobs that measured it, and with no others."""
+    monkeypatch.chdir(tmp_path)
+    causal = ["causal.tokens=600", "causal.draws=20", "causal.attribution_tokens=600", "causal.bootstraps=30"]
+    axes = ["sae=hub,random", "causal=none,ablate", "sae.k=8", "sae.num_latents=1024", "hydra.sweep.dir=out"]
+    monkeypatch.setattr(sys, "argv", ["saescope", "-m", *QUICK, *causal, *axes])
+    assert main() == 0
+    status = {n: json.loads((tmp_path / "out" / str(n) / "metrics.json").read_text()) for n in range(4)}
+    ablated = [n for n, metrics in status.items() if "causal/selectivity" in metrics]
+    assert len(ablated) == 2
+    table = pd.read_csv(tmp_path / "out" / "differences.csv")
+    for key in ("causal/selectivity", "causal/ratio", "causal/own_ce", "causal/excess"):
+        rows = table[(table.metric == key) & ~table.job_a.astype(str).str.contains(" ")]
+        assert {frozenset(map(int, pair)) for pair in rows[["job_a", "job_b"]].to_numpy()} == {
+            frozenset(ablated)
+        }, key
+        assert set(rows.documents) == {"paired"}
+        assert (rows.paired_high > rows.paired_low).all()
+    assert (table.metric == "si/mean").sum() >= 6
+    (trained,) = (n for n in ablated if (tmp_path / "out" / str(n) / "beside_controls.json").exists())
+    sentences = json.loads((tmp_path / "out" / str(trained) / "beside_controls.json").read_text())
+    assert "Causal selectivity is " in sentences[0]
+    assert "unpaired" not in sentences[0].partition("Causal selectivity")[2].partition(";")[0]

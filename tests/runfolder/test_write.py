@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from saescope.analysis.resamples import Resamples
+from saescope.analysis.resamples import OfSome, Resamples
 from saescope.runfolder.run import open_run
 from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_beside, write_results, write_tracking
@@ -64,6 +64,12 @@ def test_resamples_are_a_table(tmp_path):
     assert run.resamples.draw.tolist() == [0, 1, 0]
     assert run.resamples["si/mean"].dropna().tolist() == [0.1, 0.2]
     assert run.resamples["sae/fvu"].dropna().tolist() == [0.5]
+    some = OfSome({"causal/ratio": np.array([2.0, 3.0])}, "abc", 7)
+    more = Resamples({"si/mean": np.array([0.1])}, of_some=some).table()
+    assert more.scheme.tolist() == ["bootstrap", "causal", "causal"]
+    assert more["causal/ratio"].dropna().tolist() == [2.0, 3.0]
+    assert more.documents.dropna().unique().tolist() == ["abc"]
+    assert more.num_documents.dropna().unique().tolist() == [7]
     write_beside(tmp_path, ["Beside random SAE: Q is 0.1 above."])
     assert open_run(tmp_path).beside == ["Beside random SAE: Q is 0.1 above."]
     write(tmp_path)

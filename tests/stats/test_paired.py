@@ -18,7 +18,7 @@ from saescope.stats.paired import (
     of_groups,
     simultaneous,
 )
-from saescope.stats.resampling import document_groups, document_seed, drawn_documents
+from saescope.stats.resampling import document_groups, document_seed, document_weights, drawn_documents
 from saescope.stats.specialization import document_dispersion, specialization, task_counts
 
 DOCS, TASKS = 90, 3
@@ -133,6 +133,17 @@ def test_max_t_by_hand() -> None:
         assert (result.p < 0.05) == (result.low > 0)
     seeds = [Contrast(1.5, "documents", None, Independent(0.5, np.inf)) for _ in range(10)]
     assert simultaneous(seeds)[0].high - 1.5 == pytest.approx(0.5 * z, rel=0.02)
+
+
+def test_a_bootstrap_of_few_documents_has_the_standard_error_of_their_mean() -> None:
+    """Of three tasks with three documents each: √(mean of variance/3 over tasks, /3), by hand."""
+    rng = np.random.default_rng(0)
+    value_D, task_D = rng.normal(size=9), np.repeat(np.arange(3), 3)
+    weight_BD = document_weights(task_D, 20_000, rng)
+    deviations = of_bootstrap(weight_BD @ value_D / 9, 6, 9)
+    by_hand = np.sqrt(sum(value_D[task_D == k].var(ddof=1) / 3 for k in range(3))) / 3
+    assert deviations.standard_error == pytest.approx(by_hand, rel=0.02)
+    assert of_bootstrap(weight_BD @ value_D / 9, 6).standard_error < 0.85 * by_hand
 
 
 def test_standard_errors_of_documents_and_seeds_add_up() -> None:

@@ -31,21 +31,43 @@ LOSSES = (LM_CE_DELTA, LM_CE_SCORE, LM_KL, LM_KL_SCORE)
 
 
 @dataclass(frozen=True)
+class OfSome:
+    """Values of metrics under draws from some of the documents: those that `causal` measures on."""
+
+    draws: Draws
+    """Documents drawn with replacement within their task."""
+    documents: str
+    """Names the draws (`draws_digest`): jobs of another name were not drawn together."""
+    num_documents: int
+    """Documents that are drawn from."""
+
+
+@dataclass(frozen=True)
 class Resamples:
-    """Values of metrics under draws of the documents that depend on the documents alone."""
+    """Values of metrics under draws of the documents: of all, they depend on the documents alone."""
 
     bootstrap: Draws = field(default_factory=dict)
     """Documents drawn with replacement within their task."""
     groups: Draws = field(default_factory=dict)
     """Each group of documents left out once."""
+    of_some: OfSome | None = None
+    """Bootstrap of the documents that `causal` measures on."""
 
     def table(self) -> pd.DataFrame:
-        """`resamples.parquet`: `scheme`, `draw`, a column a metric, empty in the rows of the other scheme."""
+        """`resamples.parquet`: `scheme`, `draw`, a column a metric, empty in the rows of the other schemes.
+
+        With `of_some` rows of the scheme `causal` too, and columns that only they fill: `documents`,
+        `num_documents`.
+        """
         frames = []
         for scheme, draws in (("bootstrap", self.bootstrap), ("groups", self.groups)):
             for size in sorted({values.size for values in draws.values()}):
                 columns = {key: values for key, values in draws.items() if values.size == size}
                 frames.append(pd.DataFrame({"scheme": scheme, "draw": np.arange(size), **columns}))
+        if (some := self.of_some) is not None and some.draws:
+            draw = np.arange(next(iter(some.draws.values())).size)
+            drawn = {"documents": some.documents, "num_documents": some.num_documents}
+            frames.append(pd.DataFrame({"scheme": "causal", "draw": draw, **drawn, **some.draws}))
         if not frames:
             return pd.DataFrame({"scheme": pd.Series(dtype="str"), "draw": pd.Series(dtype="int64")})
         return pd.concat(frames, ignore_index=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from saescope.analysis.reconstruction import Metrics
+from saescope.analysis.resamples import OfSome
 from saescope.left_out import LeftOut
 from saescope.stats.arrays import FloatArray
 
@@ -31,6 +32,9 @@ class Part:
     left_out: list[LeftOut] = field(default_factory=list)
     """What the stage left out of what the job measures."""
 
+    resamples: OfSome | None = None
+    """Metrics with the measured documents drawn anew, for paired differences between jobs."""
+
     def add(self, other: "Part") -> None:
         """Append the results of another part."""
         self.metrics |= other.metrics
@@ -39,3 +43,5 @@ class Part:
         self.left_out += other.left_out
         self.tables |= other.tables
         self.columns |= other.columns
+        assert self.resamples is None or other.resamples is None
+        self.resamples = self.resamples or other.resamples

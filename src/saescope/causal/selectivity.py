@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 
+from saescope.analysis.resamples import OfSome
 from saescope.causal.ablation import Ablation
 from saescope.causal.choice import Family, evidence, own_families, ranking_index
 from saescope.causal.controls import low_si_families, matched_families, permuted_labels
@@ -27,6 +29,7 @@ from saescope.sae.base import Sae, SparseCodes
 from saescope.stats.arrays import FloatArray, IntArray
 from saescope.stats.causal import (
     Effects,
+    Summary,
     drawn_matrix,
     geometric_ratio,
     hurts_own_most,
@@ -40,6 +43,7 @@ from saescope.stats.causal import (
     unit_selectivity,
 )
 from saescope.stats.causal_index import rank_correlation
+from saescope.stats.resampling import draws_digest
 
 KEYS = (
     "selectivity", "selectivity_ci_low", "selectivity_ci_high", "own_ce", "others_ce", "own_worst",
@@ -101,6 +105,7 @@ def run_ablation(
         attributed_GK = task_matrix(of_ablated_DG.T, estimate.tokens_D, codes.task_D, len(codes.tasks))
     result = Selectivity(job, codes.tasks, codes.task_D, ablated, effects, cfg.seed)
     part = Part(result.metrics(), warnings=_warnings(codes.tasks, families, job))
+    part.resamples = result.resamples()
     part.left_out = [unmeasured(ablation, f"causal.tokens={job.tokens}", "ablation")]
     part.metrics |= {"causal/p": p, "causal/draws": job.draws}
     part.metrics["causal/sets_attribution_r"] = result.agreement(attributed_GK)
@@ -228,18 +233,47 @@ class Selectivity:
         """The effects of one family's sets."""
         return self.effects.of(np.arange(family * len(self.tasks), (family + 1) * len(self.tasks)))
 
+    @cached_property
+    def weight_BD(self) -> FloatArray:
+        """How often every document is drawn."""
+        return measured_weights(self.task_D, self.effects.tokens_D, self.job.bootstraps, self.seed)
+
+    @cached_property
+    def drawn(self) -> Summary:
+        """The numbers of the headline's sets in every resample."""
+        effects = self.of(self.families.index(_headline(self.families, self.job)))
+        return summarise(effects, self.own_K, self.task_D, len(self.tasks), self.weight_BD)
+
+    def matched(self, weight_BD: FloatArray | None = None) -> list[Summary]:
+        """The numbers of each family of matched sets."""
+        return [
+            summarise(self.of(at), self.own_K, self.task_D, len(self.tasks), weight_BD)
+            for at, family in enumerate(self.families)
+            if family.kind == "matched"
+        ]
+
+    def resamples(self) -> OfSome:
+        """Metrics in every resample; none of a metric without an interval."""
+        drawn = self.drawn
+        matched = [family.selectivity for family in self.matched(self.weight_BD)]
+        draws = {
+            "causal/selectivity": drawn.selectivity,
+            "causal/own_ce": drawn.own_ce,
+            "causal/ratio": drawn.ratio,
+            "causal/excess": drawn.selectivity - np.mean(matched, axis=0),
+        }
+        tokens_D = self.effects.tokens_D
+        return OfSome(
+            {key: values for key, values in draws.items() if np.isfinite(values).all()},
+            draws_digest(self.weight_BD, tokens_D),
+            int((tokens_D > 0).sum()),
+        )
+
     def metrics(self) -> dict[str, float | None]:
         """Every key but those of the matched draws, for the headline's size."""
         own_K, task_D, num_tasks = self.own_K, self.task_D, len(self.tasks)
         effects = self.of(self.families.index(_headline(self.families, self.job)))
-        weight_BD = measured_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
-        own = summarise(effects, own_K, task_D, num_tasks)
-        drawn = summarise(effects, own_K, task_D, num_tasks, weight_BD)
-        matched = [
-            summarise(self.of(at), own_K, task_D, num_tasks)
-            for at, family in enumerate(self.families)
-            if family.kind == "matched"
-        ]
+        own, drawn, matched = summarise(effects, own_K, task_D, num_tasks), self.drawn, self.matched()
         ce_KK = task_matrix(effects.ce_GD, effects.tokens_D, task_D, num_tasks)
         low, high = interval(drawn.selectivity)
         ratio_low, ratio_high = interval(drawn.ratio)
@@ -289,7 +323,6 @@ class Selectivity:
         `attributed_GK`: the attributed KL of each set on each task.
         """
         task_D, num_tasks, effects = self.task_D, len(self.tasks), self.effects
-        weight_BD = measured_weights(task_D, effects.tokens_D, self.job.bootstraps, self.seed)
         member_DK = task_D[:, None] == np.arange(num_tasks)
         tokens_K = effects.tokens_D @ member_DK
         ce_GK, kl_GK = (
@@ -300,7 +333,7 @@ class Selectivity:
         rows = []
         for number, family in enumerate(self.families):
             own = self.of(number)
-            drawn_BGK = drawn_matrix(own.ce_GD, own.tokens_D, task_D, num_tasks, weight_BD)
+            drawn_BGK = drawn_matrix(own.ce_GD, own.tokens_D, task_D, num_tasks, self.weight_BD)
             for chosen, latents_F in enumerate(family.latents_K):
                 at = number * num_tasks + chosen
                 for task in range(num_tasks):

@@ -338,7 +338,11 @@ def _results(
             *causal_part.left_out,
             *part.left_out,
         ],
-        Resamples(features.resamples.bootstrap, {**features.resamples.groups, **passes.draws}).table(),
+        Resamples(
+            features.resamples.bootstrap,
+            {**features.resamples.groups, **passes.draws},
+            causal_part.resamples,
+        ).table(),
         part.tables,
         part.sections,
         table,

@@ -38,10 +38,14 @@ class Deviations:
         return Deviations(self.values_R - other.values_R, min(self.freedom, other.freedom))
 
 
-def of_bootstrap(draws_B: FloatArray, freedom: float) -> Deviations:
-    """Deviations of a metric from its values in B resamples; `freedom`: documents less tasks."""
+def of_bootstrap(draws_B: FloatArray, freedom: float, documents: float | None = None) -> Deviations:
+    """Deviations of a metric from its values in B resamples; `freedom`: documents less tasks.
+
+    A bootstrap of n documents a task has (n − 1)/n of the variance of their mean (Efron 1982, The Jackknife,
+    the Bootstrap and Other Resampling Plans, ch. 5). With `documents` that is made up for: they are few.
+    """
     values_B = (draws_B - draws_B.mean()) / np.sqrt(max(1, draws_B.size - 1))
-    return Deviations(values_B, freedom)
+    return Deviations(values_B if documents is None else np.sqrt(documents / freedom) * values_B, freedom)
 
 
 def of_groups(replicates_G: FloatArray) -> Deviations:

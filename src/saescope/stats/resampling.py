@@ -44,6 +44,16 @@ def document_groups(task_D: AnyIntArray, num_groups: int) -> IntArray:
     return group_D
 
 
+def draws_digest(weight_BD: FloatArray, tokens_D: AnyIntArray) -> str:
+    """Names some draws, where they do not follow from the documents alone.
+
+    Equal in two jobs with the same probes where the same documents, with as many tokens, are drawn as often.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(weight_BD, dtype="<i4").tobytes())
+    digest.update(np.ascontiguousarray(tokens_D, dtype="<i8").tobytes())
+    return digest.hexdigest()[:16]
+
+
 def document_weights(task_D: AnyIntArray, resamples: int, rng: np.random.Generator) -> FloatArray:
     """How often every document is drawn with replacement within its task, [B, D], all from one `rng`."""
     weight_BD = np.zeros((resamples, np.size(task_D)))

@@ -202,11 +202,11 @@ def _of_documents(
     """`Paired`; else a standard error as of independent jobs; None where the noise is not known."""
     own = [uncertainty.of_documents(at, measure.key) for at in first + second]
     deviations = [each for each in own if each is not None]
-    digests = {uncertainty.documents[at] for at in first + second}
+    draws = {uncertainty.draws(at, measure.key) for at in first + second}
     sizes = {each.values_R.size for each in deviations}
-    if len(deviations) == len(own) and len(digests) == len(sizes) == 1 and "" not in digests:
+    if len(deviations) == len(own) and len(draws) == len(sizes) == 1 and "" not in draws:
         sides = mean_of(deviations[len(first) :]), mean_of(deviations[: len(first)])
-        return Paired(sides[0] - sides[1], f"{min(digests)} {min(sizes)}")
+        return Paired(sides[0] - sides[1], f"{min(draws)} {min(sizes)}")
     halves = [
         [half for at in jobs if (half := uncertainty.half_width(at, rows[at], measure)) is not None]
         for jobs in (first, second)

@@ -37,6 +37,8 @@ class Uncertainty:
 
     deviations: Sequence[Mapping[str, Deviations]]
     """By key: what drawing its documents anew does to the metric."""
+    schemes: Sequence[Mapping[str, str]]
+    """By key: how they were drawn. Of metrics that some of the documents measure it names these too."""
     documents: Sequence[str]
     """Hash of the job's probe windows; empty where none is recorded."""
     seeds: Mapping[str, SeedSpread]
@@ -47,23 +49,31 @@ class Uncertainty:
         cls, jobs: Sequence[Run], rows: Sequence[Row], groups: Sequence[Group], axes: Sequence[str]
     ) -> tuple["Uncertainty", list[str]]:
         """From the run folders, and one line for each file that could not be read."""
-        deviations: list[Mapping[str, Deviations]] = []
+        resampled: list[dict[str, tuple[Deviations, str]]] = []
         messages = []
         for job in jobs:
             try:
-                deviations.append(_deviations(job) if job.ok and "resamples" in job.tables else {})
+                resampled.append(_resampled(job) if job.ok and "resamples" in job.tables else {})
             except (ReportError, ValueError, KeyError, TypeError) as error:
-                deviations.append({})
+                resampled.append({})
                 messages.append(unread_message(job, error))
+        deviations = [{key: each for key, (each, _) in job.items()} for job in resampled]
+        schemes = [{key: scheme for key, (_, scheme) in job.items()} for job in resampled]
         documents = [str(job.resolved("probes").get("digest") or "") for job in jobs]
         keys = dict.fromkeys(
             [measure.key for measure in MEASURES] + [key for job in deviations for key in job]
         )
-        return cls(deviations, documents, _seed_spread(rows, groups, axes, list(keys))), messages
+        spread = _seed_spread(rows, groups, axes, list(keys))
+        return cls(deviations, schemes, documents, spread), messages
 
     def of_documents(self, at: int, key: str) -> Deviations | None:
         """Deviations of a metric of a job; None where the job left none."""
         return self.deviations[at].get(_RESAMPLED_AS.get(key, key))
+
+    def draws(self, at: int, key: str) -> str:
+        """Names the draws behind `of_documents`: equal where drawn together. Empty: not known."""
+        scheme = self.schemes[at].get(_RESAMPLED_AS.get(key, key))
+        return f"{self.documents[at]} {scheme}" if self.documents[at] and scheme else ""
 
     def half_width(self, at: int, row: Row, measure: Metric) -> float | None:
         """Half of the 95 % interval of a metric within its job; None when the job has none.
@@ -89,20 +99,23 @@ def distinct(rows: Sequence[Row], members: Sequence[int]) -> list[int]:
     return list(seen.values())
 
 
-def _deviations(job: Run) -> dict[str, Deviations]:
-    """By metric key, from `resamples.parquet`."""
+def _resampled(job: Run) -> dict[str, tuple[Deviations, str]]:
+    """Deviations and scheme by metric key, from `resamples.parquet`."""
     table = job.resamples
     num_docs = sum(finite(job.metrics.get(TASK_DOCS.of(task))) or 0.0 for task in job.tasks)
-    freedom = max(1.0, num_docs - len(job.tasks))
-    deviations = {}
-    for key in table.columns.drop(["scheme", "draw"]):
-        for scheme, values in table.groupby("scheme")[key]:
-            draws = values.dropna().to_numpy(dtype=np.float64)
+    resampled = {}
+    for scheme, rows in table.groupby("scheme"):
+        documents, few = num_docs, None
+        if scheme == "causal":
+            scheme = f"causal {rows['documents'].iloc[0]}"
+            documents = few = float(rows["num_documents"].iloc[0])
+        for key in table.columns.drop(["scheme", "draw", "documents", "num_documents"], errors="ignore"):
+            draws = rows[key].dropna().to_numpy(dtype=np.float64)
             if draws.size > 1:
-                deviations[str(key)] = (
-                    of_bootstrap(draws, freedom) if scheme == "bootstrap" else of_groups(draws)
-                )
-    return deviations
+                freedom = max(1.0, documents - len(job.tasks))
+                deviations = of_groups(draws) if scheme == "groups" else of_bootstrap(draws, freedom, few)
+                resampled[str(key)] = deviations, str(scheme)
+    return resampled
 
 
 def _seed_spread(

@@ -1,0 +1,88 @@
+"""Differences of causal metrics: paired where both jobs drew the same documents, and only there."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from saescope.analysis.resamples import OfSome, Resamples
+from saescope.report.sweep.comparisons import compare
+from saescope.report.sweep.uncertainty import Uncertainty
+from saescope.report.sweep.write import write_sweep
+from saescope.runfolder.run import open_run
+
+from .sweep_folders import write_job
+
+DRAWS_B = np.random.default_rng(0).normal(size=200)
+OWN_CE = "causal/own_ce"
+
+
+def write(path, *, causal=None, documents="a", num_documents=13, **job):
+    """A job with a `causal/own_ce` and its draws, or without either."""
+    write_job(path, **job)
+    if causal is not None:
+        value, draws_B = causal
+        metrics = json.loads((path / "metrics.json").read_text())
+        (path / "metrics.json").write_text(json.dumps(metrics | {OWN_CE: value}))
+        some = OfSome({OWN_CE: draws_B}, documents, num_documents)
+        table = pd.read_parquet(path / "resamples.parquet")
+        table = pd.concat([table, Resamples(of_some=some).table()], ignore_index=True)
+        table.to_parquet(path / "resamples.parquet", index=False)
+    return open_run(path)
+
+
+def difference(first, second):
+    """The second job less the first in `causal/own_ce`, alone in its family."""
+    jobs = [first, second]
+    rows = [{OWN_CE: job.metrics.get(OWN_CE)} for job in jobs]
+    uncertainty, messages = Uncertainty.of(jobs, rows, [], [])
+    assert not messages
+    every = compare(rows, [(((0,), (1,)),)], uncertainty).every
+    return every[0] if every else None
+
+
+def test_equal_effects_differ_by_exactly_nothing(tmp_path):
+    both = [write(tmp_path / name, causal=(0.3, 0.3 + DRAWS_B)) for name in "ab"]
+    equal = difference(*both)
+    assert equal.documents == "paired"
+    assert (equal.difference, equal.low, equal.high, equal.p) == (0, 0, 0, 1)
+    shifted = difference(both[0], write(tmp_path / "c", causal=(0.5, 0.5 + DRAWS_B)))
+    assert (shifted.low, shifted.high) == pytest.approx((0.2, 0.2))
+    assert shifted.p < 1e-9
+
+
+def test_what_the_documents_add_to_both_jobs_cancels(tmp_path):
+    """Draws e and 3 e: the difference has the spread of 2 e, of 13 documents less those that tasks use up."""
+    first = write(tmp_path / "a", causal=(0.3, 0.3 + DRAWS_B))
+    second = write(tmp_path / "b", causal=(0.9, 0.9 + 3 * DRAWS_B))
+    paired = difference(first, second)
+    freedom = 13 - len(first.tasks)
+    half = t.isf(0.025, freedom) * np.sqrt(13 / freedom) * 2 * DRAWS_B.std(ddof=1)
+    assert paired.documents == "paired"
+    assert (paired.low, paired.high) == pytest.approx((0.6 - half, 0.6 + half))
+
+
+@pytest.mark.parametrize("other", [{"documents": "b"}, {"causal": (0.5, 0.5 + DRAWS_B[:100])}])
+def test_other_draws_are_not_paired(tmp_path, other):
+    first = write(tmp_path / "a", causal=(0.5, 0.5 + DRAWS_B))
+    second = write(tmp_path / "b", **{"causal": (0.5, 0.5 + DRAWS_B)} | other)
+    unpaired = difference(first, second)
+    assert unpaired.documents == "unpaired"
+    freedom = 13 - len(first.tasks)
+    each = t.isf(0.025, freedom) * np.sqrt(13 / freedom) * DRAWS_B.std()
+    assert unpaired.half_width == pytest.approx(2**0.5 * each, rel=0.05)
+
+
+def test_jobs_with_and_without_causal_in_one_sweep(tmp_path):
+    write(tmp_path / "0", causal=(0.3, 0.3 + 0.01 * DRAWS_B), k=16)
+    write(tmp_path / "1", causal=(0.4, 0.4 + 0.01 * DRAWS_B), k=32)
+    write(tmp_path / "2", k=64)
+    summary = write_sweep([tmp_path], tmp_path)
+    table = pd.read_csv(tmp_path / "differences.csv")
+    causal = table[table.metric == OWN_CE]
+    assert causal[["job_a", "job_b", "documents"]].to_numpy().tolist() == [[0, 1, "paired"]]
+    assert (causal.paired_low.item(), causal.paired_high.item()) == pytest.approx((0.1, 0.1))
+    assert (table.metric == "si/mean").sum() >= 3
+    assert not any("cannot be read" in sentence for sentence in summary.sentences)

@@ -237,7 +237,6 @@ def test_a_run_writes_everything_and_wandb_holds_it(saescope, here, tmp_path):
     (artifact,) = [a for a in logged["artifacts"] if a["type"] == "feature_table"]
     assert set(artifact["paths"]) == {
         "features.parquet", "edges.parquet", "edges_within_token.parquet", "examples.parquet",
-        "features.html",
     }  # fmt: skip
     assert all(Path(p).is_relative_to(run) and Path(p).is_file() for p in artifact["paths"].values())
     tracking = json.loads((run / "tracking.json").read_text())

@@ -139,9 +139,9 @@ def test_what_wandb_does_not_take(job, monkeypatch, tmp_path):
     args = ("probes.max_tokens_per_task=600", "tracking=offline")
     with monkeypatch.context() as broken:
         broken.setattr(wandb, "Html", lambda *values, **more: 1 / 0)
-        assert counted(job(*args), "wandb", part="W&B") == 1
+        assert counted(job(*args), "wandb", part="W&B") == 2  # report and latents
         again = job(*args, "tracking.group=other", "hydra.run.dir=again", run="again")
-        assert counted(again, "wandb", part="W&B") == 1
+        assert counted(again, "wandb", part="W&B") == 2
     assert not counted(job(*args), "wandb", part="W&B")
     assert "W&B did not take it" not in (tmp_path / "run" / "report.html").read_text()
     assert (tmp_path / "run" / "saescope.log").read_text().count("statistics: SI with") == 1

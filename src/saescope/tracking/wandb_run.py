@@ -173,7 +173,7 @@ class Tracker:
             # inject=True would add a style sheet from W&B's site
             self.run.log({f"pages/{name}": wandb.Html(str(path), inject=False)})
 
-        self.attempt("page", send)
+        self.attempt(f"page {name}", send)
 
     def drawing(self, name: str, path: Path) -> None:
         """An SVG figure."""

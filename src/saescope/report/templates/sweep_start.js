@@ -59,6 +59,7 @@ function printed(starts) {
   onPaper = starts;
   document.documentElement.classList.toggle("paper", starts);
   drawAll();
+  if (!starts) document.querySelectorAll(".plot").forEach(plot => plot.layout && Plotly.relayout(plot, {width: null, autosize: true}));
 }
 addEventListener("beforeprint", () => printed(true));
 addEventListener("afterprint", () => printed(false));

@@ -1,6 +1,7 @@
 """Sizes of the pages, seconds to write and to open them in Chromium, of a large synthetic run or of yours.
 
     python benchmarks/pages.py                    # 131,072 latents, about 2M edges
+    python benchmarks/pages.py --even             # almost all of them supported
     python benchmarks/pages.py RUN SWEEP …        # the pages that these folders have
 
 The synthetic run is written by the product's own writers: contexts from codes with Zipf rates (zipf.py),
@@ -22,7 +23,7 @@ from saescope.analysis.examples import AFTER, BEFORE
 from saescope.analysis.latent_contexts import find_contexts, strings_of
 from saescope.extraction.codes import Codes
 from saescope.report import write_report
-from saescope.runfolder.names import FEATURES_PAGE, REPORT, SWEEP_HTML
+from saescope.runfolder.names import FEATURES_PAGE, FEATURES_SHARDS, REPORT, SWEEP_HTML
 from saescope.runfolder.status import write_status
 from saescope.runfolder.write import Results, write_results
 from saescope.stats.specialization import naive_specialization
@@ -40,10 +41,10 @@ TARGETS = {FEATURES_PAGE: (25, 2)}
 """MB and seconds that a page may have at 131,072 latents."""
 
 
-def synthetic(folder: Path, latents: int, tokens: int, edges: int) -> None:
-    """A run folder before its pages."""
+def synthetic(folder: Path, latents: int, tokens: int, edges: int, even: bool) -> None:
+    """A run folder before its pages; `even`: latents equally frequent, so that almost all are supported."""
     rng = np.random.default_rng(0)
-    drawn = zipf_codes(tokens, latents)
+    drawn = zipf_codes(tokens, latents, boost=0.0, power=0.0) if even else zipf_codes(tokens, latents)
     task_D = drawn.documents[2].astype(np.int64)
     tasks = tuple(f"task{number}" for number in range(TASKS))
     acts = rng.gamma(2.0, 1.0, len(drawn.active_NF.indices)).astype(np.float32)
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=131_072)
     parser.add_argument("--tokens", type=int, default=300_000 // CONTEXT * CONTEXT)
     parser.add_argument("--edges", type=int, default=2_000_000)
+    parser.add_argument("--even", action="store_true", help="make almost all latents supported")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="leave the synthetic run in this folder")
     args = parser.parse_args()
@@ -189,7 +191,7 @@ def main() -> None:
         if not folders:
             folder = args.keep or Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
-            synthetic(folder, args.latents, args.tokens, args.edges)
+            synthetic(folder, args.latents, args.tokens, args.edges, args.even)
             start = time.perf_counter()
             write_report(folder)
             print(f"pages written in {time.perf_counter() - start:.1f} s")
@@ -202,6 +204,10 @@ def main() -> None:
                     limit = TARGETS.get(page.name)
                     short = "  falls short" if limit and (size > limit[0] or seconds > limit[1]) else ""
                     print(f"{folder.name + '/' + page.name:<44}{size:>7.2f}{seconds:>10.2f}{short}")
+            beside = [script.stat().st_size for script in (folder / FEATURES_SHARDS).glob("*.js")]
+            if beside:
+                name = f"{folder.name}/{FEATURES_SHARDS}/, {len(beside)} files"
+                print(f"{name:<44}{sum(beside) / 1e6:>7.2f}")
 
 
 if __name__ == "__main__":

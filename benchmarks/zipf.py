@@ -30,7 +30,7 @@ class ZipfCodes:
 
 
 def zipf_codes(
-    num_tokens: int, num_latents: int, k: int = 32, boost: float = 2.0, seed: int = 0
+    num_tokens: int, num_latents: int, k: int = 32, boost: float = 2.0, seed: int = 0, power: float = ZIPF
 ) -> ZipfCodes:
     """The model of `saescope.stats.synthetic.planted`: half of the latents prefer a task by e^boost.
 
@@ -43,7 +43,7 @@ def zipf_codes(
     task_N = np.sort(np.arange(num_tokens) // DOC_TOKENS % TASKS)
     latents_NK = np.empty((num_tokens, k), dtype=np.int32)
     for task in range(TASKS):
-        weight = rank**-ZIPF * np.exp(boost * (module == task))
+        weight = rank**-power * np.exp(boost * (module == task))
         below = np.cumsum(weight) / weight.sum()
         here = np.flatnonzero(task_N == task)
         latents_NK[here] = _distinct(below, here.size, k, rng)

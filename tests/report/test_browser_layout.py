@@ -81,6 +81,75 @@ def test_bars_and_marks_are_printed(pages, name):
         assert adjusted
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_paper_is_light(pages, name):
+    page, fragment, there = pages[name]
+    with Tab(page, fragment, dark=True, media="print") as tab:
+        tab.until(there)
+        tab.run("dispatchEvent(new Event('beforeprint'))")
+        assert tab.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert tab.run("getComputedStyle(document.querySelector('h1')).color") == "rgb(31, 36, 41)"
+        if name == "sweep.html":
+            assert tab.run("document.getElementById('picker-plot').layout.font.color") == "#1f2429"
+
+
+OVERLAPPED = """[...document.querySelectorAll('.plot')].filter(plot => plot.querySelector('.legend .bg')
+  && plot.querySelector('.nsewdrag')).map(plot => {
+    const legend = plot.querySelector('.legend .bg').getBoundingClientRect();
+    const inside = plot.querySelector('.nsewdrag').getBoundingClientRect();
+    const over = Math.min(legend.right, inside.right) - Math.max(legend.left, inside.left) > 1
+      && Math.min(legend.bottom, inside.bottom) - Math.max(legend.top, inside.top) > 1;
+    return [plot.id, over, Math.round(inside.height)];
+  })"""
+"""Of each figure with a legend: its name, whether the legend stands over the data, the height of the data."""
+
+
+@pytest.mark.parametrize("paper", [False, True], ids=["screen", "paper"])
+@pytest.mark.parametrize("width", [390, 900, 1400])
+def test_legends_stand_beside_the_data(pages, width, paper):
+    page, _, there = pages["sweep.html"]
+    with Tab(page, width=width) as tab:
+        tab.until(there)
+        if paper:
+            tab.run("dispatchEvent(new Event('beforeprint'))")
+        tab.run("new Promise(done => setTimeout(done, 300))")
+        figures = tab.run(OVERLAPPED)
+        assert len(figures) > 4
+        assert [name for name, over, _ in figures if over] == []
+        assert [name for name, _, height in figures if height < 150] == []
+        if paper:
+            sizes = tab.run(
+                "[...document.querySelectorAll('.plot')].filter(p => p.layout).map(p => p._fullLayout.width)"
+            )
+            assert set(sizes) == {660}
+            tab.run("dispatchEvent(new Event('afterprint'))")
+            tab.run("new Promise(done => setTimeout(done, 300))")
+            assert tab.run("document.documentElement.scrollWidth") <= width
+
+
+BROKEN = """[...document.querySelectorAll('.numbers :is(th, td)')].flatMap(cell => {
+  if (!cell.offsetParent) return [];
+  const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), broken = [];
+  const words = node => node.data.matchAll(/[a-z]{3,}|[0-9.,]{3,}/g);
+  for (let node; (node = walker.nextNode());) for (const match of words(node)) {
+    const range = document.createRange();
+    range.setStart(node, match.index);
+    range.setEnd(node, match.index + match[0].length);
+    if (new Set([...range.getClientRects()].map(box => box.top)).size > 1) broken.push(match[0]);
+  }
+  return broken;
+})"""
+"""Words and numbers of tables that stand on more than one line."""
+
+
+@pytest.mark.parametrize("name", ["features.html", "sweep.html"])
+def test_tables_on_paper_break_no_word(pages, name):
+    page, fragment, there = pages[name]
+    with Tab(page, fragment, width=PAPER, media="print") as tab:
+        tab.until(there)
+        assert tab.run(BROKEN) == []
+
+
 @pytest.mark.parametrize("name", ["report.html", "sweep.html"])
 def test_the_contents_lead_to_every_section(pages, name):
     page, fragment, there = pages[name]

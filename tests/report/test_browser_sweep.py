@@ -100,6 +100,27 @@ def test_a_drag_over_points_shows_their_jobs_in_every_figure(sweep_page):
         assert tab.errors == []
 
 
+def test_a_drag_along_a_parallel_axis_shows_its_jobs_in_every_figure(sweep_page):
+    with Tab(sweep_page) as tab:
+        tab.until(DRAWN)
+        if tab.run("document.getElementById('parallel-plot').closest('section').hidden"):
+            pytest.skip("no WebGL, so no parallel axes")
+        brush = "document.querySelector('#parallel-plot .axis-brush .background')"
+        tab.until(brush)
+        tab.run(f"{brush}.scrollIntoView({{block: 'center'}})")
+        axis = f"(box => [box.x + box.width / 2, box.y, box.height])({brush}.getBoundingClientRect())"
+        x, top, height = tab.run(axis)
+        key = tab.run("data.axes[0]")
+        column = f"data.values.columns['{key}']"
+        lowest = tab.run(f"data.values.index.filter((_, n) => {column}[n] === Math.min(...{column}))")
+        assert 0 < len(lowest) < 5
+        tab.drag((x, top + 0.6 * height), (x, top + height - 2))
+        tab.until("location.hash.startsWith('#job=')")
+        shown = jobs_shown(tab)
+        assert shown[0] == shown[1] == shown[4] == lowest
+        assert tab.errors == []
+
+
 def test_controls_can_be_left_out_or_looked_at_alone(tmp_path):
     for at, (k, random_init) in enumerate([(16, False), (32, False), (16, True), (32, True)]):
         write_job(tmp_path / str(at), k=k, random_init=random_init)

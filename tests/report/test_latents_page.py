@@ -13,6 +13,7 @@ import pytest
 import saescope
 from saescope.cli.feature import main
 from saescope.errors import ReportError
+from saescope.report import latents_page
 from saescope.report.latents_page import payload, write_latents_page
 from saescope.runfolder.latents import read_latents, write_latents
 
@@ -75,6 +76,30 @@ def test_no_request_and_no_script_but_its_own(run):
     assert f"script-src 'sha256-{digest}'" in policy[1]
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in page
+
+
+def test_what_the_page_has_no_room_for_stands_beside_it_and_is_counted(run, tmp_path, monkeypatch):
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    whole = (copy / "features.html").read_text(encoding="utf-8")
+    shards = re.findall(r'id="shard-\d+">([^<]*)<', whole)
+    assert len(shards) > 1
+    head = re.search(r'id="index">([^<]*)<', whole)
+    assert head is not None
+    monkeypatch.setattr(latents_page, "ROOM", len(head[1]) + len(shards[0]))
+    write_latents_page(saescope.open_run(copy), ["title"])
+    page = (copy / "features.html").read_text(encoding="utf-8")
+    assert re.findall(r'id="(shard-\d+)"', page) == ["shard-0"]
+    scripts = sorted((copy / "features").iterdir(), key=lambda path: int(path.stem.removeprefix("shard-")))
+    texts = [re.fullmatch(r'latentShard\((\d+), "([^"]*)"\);\n', script.read_text()) for script in scripts]
+    assert [(int(text[1]), text[2]) for text in texts if text] == list(enumerate(shards))[1:]
+    count = int(run.features.supported.sum())
+    assert f"numbers of all {count:,} latents" in page
+    assert f"{latents_page.SHARD} of them. Those of the other {count - latents_page.SHARD:,} stand" in page
+    monkeypatch.undo()
+    write_latents_page(saescope.open_run(copy), ["title"])
+    assert not (copy / "features").exists()
+    assert "'self'" not in (copy / "features.html").read_text(encoding="utf-8")
 
 
 def test_the_report_links_to_it(run):

@@ -141,9 +141,8 @@ def _communities(run: Run, column: str, name: str) -> Sketch | None:
         for label in ax.get_xticklabels():
             label.set(rotation=35, ha="left", rotation_mode="anchor")
     ax.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.1, -0.5))
-    corner = ax.text(
-        -0.02, 1.0, f"{column.replace('_', ' ')} (latents)", transform=ax.transAxes, size=9, color=MUTED
-    )
+    words = f"{column.replace('_', ' ').removeprefix('community ')} (latents)"
+    corner = ax.text(-0.02, 1.0, words, transform=ax.transAxes, size=9, color=MUTED)
     corner.set(ha="right", va="bottom")
     alt = f"Table of the {len(largest)} largest of {len(ids)} {name} against the tasks latents prefer."
     caption = (

@@ -1,13 +1,15 @@
 """`features.html`: every supported latent by address, with its contexts, tokens, neighbours and numbers.
 
-One file without any request. The data stand in it as gzip in base64: an index that is read when the page
-opens, and shards of latents that are read when one of theirs is shown.
+One file without any request where the data fit into `ROOM`. They stand in it as gzip in base64: an index that
+is read when the page opens, and shards of latents that are read when one of theirs is shown. Shards beyond
+`ROOM` are scripts in the folder `features/` beside it, read in the same way.
 """
 
 import base64
 import gzip
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +24,14 @@ from saescope.report.cards import visible
 from saescope.report.numbers import figure, percent
 from saescope.report.templating import TEMPLATES, environment
 from saescope.runfolder.latents import LatentFile, read_latents
-from saescope.runfolder.names import FEATURES_PAGE, LATENTS, MULTIRUN, REPORT, SWEEP_HTML
+from saescope.runfolder.names import FEATURES_PAGE, FEATURES_SHARDS, LATENTS, MULTIRUN, REPORT, SWEEP_HTML
 from saescope.runfolder.run import Columns, Run, open_run
 from saescope.runfolder.values import finite
 
 SHARD = 256
 """Latents in a shard."""
+ROOM = 20_000_000
+"""Characters of data in the page; what is beyond stands beside it, so that the page opens at any size."""
 PARTNERS = 5
 """Latents of highest PMI that are shown of each."""
 NUMBERS = (
@@ -65,7 +69,14 @@ def write_latents_page(run: Run, title: list[str]) -> Path | None:
     style = (TEMPLATES / "style.css").read_text("utf-8") + (TEMPLATES / "features.css").read_text("utf-8")
     script = (TEMPLATES / "features.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
-    index, shards = payload(run, latents)
+    index, details = payload(run, latents)
+    head, shards = packed(index), [packed(shard) for shard in details]
+    inside = _fitting([len(shard) for shard in shards], ROOM - len(head))
+    folder = run.path / FEATURES_SHARDS
+    shutil.rmtree(folder, ignore_errors=True)
+    for number in range(inside, len(shards)):
+        folder.mkdir(exist_ok=True)
+        write_text(folder / f"shard-{number}.js", f'latentShard({number}, "{shards[number]}");\n')
     from markupsafe import Markup
 
     page = (
@@ -78,13 +89,21 @@ def write_latents_page(run: Run, title: list[str]) -> Path | None:
             title=title,
             report=REPORT,
             sweep=f"../{SWEEP_HTML}" if (run.path.parent / MULTIRUN).is_file() else "",
-            index=packed(index),
-            shards=[packed(shard) for shard in shards],
+            index=head,
+            shards=shards[:inside],
             count=len(latents["latent_L"]),
+            inside=min(inside * SHARD, len(latents["latent_L"])),
+            folder=FEATURES_SHARDS if inside < len(shards) else "",
+            megabytes=sum(map(len, shards[inside:])) / 1e6,
         )
     )
     write_text(run.path / FEATURES_PAGE, page)
     return run.path / FEATURES_PAGE
+
+
+def _fitting(sizes: list[int], room: int) -> int:
+    """How many of the first sizes fit into `room` together."""
+    return int(np.searchsorted(np.cumsum(sizes), room, side="right"))
 
 
 def packed(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The files of a finished run, from plain values and tables."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from saescope.runfolder.names import (
     EXAMPLES,
     FEATURES,
     FEATURES_PAGE,
+    FEATURES_SHARDS,
     HISTOGRAMS,
     LATENTS,
     MATCHED,
@@ -95,6 +97,7 @@ def write_results(
     causal = (CAUSAL, CAUSAL_MODULES, CAUSAL_LAYERS)
     for name in (RESAMPLES, BESIDE, DYNAMIC_K, STRUCTURE, *causal, LATENTS, FEATURES_PAGE):
         (run_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(run_dir / FEATURES_SHARDS, ignore_errors=True)
     if results.latents is not None:
         write_latents(run_dir / LATENTS, *results.latents)
     if results.resamples is not None:

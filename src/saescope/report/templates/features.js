@@ -3,8 +3,8 @@
   const ROWS = 50, byId = id => document.getElementById(id);
 
   // base64 of gzip of JSON, as the page's writer packs it
-  async function unpack(id) {
-    const bytes = Uint8Array.from(atob(byId(id).textContent.trim()), c => c.charCodeAt(0));
+  async function unpack(text) {
+    const bytes = Uint8Array.from(atob(text.trim()), c => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return JSON.parse(await new Response(stream).text());
   }
@@ -46,12 +46,22 @@
     return picture;
   }
 
+  // a shard that the page has no room for is a script beside it, which hands over its text
+  const waiting = new Map();
+  window.latentShard = (number, text) => waiting.get(number)?.(text);
+  const beside = number => new Promise((done, fail) => {
+    waiting.set(number, done);
+    const script = element("script", {src: `features/shard-${number}.js`});
+    script.addEventListener("error", () => fail(new Error(`features/shard-${number}.js cannot be read`)));
+    document.body.append(script);
+  });
+
   const shards = new Map();
   let index, order, shown, page = 0, sorted = {at: -1, up: false};
 
   async function detail(at) {
     const number = Math.floor(at / index.shard);
-    if (!shards.has(number)) shards.set(number, await unpack(`shard-${number}`));
+    if (!shards.has(number)) shards.set(number, await unpack(byId(`shard-${number}`)?.textContent ?? await beside(number)));
     return shards.get(number)[at % index.shard];
   }
 
@@ -113,7 +123,14 @@
         element("p", {class: "absent"}, "It has too few firings to be measured, or does not exist."));
       return;
     }
-    const one = await detail(at), total = one.rates.reduce((a, b) => a + b, 0) || 1;
+    let one;
+    try { one = await detail(at); }
+    catch (error) {
+      box.replaceChildren(element("h2", {}, `Latent ${latent}`), element("p", {class: "absent"},
+        `${error.message}: keep the folder features/ of the run beside this page, or ask for saescope-feature RUN ${latent}.`));
+      return;
+    }
+    const total = one.rates.reduce((a, b) => a + b, 0) || 1;
     const largest = Math.max(1e-9, index.numbers[index.labels.indexOf("max activation")]?.[at] ?? 0,
       ...one.contexts.flatMap(context => context[5]));
     const facts = element("dl", {}, ...index.labels.flatMap((label, column) =>
@@ -186,7 +203,7 @@
   }
 
   async function start() {
-    index = await unpack("index");
+    index = await unpack(byId("index").textContent);
     index.place = new Map(index.latents.map((latent, at) => [latent, at]));
     order = index.latents.map((_, at) => at);
     const heading = (column, label) => {

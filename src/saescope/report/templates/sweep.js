@@ -14,7 +14,8 @@ const unsafe = text => text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(
 const clip = name => name.length > 56 ? name.slice(0, 26) + "…" + name.slice(-29) : name;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const css = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-const hue = at => (dark.matches ? DARK : HUES)[at % HUES.length];
+let onPaper = false;
+const hue = at => (dark.matches && !onPaper ? DARK : HUES)[at % HUES.length];
 const el = id => document.getElementById(id);
 const title = key => safe(metrics.labels[key] || key);
 const isPresent = value => value !== null && value !== undefined;
@@ -27,7 +28,8 @@ function axis(key, xs) {
     const distinct = [...new Set(numbers)].sort((a, b) => a - b);
     const log = distinct[0] > 0 && distinct.at(-1) / distinct[0] >= 3.9;
     if (log) out.type = "log";
-    if (distinct.length <= 8 && distinct.every((x, at) => !at || (log ? x / distinct[at - 1] > 1.2 : true)))
+    const span = distinct.at(-1) - distinct[0];
+    if (distinct.length <= 8 && new Set(distinct.map(short)).size === distinct.length && distinct.every((x, at) => !at || (log ? x / distinct[at - 1] > 1.2 : x - distinct[at - 1] > 0.05 * span)))
       Object.assign(out, {tickvals: distinct, ticktext: distinct.map(short)});
   } else if (xs) out.type = "category";
   return out;
@@ -87,13 +89,30 @@ function describe(id, label) {
 }
 // A drag chooses jobs; a finger scrolls the page instead.
 const DRAG = matchMedia("(pointer: coarse)").matches ? false : "select";
+const PAPER = 660, PAPER_HEIGHT = 320, NARROW = 640;  // px; narrower figures have their legend above them
+const ABOVE = {orientation: "h", y: 1.02, yanchor: "bottom", x: 0};
+const baseHeight = box => onPaper ? Math.min(PAPER_HEIGHT, box.dataset.height) : +box.dataset.height;
+// The margin above a figure and its height follow its legend, whose rows depend on the width.
+function fitLegend(id, top) {
+  const box = el(id), {legend, margin, height} = box._fullLayout;
+  const rows = legend?._height && legend.orientation === "h" && box._fullLayout.showlegend ? Math.ceil(legend._height) : 0;
+  const wanted = {"margin.t": top + rows, height: baseHeight(box) + Math.max(0, rows - 40)};
+  if (margin.t === wanted["margin.t"] && height === wanted.height) return null;
+  box.style.height = wanted.height + "px";
+  return Plotly.relayout(id, wanted);
+}
 function draw(id, label, traces, layout) {
+  const box = el(id);
+  box.dataset.height ||= parseInt(box.style.height);
+  const width = onPaper ? PAPER : box.clientWidth;
+  const above = width < NARROW || layout.legend?.orientation === "h";
+  layout = {...layout, ...(onPaper ? {width} : {}), legend: above ? {...layout.legend, ...ABOVE} : layout.legend};
   const base = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
     font: {family: css("sans"), color: css("ink"), size: 13}, margin: {l: 60, r: 16, t: 34, b: 50},
     modebar: {bgcolor: "rgba(0,0,0,0)", color: css("grey"), activecolor: css("ink")},
     dragmode: traces.some(trace => trace.customdata) ? DRAG : "zoom",
-    hoverlabel: {bgcolor: css("wash"), bordercolor: css("grid"), font: {color: css("ink")}, align: "left"},
-    legend: {font: {color: css("ink"), size: 12}, bgcolor: "rgba(0,0,0,0)", itemsizing: "constant"}};
+    hoverlabel: {bgcolor: css("wash"), bordercolor: css("grid"), font: {color: css("ink")}, align: "left"}};
+  layout.legend = {font: {color: css("ink"), size: 12}, bgcolor: "rgba(0,0,0,0)", itemsizing: "constant", ...layout.legend};
   // buttons are named one by one, so that none leads to a web page
   const fresh = !el(id).on;
   const drawn = Plotly.react(id, traces, Object.assign(base, layout), {displaylogo: false, responsive: true,
@@ -105,7 +124,7 @@ function draw(id, label, traces, layout) {
       el(id).on("plotly_selected", event => choosePoints(event?.points || []));
     }
   }
-  return drawn.then(() => describe(id, label));
+  return drawn.then(() => fitLegend(id, base.margin.t)).then(() => describe(id, label));
 }
 const groupOf = key => key === "none" ? "" : data.axes.includes(key) ? "swept" : key.includes("/") ? key.split("/")[0] : key.includes(".") ? "settings" : "other";
 function options(id, keys, chosen, redraw) {
@@ -182,9 +201,7 @@ function drawAlong() {
         y: readings.map(reading => reading && reading.n), marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
         name: "by chance", legendgroup: "null", legendrank: 2000, showlegend: at === 0, hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
     });
-    const height = Math.ceil((shown.size + 1) / 3) * 20;
-    draw(id, `${title(measure)} along ${name}: ${mine.length} lines`, traces, {xaxis: axis(name, mine.flatMap(line => line.x)), yaxis: {...axis(measure), rangemode: "tozero"},
-      margin: {l: 60, r: 16, t: 34 + height, b: 50}, legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: {size: 12, color: css("ink")}}});
+    draw(id, `${title(measure)} along ${name}: ${mine.length} lines`, traces, {xaxis: axis(name, mine.flatMap(line => line.x)), yaxis: {...axis(measure), rangemode: "tozero"}, legend: ABOVE});
   }
 }
 
@@ -213,7 +230,7 @@ function drawPicker() {
     marker: {color: css("grey"), symbol: "x-thin", size: 7, line: {width: 1.4, color: css("grey")}},
     hovertemplate: "by chance: %{y:.4g}<extra></extra>"});
   draw("picker-plot", `${title(y)} against ${title(x)} of ${xs.length} jobs`, traces, {xaxis: axis(x, xs), yaxis: axis(y, values.numeric.includes(y) ? null : ys),
-    legend: color.kind === "legend" ? {title: {text: title(by)}} : {orientation: "h", x: 0, y: 1.01, yanchor: "bottom"}});
+    legend: color.kind === "legend" ? {title: {text: title(by)}} : ABOVE});
 }
 
 function drawFront() {
@@ -267,8 +284,7 @@ function drawEffects() {
         + "<br>" + safe(step.jobs.map(job => "job " + clip(data.jobs[job])).join(", ")))});
   });
   draw("effect-plot", `What a step of ${axisOf} does to ${title(measure)}, by ${by}`, traces, {xaxis: axis(by, traces.flatMap(trace => trace.x)),
-    yaxis: {...axis(measure), title: {text: "change of " + title(measure), standoff: 12}, rangemode: "tozero", zeroline: true, zerolinecolor: css("ink")}, showlegend: true,
-    legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: {size: 12, color: css("ink")}}, margin: {l: 60, r: 16, t: 40 + 20 * Math.ceil(names.length / 3), b: 50}});
+    yaxis: {...axis(measure), title: {text: "change of " + title(measure), standoff: 12}, rangemode: "tozero", zeroline: true, zerolinecolor: css("ink")}, showlegend: true, legend: ABOVE});
 }
 
 function drawScaling() {
@@ -289,8 +305,7 @@ function drawScaling() {
       if (jobs.length === fit.jobs.length) traces.push({type: "scatter", mode: "lines", x: ends, y: ends.map(x => fit.intercept + fit.slope * Math.log10(x)),
         line: {color, width: 2, dash: fit.control ? "dash" : "solid"}, legendgroup: name, showlegend: false, hoverinfo: "skip"});
     });
-    draw("scaling-" + side, `${title(measure)} against model size`, traces, {xaxis: axis("model.num_parameters", mine.flatMap(fit => fit.sizes)), yaxis: {...axis(measure), rangemode: "tozero"},
-      legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}, margin: {l: 60, r: 16, t: 54 + 20 * Math.ceil(mine.length / 2), b: 50}});
+    draw("scaling-" + side, `${title(measure)} against model size`, traces, {xaxis: axis("model.num_parameters", mine.flatMap(fit => fit.sizes)), yaxis: {...axis(measure), rangemode: "tozero"}, legend: ABOVE});
   });
 }
 
@@ -325,7 +340,7 @@ function drawHist() {
   note.textContent = "Not shown, because their bins differ: " + other.map(job => labels[job]).join("; ");
   draw("hist-plot", `Share of latents below each value of ${name}, ${curves.length} jobs`, traces, {xaxis: axis(name), dragmode: "zoom",
     yaxis: {...axis("share of latents below"), range: [0, 1.02], tickformat: ".0%"}, showlegend: true,
-    ...(traces.filter(trace => trace.showlegend).length > 6 ? {} : {legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0}})});
+    ...(traces.filter(trace => trace.showlegend).length > 6 ? {} : {legend: ABOVE})});
 }
 function blend(value, low, high) {
   const at = high > low ? (value - low) / (high - low) : 0, next = SCALE.findIndex(([stop]) => stop >= at) || 1;
@@ -334,9 +349,12 @@ function blend(value, low, high) {
   return `rgb(${channel(1)},${channel(3)},${channel(5)})`;
 }
 
+const ON_PAPER = 7;  // parallel axes beside which their numbers can still be read
 function drawParallel() {
-  const keys = [...new Set([...data.axes, ...metrics.table])]
+  const every = [...new Set([...data.axes, ...metrics.table])]
     .filter(key => data.values.columns[key] && new Set(data.values.columns[key]).size > 1);
+  const keys = onPaper ? every.slice(0, ON_PAPER) : every;
+  el("parallel-paper").textContent = every.length > ON_PAPER ? `On paper: the first ${ON_PAPER} of ${every.length} axes.` : "";
   const dimensions = keys.map(key => {
     const all = values.columns[key], label = safe(metrics.short[key] || key.replace(/^(model|sae|hookpoint)\./, ""));
     const distinct = [...new Set(all.map(x => x ?? "null"))];
@@ -348,10 +366,11 @@ function drawParallel() {
   });
   const main = values.columns[metrics.main];
   const fresh = !el("parallel-plot").on;
-  draw("parallel-plot", `Parallel coordinates of ${values.index.length} jobs over ${keys.length} settings and measures`, [{type: "parcoords", dimensions, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
+  el("parallel-plot").style.minWidth = onPaper ? "" : `${6.5 * keys.length}rem`;  // so that the axes' names stand apart
+  draw("parallel-plot", `Parallel coordinates of ${values.index.length} jobs over ${keys.length} settings and measures`, [{type: "parcoords", dimensions, labelangle: -25, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
     rangefont: {color: css("muted"), size: 10}, line: main && !main.includes(null) ? {color: main, colorscale: SCALE, showscale: true,
       colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(metrics.main), side: "right"}}} : {color: hue(0)}}],
-    {margin: {l: 70, r: 70, t: 60, b: 30}});
+    {margin: {l: 70, r: 90, t: 120, b: 30}});
   if (fresh) el("parallel-plot").on("plotly_restyle", () => {
     const inside = ({constraintrange: range, values: at}, n) => !range || (Array.isArray(range[0]) ? range : [range]).some(([a, b]) => at[n] >= a && at[n] <= b);
     const brushed = el("parallel-plot").data[0].dimensions;

@@ -53,7 +53,13 @@ document.querySelectorAll(".contents a").forEach(link => { link.parentElement.hi
 readAddress();
 apply();
 dark.addEventListener("change", drawAll);
-// Paper has its own width: figures are laid out anew for it.
-const PAPER = 660, plots = () => [...document.querySelectorAll(".plot")].filter(plot => plot.layout);
-addEventListener("beforeprint", () => plots().forEach(plot => Plotly.relayout(plot, {width: PAPER})));
-addEventListener("afterprint", () => plots().forEach(plot => Plotly.relayout(plot, {width: null, autosize: true})));
+matchMedia(`(max-width: ${NARROW}px)`).addEventListener("change", drawAll);
+// Paper has its own width and is light: figures are laid out anew for it.
+function printed(starts) {
+  onPaper = starts;
+  document.documentElement.classList.toggle("paper", starts);
+  drawAll();
+  if (!starts) document.querySelectorAll(".plot").forEach(plot => plot.layout && Plotly.relayout(plot, {width: null, autosize: true}));
+}
+addEventListener("beforeprint", () => printed(true));
+addEventListener("afterprint", () => printed(false));

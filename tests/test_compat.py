@@ -1,5 +1,6 @@
 """The private parts of other libraries do what saescope uses them for; one test for each."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -180,3 +181,18 @@ def test_wandb_reports_none_of_its_errors():
     assert recorder._open_telemetry_proxy is None
     with pytest.raises(ValueError, match="own"):
         recorder.reraise(ValueError("own"))
+
+
+def test_the_death_of_wandbs_service_is_seen():
+    import wandb
+
+    wandb.teardown()
+    assert not compat.wandb_service_died()
+    service = wandb.setup()._connection._proc._process
+    assert not compat.wandb_service_died()
+    service.kill()
+    service.wait()
+    assert compat.wandb_service_died()
+    with contextlib.suppress(Exception, SystemExit):
+        wandb.teardown()
+    assert not compat.wandb_service_died()

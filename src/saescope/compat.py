@@ -141,6 +141,15 @@ def no_wandb_reports() -> None:
     disable()
 
 
+def wandb_service_died() -> bool:
+    """Whether the service process that W&B's client started here has ended; the client never notices."""
+    from wandb.sdk import wandb_setup
+
+    session = wandb_setup._singleton
+    service = session._connection._proc if session is not None and session._connection else None
+    return service is not None and service._process.poll() is not None
+
+
 def wandb_settings() -> Any:
     """W&B's own settings, from environment and settings files, without its service process."""
     from wandb.sdk.wandb_setup import singleton

@@ -59,6 +59,17 @@ def test_resumed_sums_are_those_of_one_pass(world, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sums_that_cannot_be_saved_cost_a_warning_a_pass(world, tmp_path, monkeypatch, caplog):
+    cfg, ablation = world
+    monkeypatch.setattr(passes, "SAVE_EVERY_S", -1.0)
+    (tmp_path / "file").write_text("a file where the folder should be")
+    effects = measure(ablation, SETS, "sets", cfg, tmp_path / "file")
+    assert effects.tokens_D.sum() > 0
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "could not be saved" in warning
+    assert str(tmp_path / "file") in warning
+
+
 def test_a_damaged_file_is_no_start(tmp_path):
     (tmp_path / ".partial-sets.npz").write_bytes(b"PK\x03\x04 no archive")
     assert read_partial(tmp_path, "sets", "x") is None

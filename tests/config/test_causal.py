@@ -31,7 +31,6 @@ def test_the_headline_is_the_middle_size(sizes, headline):
         ("causal.draws=3", "20 or more"),
         ("causal.ablated_draws=0", "between 1 and 50"),
         ("causal.tokens=10", "64 or more"),
-        ("causal.draw_tokens=9000", "between 64 and 2048"),
         ("causal.num_latents=0", "1 or more"),
         ("causal.layers=[]", "each further layer once"),
         ("causal.layers=[1,1]", "each further layer once"),
@@ -41,6 +40,15 @@ def test_the_headline_is_the_middle_size(sizes, headline):
 def test_what_is_refused(override, message):
     with pytest.raises(ConfigError, match=message.replace("[", r"\[")):
         compose("causal=ablate", override)
+
+
+@pytest.mark.parametrize("to", ["zero", "mean"])
+def test_draw_tokens_are_limited_where_they_are_used(to):
+    if to == "zero":
+        assert compose("causal=ablate", "causal.tokens=100").causal.tokens == 100
+    else:
+        with pytest.raises(ConfigError, match=r"causal\.draw_tokens=512 .* between 64 and 100"):
+            compose("causal=ablate", f"causal.to={to}", "causal.tokens=100")
 
 
 def test_what_does_not_apply_is_no_part_of_the_identity():

@@ -10,7 +10,7 @@ import pytest
 import wandb
 
 from saescope.config import TrackingConfig
-from saescope.tracking.wandb_run import tracked
+from saescope.tracking.wandb_run import Tracker, tracked
 from saescope.tracking.wandb_start import Destination, destination, mode_of
 from tests.support.wandb_log import load, logs
 from tests.support.wandb_server import wandb_server
@@ -107,7 +107,7 @@ CODE = """
 import json, logging, sys
 from pathlib import Path
 from saescope.config import TrackingConfig
-from saescope.tracking.wandb_run import tracked
+from saescope.tracking.wandb_run import Tracker, tracked
 logging.basicConfig(level="WARNING", format="%(message)s")
 for name in ("one", "two"):
     with tracked(
@@ -159,3 +159,32 @@ def test_a_service_that_does_not_start_costs_the_run_alone(tmp_path, settings):
     assert out.stderr.count("the same command again tracks the finished result") == 2
     assert out.stderr.count("\n") == 2, out.stderr
     assert not logs(tmp_path)
+
+
+def test_a_job_after_the_death_of_the_service_is_tracked(own, tmp_path):
+    """The job whose service died has a warning; the next one of the process gets a new service."""
+
+    def run(name: str, *, dies: bool) -> Tracker:
+        (tmp_path / name).mkdir()
+        with tracked(
+            TrackingConfig("offline"),
+            run_dir=tmp_path / name,
+            group="ours",
+            job_type="measure",
+            notes="",
+            config={},
+            data_dir=tmp_path,
+        ) as tracker:
+            if dies:
+                service = wandb.setup()._connection._proc._process
+                service.kill()
+                service.wait()
+            tracker.summary({"x": 1})
+        return tracker
+
+    assert run("first", dies=True).lost
+    second = run("second", dies=False)
+    assert not second.lost
+    wandb.teardown()
+    (path,) = logs(tmp_path / "second")
+    assert load(path)["summary"]["x"] == 1

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from saescope.runtime.meter import Meter
 from saescope.stats.arrays import IntArray
 from saescope.stats.causal import Effects
 from saescope.text.windows import Batch, Windows
+
+log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 20.0
 """Seconds of work that a killed job loses, about."""
@@ -63,7 +65,7 @@ def measure(
     None as folder: nothing is saved.
     """
     total = Effects.zeros(len(sets), len(ablation.windows.task_D))
-    identity, start = "", 0
+    identity, start, unsaved = "", 0, False
     if run_dir is not None:
         identity = _identity(ablation, sets, cfg)
         saved = read_partial(run_dir, name, identity)
@@ -79,8 +81,18 @@ def measure(
             over = number == len(ablation.cut)  # saved too: a later step may be killed
             if run_dir is not None and (over or time.monotonic() - last > SAVE_EVERY_S):
                 arrays: Arrays = {key: getattr(total, key) for key in _SUMS}
-                with suppress(OSError):  # a full disk costs the resumption, not the job
+                try:
                     save_partial(run_dir, name, identity, arrays | {"batches": np.array(number)})
+                except OSError as error:  # a full disk costs the resumption, not the job
+                    if not unsaved:
+                        log.warning(
+                            "causal, %s: what is done could not be saved in %s (%s); a job that is stopped "
+                            "now does it again",
+                            name,
+                            run_dir,
+                            error.strerror or error,
+                        )
+                    unsaved = True
                 last = time.monotonic()
     return total
 

@@ -105,7 +105,9 @@ class Ablate:
                 at_least("causal.layers", layer, 0)
         at_least("causal.draws", self.draws, 20)
         between("causal.ablated_draws", self.ablated_draws, 1, self.draws)
-        between("causal.draw_tokens", self.draw_tokens, 64, self.tokens)
+        at_least("causal.draw_tokens", self.draw_tokens, 64)
+        if self.to != "zero":
+            between("causal.draw_tokens", self.draw_tokens, 64, self.tokens)
         at_least("causal.attribution_tokens", self.attribution_tokens, 64)
 
     @property

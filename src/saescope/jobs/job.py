@@ -15,11 +15,10 @@ from filelock import Timeout
 
 from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
-from saescope.files import lock, remove_leftovers
 from saescope.jobs.others import OtherJobs
 from saescope.left_out import WANDB_MEDIA, plain
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
-from saescope.runfolder.names import FIGURES, HYDRA, LOCK, LOG, SYNC, WANDB
+from saescope.runfolder.names import LOG, SYNC, WANDB
 from saescope.runfolder.partial import remove_partials
 from saescope.runfolder.run import read_run
 from saescope.runfolder.status import (
@@ -30,7 +29,7 @@ from saescope.runfolder.status import (
     write_measured,
     write_status,
 )
-from saescope.runfolder.write import write_tracking
+from saescope.runfolder.write import locked, write_tracking
 from saescope.runtime.meter import phase
 from saescope.runtime.threads import set_threads
 from saescope.text.probes import open_probes
@@ -247,9 +246,7 @@ def _locked(run_dir: Path) -> Iterator[None]:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with lock(run_dir / LOCK, timeout=0):
-            for folder in (run_dir, run_dir / FIGURES, run_dir / HYDRA):
-                remove_leftovers(folder)
+        with locked(run_dir):
             yield
     except Timeout as error:
         raise BusyError(

@@ -1,12 +1,13 @@
 """The files of a finished run, from plain values and tables."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saescope.files import whole, write_json, write_text
+from saescope.files import lock, remove_leftovers, whole, write_json, write_text
 from saescope.left_out import LeftOut
 from saescope.runfolder.latents import Arrays, write_latents
 from saescope.runfolder.names import (
@@ -22,8 +23,11 @@ from saescope.runfolder.names import (
     FEATURES,
     FEATURES_PAGE,
     FEATURES_SHARDS,
+    FIGURES,
     HISTOGRAMS,
+    HYDRA,
     LATENTS,
+    LOCK,
     MATCHED,
     METRICS,
     PROVENANCE,
@@ -34,6 +38,18 @@ from saescope.runfolder.names import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Keep other writers out of a run folder, and first remove what killed ones left there.
+
+    The lock ends with its process. Raises filelock.Timeout, an OSError, where another process is at work.
+    """
+    with lock(run_dir / LOCK, timeout=0):
+        for folder in (run_dir, run_dir / FIGURES, run_dir / HYDRA):
+            remove_leftovers(folder)
+        yield
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ over our defaults.
 import logging
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def mode_of(cfg: TrackingConfig) -> str:
 
     With `tracking.mode=wandb` W&B's own setting decides, then whether there is a login.
     """
+    _renew_service()
     if not os.environ.get("WANDB_MODE", "x"):
         del os.environ["WANDB_MODE"]
     if cfg.mode != "wandb":
@@ -127,7 +129,9 @@ def start(cfg: TrackingConfig, mode: str, settings: Start) -> Started:
             if not reason:
                 return Started(_init(cfg, place, "online", settings), "online")
         except Exception as error:
-            reason = _refused[key] = _in_one_line(error)
+            reason = _in_one_line(error)
+            if not compat.wandb_service_died():
+                _refused[key] = reason
             settings = replace(settings, run_id=None)  # W&B's service holds on to the id of a refused run
     try:
         run = _init(cfg, place, "offline", settings)
@@ -154,6 +158,7 @@ def sync_command(run: Any) -> str:
 
 
 def _init(cfg: TrackingConfig, place: Destination, mode: str, settings: Start) -> Any:
+    _renew_service()
     wandb, agent, own = _client(), by_agent(), _own()
     return wandb.init(
         project=None if agent else place.project,
@@ -195,6 +200,15 @@ def _own() -> Any:
     except Exception as error:  # such as a WANDB_MODE that does not exist
         log.warning("W&B's own settings cannot be read (%s)", _in_one_line(error))
         return wandb.Settings()
+
+
+def _renew_service() -> None:
+    """End a W&B session whose service has died, so that the next run gets a new one."""
+    if not compat.wandb_service_died():
+        return
+    log.info("W&B's service has ended; a new one is started")
+    with suppress(Exception, SystemExit):  # it waits for the dead, and exits with their code
+        _client().teardown()
 
 
 def _client() -> Any:

@@ -16,7 +16,7 @@ from saescope.report.sweep.settings import SEEDS, varies
 from saescope.report.sweep.table import frame, write_table
 from saescope.runfolder.names import SWEEP_HTML, SWEEP_JSON
 from saescope.runfolder.run import Run
-from saescope.runfolder.write import write_beside
+from saescope.runfolder.write import locked, write_beside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def jobs_left_out(states: Sequence[str], planned: int | None) -> list[LeftOut]:
 def write_beside_controls(sweep: "ComparedSweep") -> None:
     """Into every result's folder what it is beside its controls, and its page anew; only below `sweep.out`.
 
-    A folder that cannot be written keeps its page.
+    A folder that cannot be written, or in which another process is at work, keeps its page.
     """
     from saescope.report.page import write_report
 
@@ -131,7 +131,8 @@ def write_beside_controls(sweep: "ComparedSweep") -> None:
             if not (sentences and inside) or run.beside == sentences:
                 continue
             try:
-                write_report(run.path, latents=False, beside=sentences)
-                write_beside(run.path, sentences)  # last: where it is there, the page has it
+                with locked(run.path):
+                    write_report(run.path, latents=False, beside=sentences)
+                    write_beside(run.path, sentences)  # last: where it is there, the page has it
             except (OSError, ReportError) as error:
                 log.warning("%s keeps its page: %s", run.path, " ".join(str(error).split()))

@@ -49,7 +49,12 @@ def test_three_embedded_jobs_and_their_control(monkeypatch, tmp_path):
 def test_jobs_with_and_without_causal(monkeypatch, tmp_path):
     """What ablation measures is paired between the jobs that measured it, and with no others."""
     monkeypatch.chdir(tmp_path)
-    causal = ["causal.tokens=600", "causal.draws=20", "causal.attribution_tokens=600", "causal.bootstraps=30"]
+    causal = [
+        "causal.tokens=1500",
+        "causal.draws=20",
+        "causal.attribution_tokens=600",
+        "causal.bootstraps=30",
+    ]
     axes = ["sae=hub,random", "causal=none,ablate", "sae.k=8", "sae.num_latents=1024", "hydra.sweep.dir=out"]
     monkeypatch.setattr(sys, "argv", ["saescope", "-m", *QUICK, *causal, *axes])
     assert main() == 0

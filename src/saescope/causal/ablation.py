@@ -26,6 +26,10 @@ from saescope.stats.arrays import AnyIntArray, BoolArray, FloatArray, IntArray
 from saescope.stats.causal import Effects
 from saescope.text.windows import Batch, Windows, batches
 
+BACKWARD_SHARE = 4
+"""A pass with gradients keeps every block's activations and several copies of the logits: it runs on this
+part of the tokens of a pass without."""
+
 
 @dataclass(frozen=True)
 class HookedBatch:
@@ -117,7 +121,9 @@ class Ablation:
 
     def batches(self) -> Iterator[HookedBatch]:
         """Batches for an attribution: activations that require their gradient, and their codes."""
-        for batch in self.cut:
+        machine = self.setup.machine
+        for on_host in batches(self.windows, self.order, max(1, machine.batch_tokens // BACKWARD_SHARE)):
+            batch = on_host.to(machine.device)
             scored_BT = scored_positions(batch.counted_BT, batch.real_BT)
             scored = scored_BT.nonzero(as_tuple=True)
             with torch.no_grad():

@@ -66,18 +66,16 @@ def attribute(
 ) -> Attribution:
     """Scores of the latents active at the counted positions of some batches (`Ablation.batches`).
 
-    Labels are drawn with `seed`, `draws` times; `advance` is told the tokens of each batch that is done. The
-    parameters of the model need no gradient: the graph begins at the hookpoint.
+    Labels are drawn with `seed`, `draws` times; how the windows are batched changes none of them. `advance`
+    is told the tokens of each batch that is done. The parameters of the model need no gradient: the graph
+    begins at the hookpoint.
     """
-    generator: torch.Generator | None = None
     rows: list[sp.csr_matrix] = []
     docs: list[npt.NDArray[np.int64]] = []
     for batch in hooked:
-        if generator is None:
-            generator = torch.Generator(device=batch.x_ND.device).manual_seed(seed)
         sizes_N, latents = batch.codes.sizes_N.cpu().numpy(), batch.codes.latents.cpu().numpy()
         starts = np.concatenate([[0], np.cumsum(sizes_N)])
-        for scores in batch_scores(batch, coder, draws, generator):
+        for scores in batch_scores(batch, coder, draws, seed):
             entries = scores.double().cpu().numpy(), latents.astype(np.int32), starts
             rows.append(sp.csr_matrix(entries, shape=(len(sizes_N), coder.num_latents)))
             docs.append(batch.doc_N)
@@ -87,7 +85,7 @@ def attribute(
     return Attribution(sp.vstack(rows, format="csr"), doc_N, tokens_D.astype(np.int64), draws)
 
 
-def batch_scores(hooked: HookedBatch, coder: Sae, draws: int, generator: torch.Generator) -> Iterator[Tensor]:
+def batch_scores(hooked: HookedBatch, coder: Sae, draws: int, seed: int) -> Iterator[Tensor]:
     """a d·g of every entry of the batch's codes, once for each draw of labels."""
     logits_SV = hooked.logits()
     acts = hooked.codes.acts.detach().requires_grad_()
@@ -98,13 +96,27 @@ def batch_scores(hooked: HookedBatch, coder: Sae, draws: int, generator: torch.G
         p_SV = torch.softmax(logits_SV.float(), dim=-1)
     for draw in range(draws):
         again = draw + 1 < draws
-        label_S1 = torch.multinomial(p_SV, 1, generator=generator)
+        label_S1 = drawn_labels(p_SV, hooked, seed, draw)
         # of log p(label) by the logits: one at the label, less p
         slope_SV = (-p_SV).scatter_add_(1, label_S1, torch.ones_like(p_SV[:, :1])).to(logits_SV.dtype)
         (g_BTD,) = torch.autograd.grad(logits_SV, hooked.activation_BTD, slope_SV, retain_graph=again)
         g_ND = g_BTD[counted_BT].to(decoded_ND.dtype)
         (slope_E,) = torch.autograd.grad(decoded_ND, acts, g_ND, retain_graph=again)  # d·g
         yield acts.detach() * slope_E
+
+
+def drawn_labels(p_SV: Tensor, hooked: HookedBatch, seed: int, draw: int) -> Tensor:
+    """A label for each scored prediction [S, 1]; those of a window follow from its number and `seed`."""
+    generator = torch.Generator(device=p_SV.device)
+    window_B = hooked.batch.window_B
+    scored_B = torch.bincount(hooked.scored[0], minlength=len(window_B)).tolist()
+    labels = []
+    for window, p_sV in zip(window_B.tolist(), torch.split(p_SV, scored_B), strict=True):
+        if len(p_sV):
+            state = np.random.SeedSequence([seed, draw, window]).generate_state(1, np.uint64)
+            generator.manual_seed(int(state[0] >> 1))
+            labels.append(torch.multinomial(p_sV, 1, generator=generator))
+    return torch.cat(labels) if labels else torch.zeros(0, 1, dtype=torch.int64, device=p_SV.device)
 
 
 def _decoded(sae: Sae, x_ND: Tensor, codes: SparseCodes) -> Tensor:

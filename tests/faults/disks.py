@@ -1,6 +1,7 @@
 """Small file systems that become full or read-only; root alone can have them."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,12 @@ def mounted(place: Path, *options: str) -> None:
 
 
 def remounted(place: Path, option: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{option}", str(place)], check=True)
+    """Waits for W&B's service, which outlives a killed job for a while and holds its log open."""
+    command = ["mount", "-o", f"remount,{option}", str(place)]
+    deadline = time.monotonic() + 60
+    while subprocess.run(command, capture_output=True, check=False).returncode:
+        assert time.monotonic() < deadline, f"{place} is still in use"
+        time.sleep(0.5)
 
 
 @contextmanager

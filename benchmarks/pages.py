@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from zipf import TASKS, zipf_codes
 
-from saescope.analysis.examples import AFTER, BEFORE
+from saescope.analysis.examples import AFTER, BEFORE, COLUMNS
 from saescope.analysis.latent_contexts import find_contexts, strings_of
 from saescope.extraction.codes import Codes
 from saescope.report import write_report
@@ -142,18 +142,7 @@ def examples(features: pd.DataFrame, codes: Codes, tasks: tuple[str, ...]) -> pd
                 rows.append(
                     (latent, rank, task, rank, 7, 9.0 - rank, " token", "some words before", " and after")
                 )
-    names = [
-        "latent",
-        "rank",
-        "task",
-        "doc",
-        "position",
-        "activation",
-        "token",
-        "context_before",
-        "context_after",
-    ]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def measured(page: Path, rounds: int) -> tuple[float, float]:

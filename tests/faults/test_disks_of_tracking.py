@@ -22,19 +22,23 @@ def finished(tmp_path_factory):
     return folder
 
 
+def goes_on_after_a_full_disk(folder, place, command, moment):
+    job, filler = filled_at(folder, place, command, moment)
+    code = job.ended()
+    assert "Traceback" not in job.said()
+    if code:
+        assert "No space left" in job.said()
+    check_whole(place)
+    filler.unlink()
+    finish(folder, *command)
+
+
 @pytest.mark.parametrize("where", ["link", "table", "page", "remembered"])
 def test_the_disk_becomes_full_while_wandb_gets_a_reused_result(finished, where):
     group = f"full-{where}"
     with disk(finished / group, SIZE) as place:
         command = [*OFFLINE, f"tracking.group={group}", f"hydra.run.dir={group}/again"]
-        job, filler = filled_at(finished, place, command, REUSED[where])
-        code = job.ended()
-        assert "Traceback" not in job.said()
-        if code:
-            assert "No space left" in job.said()
-        check_whole(place)
-        filler.unlink()
-        finish(finished, *command)
+        goes_on_after_a_full_disk(finished, place, command, REUSED[where])
         check_one_run(place / "again", group)
         assert not left_by_the_dead(place)
         assert times_measured(finished / "run") == 1
@@ -44,14 +48,7 @@ def test_the_disk_becomes_full_while_wandb_gets_a_reused_result(finished, where)
 def test_the_disk_becomes_full_while_wandb_gets_a_result_just_measured(finished, tmp_path, where):
     with disk(tmp_path / "small", SIZE) as place:
         command = [*OFFLINE, f"runtime.cache={finished / 'cache'}", "hydra.run.dir=small/run"]
-        job, filler = filled_at(tmp_path, place, command, MEASURED[where])
-        code = job.ended()
-        assert "Traceback" not in job.said()
-        if code:
-            assert "No space left" in job.said()
-        check_whole(place)
-        filler.unlink()
-        finish(tmp_path, *command)
+        goes_on_after_a_full_disk(tmp_path, place, command, MEASURED[where])
         check_one_run(place / "run")
         assert times_measured(place / "run") == 1
 

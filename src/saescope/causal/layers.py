@@ -6,6 +6,7 @@ Every hookpoint has an SAE of the job's source, and chooses its sets as `causal=
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from saescope.causal.part import Part
 from saescope.causal.passes import measure, unmeasured
 from saescope.causal.removal import LatentSet
 from saescope.causal.replacements import Replacements
-from saescope.causal.selectivity import row_norms
+from saescope.causal.selectivity import row_norms, sets_of
 from saescope.config import Ablate, AppConfig, HookpointConfig
 from saescope.errors import ConfigError, HookpointError
 from saescope.extraction.codes import Codes
@@ -190,17 +191,9 @@ def _sets(
     measured = evidence(codes, halves.measure_D, codes.task_D, cfg.metrics)
     measured = dataclasses.replace(measured, supported_F=latents.supported_F)
     families = [own, *matched_families(own, measured, row_norms(coder), job.ablated_draws, cfg.seed)]
-    source = None
-    if job.to != "zero":
-        source = Ablation(setup, coder, halves.choose_D, job.tokens, cfg.seed, spoilt)
-    replacements = Replacements(job.to, source, codes.task_D, cfg.seed)
-    sets = [
-        replacements.latent_set(f"{family.kind}.{family.draw}.{task}", latents_F, task)
-        for family in families
-        for task, latents_F in enumerate(family.latents_K)
-    ]
+    replacements = Replacements.of(job, setup, coder, codes.task_D, halves.choose_D, cfg.seed, spoilt)
     ablation = Ablation(setup, coder, halves.measure_D, job.tokens, cfg.seed, spoilt)
-    return LayerSets(setup.hookpoint, ablation, families, sets)
+    return LayerSets(setup.hookpoint, ablation, families, sets_of(families, replacements))
 
 
 @dataclass(frozen=True)
@@ -215,13 +208,17 @@ class LayerEffects:
     together: Effects
     seed: int
 
+    @cached_property
+    def weight_BD(self) -> FloatArray:
+        """How often every document is drawn."""
+        return measured_weights(self.task_D, self.together.tokens_D, self.job.bootstraps, self.seed)
+
     def metrics(self) -> dict[str, float | None]:
         """`causal/layers_…`, null where it does not apply."""
         num_tasks, families = len(self.tasks), len(self.layers[0].families)
         own_K, task_D, tokens_D = np.arange(num_tasks), self.task_D, self.together.tokens_D
-        weight_BD = measured_weights(task_D, tokens_D, self.job.bootstraps, self.seed)
         own = summarise(self._of(self.together, 0), own_K, task_D, num_tasks)
-        drawn = summarise(self._of(self.together, 0), own_K, task_D, num_tasks, weight_BD)
+        drawn = summarise(self._of(self.together, 0), own_K, task_D, num_tasks, self.weight_BD)
         matched = [
             summarise(self._of(self.together, family), own_K, task_D, num_tasks)
             for family in range(1, families)
@@ -230,7 +227,7 @@ class LayerEffects:
         ce_KK = task_matrix(self._of(self.together, 0).ce_GD, tokens_D, task_D, num_tasks)
         low, high = interval(drawn.selectivity)
         kl_own, kl_others = self._additivity("kl_GD", [0])
-        ratio_low, ratio_high = interval(self._additivity("kl_GD", [0], weight_BD)[0])
+        sum_low, sum_high = interval(self._additivity("kl_GD", [0], self.weight_BD)[0])
         values = {
             "selectivity": float(own.selectivity),
             "selectivity_ci_low": low,
@@ -243,8 +240,8 @@ class LayerEffects:
             "ratio_matched": float(np.exp(np.mean([np.log(each.ratio) for each in matched]))),
             "excess": float(own.selectivity - np.mean([each.selectivity for each in matched])),
             "additivity": float(kl_own),
-            "additivity_ci_low": ratio_low,
-            "additivity_ci_high": ratio_high,
+            "additivity_ci_low": sum_low,
+            "additivity_ci_high": sum_high,
             "additivity_others": float(kl_others),
             "additivity_ce": float(self._additivity("ce_GD", [0])[0]),
             "additivity_matched": float(self._additivity("kl_GD", range(1, families))[0]),
@@ -286,13 +283,12 @@ class LayerEffects:
     def table(self) -> pd.DataFrame:
         """`causal_layers.parquet`: one row for each hookpoint, and all together, set and task."""
         task_D, num_tasks, tokens_D = self.task_D, len(self.tasks), self.together.tokens_D
-        weight_BD = measured_weights(task_D, tokens_D, self.job.bootstraps, self.seed)
         member_DK = task_D[:, None] == np.arange(num_tasks)
         rows = []
         for number, effects in enumerate([*self.alone, self.together]):
             layer = self.layers[number] if number < len(self.layers) else None
             ce_GK, kl_GK = (self._matrix(value_GD, None) for value_GD in (effects.ce_GD, effects.kl_GD))
-            drawn_BGK = self._matrix(effects.ce_GD, weight_BD)
+            drawn_BGK = self._matrix(effects.ce_GD, self.weight_BD)
             firings_GK, norm_GK = effects.firings_GD @ member_DK, effects.norm_GD @ member_DK
             for at, latents_F in enumerate(self._latents(layer)):
                 family, chosen = divmod(at, num_tasks)

@@ -7,7 +7,10 @@ import torch
 
 from saescope.causal.ablation import Ablation
 from saescope.causal.removal import LatentSet
-from saescope.stats.arrays import AnyIntArray, IntArray
+from saescope.config import Ablate
+from saescope.extraction.setup import Setup
+from saescope.sae.base import Sae
+from saescope.stats.arrays import AnyIntArray, BoolArray, IntArray
 
 DONORS = 256
 """Tokens off the task from which `resample` draws."""
@@ -30,6 +33,22 @@ class Replacements:
             parts.append(sp.csr_matrix(entries, shape=(len(starts) - 1, source.coder.num_latents)))
             tasks.append(np.asarray(task_D)[source.documents(batch, batch.counted_BT)])
         self.acts_NF, self.task_N = sp.vstack(parts, format="csr"), np.concatenate(tasks)
+
+    @classmethod
+    def of(
+        cls,
+        job: Ablate,
+        setup: Setup,
+        coder: Sae,
+        task_D: AnyIntArray,
+        choose_D: BoolArray,
+        seed: int,
+        left_out: IntArray,
+    ) -> "Replacements":
+        """What `causal.to` asks for, read in the documents `choose_D` without the windows of `left_out`."""
+        zero = job.to == "zero"
+        source = None if zero else Ablation(setup, coder, choose_D, job.tokens, seed, left_out)
+        return cls(job.to, source, task_D, seed)
 
     def latent_set(self, name: str, latents_F: IntArray, task: int) -> LatentSet:
         """The set with what its activations become: of tokens that are not of `task`."""

@@ -86,17 +86,14 @@ def run_ablation(
     halves = split_documents(codes.tokens_D, codes.task_D, codes.tasks, cfg.seed)
     families = _families(cfg, job, coder, codes, halves)
     ablation = Ablation(setup, coder, halves.measure_D, job.tokens, cfg.seed, codes.left_out)
-    source = None
-    if job.to != "zero":
-        source = Ablation(setup, coder, halves.choose_D, job.tokens, cfg.seed, codes.left_out)
-    replacements = Replacements(job.to, source, codes.task_D, cfg.seed)
+    replacements = Replacements.of(job, setup, coder, codes.task_D, halves.choose_D, cfg.seed, codes.left_out)
     ablated = [family for family in families if family.kind != "null"]
-    effects = measure(ablation, _sets(ablated, replacements), "sets", cfg, run_dir)
+    effects = measure(ablation, sets_of(ablated, replacements), "sets", cfg, run_dir)
     compared = [_headline(families, job), *(family for family in families if family.kind == "null")]
     attributed_GK: FloatArray | None = None
     if estimate is None:
         few = Ablation(setup, coder, halves.measure_D, job.draw_tokens, cfg.seed, codes.left_out)
-        drawn = measure(few, _sets(compared, replacements), "draws", cfg, run_dir)
+        drawn = measure(few, sets_of(compared, replacements), "draws", cfg, run_dir)
         p = _p(drawn.kl_GD, drawn.tokens_D, codes.task_D, len(codes.tasks))
     else:
         kl_DG = estimate.sets(_members(compared, codes.num_latents))
@@ -161,7 +158,7 @@ def row_norms(coder: Sae) -> FloatArray:
     return norms
 
 
-def _sets(families: Sequence[Family], replacements: Replacements) -> list[LatentSet]:
+def sets_of(families: Sequence[Family], replacements: Replacements) -> list[LatentSet]:
     """The sets of all families, family after family, task after task."""
     return [
         replacements.latent_set(f"{family.kind}.{family.size:g}.{family.draw}.{task}", latents_F, task)

@@ -74,29 +74,27 @@ def prepare(cfg: AppConfig, others: OtherJobs = NONE) -> Prepared:
         skeleton = _skeleton(cfg)
         hookpoint = resolve(cfg.hookpoint, skeleton)
         dynamic_k.check(cfg, skeleton)
-        sae.check(
-            cfg.sae,
-            hookpoint=hookpoint.label,
-            model_sae_repo=cfg.model.sae_repo,
-            model_name=cfg.model.repo,
-            at=hookpoint,
-            model=skeleton,
-        )
+        _check_sae(cfg, hookpoint, skeleton)
         for place in causal.further_hookpoints(cfg, hookpoint, skeleton):
-            sae.check(
-                cfg.sae,
-                hookpoint=place.label,
-                model_sae_repo=cfg.model.sae_repo,
-                model_name=cfg.model.repo,
-                at=place,
-                model=skeleton,
-            )
+            _check_sae(cfg, place, skeleton)
         check_context(skeleton.config, f"probes.ctx_len={cfg.probes.ctx_len}", cfg.probes.ctx_len)
     with phase("tokenise the probes"):
         windows = _probe_windows(cfg, text_config(skeleton.config).vocab_size)
     if cfg.sae.source in READS_CORPUS:
         check_corpus(cfg.corpus, load_tokenizer(cfg.model))
     return Prepared(hookpoint, windows, _companions(others.hookpoints, skeleton), others)
+
+
+def _check_sae(cfg: AppConfig, place: Hookpoint, skeleton: Any) -> None:
+    """Raise SaeError where the job's source has no SAE of a hookpoint."""
+    sae.check(
+        cfg.sae,
+        hookpoint=place.label,
+        model_sae_repo=cfg.model.sae_repo,
+        model_name=cfg.model.repo,
+        at=place,
+        model=skeleton,
+    )
 
 
 def _companions(hookpoints: Sequence[HookpointConfig], skeleton: Any) -> tuple[Hookpoint, ...]:

@@ -111,36 +111,43 @@ def _matrix(columns: Mapping[str, Any], rows: np.ndarray, name: str, tasks: list
 
 
 def _sentences(run: Run) -> list[str]:
-    def value(metric: Metric) -> float | None:
-        return finite(run.metrics.get(metric.key))
-
-    def with_interval(metric: Metric) -> str:
-        ends = interval(run.metrics.get(metric.low or ""), run.metrics.get(metric.high or ""))
-        return figure(value(metric)) + (f" (95 % CI {ends})" if ends else "")
-
     sentences = []
-    if value(CAUSAL_SELECTIVITY) is not None:
+    if value_of(run, CAUSAL_SELECTIVITY) is not None:
         sentences.append(
-            f"Ablating the latents of a task raises its CE by {figure(value(CAUSAL_OWN_CE))} nats a token, "
-            f"that of the other tasks by {figure(value(CAUSAL_OTHERS_CE))}: causal selectivity "
-            f"{with_interval(CAUSAL_SELECTIVITY)}; 1 is the own task alone, 0.5 all alike. Matched random "
-            f"sets have {_less(value(CAUSAL_EXCESS))}."
+            f"Ablating the latents of a task raises its CE by {figure(value_of(run, CAUSAL_OWN_CE))} nats "
+            f"a token, that of the other tasks by {figure(value_of(run, CAUSAL_OTHERS_CE))}: causal "
+            f"selectivity {with_interval(run, CAUSAL_SELECTIVITY)}; 1 is the own task alone, 0.5 all alike. "
+            f"Matched random sets have {less(value_of(run, CAUSAL_EXCESS))}."
         )
-    if value(CAUSAL_RATIO) is not None:
-        p = p_value(value(CAUSAL_P), draws_of(CAUSAL_P, run.metrics))
+    if value_of(run, CAUSAL_RATIO) is not None:
+        p = p_value(value_of(run, CAUSAL_P), draws_of(CAUSAL_P, run.metrics))
         sentences.append(
-            f"The model's predictions move {with_interval(CAUSAL_RATIO)} times as far (KL) on the own task "
-            f"as on the others; with matched sets {figure(value(CAUSAL_RATIO_MATCHED))} times ({p})."
+            f"The model's predictions move {with_interval(run, CAUSAL_RATIO)} times as far (KL) on the own "
+            f"task as on the others; with matched sets {figure(value_of(run, CAUSAL_RATIO_MATCHED))} "
+            f"times ({p})."
         )
-    if value(CAUSAL_RATIO_OVER_NORM) is not None:
+    if value_of(run, CAUSAL_RATIO_OVER_NORM) is not None:
         sentences.append(
             "Divided by the same ratio of what the sets remove from the activations, it is "
-            f"{figure(value(CAUSAL_RATIO_OVER_NORM))}; at 1 a set matters where it is active, no more."
+            f"{figure(value_of(run, CAUSAL_RATIO_OVER_NORM))}; at 1 a set matters where it is active, "
+            "no more."
         )
     return sentences
 
 
-def _less(excess: float | None) -> str:
+def value_of(run: Run, metric: Metric) -> float | None:
+    """The metric of the run; None where it is null or not measured."""
+    return finite(run.metrics.get(metric.key))
+
+
+def with_interval(run: Run, metric: Metric) -> str:
+    """The metric and, where it has one, its interval."""
+    ends = interval(run.metrics.get(metric.low or ""), run.metrics.get(metric.high or ""))
+    return figure(value_of(run, metric)) + (f" (95 % CI {ends})" if ends else "")
+
+
+def less(excess: float | None) -> str:
+    """How much less a control has, where the result has `excess` more."""
     if excess is None:
         return "no value"
     return f"{figure(abs(excess))} {'less' if excess >= 0 else 'more'}"

@@ -14,14 +14,12 @@ from saescope.metrics import (
     CAUSAL_LAYERS_OWN_WORST,
     CAUSAL_LAYERS_SELECTIVITY,
     CAUSAL_LAYERS_SELECTIVITY_ALONE,
-    Metric,
 )
 from saescope.report.canvas import INK, sheet
-from saescope.report.causal import draw_matrix
-from saescope.report.numbers import count, figure, interval
+from saescope.report.causal import draw_matrix, less, value_of, with_interval
+from saescope.report.numbers import count, figure
 from saescope.runfolder.names import TOGETHER
 from saescope.runfolder.run import Run
-from saescope.runfolder.values import finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 def causal_layers(run: Run) -> tuple[str, ...]:
     """What the numbers say, in sentences; empty where nothing was ablated at several hookpoints."""
     selectivity, own, others = (
-        _value(run, metric)
+        value_of(run, metric)
         for metric in (CAUSAL_LAYERS_SELECTIVITY, CAUSAL_LAYERS_OWN_CE, CAUSAL_LAYERS_OTHERS_CE)
     )
     if "causal_layers" not in run.tables or selectivity is None:
@@ -39,21 +37,21 @@ def causal_layers(run: Run) -> tuple[str, ...]:
     table = run.causal_layers
     places = [name for name in dict.fromkeys(table["hookpoint"]) if name != TOGETHER]
     tasks = table["task"].nunique()
-    worst = round((_value(run, CAUSAL_LAYERS_OWN_WORST) or 0.0) * tasks)
+    worst = round((value_of(run, CAUSAL_LAYERS_OWN_WORST) or 0.0) * tasks)
     sentences = [
         f"The latents of each task at {count(len(places))} hookpoints ({', '.join(places)}), ablated "
         f"together, raise its CE by {figure(own)} nats a token, that of the other tasks by {figure(others)}; "
         f"{count(worst)} of {count(tasks)} tasks are hurt most by their own latents.",
-        f"Causal selectivity is {_with_interval(run, CAUSAL_LAYERS_SELECTIVITY)}, that of one alone "
-        f"{figure(_value(run, CAUSAL_LAYERS_SELECTIVITY_ALONE))} in the mean; matched random sets at all of "
-        f"them have {_less(_value(run, CAUSAL_LAYERS_EXCESS))}.",
+        f"Causal selectivity is {with_interval(run, CAUSAL_LAYERS_SELECTIVITY)}, that of one alone "
+        f"{figure(value_of(run, CAUSAL_LAYERS_SELECTIVITY_ALONE))} in the mean; matched random sets at "
+        f"all of them have {less(value_of(run, CAUSAL_LAYERS_EXCESS))}.",
     ]
-    if _value(run, CAUSAL_LAYERS_ADDITIVITY) is not None:
+    if value_of(run, CAUSAL_LAYERS_ADDITIVITY) is not None:
         sentences.append(
             "On the own task the KL of all together is "
-            f"{_with_interval(run, CAUSAL_LAYERS_ADDITIVITY)} times the sum of that of each alone, on "
-            f"the other tasks {figure(_value(run, CAUSAL_LAYERS_ADDITIVITY_OTHERS))} times; with matched "
-            f"sets {figure(_value(run, CAUSAL_LAYERS_ADDITIVITY_MATCHED))} times on the own task. 1: they "
+            f"{with_interval(run, CAUSAL_LAYERS_ADDITIVITY)} times the sum of that of each alone, on "
+            f"the other tasks {figure(value_of(run, CAUSAL_LAYERS_ADDITIVITY_OTHERS))} times; with matched "
+            f"sets {figure(value_of(run, CAUSAL_LAYERS_ADDITIVITY_MATCHED))} times on the own task. 1: they "
             f"add up; {figure(1 / len(places))}: they do the same; above 1: one makes up for another."
         )
     return tuple(sentences)
@@ -101,18 +99,3 @@ def _own_and_others(rows: "pd.DataFrame", tasks: list[str]) -> tuple[np.ndarray,
     mean = rows.groupby(["set_task", "task"])["ce_delta"].mean().unstack("task").loc[tasks, tasks].to_numpy()
     own = np.diag(mean)
     return own, (mean.sum(axis=0) - own) / max(len(tasks) - 1, 1)
-
-
-def _with_interval(run: Run, metric: Metric) -> str:
-    ends = interval(run.metrics.get(metric.low or ""), run.metrics.get(metric.high or ""))
-    return figure(_value(run, metric)) + (f" (95 % CI {ends})" if ends else "")
-
-
-def _less(excess: float | None) -> str:
-    if excess is None:
-        return "no value"
-    return f"{figure(abs(excess))} {'less' if excess >= 0 else 'more'}"
-
-
-def _value(run: Run, metric: Metric) -> float | None:
-    return finite(run.metrics.get(metric.key))

@@ -13,13 +13,12 @@ from saescope.metrics import (
     CAUSAL_SCORED,
     CAUSAL_SI_RANK_CORR,
     CAUSAL_SI_RANK_CORR_GIVEN_FIRING,
-    Metric,
 )
 from saescope.report.canvas import BLUE, GREY, INK, MUTED, ORANGE, legend, plain, sheet
+from saescope.report.causal import value_of
 from saescope.report.evidence import draws_of
 from saescope.report.numbers import count, figure, interval, p_value
 from saescope.runfolder.run import Run
-from saescope.runfolder.values import finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,7 +116,7 @@ def causal_effects(run: Run) -> tuple[str, ...]:
 
 
 def _of_latents(run: Run) -> list[str]:
-    r, given = (_value(run, m) for m in (CAUSAL_SI_RANK_CORR, CAUSAL_SI_RANK_CORR_GIVEN_FIRING))
+    r, given = (value_of(run, m) for m in (CAUSAL_SI_RANK_CORR, CAUSAL_SI_RANK_CORR_GIVEN_FIRING))
     if r is None:
         return []
     ends = interval(
@@ -139,7 +138,7 @@ def _of_latents(run: Run) -> list[str]:
 def _trust(run: Run) -> list[str]:
     """How far the attribution may be trusted."""
     r, ratio, high = (
-        _value(run, metric)
+        value_of(run, metric)
         for metric in (CAUSAL_ATTRIBUTION_R, CAUSAL_ATTRIBUTION_RATIO, CAUSAL_ATTRIBUTION_RATIO_HIGH)
     )
     if r is None or ratio is None or high is None:
@@ -163,23 +162,23 @@ def _of_modules(run: Run) -> list[str]:
         (CAUSAL_MODULES_WITHIN_TOKEN, "Communities within token ids"),
     ):
         names = {entry.key.rpartition("module_")[2].removeprefix("within_token_"): entry for entry in entries}
-        selectivity, excess = _value(run, names["selectivity"]), _value(run, names["excess"])
+        selectivity, excess = value_of(run, names["selectivity"]), value_of(run, names["excess"])
         if selectivity is None or excess is None:
             continue
         ends = interval(
             run.metrics.get(names["excess"].low or ""), run.metrics.get(names["excess"].high or "")
         )
-        p = p_value(_value(run, names["p"]), draws_of(names["p"], run.metrics))
+        p = p_value(value_of(run, names["p"]), draws_of(names["p"], run.metrics))
         sentence = (
             f"{start} taken out whole have a selectivity of {figure(selectivity)} (0.5: all tasks alike), "
             f"{_above(excess)} random sets of their size, firings and norm"
             + (f" (95 % CI of the difference {ends})" if ends else "")
             + f"; {p} by attribution"
         )
-        decoder = _value(run, names["excess_decoder"])
+        decoder = value_of(run, names["excess_decoder"])
         if decoder is not None:
             sentence += f", {_above(decoder)} sets of like decoder rows"
-        synergy = _value(run, names["synergy"])
+        synergy = value_of(run, names["synergy"])
         if synergy is not None:
             sentence += f". Their KL is {figure(synergy)} times the sum of that of their members one by one"
         sentences.append(f"{sentence}.")
@@ -188,7 +187,3 @@ def _of_modules(run: Run) -> list[str]:
 
 def _above(difference: float) -> str:
     return f"{figure(abs(difference))} {'above' if difference >= 0 else 'below'}"
-
-
-def _value(run: Run, metric: Metric) -> float | None:
-    return finite(run.metrics.get(metric.key))

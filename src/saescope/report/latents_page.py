@@ -72,11 +72,11 @@ def write_latents_page(run: Run, title: list[str]) -> Path | None:
     index, details = payload(run, latents)
     head, shards = packed(index), [packed(shard) for shard in details]
     inside = _fitting([len(shard) for shard in shards], ROOM - len(head))
+    beside = range(inside, len(shards))
     folder = run.path / FEATURES_SHARDS
-    shutil.rmtree(folder, ignore_errors=True)
-    for number in range(inside, len(shards)):
+    for number in beside:
         folder.mkdir(exist_ok=True)
-        write_text(folder / f"shard-{number}.js", f'latentShard({number}, "{shards[number]}");\n')
+        write_text(folder / _shard_file(number), f'latentShard({number}, "{shards[number]}");\n')
     from markupsafe import Markup
 
     page = (
@@ -98,7 +98,22 @@ def write_latents_page(run: Run, title: list[str]) -> Path | None:
         )
     )
     write_text(run.path / FEATURES_PAGE, page)
+    _remove_others(folder, {_shard_file(number) for number in beside})  # last: the old page read them
     return run.path / FEATURES_PAGE
+
+
+def _shard_file(number: int) -> str:
+    return f"shard-{number}.js"
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Leave only files of these names in the folder of shards, and no empty folder."""
+    if not names:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif folder.is_dir():
+        for path in folder.iterdir():
+            if path.name not in names:
+                path.unlink(missing_ok=True)
 
 
 def _fitting(sizes: list[int], room: int) -> int:

@@ -21,6 +21,7 @@ WORDS = "tests/stats/test_beyond_words.py"
 JACK = "tests/stats/test_jackknife.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PAIRED = "tests/stats/test_paired.py"
+WITHOUT = "tests/stats/test_edges_without.py"
 STRATA = "tests/stats/test_strata.py tests/stats/test_lexical.py tests/stats/test_within_token.py"
 EDGE_P = "tests/stats/test_edge_p.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
@@ -74,7 +75,12 @@ DEFECTS = [
     ("stats/paired.py", "(replicates_G.size - 1.0) / replicates_G.size", "1.0 / replicates_G.size", PAIRED),
     ("stats/paired.py", "self.values_R - other.values_R", "self.values_R + other.values_R", PAIRED),
     ("stats/paired.py", "largest_S = np.maximum(largest_S, np.abs(z_MS).max(axis=0))", "largest_S = np.abs(z_MS[0])", PAIRED),
-    ("stats/modularity_replicates.py", "group_N != group", "group_N == group", PAIRED),
+    ("stats/edges_without.py", "left[at[at > 0] - 1] -= counts.data[at > 0]", "left[at[at > 0] - 1] -= 0 * counts.data[at > 0]", WITHOUT),
+    ("stats/edges_without.py", "remaining_S, num_units, fdr", "count_S, num_units, fdr", WITHOUT),
+    ("stats/edges_without.py", "active.shape[0] - (units.stop - units.start)", "active.shape[0]", WITHOUT),
+    ("stats/modularity_replicates.py", "group_N[first_U]", "group_N[: first_U.size]", WITHOUT),
+    ("stats/strata.py", "expected = a * b.astype(np.float64) / num_units", "expected = a * a.astype(np.float64) / num_units", Q),
+    ("analysis/features.py", "np.arange(RESAMPLED_LATENTS) * live.size // RESAMPLED_LATENTS", "np.zeros(RESAMPLED_LATENTS, np.int64)", "tests/analysis/test_features_resampled.py"),
     ("stats/jackknife.py", "factor_K[task_D] * (without_D - plain)", "factor_K[task_D] * (plain - without_D)", JACK),
     ("stats/jackknife.py", "left_PK[rows, task] -= fired", "left_PK[rows, task] -= 0 * fired", JACK),
     ("stats/jackknife.py", "share_D[:, None] * silent_FKX", "0.0 * silent_FKX", JACK),
@@ -89,7 +95,7 @@ DEFECTS = [
     ("report/sweep/matching.py", "own[max(common)]", "own[max(own)]", "tests/report/test_sweep_report.py"),
     ("stats/density.py", "(np.asarray(count_F) >= min_count) & (", "(np.asarray(count_F) >= min_count) | (",
      "tests/stats/test_density.py"),
-    ("stats/strata.py", "joint > expected)\n        p = hyper", "joint > 0)\n        p = hyper", Q),
+    ("stats/strata.py", "joint > expected)\n    p = hyper", "joint > 0)\n    p = hyper", Q),
     ("stats/strata.py", "a * b.astype(np.float64) / num_units", "a * b.astype(np.float64) / (num_units * 2)", Q),
     ("stats/coactivation.py", "num_nodes * (num_nodes - 1) // 2) <= fdr", "p.size) <= fdr", Q),
     ("stats/coactivation.py", "later = source < target", "later = source <= target", Q),

@@ -1,6 +1,6 @@
 """Pairs of latents that fire together more often than independence allows: the edges of the graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -87,8 +87,16 @@ def edges_beyond(
     columns = by_column(active)
     nulls = [Strata.of(columns, stratum_N) for stratum_N in strata]
     by_latent = sparse.csr_matrix(columns.T)
-    found = _edges(active, by_latent, nulls, min_joint, fdr, block, progress)
-    return [_renamed(edges, order) for edges in found]
+
+    def beyond_nulls(start: int, source: IntArray, target: IntArray, joint: IntArray) -> list[PairColumns]:
+        return [
+            surprising(joint, *null.beyond(source, target, joint, fdr), source, target, fdr) for null in nulls
+        ]
+
+    parts = examined_pairs(active, by_latent, beyond_nulls, min_joint, block, progress)
+    num_nodes = active.shape[1]
+    edges_of_nulls = [significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
+    return [renamed(edges, order) for edges in edges_of_nulls]
 
 
 def collapse(active_NS: Csr, unit_N: AnyIntArray) -> Csr:
@@ -120,41 +128,31 @@ def binary(active: Csr) -> Csr:
     return result
 
 
-_PairColumns: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]
+PairColumns: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]
 """Source, target, joint count, PMI and p of some pairs of latents."""
 
+Examine: TypeAlias = Callable[[int, IntArray, IntArray, IntArray], list[PairColumns]]
+"""From the first latent of a block and the source, target and joint count of its pairs, in ascending order of
+the source: the pairs that may be edges, for each graph."""
 
-def _edges(
-    active: Csr,
-    by_latent: Csr,
-    nulls: Sequence[Strata],
-    min_joint: int,
-    fdr: float,
-    block: int | None,
-    progress: Progress,
-) -> list[Edges]:
-    """Edges beyond each null, from one pass over the joint counts."""
+
+def examined_pairs(
+    active: Csr, by_latent: Csr, examine: Examine, min_joint: int, block: int | None, progress: Progress
+) -> list[list[PairColumns]]:
+    """What `examine` gives for the pairs of each block of latents, from one pass over the joint counts.
+
+    `active`: units by latents, `by_latent` the same the other way round, both as `binary` leaves them.
+    """
     num_nodes = active.shape[1]
-    if num_nodes < 2:
-        return [no_edges() for _ in nulls]
-    block = max(16, BLOCK_ENTRIES // num_nodes // num_threads()) if block is None else max(1, block)
+    block = block_size(num_nodes) if block is None else max(1, block)
 
-    def pairs_from(start: int, tail: Csr, tail_start: int) -> list[_PairColumns]:
+    def pairs_from(start: int, tail: Csr, tail_start: int) -> list[PairColumns]:
         source, target, joint = _joint_counts(by_latent[start : start + block], tail, min_joint)
         source, target = source + start, target + tail_start
         later = source < target
-        source, target, joint = source[later], target[later], joint[later]
-        columns_of_nulls = []
-        for null in nulls:
-            # no pair with p > fdr can pass Benjamini-Hochberg
-            above, expected, p = null.beyond(source, target, joint, fdr)
-            small = p <= fdr
-            passed = above[small]
-            pmi = np.log(joint[passed] / expected[small])
-            columns_of_nulls.append((source[passed], target[passed], joint[passed], pmi, p[small]))
-        return columns_of_nulls
+        return examine(start, source[later], target[later], joint[later])
 
-    parts: list[list[_PairColumns]] = []
+    parts: list[list[PairColumns]] = []
     # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only,
     # and a large one, of which memory has no room for a copy, not at all.
     step, cut = block * max(1, num_nodes // 8 // block), fits_in_memory(active)
@@ -167,11 +165,34 @@ def _edges(
         parts += in_threads(partial(pairs_from, tail=tail, tail_start=tail_start if cut else 0), starts)
         after = max(0, num_nodes - tail_start - step)
         progress("pairs of latents", num_pairs - after * (after - 1) // 2, num_pairs)
-    return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
+    return parts
 
 
-def _significant(parts: list[_PairColumns], num_nodes: int, fdr: float) -> Edges:
+def block_size(num_nodes: int) -> int:
+    """Latents whose joint counts a thread forms in one go."""
+    return max(16, BLOCK_ENTRIES // max(1, num_nodes) // num_threads())
+
+
+def surprising(
+    joint: IntArray,
+    above: IntArray,
+    expected: FloatArray,
+    p: FloatArray,
+    source: IntArray,
+    target: IntArray,
+    fdr: float,
+) -> PairColumns:
+    """The pairs at the places `above`, with these expected counts and p, whose p lets them become edges."""
+    small = p <= fdr  # no pair with p > fdr can pass Benjamini-Hochberg
+    passed = above[small]
+    pmi = np.log(joint[passed] / expected[small])
+    return source[passed], target[passed], joint[passed], pmi, p[small]
+
+
+def significant(parts: list[PairColumns], num_nodes: int, fdr: float) -> Edges:
     """The pairs that pass Benjamini-Hochberg over all pairs of nodes."""
+    if not parts:
+        return no_edges()
     source, target, joint = (np.concatenate([part[i] for part in parts]) for i in range(3))
     pmi, p = (np.concatenate([part[i] for part in parts]) for i in (3, 4))
     validated = np.flatnonzero(benjamini_hochberg(p, num_nodes * (num_nodes - 1) // 2) <= fdr)
@@ -186,7 +207,7 @@ def _joint_counts(rows: Csr, tail: Csr, min_joint: int) -> tuple[IntArray, IntAr
     return row, counts.indices[keep].astype(np.int64), counts.data[keep].astype(np.int64)
 
 
-def _renamed(edges: Edges, order: IntArray) -> Edges:
+def renamed(edges: Edges, order: IntArray) -> Edges:
     """The edges in the numbers that the nodes had before they were put in this order, sorted."""
     first, second = order[edges.source], order[edges.target]
     source, target = np.minimum(first, second), np.maximum(first, second)

@@ -1,14 +1,14 @@
 """Modularity with groups of documents left out: how much of Q is owed to the documents."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from saescope.stats.coactivation import Edges, collapse, validated_edges
+from saescope.stats.coactivation import Edges, collapse
+from saescope.stats.edges_without import edges_without_each
 from saescope.stats.modularity import modularity
 from saescope.stats.modularity_summary import MIN_EDGES
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.row_blocks import some_columns
 
 
 def modularity_replicates(
@@ -31,28 +31,32 @@ def modularity_replicates(
     first edge in a replicate is a community of its own.
 
     `community_F`: −1 for a latent without an edge; `group_N`: group of each token, negative: never left out;
-    `unit_N`: as in `summarise_modularity`. Fewer than 5 edges: Q is 0. Cost: one validation of the edges a
-    group.
+    `unit_N`: as in `summarise_modularity`. Fewer than 5 edges: Q is 0. Raises ValueError where a unit has
+    tokens of two groups.
     """
     nodes = np.flatnonzero(np.asarray(supported_F, dtype=np.bool_))
-    active_NS, label_S = active_NF[:, nodes], np.asarray(community_F, dtype=np.int64)[nodes]
-    group_of_N: IntArray = np.asarray(group_N, dtype=np.int64)
+    active_NS, label_S = some_columns(active_NF, nodes), np.asarray(community_F, dtype=np.int64)[nodes]
+    group: IntArray = np.asarray(group_N, dtype=np.int64)
+    if unit_N is not None:
+        active_NS, group = collapse(active_NS, unit_N), _of_units(group, np.asarray(unit_N))
     label_S = np.where(label_S < 0, label_S.max(initial=0) + 1 + np.arange(label_S.size), label_S)
-    num_groups = int(group_of_N.max(initial=-1)) + 1
-    values: list[float] = []
-    progress("document groups (edges)", 0, num_groups)
-    for tokens in _without_each(group_of_N, num_groups):
-        active = active_NS[tokens]
-        if unit_N is not None:
-            active = collapse(active, np.asarray(unit_N)[tokens])
-        values.append(_of_graph(validated_edges(active, min_joint=min_joint, fdr=fdr), label_S, resolution))
-        progress("document groups (edges)", len(values), num_groups)
-    return np.array(values)
+    graphs = edges_without_each(
+        active_NS,
+        group,
+        min_joint=min_joint,
+        fdr=fdr,
+        progress=lambda _, done, total: progress("document groups (edges)", done, total),
+    )
+    return np.array([_of_graph(edges, label_S, resolution) for edges in graphs])
 
 
-def _without_each(group_N: IntArray, num_groups: int) -> Iterator[IntArray]:
-    for group in range(num_groups):
-        yield np.flatnonzero(group_N != group)
+def _of_units(group_N: IntArray, unit_N: AnyIntArray) -> IntArray:
+    """Group of each unit, in ascending order of their numbers."""
+    _, first_U, unit = np.unique(unit_N, return_index=True, return_inverse=True)
+    group_U: IntArray = group_N[first_U]
+    if (group_U[unit] != group_N).any():
+        raise ValueError("a unit (chunk, document) has tokens of two groups of documents")
+    return group_U
 
 
 def _of_graph(edges: Edges, label_S: IntArray, resolution: float) -> float:

@@ -50,6 +50,22 @@ def rows_of(matrix: Csr, rows: slice) -> Csr:
     )
 
 
+def rows_in_order(matrix: Csr, order: IntArray) -> Csr:
+    """`matrix[order]` for some rows in another order."""
+    if fits_in_memory(matrix):
+        return matrix[order]
+    indptr = np.concatenate([[0], np.cumsum(np.diff(matrix.indptr).astype(np.int64)[order])])
+    data, indices = (
+        scratch.empty(int(indptr[-1]), matrix.data.dtype.type),
+        scratch.empty(int(indptr[-1]), np.int32),
+    )
+    for rows in row_blocks(indptr):
+        part = matrix[order[rows]]
+        at = int(indptr[rows.start])
+        data[at : at + part.nnz], indices[at : at + part.nnz] = part.data, part.indices
+    return sparse.csr_matrix((data, indices, indptr), shape=(order.size, matrix.shape[1]))
+
+
 def column_counts(matrix: Csr) -> IntArray:
     """Entries of each column."""
     counts = np.zeros(matrix.shape[1], dtype=np.int64)

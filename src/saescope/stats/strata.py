@@ -83,7 +83,8 @@ class Strata:
         latents are active in more strata than those of `target`.
         """
         if self.units_W.size == 1:
-            return self._one_stratum(source, target, joint, ceiling)
+            count_S = np.asarray(self.counts_SW.sum(axis=1)).ravel().astype(np.int64)
+            return beyond_independence(source, target, joint, count_S, int(self.units_W[0]), ceiling)
         expected, p = np.empty(source.size), np.ones(source.size)
         weight_W = np.zeros(self.units_W.size)
         pools = _Pools(p)
@@ -111,23 +112,23 @@ class Strata:
         above = np.flatnonzero(joint > expected * (1.0 + ROUNDING))
         return above, expected[above], p[above]
 
-    def _one_stratum(
-        self, source: IntArray, target: IntArray, joint: IntArray, ceiling: float
-    ) -> tuple[IntArray, FloatArray, FloatArray]:
-        num_units = int(self.units_W[0])
-        count_S = np.asarray(self.counts_SW.sum(axis=1)).ravel().astype(np.int64)
-        a, b = count_S[source], count_S[target]
-        expected = a * b.astype(np.float64) / num_units
-        above = np.flatnonzero(joint > expected)
-        p = hypergeometric_tail(joint[above], a[above], b[above], num_units, ceiling=ceiling)
-        return above, expected[above], p
-
     def row(self, latent: int) -> tuple[IntArray, FloatArray]:
         """The strata in which a latent is active, and how often."""
         part = slice(self.counts_SW.indptr[latent], self.counts_SW.indptr[latent + 1])
         strata: IntArray = self.counts_SW.indices[part].astype(np.int64)
         counts: FloatArray = self.counts_SW.data[part]
         return strata, counts
+
+
+def beyond_independence(
+    source: IntArray, target: IntArray, joint: IntArray, count_S: IntArray, num_units: int, ceiling: float
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    """`Strata.beyond` where all units are one stratum and each latent is active on `count_S` of them."""
+    a, b = count_S[source], count_S[target]
+    expected = a * b.astype(np.float64) / num_units
+    above = np.flatnonzero(joint > expected)
+    p = hypergeometric_tail(joint[above], a[above], b[above], num_units, ceiling=ceiling)
+    return above, expected[above], p
 
 
 class _Pools:

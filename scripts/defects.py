@@ -22,6 +22,7 @@ JACK = "tests/stats/test_jackknife.py"
 Q = "tests/stats/test_coactivation.py tests/stats/test_modularity.py"
 PAIRED = "tests/stats/test_paired.py"
 WITHOUT = "tests/stats/test_edges_without.py"
+WITHIN = "tests/analysis/test_within.py tests/stats/test_within_summary.py"
 STRATA = "tests/stats/test_strata.py tests/stats/test_lexical.py tests/stats/test_within_token.py"
 EDGE_P = "tests/stats/test_edge_p.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
@@ -114,6 +115,8 @@ DEFECTS = [
     ("stats/lexical.py", "np.where(inverted_G, units_G - firings_G, firings_G)", "firings_G", STRATA),
     ("stats/lexical.py", "keys = keys[~complete]", "keys = keys[:0]", STRATA),
     ("stats/modularity_summary.py", "(given_token - by_chance)", "given_token", STRATA),
+    ("analysis/features.py", "token_N * len(codes.tasks) + codes.task_N", "token_N + codes.task_N", WITHIN),
+    ("stats/within_summary.py", "for label_N in measured.values()", "for label_N in strata.values()", WITHIN),
     ("stats/coactivation.py", "target + tail_start\n", "target\n", Q),
     ("stats/count_tails.py", "u = -np.expm1(-t) * np.sqrt(curvature)", "u = t * np.sqrt(curvature)", STRATA),
     ("stats/count_tails.py", "gap = n - a - b + c + 1.0", "gap = n - a - b + c", Q),

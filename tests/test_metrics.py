@@ -11,12 +11,14 @@ from scripts.metric_tables import DOCS, rewritten
 
 from saescope import metrics
 from saescope.analysis.reconstruction import loss_metrics, null_notes, reconstruction_metrics, task_metrics
+from saescope.config.metrics import STRATA
 from saescope.metrics import CATALOGUE, TASK_FVU, keys, metric, shown
 from saescope.report.sweep.matching import COLUMNS
 from saescope.stats.beyond_words_summary import summarise_words
 from saescope.stats.density import feature_statistics
 from saescope.stats.modularity_summary import ModularitySettings, summarise_modularity
 from saescope.stats.specialization_summary import SpecializationSettings, summarise_specialization
+from saescope.stats.within_summary import summarise_within
 
 TASKS = ("code", "prose")
 
@@ -77,14 +79,10 @@ def si():
 
 def q():
     active, task = firing()
-    return summarise_modularity(
-        active,
-        task,
-        2,
-        np.ones(6, bool),
-        np.zeros(6, int),
-        ModularitySettings(rewirings=2, null_tokens=0),
-    ).metrics
+    settings = ModularitySettings(rewirings=2, null_tokens=0)
+    summary = summarise_modularity(active, task, 2, np.ones(6, bool), np.zeros(6, int), settings)
+    within, _ = summarise_within(active, np.ones(6, bool), dict.fromkeys(STRATA, task), STRATA, settings)
+    return summary.metrics | within
 
 
 @pytest.mark.parametrize("compute", [sae, lm, lm_without_losses, features, si, q])

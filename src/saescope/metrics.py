@@ -556,6 +556,47 @@ Q_WITHIN_TASK = Metric(
     "q",
     shown=("terminal", "page"),
 )
+Q_WITHIN_TASK_NULL_MEAN = Metric(
+    "q/within_task_null_mean",
+    "Q within tasks, by chance",
+    "Mean Q of degree-preserving rewirings of that graph (metrics.within).",
+    "q.within",
+)
+Q_WITHIN_TASK_N_EDGES = Metric(
+    "q/within_task_n_edges",
+    "Edges within tasks",
+    "Pairs that fire together within a task more than chance (metrics.within).",
+    "q.within",
+    unit="count",
+)
+
+
+def _within(stratum: str, title: str, words: str) -> tuple[Metric, ...]:
+    """The metrics of a graph that is made where `metrics.within` names it."""
+    key = f"q/within_{stratum}"
+    return (
+        Metric(
+            key,
+            f"Q within {title}",
+            f"Q of the graph whose expected joint counts are taken {words} (metrics.within).",
+            "q.within",
+            null=f"{key}_null_mean",
+        ),
+        Metric(
+            f"{key}_null_mean",
+            f"Q within {title}, by chance",
+            "Mean Q of degree-preserving rewirings of that graph.",
+            "q.within",
+        ),
+        Metric(f"{key}_n_edges", f"Edges within {title}", "Edges of that graph.", "q.within", unit="count"),
+    )
+
+
+Q_WITHIN_OTHERS = (
+    *_within("token_task", "tokens and tasks", "for each token id in each task"),
+    *_within("bigram", "bigrams", "for each pair of a token id and the one before it"),
+    *_within("position", "positions", "for each position in the window"),
+)
 Q_WITHIN_TOKEN = Metric(
     "q/within_token",
     "Q within tokens",
@@ -616,6 +657,13 @@ Q_WORD_SHARE = Metric(
     unit="share",
     shown=("page", "sweep"),
 )
+Q_LEXICAL_N_EDGES = Metric(
+    "q/lexical_n_edges",
+    "Edges from token ids alone",
+    "Edges of the graph behind q/lexical.",
+    "q",
+    unit="count",
+)
 Q_TASK_PARTITION = Metric(
     "q/task_partition",
     "Q of the task grouping",
@@ -654,6 +702,13 @@ Q_AMI_WITHIN_TOKEN_TASK = Metric(
     "q",
     chance="0",
 )
+Q_AMI_LEXICAL = Metric(
+    "q/ami_lexical",
+    "AMI with communities of token ids alone",
+    "Adjusted mutual information of the communities and those of the graph behind q/lexical.",
+    "q",
+    chance="0",
+)
 Q_SEED_ARI = Metric(
     "q/seed_ari",
     "Agreement over seeds",
@@ -661,6 +716,13 @@ Q_SEED_ARI = Metric(
     "q",
     chance="high on noise too",
     shown=("page",),
+)
+Q_SEED_AMI = Metric(
+    "q/seed_ami",
+    "Agreement over seeds, AMI",
+    "Adjusted mutual information of the communities of two Leiden runs, mean over pairs.",
+    "q",
+    chance="high on noise too",
 )
 Q_NAIVE = Metric(
     "q/naive",

@@ -27,6 +27,7 @@ from saescope.stats.specialization_summary import (
     SpecializationSummary,
     summarise_specialization,
 )
+from saescope.stats.within_summary import summarise_within
 from saescope.stats.word_classes import bigrams
 
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
@@ -95,27 +96,37 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         seed=seed,
         progress=progress,
     )
+    graph = ModularitySettings(
+        min_joint=cfg.min_joint,
+        fdr=cfg.edge_fdr,
+        resolution=cfg.resolution,
+        leiden_seeds=cfg.leiden_seeds,
+        rewirings=cfg.rewirings,
+        null_tokens=cfg.null_tokens,
+        curveball_passes=cfg.curveball_passes,
+        block_tokens=cfg.block_tokens,
+        seed=seed,
+        words=cfg.word_draws > 0,
+    )
     q = summarise_modularity(
         codes.active_NF,
         codes.task_N,
         len(codes.tasks),
         live_F,
         si.top_task,
-        ModularitySettings(
-            min_joint=cfg.min_joint,
-            fdr=cfg.edge_fdr,
-            resolution=cfg.resolution,
-            leiden_seeds=cfg.leiden_seeds,
-            rewirings=cfg.rewirings,
-            null_tokens=cfg.null_tokens,
-            curveball_passes=cfg.curveball_passes,
-            block_tokens=cfg.block_tokens,
-            seed=seed,
-            words=cfg.word_draws > 0,
-        ),
+        graph,
         unit_N=_unit(codes, cfg),
         token_N=codes.token_N,
         doc_N=codes.doc_N,
+        progress=progress,
+    )
+    within_metrics, within_notes = summarise_within(
+        codes.active_NF,
+        live_F,
+        _strata(codes, word_numbers),
+        cfg.within,
+        graph,
+        unit_N=_unit(codes, cfg),
         progress=progress,
     )
     matched = summarise_matched(
@@ -133,14 +144,14 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         progress=progress,
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics}
-    metrics |= words.metrics | q.metrics
+    metrics |= words.metrics | q.metrics | within_metrics
     counts = {entry.key for entry in CATALOGUE if entry.unit == "count"}
     metrics |= {key: int(value) for key, value in metrics.items() if key in counts and value is not None}
     return FeatureResults(
         _feature_table(codes, live_F, si, words, q),
         _edge_table(q.edges, q.p_E),
         metrics,
-        {**si.notes, **words.notes, **q.notes},
+        {**si.notes, **words.notes, **q.notes, **within_notes},
         _histograms(codes, live_F, si),
         matched.plain(),
         Resamples(
@@ -248,6 +259,20 @@ def _words(codes: Codes) -> dict[str, Any] | None:
     if codes.token_N is None or codes.previous_N is None:
         return None
     return {"token": codes.token_N, "bigram": bigrams(codes.previous_N, codes.token_N)}
+
+
+def _strata(codes: Codes, word_numbers: dict[str, Any] | None) -> dict[str, Any]:
+    """The stratum of each token by kind; None where token ids are not known."""
+    bigram_N = token_task_N = None
+    if word_numbers is not None:
+        token_N, bigram_N = word_numbers["token"].astype(np.int64), word_numbers["bigram"]
+        token_task_N = np.where(token_N < 0, -1, token_N * len(codes.tasks) + codes.task_N)
+    return {
+        "task": codes.task_N,
+        "token_task": token_task_N,
+        "bigram": bigram_N,
+        "position": codes.position_N,
+    }
 
 
 def _edge_table(edges: Edges, p_E: FloatArray) -> pd.DataFrame:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from saescope.config.check import at_least, between, one_of
+from saescope.errors import ConfigError
 
 UNITS = ("token", "chunk", "document")
+STRATA = ("task", "token_task", "bigram", "position")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class MetricsConfig:
     resolution: float = 1.0
     """Resolution of the modularity."""
 
+    within: tuple[str, ...] = ()
+    """More graphs of joint firings beyond what a stratum gives, each with its rewirings: some of `task` (the
+    rewirings and edges of q/within_task), `token_task`, `bigram`, `position`."""
+
     leiden_seeds: int = 5
     """Leiden runs per graph."""
 
@@ -82,6 +88,10 @@ class MetricsConfig:
 
     def __post_init__(self) -> None:
         one_of("metrics.unit", self.unit, UNITS)
+        for stratum in self.within:
+            one_of("metrics.within", stratum, STRATA)
+        if len(set(self.within)) < len(self.within):
+            raise ConfigError(f"metrics.within={list(self.within)} names one twice; give each once")
         for key in (
             "min_count",
             "min_docs",

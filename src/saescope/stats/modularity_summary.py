@@ -36,13 +36,13 @@ instead of all."""
 
 WORD_KEYS = (
     "within_token", "within_token_null_mean", "within_token_excess", "within_token_n_edges",
-    "within_token_edges_by_document_frac", "within_token_n_communities", "lexical", "word_share",
-    "ami_within_token", "ami_within_token_task",
+    "within_token_edges_by_document_frac", "within_token_n_communities", "lexical", "lexical_n_edges",
+    "ami_lexical", "word_share", "ami_within_token", "ami_within_token_task",
 )  # fmt: skip
 KEYS = (
     "modularity", "null_mean", "null_sd", "excess", "z", "p", "rewirings", "n_edges", "null_edges",
     "edges_by_document_frac", "n_communities", "coverage", "within_task", "task_partition", "ami_task",
-    "ami_task_within", "seed_ari", "naive", *WORD_KEYS,
+    "ami_task_within", "seed_ari", "seed_ami", "naive", *WORD_KEYS,
 )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def summarise_modularity(
     top_task_S = np.asarray(top_task_F, dtype=np.int64)[nodes]
     active_NS, task_of_unit = some_columns(active_NF, nodes), task_N
     if unit_N is not None:
-        active_NS, task_of_unit = collapse(active_NS, unit_N), _task_of_units(unit_N, task_N)
+        active_NS, task_of_unit = collapse(active_NS, unit_N), task_of_units(unit_N, task_N)
 
     no_words = _no_words(token_N, unit_N, settings)
     strata: list[AnyIntArray | None] = [None, task_of_unit]
@@ -145,9 +145,9 @@ def summarise_modularity(
     )
     within_token_edges = beyond_token[0] if beyond_token else no_edges()
     degree_S = np.bincount(np.concatenate([edges.source, edges.target]), minlength=nodes.size)
-    partition = _partition(edges, nodes.size, settings, progress)
-    within_partition = _partition(within_edges, nodes.size, settings, progress)
-    within_token_partition = _partition(within_token_edges, nodes.size, settings, progress)
+    partition = partition_of(edges, nodes.size, settings, progress)
+    within_partition = partition_of(within_edges, nodes.size, settings, progress)
+    within_token_partition = partition_of(within_token_edges, nodes.size, settings, progress)
 
     p_E = _edge_p(active_NS, edges, doc_N, unit_N, None, progress)
     within_token_p_E = _edge_p(active_NS, within_token_edges, doc_N, unit_N, token_N, progress)
@@ -160,12 +160,14 @@ def summarise_modularity(
         _by_document("within_token_edges_by_document_frac", within_token_p_E),
         _edge_null_metrics(active_NS, settings, progress),
         _partition_metrics(edges, partition, top_task_S, settings),
-        _rewiring_metrics(edges, partition, nodes.size, settings, progress),
+        rewiring_metrics(edges, partition, nodes.size, settings, progress),
         _within_task_metrics(within_partition, top_task_S),
         _within_token_metrics(
             within_token_edges, within_token_partition, partition, top_task_S, settings, progress
         ),
-        _vocabulary_metrics(active_NS, token_N if no_words is None else None, edges, settings, progress),
+        _vocabulary_metrics(
+            active_NS, token_N if no_words is None else None, edges, partition, settings, progress
+        ),
     ):
         metrics |= some_metrics
         notes |= some_notes
@@ -194,7 +196,7 @@ def summarise_modularity(
     )
 
 
-def _partition(
+def partition_of(
     edges: Edges, num_nodes: int, settings: ModularitySettings, progress: Progress
 ) -> Partition | None:
     """The best Leiden partition; None where there are too few edges for a graph."""
@@ -277,22 +279,24 @@ def _partition_metrics(
 ) -> tuple[Metrics, Notes]:
     """Modularity of the Leiden partition and of the tasks, and how far the two agree."""
     if partition is None:
-        keys = ("modularity", "task_partition", "ami_task", "seed_ari")
+        keys = ("modularity", "task_partition", "ami_task", "seed_ari", "seed_ami")
         return {"q/modularity": 0.0, "q/n_communities": 0.0}, {f"q/{key}": NO_GRAPH for key in keys}
     sizes = np.bincount(partition.labels_S[partition.labels_S >= 0])
     metrics: Metrics = {
         "q/modularity": partition.modularity,
         "q/seed_ari": partition.seed_ari,
+        "q/seed_ami": _seed_ami(partition),
         "q/n_communities": float((sizes >= MIN_COMMUNITY).sum()),
         "q/task_partition": modularity(
             edges.source, edges.target, edges.pmi, top_task_S, settings.resolution
         ),
         "q/ami_task": _ami(partition.labels_S, top_task_S),
     }
-    return metrics, {"q/seed_ari": "a single Leiden run"} if partition.seed_ari is None else {}
+    single = {f"q/{key}": "a single Leiden run" for key in ("seed_ari", "seed_ami")}
+    return metrics, single if partition.seed_ari is None else {}
 
 
-def _rewiring_metrics(
+def rewiring_metrics(
     edges: Edges,
     partition: Partition | None,
     num_nodes: int,
@@ -363,7 +367,7 @@ def _within_token_metrics(
         notes |= {"q/ami_within_token": reason, "q/ami_within_token_task": reason}
         return metrics | {"q/within_token_n_communities": 0.0}, notes
     nodes = top_task_S.size
-    null, null_notes = _rewiring_metrics(edges, partition, nodes, settings, progress)
+    null, null_notes = rewiring_metrics(edges, partition, nodes, settings, progress)
     labels_S = partition.labels_S
     sizes = np.bincount(labels_S[labels_S >= 0])
     metrics |= {
@@ -378,36 +382,56 @@ def _within_token_metrics(
         for key in ("null_mean", "excess")
         if f"q/{key}" in null_notes
     }
-    both_S = (labels_S >= 0) & (plain.labels_S >= 0 if plain is not None else False)
-    if plain is None or not both_S.any():
-        return metrics, notes | {"q/ami_within_token": "no latent has an edge in both graphs"}
-    return metrics | {"q/ami_within_token": _ami(labels_S[both_S], plain.labels_S[both_S])}, notes
+    agreement, agreement_notes = _agreement("ami_within_token", partition, plain)
+    return metrics | agreement, notes | agreement_notes
+
+
+def _agreement(key: str, one: Partition | None, other: Partition | None) -> tuple[Metrics, Notes]:
+    """AMI of two partitions over the latents with an edge in both graphs."""
+    if one is not None and other is not None:
+        both_S = (one.labels_S >= 0) & (other.labels_S >= 0)
+        if both_S.any():
+            return {f"q/{key}": _ami(one.labels_S[both_S], other.labels_S[both_S])}, {}
+    return {f"q/{key}": None}, {f"q/{key}": "no latent has an edge in both graphs"}
+
+
+def _seed_ami(partition: Partition) -> float | None:
+    """Mean AMI of the Leiden runs, over the latents with an edge; None for a single run."""
+    runs = partition.labels_per_seed
+    pairs = [_ami(runs[i], runs[j]) for i in range(len(runs)) for j in range(i)]
+    return float(np.mean(pairs)) if pairs else None
 
 
 def _vocabulary_metrics(
     active_NS: Csr,
     token_N: AnyIntArray | None,
     edges: Edges,
+    plain: Partition | None,
     settings: ModularitySettings,
     progress: Progress,
 ) -> tuple[Metrics, Notes]:
-    """What token ids alone give: Q of firings dealt anew within them, and their share in the plain edges."""
+    """What token ids alone give: a graph of firings dealt anew within them, a share of the joint firing."""
     if token_N is None:
         return {}, {}
 
     def of_surrogate(step: str, done: int, total: int) -> None:
         progress(f"{step}, lexical surrogate", done, total)
 
-    metrics: Metrics = {"q/lexical": None}
-    notes: Notes = {"q/lexical": "not drawn: more firings than memory holds a second time"}
+    of_dealt = ("q/lexical", "q/lexical_n_edges", "q/ami_lexical")
+    metrics: Metrics = dict.fromkeys(of_dealt)
+    notes: Notes = dict.fromkeys(of_dealt, "not drawn: more firings than memory holds a second time")
     if fits_in_memory(active_NS):
         dealt_NS = deal_anew(active_NS, token_N, seed=settings.seed, progress=progress)
         dealt_edges = validated_edges(
             dealt_NS, min_joint=settings.min_joint, fdr=settings.fdr, progress=of_surrogate
         )
-        dealt = _partition(dealt_edges, active_NS.shape[1], settings, of_surrogate)
-        metrics = {"q/lexical": 0.0 if dealt is None else dealt.modularity}
-        notes = {} if dealt is not None else {"q/lexical": NO_GRAPH + " among firings dealt anew"}
+        dealt = partition_of(dealt_edges, active_NS.shape[1], settings, of_surrogate)
+        metrics, notes = _agreement("ami_lexical", dealt, plain)
+        metrics |= {
+            "q/lexical": 0.0 if dealt is None else dealt.modularity,
+            "q/lexical_n_edges": float(len(dealt_edges)),
+        }
+        notes |= {} if dealt is not None else {"q/lexical": NO_GRAPH + " among firings dealt anew"}
     if not len(edges):
         return metrics, notes | {"q/word_share": "no validated edge"}
     given_token = Strata.of(by_column(active_NS), token_N).expected(edges.source, edges.target)
@@ -422,7 +446,7 @@ def _ami(community_S: IntArray, top_task_S: IntArray) -> float:
     return float(adjusted_mutual_info_score(top_task_S[linked], community_S[linked]))
 
 
-def _task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:
+def task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:
     """Task of every unit, in the order of `collapse`; ValueError when a unit spans two tasks."""
     _, first, unit = np.unique(np.asarray(unit_N), return_index=True, return_inverse=True)
     task_of_unit: IntArray = task_N[first]

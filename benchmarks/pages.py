@@ -1,6 +1,6 @@
 """Sizes of the pages, seconds to write and to open them in Chromium, of a large synthetic run or of yours.
 
-    python benchmarks/pages.py                    # 131,072 latents, about 2M edges
+    python benchmarks/pages.py                    # 131,072 latents, 2M edges
     python benchmarks/pages.py --even             # almost all of them supported
     python benchmarks/pages.py RUN SWEEP …        # the pages that these folders have
 
@@ -83,12 +83,7 @@ def synthetic(folder: Path, latents: int, tokens: int, edges: int, even: bool) -
         }
     )  # fmt: skip
     by_community = live[np.argsort(community[live], kind="stable")]
-    first = rng.integers(len(live), size=edges)
-    near = rng.normal(0, len(live) / COMMUNITIES / 4, edges).astype(int)
-    far = rng.integers(len(live), size=edges)
-    second = np.where(rng.random(edges) < 0.7, np.clip(first + near, 0, len(live) - 1), far)
-    ends = np.sort(np.stack([by_community[first], by_community[second]]), axis=0)
-    ends = np.unique(ends[:, ends[0] != ends[1]], axis=1)
+    ends = pairs(by_community, edges, rng)
     contexts = find_contexts(codes, windows, live.tolist())
     arrays = {name: np.asarray(value) for name, value in vars(contexts).items() if name != "tokens"}
     arrays |= {"tokens": np.array([contexts.tokens, tokens]), "span": np.array([BEFORE, AFTER])}
@@ -121,6 +116,20 @@ def synthetic(folder: Path, latents: int, tokens: int, edges: int, even: bool) -
     )  # fmt: skip
     write_results(folder, results, config={}, tracking={})
     write_status(folder, "ok", notes={}, warnings=["synthetic: it says nothing about any model"])
+
+
+def pairs(ordered: np.ndarray, edges: int, rng: np.random.Generator) -> np.ndarray:
+    """`[2, edges]` different pairs of latents that stand in order of their communities, most within one."""
+    ends = np.empty((2, 0), ordered.dtype)
+    while ends.shape[1] < edges:
+        drawn = edges - ends.shape[1]
+        first = rng.integers(len(ordered), size=drawn)
+        near = rng.normal(0, len(ordered) / COMMUNITIES / 4, drawn).astype(int)
+        far = rng.integers(len(ordered), size=drawn)
+        second = np.where(rng.random(drawn) < 0.7, np.clip(first + near, 0, len(ordered) - 1), far)
+        new = np.sort(np.stack([ordered[first], ordered[second]]), axis=0)
+        ends = np.unique(np.hstack([ends, new[:, new[0] != new[1]]]), axis=1)
+    return ends
 
 
 def word(number: int) -> str:

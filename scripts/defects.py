@@ -188,7 +188,7 @@ DEFECTS = [
     ("activations/cache.py", "for _, e in sorted(candidates)", "for _, e in sorted(candidates, reverse=True)", CACHE),
     ("jobs/job.py", 'if not text.startswith("W&B ")]', "]", LEFT_OUT),
     ("jobs/job.py", "_note_lost(context.run_dir, tracker.lost)\n        logged", "logged", LEFT_OUT),
-    ("jobs/sweep.py", "        if lost:", "        if False:", LEFT_OUT),
+    ("jobs/sweep.py", "        if lost and summary:", "        if False:", LEFT_OUT),
     ("jobs/left_out.py", "len(codes.left_out), windows.num_tokens", "0, windows.num_tokens", LEFT_OUT),
     ("report/sweep/write.py", "untracked_of(out) if untracked is None", "() if untracked is None", LEFT_OUT),
     ("text/probe_languages.py", 'LeftOut("columns", len(no_text),', 'LeftOut("columns", 1,', LEFT_OUT),

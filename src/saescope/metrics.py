@@ -1098,6 +1098,7 @@ CAUSAL_OWN_CE = Metric(
     "causal.ablate",
     unit="nats",
     null="causal/others_ce",
+    shown=("sweep",),
 )
 CAUSAL_OTHERS_CE = Metric(
     "causal/others_ce",
@@ -1155,7 +1156,9 @@ CAUSAL_EXCESS = Metric(
     "Causal selectivity above matched sets",
     "causal/selectivity − its mean over the matched sets that are ablated.",
     "causal.ablate",
+    short="Causal excess",
     chance="0",
+    shown=("sweep", "axes"),
 )
 CAUSAL_P = Metric(
     "causal/p",

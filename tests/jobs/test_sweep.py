@@ -12,6 +12,8 @@ import wandb
 from saescope.config import TrackingConfig
 from saescope.errors import ReportError
 from saescope.jobs.sweep import finish_sweep, rebuild
+from saescope.report.sweep import write_page
+from saescope.report.sweep.write import untracked_of
 from tests.overlap.test_write_overlap import half_shared
 from tests.report.sweep_folders import write_failed, write_job
 
@@ -90,3 +92,37 @@ def test_what_wandb_does_not_take_of_a_sweep_is_counted(tmp_path, monkeypatch):
     assert finish_sweep(tmp_path, TrackingConfig("offline"), "group") is not None
     wandb.teardown()
     assert records() == []
+
+
+def test_what_wandb_refuses_changes_the_page_alone_and_once(tmp_path, monkeypatch):
+    """The table and the differences stay the files that W&B was given; the same text is not written again."""
+    for at, k in enumerate((16, 32)):
+        write_job(tmp_path / str(at), k=k)
+    names = ("sweep.csv", "sweep.parquet", "differences.csv", "sweep.html", "sweep.json")
+
+    def files():
+        return {name: (tmp_path / name).stat().st_ino for name in names}
+
+    given = []
+
+    def refuse(*values, **more):
+        given.append(files())
+        raise ValueError("too large")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(wandb, "Html", refuse)
+        summary = finish_sweep(tmp_path, TrackingConfig("offline"), "group")
+    wandb.teardown()
+    assert {name for name, number in files().items() if given[0][name] != number} == {
+        "sweep.html",
+        "sweep.json",
+    }
+    before, records = files(), untracked_of(tmp_path)
+    assert [record.count for record in records] == [1]
+    write_page(summary.compared, None, records)
+    assert files() == before
+    write_page(summary.compared, None, [])
+    assert {name for name, number in files().items() if before[name] != number} == {
+        "sweep.html",
+        "sweep.json",
+    }

@@ -163,6 +163,24 @@ def write_six(folder: Path) -> Path:
     return folder
 
 
+def write_lacking(folder: Path) -> Path:
+    """Trainings with and without a learning rate of their own, by k, and neurons, which have neither."""
+    jobs: list[tuple[int, float | None, str]] = [
+        (16, None, "train"), (16, 0.1, "train"), (32, None, "train"), (32, 0.1, "train"),
+        (32, None, "neurons"),
+    ]  # fmt: skip
+    for at, (k, lr, source) in enumerate(jobs):
+        path = write_job(folder / str(at), k=k, source=source, identity=str(at))
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        lacks = {"k": None, "expansion_factor": None, "tokens": None, "init_seed": None} if at == 4 else {}
+        config["sae"] |= {"lr": lr} | lacks
+        (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        provenance = json.loads((path / "provenance.json").read_text())
+        provenance["sae"] |= {key: None for key in ("k", "expansion_factor") if lacks}
+        (path / "provenance.json").write_text(json.dumps(provenance))
+    return folder
+
+
 def write_sixty(folder: Path) -> Path:
     """Four sizes, three depths, two k, two seeds, and a random-init control; two jobs lost."""
     at = 0

@@ -1,8 +1,13 @@
 """The pages at three widths, light and dark, and on paper, in headless Chromium (make test-pages)."""
 
+import json
+
 import pytest
 
+from saescope.report import write_report
+from tests.report import test_causal, test_causal_layers
 from tests.report.devtools import PAPER, Tab
+from tests.report.report_folder import write_run
 
 pytestmark = pytest.mark.browser
 
@@ -29,6 +34,20 @@ def pages(measured, sweep_page):
         ),
         "sweep.html": (sweep_page, "", "document.querySelector('#hist-plot .scatterlayer .trace')"),
     }
+
+
+@pytest.fixture(scope="module")
+def effects(tmp_path_factory):
+    """The page of a run with ablations of eight tasks, at one hookpoint and at several."""
+    folder = write_run(tmp_path_factory.mktemp("effects") / "run", latents=256, supported=60)
+    values = json.loads((folder / "metrics.json").read_text()) | test_causal.VALUES
+    (folder / "metrics.json").write_text(json.dumps(values | test_causal_layers.VALUES))
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config + "causal: {method: ablate, draws: 50}\n")
+    tasks = ["code", "dialogue", "instructions", "mathematics", "prose", "questions", "reasoning", "tables"]
+    test_causal.table(tasks=tasks).to_parquet(folder / "causal.parquet")
+    test_causal_layers.table(tasks).to_parquet(folder / "causal_layers.parquet")
+    return write_report(folder), "", "document.querySelectorAll('.broad svg').length === 2"
 
 
 UNFOLD = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
@@ -139,12 +158,40 @@ BROKEN = """[...document.querySelectorAll('.numbers :is(th, td)')].flatMap(cell 
 """Words and numbers of tables that stand on more than one line."""
 
 
-@pytest.mark.parametrize("name", ["features.html", "sweep.html"])
-def test_tables_on_paper_break_no_word(pages, name):
-    page, fragment, there = pages[name]
+@pytest.mark.parametrize("name", [*NAMES, "effects"])
+def test_tables_on_paper_break_no_word(pages, effects, name):
+    page, fragment, there = effects if name == "effects" else pages[name]
     with Tab(page, fragment, width=PAPER, media="print") as tab:
         tab.until(there)
+        tab.run(UNFOLD)
         assert tab.run(BROKEN) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_narrow_page_is_as_wide_after_printing(pages, name, tmp_path):
+    page, fragment, there = pages[name]
+    with Tab(page, fragment, width=390) as tab:
+        tab.until(there)
+        tab.pdf(tmp_path / "page.pdf")
+        tab.run("new Promise(done => setTimeout(done, 500))")
+        assert tab.run("document.documentElement.scrollWidth") <= 390, tab.run(NO_SCROLLING)
+        assert tab.run(NO_SCROLLING) == []
+        assert tab.errors == []
+
+
+SMALLEST = """Math.min(...[...document.querySelectorAll('.panel svg text')].map(text =>
+  parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b)))"""
+"""Pixels of the smallest text on a figure of the run page."""
+
+
+@pytest.mark.parametrize("width", [390, 900, 1400])
+def test_no_text_of_a_figure_is_tiny(effects, width):
+    page, _, there = effects
+    with Tab(page, width=width) as tab:
+        tab.until(there)
+        assert tab.run(SMALLEST) > 7.5
+        assert tab.run("document.documentElement.scrollWidth") <= width
+        assert tab.run(NO_SCROLLING) == []
 
 
 @pytest.mark.parametrize("name", ["report.html", "sweep.html"])

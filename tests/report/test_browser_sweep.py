@@ -1,10 +1,12 @@
 """The choice of jobs on a sweep page, in headless Chromium (make test-pages)."""
 
+import re
+
 import pytest
 
 from saescope.report.sweep import write_sweep
 from tests.report.devtools import Tab
-from tests.report.sweep_folders import write_job
+from tests.report.sweep_folders import write_job, write_lacking
 
 pytestmark = pytest.mark.browser
 
@@ -177,3 +179,45 @@ def test_a_command_can_be_copied(sweep_page):
         tab.run(f"{code}.parentElement.querySelector('button').click()")
         tab.until(f"{code}.parentElement.querySelector('button').textContent !== 'copy'")
         assert tab.run("getSelection().toString()") == tab.run(f"{code}.textContent")
+
+
+SAID = """(() => {
+  const parts = [...document.querySelectorAll('body *')].filter(part => !part.closest('script, style'));
+  const texts = part => [...part.childNodes].filter(node => node.nodeType === 3).map(node => node.data);
+  const traces = [...document.querySelectorAll('.plot')].flatMap(plot => plot.data || []);
+  const ticks = trace => (trace.dimensions || []).flatMap(dimension => dimension.ticktext || []);
+  return [
+    ...parts.flatMap(part => [...texts(part), part.getAttribute('aria-label'), part.getAttribute('title')]),
+    ...traces.flatMap(each => [each.name, each.hovertemplate, each.text, each.x, each.y, ticks(each)].flat()),
+  ].filter(text => typeof text === 'string');
+})()"""
+"""Every text of a page: what it shows, what stands on its figures and what their tooltips say."""
+
+
+def test_what_a_job_does_not_have_is_a_dash_in_every_figure(tmp_path):
+    write_lacking(tmp_path)
+    write_sweep([tmp_path], tmp_path)
+    with Tab(tmp_path / "sweep.html") as tab:
+        tab.until(DRAWN)
+        for select, value in (("pick-x", "sae.lr"), ("pick-colour", "sae.k"), ("hist-colour", "sae.lr"),
+                              ("heat-pair", "1"), ("effect-pair", "1")):  # fmt: skip
+            tab.run(f"document.getElementById({select!r}).value = {value!r}")
+            tab.run(f"document.getElementById({select!r}).dispatchEvent(new Event('change'))")
+        tab.run("new Promise(done => setTimeout(done, 300))")
+        said = tab.run(SAID)
+        assert [text for text in said if re.search(r"\b(None|null|nan|NaN|undefined)\b", text)] == []
+        # the one `none` is the choice of no colour
+        assert {text for text in said if re.search(r"\bnone\b(?! is set beside)", text)} == {"none"}
+        assert tab.run(
+            "[...document.querySelectorAll('#heat-plot .ytick text')].map(t => t.textContent)"
+        ) == ["0.1", "—"]  # what has none comes last
+        assert tab.run("[...document.querySelectorAll('#choices fieldset')].map(f => f.textContent)")[:3] == [
+            "sae.source neurons train", "sae.k — 16 32", "sae.lr — 0.1",
+        ]  # fmt: skip
+        tick(tab, "sae.lr", "")
+        assert tab.run("location.hash").endswith("&sae.lr=0.1")
+        assert tab.run(f"{JOBS_OF}('#picker-plot')") == [1, 3]
+        assert tab.errors == []
+    with Tab(tmp_path / "sweep.html", "sae.lr=") as tab:
+        tab.until(DRAWN)
+        assert tab.run(f"{JOBS_OF}('#picker-plot')") == [0, 2, 4]

@@ -16,7 +16,7 @@ from .report_folder import EVIL, write_run
 TASKS = ["code", "ma$h", EVIL]
 
 
-def table(size=0.1) -> pd.DataFrame:
+def table(size=0.1, tasks=TASKS) -> pd.DataFrame:
     rows = []
     for kind, draw, sizes in (
         ("own", 0, (0.05, size, 0.2)),
@@ -24,8 +24,8 @@ def table(size=0.1) -> pd.DataFrame:
         ("matched", 1, (size,)),
     ):
         for at in sizes:
-            for s, chosen in enumerate(TASKS):
-                for t, task in enumerate(TASKS):
+            for s, chosen in enumerate(tasks):
+                for t, task in enumerate(tasks):
                     ce = {"own": (0.4 + 0.1 * s) * (s == t) + 0.01 * t, "matched": 0.02 + 0.02 * draw}[kind]
                     rows.append(
                         {

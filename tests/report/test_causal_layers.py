@@ -25,12 +25,12 @@ VALUES = {
 }  # fmt: skip
 
 
-def table() -> pd.DataFrame:
+def table(tasks=TASKS) -> pd.DataFrame:
     rows = []
     for hookpoint, rise in RISE.items():
         for kind in ("own", "matched"):
-            for s, chosen in enumerate(TASKS):
-                for t, task in enumerate(TASKS):
+            for s, chosen in enumerate(tasks):
+                for t, task in enumerate(tasks):
                     ce = (rise if s == t else rise / 30) if kind == "own" else 0.02
                     rows.append(
                         {

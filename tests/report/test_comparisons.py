@@ -8,12 +8,14 @@ import pytest
 from scipy.stats import t
 
 from saescope.analysis.resamples import OfSome, Resamples
+from saescope.metrics import metric
 from saescope.report.sweep.comparisons import compare
 from saescope.report.sweep.uncertainty import Uncertainty
 from saescope.report.sweep.write import write_sweep
 from saescope.runfolder.run import open_run
 
 from .sweep_folders import write_job
+from .test_sweep_report import Page
 
 DRAWS_B = np.random.default_rng(0).normal(size=200)
 OWN_CE = "causal/own_ce"
@@ -86,3 +88,43 @@ def test_jobs_with_and_without_causal_in_one_sweep(tmp_path):
     assert (causal.paired_low.item(), causal.paired_high.item()) == pytest.approx((0.1, 0.1))
     assert (table.metric == "si/mean").sum() >= 3
     assert not any("cannot be read" in sentence for sentence in summary.sentences)
+
+
+def test_causal_effects_are_followed_along_the_axes_beside_their_controls(tmp_path):
+    """Selectivity, its excess over matched sets and the ratio of every point, paired; own CE in the table."""
+    keys = ["causal/selectivity", "causal/excess", "causal/ratio"]
+    jobs = [(16, "train"), (32, "train"), (16, "random"), (32, "random")]
+    for at, (k, source) in enumerate(jobs):
+        path = tmp_path / str(at)
+        write_job(path, k=k, source=source)
+        values = {key: 0.5 + 0.1 * at + 0.01 * nth for nth, key in enumerate([*keys, OWN_CE])}
+        ends = {
+            f"{key}_ci_{end}": values[key] + by
+            for key in keys
+            for end, by in (("low", -0.02), ("high", 0.02))
+        }
+        metrics = json.loads((path / "metrics.json").read_text())
+        (path / "metrics.json").write_text(json.dumps(metrics | ends | values))
+        some = OfSome({key: value + 0.01 * DRAWS_B for key, value in values.items()}, "a", 13)
+        table = pd.concat(
+            [pd.read_parquet(path / "resamples.parquet"), Resamples(of_some=some).table()], ignore_index=True
+        )
+        table.to_parquet(path / "resamples.parquet", index=False)
+    write_sweep([tmp_path], tmp_path)
+    page = Page((tmp_path / "sweep.html").read_text(encoding="utf-8"))
+    assert set(keys) <= set(page.payload["metrics"]["along"])
+    lines = [line for line in page.payload["lines"] if line["axis"] == "sae.k"]
+    assert {line["control"] for line in lines} == {True, False}
+    for line in lines:
+        for key in keys:
+            assert all(reading["e"] > 0 for reading in line["readings"][key])
+    steps = [step for step in page.payload["effects"] if step["axis"] == "sae.k" and step["measure"] in keys]
+    assert len(steps) == 2 * len(keys)
+    table = pd.read_csv(tmp_path / "differences.csv")
+    assert set(table[table.metric.isin(keys)].documents) == {"paired"}
+    source = (tmp_path / "sweep.html").read_text(encoding="utf-8")
+    beside = source[source.index('id="beside"') : source.index('id="jobs"')]
+    for key in keys:
+        assert f"<td>{metric(key).short}</td>" in beside
+    assert "SI, Q and causal effects along each axis" in page.text
+    assert '<th scope="col">causal/<wbr>own_<wbr>ce</th>' in source  # not among those shown on request

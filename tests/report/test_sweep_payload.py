@@ -1,13 +1,14 @@
 """What the figures of a sweep page are drawn from, and what stands on the page without a script."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
 import yaml
 
 from saescope.report.sweep import write_sweep
-from tests.report.sweep_folders import write_job, write_six
+from tests.report.sweep_folders import write_job, write_lacking, write_six
 from tests.report.test_sweep_report import Page
 
 
@@ -134,3 +135,27 @@ def test_the_contents_are_the_sections(six):
     names = ["result", "jobs", "choice", "along", "picker", "pareto", "heat", "shape", "parallel"]
     assert [part.split('"')[0] for part in contents.split('href="#')[1:]] == names
     assert set(names) <= set(page.ids)
+
+
+def texts(value):
+    """Every string of a JSON value but the keys."""
+    if isinstance(value, dict | list):
+        return [
+            text for each in (value.values() if isinstance(value, dict) else value) for text in texts(each)
+        ]
+    return [value] if isinstance(value, str) else []
+
+
+def test_a_setting_that_a_job_does_not_have_is_a_dash(tmp_path):
+    write_lacking(tmp_path)
+    summary = write_sweep([tmp_path], tmp_path)
+    page = Page((tmp_path / "sweep.html").read_text(encoding="utf-8"))
+    assert page.payload["axes"] == ["sae.source", "sae.k", "sae.lr"]
+    words = re.compile(r"\b(None|null|nan|NaN)\b")
+    assert not words.search(page.text), words.search(page.text)
+    assert [text for text in texts(page.payload) if words.search(text)] == []
+    assert [text for text in summary.sentences if words.search(text)] == []
+    assert "sae.lr (0.1, —)" in page.text
+    assert "sae.k=32, sae.lr=—" in page.text
+    (line, *_) = [line for line in page.payload["lines"] if line["axis"] == "sae.lr"]
+    assert line["x"] == ["—", "0.1"]

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import wandb
@@ -99,6 +100,27 @@ def test_a_latent_is_in_the_run_as_a_page_and_as_text(tmp_path):
         assert quantile == 0
         assert context == "".join([*words[:about], "»", words[about], "«", *words[about + 1 :]])
         assert acts[about] == max(acts)
+
+
+def test_latents_that_stand_beside_their_page_are_in_the_run_with_it(finished):
+    """A page beyond 20 MB keeps a part of its latents in a folder, without which it cannot show them."""
+    (finished / "features.html").write_text("<!doctype html>")
+    assert reuse(finished, "alone")
+    (finished / "features").mkdir()
+    for number in (3, 12):
+        (finished / "features" / f"shard-{number}.js").write_text(f"latentShard({number}, 'x')")
+    assert reuse(finished, "beside")
+    wandb.teardown()
+    artifacts = {
+        load(path)["run"]["group"]: [a for a in load(path)["artifacts"] if a["type"] == "latents_page"]
+        for path in logs(finished)
+    }
+    assert artifacts["alone"] == []
+    (artifact,) = artifacts["beside"]
+    assert set(artifact["paths"]) == {"features.html", "features/shard-3.js", "features/shard-12.js"}
+    for name, copy in artifact["paths"].items():
+        assert not os.path.samefile(copy, finished / name)  # saescope-report writes these anew
+        assert Path(copy).read_bytes() == (finished / name).read_bytes()
 
 
 def test_once_a_group(finished):

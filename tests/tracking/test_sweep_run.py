@@ -33,6 +33,7 @@ TABLE = pd.DataFrame(
         "si/mean": [0.25, 0.5, None],
     }
 )
+REPORT_FILES = ("sweep.csv", "sweep.parquet", "sweep.html", "wandb_workspace.json")
 PAGE = "<!doctype html><html><head><title>s</title></head><body>é</body></html>"
 
 
@@ -88,8 +89,12 @@ def test_the_report_run_holds_table_page_and_files(tmp_path):
     page = files / logged["summary"]["pages/sweep_report"]["path"]
     assert page.read_text(encoding="utf-8") == PAGE
     report = next(a for a in logged["artifacts"] if a["type"] == "report")
-    held = {"sweep.csv", "sweep.parquet", "sweep.html", "wandb_workspace.json"}
-    assert report["paths"] == {name: str(sweep / name) for name in held}
+    held = set(REPORT_FILES)
+    assert set(report["paths"]) == held
+    for name, copy in report["paths"].items():  # below the sweep, where sync.sh finds it
+        assert Path(copy).is_relative_to(sweep)
+        assert not Path(copy).samefile(sweep / name)
+        assert Path(copy).read_bytes() == (sweep / name).read_bytes()
     assert report["metadata"] == {"group": "g-1", "jobs": 3}
 
 
@@ -154,6 +159,8 @@ def test_sync_script_uploads_a_moved_sweep_with_its_artifacts(tmp_path):
     was = a_sweep(tmp_path / "was here")
     assert write_sync(was) == was / "sync.sh"
     sweep = was.rename(tmp_path / "it's moved")
+    logged = {name: (sweep / name).read_bytes() for name in REPORT_FILES}
+    (sweep / "sweep.html").write_text("a later saescope-report")  # W&B has noted the digest of the page
     subprocess.run(["sh", "-n", str(sweep / "sync.sh")], check=True)
     with wandb_server() as server:
         environment = {
@@ -167,10 +174,7 @@ def test_sync_script_uploads_a_moved_sweep_with_its_artifacts(tmp_path):
         assert {v["name"] for v in server.of("UpsertBucket")} == {load(p)["run"]["id"] for p in logs(sweep)}
         assert sent["features-0"] == {"features.parquet": b"features"}
         assert sent["features-1"] == {"features.parquet": b"featuresfeatures"}
-        assert sent["report-g-1"] == {
-            name: (sweep / name).read_bytes()
-            for name in ("sweep.csv", "sweep.parquet", "sweep.html", "wandb_workspace.json")
-        }
+        assert sent["report-g-1"] == logged
         tables = [files for name, files in sent.items() if "-tables" in name]
         assert sorted(json.loads(next(iter(f.values())))["columns"] for f in tables) == [
             list(TABLE.columns),

@@ -10,7 +10,7 @@ from filelock import Timeout
 
 from saescope.config import TrackingConfig
 from saescope.files import lock, remove_leftovers
-from saescope.report.sweep import SweepSummary, write_sweep
+from saescope.report.sweep import SweepSummary, write_page, write_sweep
 from saescope.runfolder.names import SWEEP_LOCK
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.sweep import find_runs, open_sweep
@@ -59,8 +59,8 @@ def finish_sweep(
 
         varied = (summary.axes, summary.seeds) if summary else ()
         info, lost = log_sweep(sweep_dir, tracking, group, *varied)
-        if lost:  # the page was written before: now it says so
-            write_sweep([sweep_dir], sweep_dir, runs, planned, of_tracking(lost))
+        if lost and summary:  # the page was written before: now it says so
+            write_page(summary.compared, planned, of_tracking(lost))
         return info
 
     def upload() -> None:

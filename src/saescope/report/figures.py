@@ -25,6 +25,8 @@ from saescope.runfolder.values import finite
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+BROAD = ("causal_matrix", "causal_layers")
+"""Two matrices beside each other: they take the width of the page, and scroll where it is narrow."""
 COMMUNITIES = 12
 """Communities shown, largest first."""
 

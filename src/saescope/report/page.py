@@ -60,6 +60,7 @@ def _render(run: Run, drawings: dict[str, Any], beside: Sequence[str], *, has_la
     from markupsafe import Markup
 
     from saescope.report.canvas import inline
+    from saescope.report.figures import BROAD
 
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     sentences = headline(run.metrics, run.status, run.config, beside)
@@ -76,7 +77,12 @@ def _render(run: Run, drawings: dict[str, Any], beside: Sequence[str], *, has_la
             comparisons=[sentence for sentence in sentences if sentence.kind == "comparison"],
             rows=headline_rows(run),
             figures={
-                name: {"svg": Markup(inline(drawing.svg, drawing.alt)), "caption": drawing.caption}
+                name: {
+                    "svg": Markup(inline(drawing.svg, drawing.alt)),
+                    "caption": drawing.caption,
+                    "name": name.replace("_", " "),
+                    "broad": name in BROAD,
+                }
                 for name, drawing in drawings.items()
             },
             tasks=task_rows(run),

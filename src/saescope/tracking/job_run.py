@@ -23,6 +23,7 @@ from saescope.runfolder.names import (
     EXAMPLES,
     FEATURES,
     FEATURES_PAGE,
+    FEATURES_SHARDS,
     FIGURES,
     LATENTS,
     REPORT,
@@ -85,6 +86,11 @@ def log_run(run: Run, tracker: Tracker) -> None:
         tracker.page("report", run.path / REPORT)
     if (run.path / FEATURES_PAGE).is_file():
         tracker.page("latents", run.path / FEATURES_PAGE)
+    shards = sorted((run.path / FEATURES_SHARDS).glob("*"))
+    if shards:  # which the page alone would look for in vain
+        pages = [run.path / FEATURES_PAGE, *shards]
+        name = f"latents-{tracker.name}"
+        tracker.artifact(name, "latents_page", pages, run.provenance, root=run.path, rewritten=True)
     drawing = run.path / FIGURES / "causal_matrix.svg"
     if "causal" in run.tables and drawing.is_file():
         tracker.drawing("causal_matrix", drawing)

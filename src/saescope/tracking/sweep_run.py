@@ -61,7 +61,7 @@ def log_sweep(
         files = [sweep_dir / name for name in FILES if (sweep_dir / name).is_file()]
         if files:
             facts = {"group": group, "jobs": 0 if table is None else len(table)}
-            tracker.artifact(f"report-{group}", "report", files, facts)
+            tracker.artifact(f"report-{group}", "report", files, facts, rewritten=True)
         return tracker.info(), tracker.lost
 
 

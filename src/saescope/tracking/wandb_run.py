@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from saescope.config import TrackingConfig
 from saescope.errors import line
@@ -186,19 +186,34 @@ class Tracker:
 
         self.attempt("figure", send)
 
-    def artifact(self, name: str, kind: str, files: list[Path], metadata: Mapping[str, Any]) -> None:
-        """Files as an artifact, read in place: no copy in W&B's staging folder or cache."""
+    def artifact(
+        self,
+        name: str,
+        kind: str,
+        files: list[Path],
+        metadata: Mapping[str, Any],
+        *,
+        root: Path | None = None,
+        rewritten: bool = False,
+    ) -> None:
+        """Files as an artifact, under their names or, below `root`, their paths; read in place, not copied.
+
+        `rewritten`: later commands write such files anew, so W&B gets a copy as they are now. It has noted
+        their digests and refuses to upload other bytes under them.
+        """
 
         def send() -> None:
             import wandb
 
             safe = re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)[:128]
             artifact = wandb.Artifact(safe, type=kind, metadata=dict(metadata))
+            policy: Literal["mutable", "immutable"] = "mutable" if rewritten else "immutable"
             for path in files:
-                artifact.add_file(str(path.resolve()), policy="immutable", skip_cache=True)
+                inside = path.relative_to(root).as_posix() if root else path.name
+                artifact.add_file(str(path.resolve()), inside, policy=policy, skip_cache=True)
             self.run.log_artifact(artifact)
 
-        self.attempt("artifact", send)
+        self.attempt(f"artifact {name}", send)
 
     def info(self) -> dict[str, Any]:
         """Contents of `tracking.json`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from saescope.metrics import TASK_DOCS, TASK_TOKENS
+from saescope.report.numbers import DASH
 from saescope.runfolder.run import Run
 
 _SHOWN_ONLY = {"example_latents", "example_contexts", "document_groups", "matched_draws"}
@@ -78,7 +79,7 @@ def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
 def _shown(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:,}"
-    return "null" if value is None else str(value)
+    return DASH if value is None else str(value)
 
 
 def _letter(n: int) -> str:

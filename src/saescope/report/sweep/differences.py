@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from saescope.metrics import Metric
 from saescope.report.sweep.comparisons import Comparison, Comparisons, Jobs, Settings
 from saescope.report.sweep.lines import Line, Point
+from saescope.report.sweep.phrases import value_text
 from saescope.report.sweep.settings import Value
 from saescope.report.sweep.uncertainty import MEASURES
 
@@ -88,9 +89,9 @@ def _neighbours(line: Line) -> list[tuple[Point, Point]]:
 def within_noise(compared: Sequence[Difference], job: int) -> str:
     """The steps that end at a job and are within noise: `SI along sae.k from 16; Q beside sae.source=…`."""
     return "; ".join(
-        f"{step.measure.short} along {step.axis} from {step.before}"
+        f"{step.measure.short} along {step.axis} from {value_text(step.before)}"
         if step.ordered
-        else f"{step.measure.short} beside {step.axis}={step.before}"
+        else f"{step.measure.short} beside {step.axis}={value_text(step.before)}"
         for step in compared
         if job in step.jobs and step.within_noise
     )

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from saescope.left_out import LeftOut
-from saescope.metrics import COST_TOKENS, FEATURES_NUM_LATENTS, at_floor, metric, shown
+from saescope.metrics import CAUSAL_SELECTIVITY, COST_TOKENS, FEATURES_NUM_LATENTS, at_floor, metric, shown
 from saescope.report.command import command_of, command_of_sweep
 from saescope.report.evidence import draws_of
 from saescope.report.left_out import left_out
@@ -27,6 +27,7 @@ from saescope.report.sweep.payload import (
     metric_names,
     script_json,
 )
+from saescope.report.sweep.phrases import at_text, value_text
 from saescope.report.sweep.scaling import scaling_sentences, scaling_series
 from saescope.report.sweep.settings import SEEDS, varies
 from saescope.report.sweep.words import headline
@@ -100,6 +101,9 @@ def render(sweep: ComparedSweep, records: Sequence[LeftOut] = ()) -> tuple[str, 
             beside=beside_table(sweep.rows, findings.beside, sweep.comparisons),
             differences=[_step(step) for step in sweep.steps],
             many_groups=len(sweep.groups) > 1,
+            causal=any(
+                CAUSAL_SELECTIVITY.key in point.readings for line in sweep.lines for point in line.points
+            ),
             scaling=scaling_sentences(series),
             overlap=overlap_tables([*sweep.dirs, sweep.out]),
             columns=columns,
@@ -217,10 +221,11 @@ def _cell(row: Mapping[str, Any], key: str, job: Run) -> dict[str, str]:
 
 def _step(step: Difference) -> dict[str, str]:
     sign = "+" if step.change >= 0 else ""
+    before, after = value_text(step.before), value_text(step.after)
     return {
         "axis": step.axis,
-        "step": f"{step.before} → {step.after}" if step.ordered else f"{step.after} beside {step.before}",
-        "at": ", ".join(f"{axis}={value}" for axis, value in step.at) or DASH,
+        "step": f"{before} → {after}" if step.ordered else f"{after} beside {before}",
+        "at": at_text(step.at) or DASH,
         "group": step.group,
         "measure": step.measure.short,
         "values": f"{figure(step.low)} → {figure(step.high)}",

@@ -11,6 +11,7 @@ from saescope.report.sweep.differences import Difference
 from saescope.report.sweep.lines import Line
 from saescope.report.sweep.matching import LACKS
 from saescope.report.sweep.pareto import QUALITIES
+from saescope.report.sweep.phrases import at_text, value_text
 from saescope.report.sweep.uncertainty import MEASURES, Uncertainty
 from saescope.runfolder.run import Run
 from saescope.runfolder.values import finite
@@ -86,16 +87,16 @@ def line_values(
     """Lines with their points as plain lists, and whether all jobs of a line are controls."""
     plain_lines = []
     for line in lines:
-        at = [f"{axis.rpartition('.')[2]} {value}" for axis, value in line.at]
+        at = [f"{axis.rpartition('.')[2]} {value_text(value)}" for axis, value in line.at]
         name = ", ".join(at + ([f"group {line.group}"] if many_groups else [])) or "all"
         plain_lines.append(
             {
                 "axis": line.axis,
                 "name": name,
-                "at": {axis: str(value) for axis, value in line.at},
+                "at": {axis: value_text(value) for axis, value in line.at},
                 "ordered": line.ordered,
                 "control": all(rows[at]["control"] for point in line.points for at in point.jobs),
-                "x": [point.x if line.ordered else str(point.x) for point in line.points],
+                "x": [point.x if line.ordered else value_text(point.x) for point in line.points],
                 "jobs": [list(point.jobs) for point in line.points],
                 "readings": {
                     measure: [_reading(point.readings.get(measure)) for point in line.points]
@@ -121,7 +122,7 @@ def heatmaps(
             for group in groups:
                 cells: dict[str, list[int]] = {}
                 for at in group.members:
-                    fixed = [f"{axis}={rows[at].get(axis)}" for axis in rest]
+                    fixed = [at_text([(axis, rows[at].get(axis))]) for axis in rest]
                     fixed += [f"group {group.name}"] if len(groups) > 1 else []
                     cells.setdefault(", ".join(fixed), []).append(at)
                 for where, members in cells.items():
@@ -136,7 +137,7 @@ def effect_values(steps: Sequence[Difference]) -> list[dict[str, Any]]:
     return [
         {
             "axis": step.axis,
-            "step": f"{step.before} → {step.after}",
+            "step": f"{value_text(step.before)} → {value_text(step.after)}",
             "at": dict(step.at),
             "group": step.group,
             "measure": step.measure.key,

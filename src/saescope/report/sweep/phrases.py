@@ -11,7 +11,7 @@ from saescope.metrics import (
     MATCHED_SI_COUNT,
     Metric,
 )
-from saescope.report.numbers import count, figure
+from saescope.report.numbers import DASH, count, figure
 from saescope.report.sweep.settings import Value
 from saescope.runfolder.values import finite
 
@@ -50,16 +50,18 @@ def span(low: float, high: float) -> str:
 
 
 def value_text(value: Any) -> str:
-    """A setting; large whole numbers with separators."""
+    """A setting; large whole numbers with separators, a dash where a job does not have it."""
+    if value is None:
+        return DASH
     return count(value) if isinstance(value, int) and value >= 10_000 else str(value)
 
 
 def values_text(values: Sequence[Any]) -> str:
-    """The distinct settings in order, at most eight of them."""
+    """The distinct settings in order, at most eight of them; last a dash where some job does not have it."""
     distinct = [value for value in dict.fromkeys(values) if value is not None]
     if distinct and all(finite(value) is not None for value in distinct):
         distinct.sort()
-    texts = list(map(value_text, distinct))
+    texts = list(map(value_text, distinct + [None] * (None in values)))
     return ", ".join(texts[:8]) + (f", … ({len(texts)} values)" if len(texts) > 8 else "")
 
 

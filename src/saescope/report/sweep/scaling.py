@@ -5,6 +5,7 @@ from typing import Any
 
 from saescope.report.numbers import figure
 from saescope.report.sweep.comparable import Group
+from saescope.report.sweep.phrases import at_text
 from saescope.report.sweep.settings import Value, confounded
 from saescope.report.sweep.uncertainty import MEASURES
 from saescope.runfolder.values import finite
@@ -78,7 +79,7 @@ def _series(
         "measure": measure,
         "control": control,
         "group": group,
-        "at": ", ".join(f"{axis}={value}" for axis, value in rest),
+        "at": at_text(rest),
         "jobs": used,
         "slope": _clean(fit.slope),
         "intercept": fit.intercept,

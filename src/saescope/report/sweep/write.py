@@ -42,6 +42,8 @@ class SweepSummary:
     """The settings that differ between the jobs and make another condition; columns of the table."""
     seeds: tuple[str, ...]
     """The seeds that differ between the jobs."""
+    compared: "ComparedSweep"
+    """What the page shows."""
 
 
 def write_sweep(
@@ -58,21 +60,12 @@ def write_sweep(
     `out` says). Failed, killed and damaged jobs are rows like the others. Raises ReportError when a folder is
     missing or has no job, OSError when `out` cannot be written.
     """
-    # Imported here: jinja2 and plotly are not needed to read a sweep.
-    from saescope.report.sweep.page import render
-
     sweep = compare_jobs(dirs, out, jobs)
     write_beside_controls(sweep)
     table = frame(sweep.rows)
-    states = [str(row["state"]) for row in sweep.rows]
-    if planned is None:
-        planned = planned_jobs(out)
-    records = [*jobs_left_out(states, planned), *(untracked_of(out) if untracked is None else untracked)]
-    page, sentences = render(sweep, records)
     differences = write_differences(sweep.rows, sweep.comparisons, out)
     paths = (*write_table(table, out), differences, out / SWEEP_HTML)
-    write_text(paths[-1], page)
-    write_json(out / SWEEP_JSON, {"planned": planned, "jobs": len(states), "left_out": plain(records)})
+    sentences = write_page(sweep, planned, untracked_of(out) if untracked is None else untracked)
     unfinished = [row for row in sweep.rows if row["state"] != "ok"]
     failed = tuple(
         f"job {row['job']}" + (f" ({row['overrides']})" if row["overrides"] else "") + f": {row['error']}"
@@ -80,7 +73,35 @@ def write_sweep(
     )
     finished = [row for row in sweep.rows if row["state"] == "ok"]
     seeds = tuple(key for key in SEEDS if varies(finished, key))
-    return SweepSummary(table, failed, paths, tuple(sentences), tuple(sweep.axes), seeds)
+    return SweepSummary(table, failed, paths, tuple(sentences), tuple(sweep.axes), seeds, sweep)
+
+
+def write_page(sweep: "ComparedSweep", planned: int | None, untracked: Sequence[LeftOut]) -> list[str]:
+    """Write `sweep.html` and `sweep.json`, each only where its text changes; the headline of the page.
+
+    `planned`, `untracked`: as for `write_sweep`.
+    """
+    # Imported here: jinja2 and plotly are not needed to read a sweep.
+    from saescope.report.sweep.page import render
+
+    states = [str(row["state"]) for row in sweep.rows]
+    planned = planned_jobs(sweep.out) if planned is None else planned
+    records = [*jobs_left_out(states, planned), *untracked]
+    page, sentences = render(sweep, records)
+    if not _holds(sweep.out / SWEEP_HTML, page):
+        write_text(sweep.out / SWEEP_HTML, page)
+    summary = {"planned": planned, "jobs": len(states), "left_out": plain(records)}
+    if read_json(sweep.out / SWEEP_JSON) != summary:
+        write_json(sweep.out / SWEEP_JSON, summary)
+    return sentences
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file is there and has this text."""
+    try:
+        return path.read_bytes() == text.encode("utf-8")
+    except OSError:
+        return False
 
 
 def planned_jobs(out: Path) -> int | None:

@@ -18,7 +18,8 @@ let onPaper = false;
 const hue = at => (dark.matches && !onPaper ? DARK : HUES)[at % HUES.length];
 const el = id => document.getElementById(id);
 const title = key => safe(metrics.labels[key] || key);
-const isPresent = value => value !== null && value !== undefined;
+const isPresent = value => value !== null && value !== undefined && value !== "";
+const NONE = "—";  // in place of what a job does not have
 
 function axis(key, xs) {
   const out = {title: {text: title(key), standoff: 12}, gridcolor: css("grid"), zeroline: false,
@@ -40,12 +41,12 @@ function short(x) {
   if (x >= 1e4) return +(x / 1e3).toPrecision(3) + "k";
   return String(+x.toPrecision(4));
 }
-const shown = value => typeof value === "number" ? short(value) : safe(value);
+const shown = value => !isPresent(value) ? NONE : typeof value === "number" ? short(value) : safe(value);
 const fig = x => typeof x !== "number" ? shown(x)
   : Math.abs(x) >= 1e4 ? Math.round(x).toLocaleString("en") : Number.isInteger(x) ? String(x)
   : x && Math.abs(x) < 1e-3 ? x.toExponential(1) : x.toPrecision(3);
 // "si/mean 0.351 (0.347–0.355)"
-const says = (key, value, noise) => `${safe(key)} ${isPresent(value) ? fig(value) : "none"}`
+const says = (key, value, noise) => `${safe(key)} ${fig(value)}`
   + (noise && isPresent(value) ? ` (${fig(value - noise)}–${fig(value + noise)})` : "");
 // What a point is: its settings, `first` in front, its measures, and below them the jobs a click opens.
 function hover(jobs, first, ...measured) {
@@ -207,7 +208,8 @@ function drawAlong() {
 
 function drawPicker() {
   const x = el("pick-x").value, y = el("pick-y").value, by = el("pick-colour").value, color = coloured(by);
-  const xs = values.columns[x], ys = values.columns[y], traces = [];
+  const placed = key => values.numeric.includes(key) ? values.columns[key] : values.columns[key].map(shown);
+  const xs = placed(x), ys = placed(y), traces = [];
   const letter = job => groups[job];
   const sets = color.kind === "legend" ? color.distinct.map(value => [value, (_, at) => color.all[at] === value]) : [[null, () => true]];
   const kinds = [...new Set(data.values.index.map(letter))];
@@ -216,7 +218,7 @@ function drawPicker() {
     if (!mine.length) return;
     const tint = hue(at), pick = column => mine.map(n => column[n]);
     const noise = values.noise[y];
-    traces.push({type: "scatter", mode: "markers", x: pick(xs), y: pick(ys), name: shown(name === null ? "none" : name),
+    traces.push({type: "scatter", mode: "markers", x: pick(xs), y: pick(ys), name: shown(name),
       error_y: noise ? errors(pick(noise), color.kind === "legend" ? tint : css("grey")) : {visible: false},
       showlegend: color.kind === "legend", customdata: mine.map(n => [values.index[n]]),
       text: mine.map(n => hover([values.index[n]], [x], ...[x, y].filter(key => !data.axes.includes(key)).map(key => says(key, values.columns[key][n], (values.noise[key] || [])[n])))),
@@ -252,10 +254,10 @@ function drawFront() {
 function drawHeat() {
   const heatmap = data.heatmaps[+el("heat-pair").value], z = el("heat-z").value;
   const jobs = heatmap.jobs.filter(isShown);
-  const level = key => [...new Set(jobs.map(job => of(key, job) ?? "null"))].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : 0);
+  const level = key => [...new Set(jobs.map(job => of(key, job) ?? NONE))].sort((a, b) => typeof a === "number" && typeof b === "number" ? a - b : (a === NONE) - (b === NONE));
   const xs = level(heatmap.x), ys = level(heatmap.y);
   const cells = ys.map(b => xs.map(a => {
-    const measured = jobs.filter(job => (of(heatmap.x, job) ?? "null") === a && (of(heatmap.y, job) ?? "null") === b).map(job => of(z, job)).filter(isPresent);
+    const measured = jobs.filter(job => (of(heatmap.x, job) ?? NONE) === a && (of(heatmap.y, job) ?? NONE) === b).map(job => of(z, job)).filter(isPresent);
     return measured.length ? measured.reduce((sum, v) => sum + v, 0) / measured.length : null;
   }));
   draw("heat-plot", `${title(z)} by ${heatmap.x} and ${heatmap.y}`, [{type: "heatmap", x: xs.map(shown), y: ys.map(shown), z: cells, colorscale: SCALE,
@@ -268,7 +270,7 @@ function drawHeat() {
 function drawEffects() {
   const [axisOf, by] = data.effect_pairs[+el("effect-pair").value], measure = el("effect-z").value;
   const mine = data.effects.filter(step => step.axis === axisOf && step.measure === measure && by in step.at);
-  const rest = step => Object.entries(step.at).filter(([key]) => key !== by).map(([key, value]) => `${key.split(".").pop()} ${value}`);
+  const rest = step => Object.entries(step.at).filter(([key]) => key !== by).map(([key, value]) => `${key.split(".").pop()} ${shown(value)}`);
   const nameOf = step => [step.step, ...rest(step), ...(manyGroups ? ["group " + step.group] : [])].join(", ");
   const names = [...new Set(mine.map(nameOf))];
   const shownSteps = mine.filter(step => step.jobs.every(isShown)), traces = [];
@@ -277,7 +279,7 @@ function drawEffects() {
     const steps = shownSteps.filter(step => nameOf(step) === name).sort((a, b) => order(a.at[by]) - order(b.at[by]));
     if (!steps.length) return;
     const numbers = steps.every(step => typeof step.at[by] === "number");
-    traces.push({type: "scatter", mode: numbers ? "lines+markers" : "markers", name: safe(clip(name)), x: steps.map(step => numbers ? step.at[by] : String(step.at[by])),
+    traces.push({type: "scatter", mode: numbers ? "lines+markers" : "markers", name: safe(clip(name)), x: steps.map(step => numbers ? step.at[by] : shown(step.at[by])),
       y: steps.map(step => step.change), error_y: errors(steps.map(step => step.noise), hue(at)), line: {color: hue(at), width: 2}, marker: {size: 8, color: hue(at)},
       customdata: steps.map(step => step.jobs), hovertemplate: "%{text}<extra></extra>",
       text: steps.map(step => `${safe(axisOf)} ${safe(step.step)} at ${safe(by)} ${shown(step.at[by])}: ${says(measure, step.change, step.noise)}, ${step.verdict}`
@@ -324,9 +326,9 @@ function drawHist() {
     let label = labels[curve.job], tint = hue(nth);
     if (color.kind === "legend") {
       const value = of(by, curve.job);
-      label = by.split(".").pop() + " " + value; tint = hue(color.distinct.indexOf(value));
+      label = by.split(".").pop() + " " + shown(value); tint = hue(color.distinct.indexOf(value));
     } else if (color.kind === "scale") {
-      tint = blend(of(by, curve.job), low, high);
+      tint = isPresent(of(by, curve.job)) ? blend(of(by, curve.job), low, high) : css("grey");
     }
     const legend = color.kind === "legend" || (color.kind === "one" && curves.length <= 16);
     traces.push(lineOf(curve, curve.share, "latents", {line: {width: 1.8, color: tint, dash: data.controls[curve.job] ? "dash" : "solid"},
@@ -357,11 +359,16 @@ function drawParallel() {
   el("parallel-paper").textContent = every.length > ON_PAPER ? `On paper: the first ${ON_PAPER} of ${every.length} axes.` : "";
   const dimensions = keys.map(key => {
     const all = values.columns[key], label = safe(metrics.short[key] || key.replace(/^(model|sae|hookpoint)\./, ""));
-    const distinct = [...new Set(all.map(x => x ?? "null"))];
-    if (values.numeric.includes(key) && !all.includes(null)) {
-      return distinct.length > 6 || !data.axes.includes(key) ? {label, values: all} : {label, values: all, tickvals: distinct, ticktext: distinct.map(short)};
+    const distinct = [...new Set(all.map(x => isPresent(x) ? x : NONE))], numbers = distinct.filter(x => x !== NONE);
+    if (values.numeric.includes(key) && numbers.length) {
+      const few = numbers.length <= 6 && data.axes.includes(key);
+      if (numbers.length === distinct.length) return few ? {label, values: all, tickvals: numbers, ticktext: numbers.map(short)} : {label, values: all};
+      // below the numbers the jobs that have none
+      const low = Math.min(...numbers), high = Math.max(...numbers), step = (high - low || 1) / 4, below = low - step;
+      const ticks = few || high === low ? numbers : [0, 1, 2, 3, 4].map(n => low + n * step);
+      return {label, values: all.map(x => x ?? below), range: [below, high > low ? high : low + 1], tickvals: [below, ...ticks], ticktext: [NONE, ...ticks.map(short)]};
     }
-    return {label, values: all.map(x => distinct.indexOf(x ?? "null")), tickvals: distinct.map((_, at) => at),
+    return {label, values: all.map(x => distinct.indexOf(isPresent(x) ? x : NONE)), tickvals: distinct.map((_, at) => at),
       ticktext: distinct.map(x => String(x).length > 18 ? "…" + String(x).slice(-17) : String(x))};
   });
   const main = values.columns[metrics.main];

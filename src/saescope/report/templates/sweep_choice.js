@@ -2,7 +2,7 @@
 // The choice stands in the address, and so does what the selects of the figures are set to: `#sae.k=16&sae.k=32&control=without`.
 const CONTROL = "control", JOB = "job";
 const row = new Map(data.values.index.map((job, at) => [job, at]));
-const textOf = (key, job) => String(data.values.columns[key]?.[row.get(job)] ?? "none");
+const textOf = (key, job) => String(data.values.columns[key]?.[row.get(job)] ?? "");  // empty where the job has none
 const settings = new Map();  // select or checkbox of a figure → what it was when the page opened
 const stateOf = box => box.type === "checkbox" ? (box.checked ? "yes" : "no") : box.value;
 let choice = new URLSearchParams();
@@ -94,7 +94,7 @@ function offerAxis(key) {
       const checked = boxes.map(other => other.firstChild).filter(other => other.checked).map(other => other.value);
       choose(key, checked.length < all.length ? checked : []);
     });
-    label.append(box, " " + value);
+    label.append(box, " " + (value || NONE));
     return label;
   });
   offer(key, ...boxes);

@@ -33,7 +33,7 @@ def edges_without_each(
     """`validated_edges` of the units outside each group, 0 to G - 1.
 
     `group_N`: group of each unit, negative: in every graph. The joint counts of a group's units are taken
-    off those of all units, so the G graphs cost about three times as much as one.
+    off those of all units, so twelve graphs cost about four times as much as one.
     Raises ValueError for a wrong length.
     """
     group = np.asarray(group_N, dtype=np.int64)

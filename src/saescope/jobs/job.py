@@ -15,6 +15,7 @@ from filelock import Timeout
 
 from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
+from saescope.files import require_room
 from saescope.jobs.others import OtherJobs
 from saescope.left_out import WANDB_MEDIA, plain
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
@@ -42,6 +43,9 @@ log = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and a full quota."""
+
+LEAST_ROOM = 2**20
+"""Bytes: fewer than the files of any result. A job on a full disk would fail after all its work."""
 
 INTERRUPTED = "interrupted, or told to stop; the same command goes on"
 
@@ -112,6 +116,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                     log.info("measured already by a command that was stopped; its pages are missing")
                     measuring, tracker = True, _tracker(cfg, context, run_id)
                 else:
+                    require_room(context.run_dir, LEAST_ROOM)
                     prepared = _prepare(cfg, _other_jobs(cfg, context, contents))
                     measuring, tracker = True, _tracker(cfg, context, run_id)
                     _measure(cfg, context, run_id, prepared, tracker)

@@ -1,7 +1,7 @@
 """A disk that becomes full or read-only: one line, and with room the same command goes on.
 
-In the causal ablation, while the files of a run or of a sweep are written, when an SAE is trained; and where only the
-cache is on that disk.
+In the causal ablation, while the files of a run or of a sweep are written, when an SAE is trained; and where
+only the cache is on that disk.
 """
 
 import pandas as pd

@@ -14,15 +14,11 @@ from tests.faults.test_faults import check_whole
 from tests.faults.test_kills_of_ablation import ABLATED
 from tests.faults.test_kills_of_files import RUN, everything, times_measured, undisturbed
 from tests.faults.test_kills_of_sweeps import SWEEP
-from tests.faults.test_shared_work import SHARD, SMALL, finish, killed, left_by_the_dead
+from tests.faults.test_shared_work import SHARD, TRAINED, finish, killed, left_by_the_dead
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 SIZE = "size=20m"
-TRAINED = [
-    *SMALL, "sae=train", "sae.expansion_factor=2", "sae.k=8", "sae.tokens=12000", "sae.batch_tokens=1024",
-    "sae.save_every=3", "corpus.holdout_tokens=1024", "hookpoint.layer=1",
-]  # fmt: skip
 PLACES = {
     "ablation": (ABLATED, Moment("os.rename", "partial-sets", 2), 2),
     "trained SAE": (TRAINED, Moment("tempfile.mkdtemp", r"run/sae/"), 1),

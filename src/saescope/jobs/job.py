@@ -28,6 +28,7 @@ from saescope.runfolder.status import (
     status_of,
     write_failed,
     write_measured,
+    write_running,
     write_status,
 )
 from saescope.runfolder.write import locked, write_tracking
@@ -111,7 +112,7 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 context.take_over()
                 overrides = list(context.overrides)
                 result = {} if cfg.force else measured(context.run_dir, run_id)
-                write_status(context.run_dir, "running", overrides=overrides, **result)
+                write_running(context.run_dir, run_id, overrides=overrides, **result)
                 if result:
                     log.info("measured already by a command that was stopped; its pages are missing")
                     measuring, tracker = True, _tracker(cfg, context, run_id)

@@ -32,6 +32,14 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_room(folder: Path, num_bytes: int) -> None:
+    """Raise the OSError of a full disk or quota, unless `folder` can take a file of so many bytes."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(num_bytes))
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def lock(path: Path, timeout: float = -1) -> FileLock:
     """A lock that ends with its process; its file is as open to other users as the umask lets any file be.
 

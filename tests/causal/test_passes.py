@@ -9,7 +9,7 @@ from saescope.causal import passes
 from saescope.causal.ablation import Ablation
 from saescope.causal.passes import measure
 from saescope.causal.removal import LatentSet
-from saescope.config import Ablate, RandomSae
+from saescope.config import Ablate, RandomSae, app
 from saescope.runfolder.partial import read_partial, remove_partials
 from tests.dynamic_k.job import config, sae_of, setup_of
 
@@ -54,7 +54,10 @@ def test_resumed_sums_are_those_of_one_pass(world, tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.kl_GD, whole.kl_GD)
     measure(ablation, SETS[:1], "sets", cfg, tmp_path)
     measure(ablation, SETS, "other", cfg, tmp_path)
-    assert run_from == [2, len(ablation.cut), 0, 0]
+    measure(ablation, SETS, "other", cfg, tmp_path)
+    monkeypatch.setattr(app, "METHOD_VERSION", 0)
+    measure(ablation, SETS, "other", cfg, tmp_path)  # sums of another method
+    assert run_from == [2, len(ablation.cut), 0, 0, len(ablation.cut), 0]
     remove_partials(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -2,9 +2,11 @@
 
 import pytest
 
-from saescope.config import Ablate, NoCausal
+from saescope.config import Ablate, NoCausal, app
+from saescope.config.causal import METHOD_VERSION
 from saescope.config.compose import compose
 from saescope.errors import ConfigError
+from saescope.runfolder.identity import identity
 
 
 def test_the_default_ablates_nothing():
@@ -57,6 +59,17 @@ def test_what_does_not_apply_is_no_part_of_the_identity():
     assert "layers" not in plain
     assert "num_latents" not in plain
     assert compose("causal=ablate", "causal.layers=[0,1]").scientific()["causal"]["layers"] == (0, 1)
+
+
+@pytest.mark.parametrize("method", ["ablate", "attribute"])
+def test_results_of_an_earlier_method_are_of_another_identity(monkeypatch, method):
+    """The same settings gave other numbers before the stage ran in float32."""
+    cfg, plain = compose(f"causal={method}"), compose()
+    before = [identity(job, {}) for job in (cfg, plain)]
+    monkeypatch.setattr(app, "METHOD_VERSION", METHOD_VERSION - 1)
+    assert identity(cfg, {}) != before[0]
+    assert identity(plain, {}) == before[1]
+    assert "version" not in cfg.as_dict()["causal"]
 
 
 def test_a_key_of_ablate_is_none_of_none():

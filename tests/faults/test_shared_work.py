@@ -31,6 +31,10 @@ TOGETHER = [
     "sae.tokens=12000", "sae.batch_tokens=1024", "sae.save_every=3", "corpus.holdout_tokens=1024",
     "hookpoint.layer=1",
 ]  # fmt: skip
+TRAINED = [
+    *SMALL, "sae=train", "sae.expansion_factor=2", "sae.k=8", "sae.tokens=12000", "sae.batch_tokens=1024",
+    "sae.save_every=3", "corpus.holdout_tokens=1024", "hookpoint.layer=1",
+]  # fmt: skip
 
 SHARD = r"shard-0000\d\.safetensors"
 

@@ -1,8 +1,18 @@
 """Rows of a sweep are what the jobs of this command did, whatever their folders hold."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
-from saescope.runfolder.outcomes import INTERRUPTED, JobOutcome, read_outcomes, runs_of, write_outcome
+from saescope.runfolder.outcomes import (
+    INTERRUPTED,
+    JobOutcome,
+    begin,
+    end,
+    read_outcomes,
+    runs_of,
+    write_outcome,
+)
 from tests.report.sweep_folders import write_failed, write_job
 
 CONFIG = "sae: {source: train, k: 9}\n"
@@ -20,6 +30,40 @@ def test_outcomes_come_back_in_the_order_of_the_jobs(tmp_path):
     write_outcome(tmp_path / ".outcomes" / "x", ended)
     assert read_outcomes(tmp_path / ".outcomes" / "x") == [jobs[2], jobs[1], ended]
     assert read_outcomes(tmp_path / "nowhere") == []
+
+
+BEGINS = (
+    "import sys; from pathlib import Path; from saescope.runfolder.outcomes import begin; "
+    "held = begin(Path(sys.argv[1])); print('begun', flush=True); sys.stdin.read()"
+)
+
+
+def test_outcomes_of_killed_commands_go_and_those_of_running_ones_stay(tmp_path):
+    commands = tmp_path / ".outcomes"
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-c", BEGINS, str(commands / name)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for name in ("killed", "running")
+    ]
+    for other in others:
+        assert other.stdout.readline() == b"begun\n"
+    for name in ("killed", "running", "of a version without locks"):
+        write_outcome(commands / name, outcome(tmp_path / "0"))
+    others[0].kill()
+    others[0].wait()
+    held = begin(commands / "this")
+    assert sorted(path.name for path in commands.iterdir()) == ["running", "running.lock", "this.lock"]
+    assert held.is_locked
+    write_outcome(commands / "this", outcome(tmp_path / "1"))
+    end(commands / "this")
+    assert sorted(path.name for path in commands.iterdir()) == ["running", "running.lock"]
+    others[1].communicate()
+    held = begin(commands / "last")
+    end(commands / "last")
+    assert not commands.exists()
 
 
 def test_a_refused_job_is_a_row_beside_the_result_of_the_other_one(tmp_path):

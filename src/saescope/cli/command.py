@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filelock import FileLock
 from omegaconf import DictConfig
 
 
@@ -24,6 +25,8 @@ class Command:
     """Configuration of the sweep, in the process that started it; None for a single job."""
     id: str = ""
     """Of the sweep's command: its jobs leave their outcomes in a folder of this name."""
+    running: FileLock | None = None
+    """Tells other commands on the sweep's folder that this one is alive."""
     job_outcomes: Path | None = None
     """That folder, while a job of a sweep runs in this process."""
     no_folder: str = ""

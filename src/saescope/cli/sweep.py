@@ -2,7 +2,6 @@
 
 import copy
 import secrets
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -18,7 +17,7 @@ from saescope.config import TrackingConfig, from_mapping
 from saescope.config.compose import HYDRA_ERRORS, in_one_line, plain
 from saescope.errors import line
 from saescope.runfolder.names import OUTCOMES
-from saescope.runfolder.outcomes import read_outcomes, runs_of
+from saescope.runfolder.outcomes import begin, end, read_outcomes, runs_of
 from saescope.runfolder.status import mark_refused
 
 SUBDIR = "hydra.sweep.subdir"
@@ -38,14 +37,19 @@ class SweepCallback(Callback):
         self.id = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         self.num_jobs, self.axes = command().num_jobs, command().axes
         command().sweep, command().id = config, self.id
+        with suppress(*HYDRA_ERRORS):  # of a folder that no job will have: the jobs say so
+            command().running = begin(_outcomes(config, self.id))
         end_on_sigterm()
         _guard_subdir(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """In the process of a job, before it."""
-        folder = Path(config.hydra.sweep.dir).absolute() / OUTCOMES / self.id
-        command().job_outcomes = folder if self.id else None
+        command().job_outcomes = _outcomes(config, self.id) if self.id else None
         command().num_jobs, command().axes = self.num_jobs, self.axes
+
+
+def _outcomes(config: DictConfig, command_id: str) -> Path:
+    return Path(config.hydra.sweep.dir).absolute() / OUTCOMES / command_id
 
 
 def _guard_subdir(config: DictConfig) -> None:
@@ -102,9 +106,10 @@ def finish(config: DictConfig) -> None:
         tracking = from_mapping(TrackingConfig, plain(config.tracking))
     except HYDRA_ERRORS:  # every job has failed with it; their table is written all the same
         tracking = TrackingConfig("disabled")
-    folder = sweep_dir / OUTCOMES / command().id
+    folder = _outcomes(config, command().id)
     outcomes = read_outcomes(folder)
     if not outcomes:  # refused before its first job
+        end(folder)
         return
     runs, own = runs_of(sweep_dir, outcomes)
     group = group_of(sweep_dir, config.hydra.runtime.choices.get("sweep") or "none")
@@ -118,9 +123,7 @@ def finish(config: DictConfig) -> None:
     if all(outcome.refused and not outcome.untouched for outcome in outcomes):
         for outcome in outcomes:
             mark_refused(Path(outcome.folder))
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # another command's are there
-        folder.parent.rmdir()
+    end(folder)
 
 
 def group_of(sweep_dir: Path, preset: str) -> str:

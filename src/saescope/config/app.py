@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from saescope.config.applicable import READS_CORPUS, applicable
-from saescope.config.causal import CausalConfig, NoCausal
+from saescope.config.causal import METHOD_VERSION, CausalConfig, NoCausal
 from saescope.config.check import is_seed
 from saescope.config.corpus import CorpusConfig
 from saescope.config.dynamic_k import DynamicKConfig
@@ -71,7 +71,7 @@ class AppConfig:
         return applicable(dataclasses.asdict(self))
 
     def scientific(self) -> dict[str, Any]:
-        """The part that decides the numbers: no tracking, force or objective, no device or batch settings.
+        """What decides the numbers: no tracking, force or objective, no device or batch settings.
 
         `dtype` stays in: bfloat16 and float32 give slightly different numbers.
         """
@@ -89,6 +89,7 @@ class AppConfig:
             del values["causal"]
         else:  # what does not apply is null: results of versions without the key stay valid
             values["causal"] = {key: value for key, value in values["causal"].items() if value is not None}
+            values["causal"]["version"] = METHOD_VERSION
         values["runtime"] = {"dtype": self.runtime.dtype}
         return values
 

@@ -9,6 +9,10 @@ from saescope.errors import ConfigError
 SELECTS = ("si", "si_token", "mutual_info", "rate")
 REPLACEMENTS = ("zero", "mean", "resample")
 
+METHOD_VERSION = 2
+"""Goes up with every change of what the stage computes of the same settings: results and sums of killed jobs
+of another version are made anew. 1: in the precision of the job; 2: in float32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoCausal:

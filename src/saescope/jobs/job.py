@@ -15,6 +15,7 @@ from filelock import Timeout
 
 from saescope.config import AppConfig, HookpointConfig, TrainSae
 from saescope.errors import BusyError, ConfigError, SaescopeError, line
+from saescope.files import require_room
 from saescope.jobs.others import OtherJobs
 from saescope.left_out import WANDB_MEDIA, plain
 from saescope.runfolder.identity import digests, find_finished, identity, link_result, remember
@@ -27,6 +28,7 @@ from saescope.runfolder.status import (
     status_of,
     write_failed,
     write_measured,
+    write_running,
     write_status,
 )
 from saescope.runfolder.write import locked, write_tracking
@@ -42,6 +44,9 @@ log = logging.getLogger(__name__)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and a full quota."""
+
+LEAST_ROOM = 2**20
+"""Bytes: fewer than the files of any result. A job on a full disk would fail after all its work."""
 
 INTERRUPTED = "interrupted, or told to stop; the same command goes on"
 
@@ -107,11 +112,12 @@ def run_job(cfg: AppConfig, context: Context) -> Outcome:
                 context.take_over()
                 overrides = list(context.overrides)
                 result = {} if cfg.force else measured(context.run_dir, run_id)
-                write_status(context.run_dir, "running", overrides=overrides, **result)
+                write_running(context.run_dir, run_id, overrides=overrides, **result)
                 if result:
                     log.info("measured already by a command that was stopped; its pages are missing")
                     measuring, tracker = True, _tracker(cfg, context, run_id)
                 else:
+                    require_room(context.run_dir, LEAST_ROOM)
                     prepared = _prepare(cfg, _other_jobs(cfg, context, contents))
                     measuring, tracker = True, _tracker(cfg, context, run_id)
                     _measure(cfg, context, run_id, prepared, tracker)

@@ -4,12 +4,16 @@ A run folder says what its result is, not which command left it there: in a swee
 the folder of a refused job holds the result of an earlier one.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from saescope.files import read_json, write_json
+from filelock import FileLock, Timeout
+
+from saescope.files import lock, read_json, write_json
 from saescope.runfolder.run import Run, read_run
 from saescope.runfolder.sweep import find_runs, natural
 
@@ -34,6 +38,36 @@ class JobOutcome:
     """The folder belongs to another job, and nothing in it was changed."""
     refused: bool = False
     """What the user has to correct ended it before it measured anything."""
+
+
+def begin(command: Path) -> FileLock:
+    """The lock of a command, which ends with its process; what killed commands left beside it is removed.
+
+    `command`: the folder of its outcomes. Raises OSError where it cannot be created.
+    """
+    running = _lock(command, timeout=-1)
+    command.parent.mkdir(parents=True, exist_ok=True)
+    running.acquire()
+    while not Path(running.lock_file).exists():  # another command has just taken it for that of a dead one
+        running.release()
+        running.acquire()
+    for name in {path.stem for path in command.parent.iterdir()} - {command.name}:
+        other = command.with_name(name)
+        with suppress(Timeout, OSError), _lock(other):
+            end(other)
+    return running
+
+
+def end(command: Path) -> None:
+    """Remove the outcomes of a command, and the file of its lock."""
+    shutil.rmtree(command, ignore_errors=True)
+    with suppress(OSError):  # a folder that is only read; another command's are there
+        Path(_lock(command).lock_file).unlink(missing_ok=True)
+        command.parent.rmdir()
+
+
+def _lock(command: Path, timeout: float = 0) -> FileLock:
+    return lock(command.with_name(f"{command.name}.lock"), timeout)
 
 
 def write_outcome(command: Path, outcome: JobOutcome) -> None:

@@ -10,14 +10,25 @@ from typing import Any
 
 from saescope.files import read_json, write_json
 from saescope.runfolder.names import METRICS, STATUS
+from saescope.runfolder.partial import remove_partials
 
 SCHEMA = 1
 """Version of the result files of a run folder; goes up when older readers would misread them."""
+
+PARTIAL_SUMS_OF = "partial_sums_of"
+"""Key of an unfinished job's status: the identity of the job whose partial sums may lie in the folder."""
 
 
 def write_status(run_dir: Path, state: str, **more: Any) -> None:
     """Write the state with the schema version and details such as `error`, `notes`, `warnings`."""
     write_json(run_dir / STATUS, {"schema": SCHEMA, "state": state, **more})
+
+
+def write_running(run_dir: Path, identity: str, **more: Any) -> None:
+    """Write that the job of this identity is at work; first remove the sums that another one left halfway."""
+    if status_of(run_dir).get(PARTIAL_SUMS_OF) != identity:
+        remove_partials(run_dir)
+    write_status(run_dir, "running", **{PARTIAL_SUMS_OF: identity}, **more)
 
 
 def write_measured(run_dir: Path, identity: str, **more: Any) -> None:
@@ -34,8 +45,10 @@ def measured(run_dir: Path, identity: str) -> dict[str, Any]:
 
 
 def write_failed(run_dir: Path, error: str, **more: Any) -> None:
-    """Write the failure; data files that are complete stay so."""
-    write_status(run_dir, "failed", error=error, **_of_the_result(status_of(run_dir)), **more)
+    """Write the failure; data files that are complete stay so, and sums that are half done whose they are."""
+    before = status_of(run_dir)
+    sums = {key: before[key] for key in (PARTIAL_SUMS_OF,) if key in before}
+    write_status(run_dir, "failed", error=error, **_of_the_result(before), **sums, **more)
 
 
 def _of_the_result(status: Mapping[str, Any]) -> dict[str, Any]:

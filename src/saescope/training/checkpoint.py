@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from saescope.errors import SaeError
@@ -76,5 +77,7 @@ def save_coder(coder: SparseCoder, folder: Path) -> None:
             )  # a file that cannot be read back must not replace a good one
             for name in FILES:
                 (Path(temporary) / name).replace(folder / name)
-    except (OSError, RuntimeError) as error:
-        raise SaeError(f"the SAE cannot be saved to {folder}: {error}") from error
+    except (OSError, RuntimeError, SafetensorError) as error:  # safetensors raises its own on a full disk
+        raise SaeError(
+            f"the SAE cannot be saved to {folder}: {error}; correct that and start the same command again"
+        ) from error

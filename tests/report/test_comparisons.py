@@ -127,4 +127,5 @@ def test_causal_effects_are_followed_along_the_axes_beside_their_controls(tmp_pa
     for key in keys:
         assert f"<td>{metric(key).short}</td>" in beside
     assert "SI, Q and causal effects along each axis" in page.text
+    assert "± —" not in page.text
     assert '<th scope="col">causal/<wbr>own_<wbr>ce</th>' in source  # not among those shown on request

@@ -230,7 +230,7 @@ def _step(step: Difference) -> dict[str, str]:
         "measure": step.measure.short,
         "values": f"{figure(step.low)} → {figure(step.high)}",
         "change": f"{sign}{figure(step.change)}",
-        "noise": f"± {figure(step.noise)}",
+        "noise": f"± {figure(step.noise)}" if step.comparison else DASH,
         "p": p_value(step.comparison.p, None).removeprefix("p ").removeprefix("= ")
         if step.comparison
         else DASH,

@@ -22,7 +22,8 @@ const isPresent = value => value !== null && value !== undefined && value !== ""
 const NONE = "—";  // in place of what a job does not have
 
 function axis(key, xs) {
-  const out = {title: {text: title(key), standoff: 12}, gridcolor: css("grid"), zeroline: false,
+  const label = (metrics.labels[key] || "").length > 34 ? safe(metrics.short[key]) : title(key);  // longer than an axis
+  const out = {title: {text: label, standoff: 12}, gridcolor: css("grid"), zeroline: false,
     linecolor: css("grey"), automargin: true};
   const numbers = (xs || []).filter(x => typeof x === "number");
   if (xs && numbers.length === xs.filter(isPresent).length && numbers.length) {
@@ -375,7 +376,7 @@ function drawParallel() {
   const fresh = !el("parallel-plot").on;
   el("parallel-plot").style.minWidth = onPaper ? "" : `${6.5 * keys.length}rem`;  // so that the axes' names stand apart
   draw("parallel-plot", `Parallel coordinates of ${values.index.length} jobs over ${keys.length} settings and measures`, [{type: "parcoords", dimensions, labelangle: -25, labelfont: {color: css("ink"), size: 12}, tickfont: {color: css("ink"), size: 11},
-    rangefont: {color: css("muted"), size: 10}, line: main && !main.includes(null) ? {color: main, colorscale: SCALE, showscale: true,
+    rangefont: {color: "rgba(0,0,0,0)", size: 1}, line: main && !main.includes(null) ? {color: main, colorscale: SCALE, showscale: true,
       colorbar: {thickness: 12, outlinewidth: 0, title: {text: title(metrics.main), side: "right"}}} : {color: hue(0)}}],
     {margin: {l: 70, r: 90, t: 120, b: 30}});
   if (fresh) el("parallel-plot").on("plotly_restyle", () => {

@@ -17,10 +17,12 @@ WHOLE_WORDS = {
     "job_vs_evaluation_160m": ("a job, 160m", ""),
     "job_vs_evaluation_smollm2": ("a job, SmolLM2-135m", ""),
     "saes_vs_evaluation_70m": ("six SAEs at one hookpoint, 70m: six runs of the evaluation", "≥ 3"),
-    "layers_vs_jobs_160m": ("all layers of 160m: one job a layer", "≥ 3"),
+    "layers_vs_jobs_160m": ("{hookpoints} layers of 160m: one job a layer", "≥ 3"),
     "job_vs_before_smollm2": ("a job, SmolLM2-135m: the version before the shared passes", "≥ 2.5"),
-    "layers_vs_before_160m": ("all layers of 160m: the version before", "≥ 3"),
+    "layers_vs_before_160m": ("{hookpoints} layers of 160m: the version before", "≥ 3"),
 }
+SHARES = {"losses": "≤ 35 %", "statistics": "≤ 10 %"}
+"""What of a job's time its parts should take."""
 SHAPES = ("70m", "160m", "410m")
 EXTRACTION = {
     "floor": ("the model up to the hookpoint and the encoder product, nothing else", "0.85"),
@@ -147,10 +149,22 @@ def whole() -> list[str]:
             floor, sizes = ratio(result, f"floor_{name}"), result["sizes"][name]
             tokens = f"{sizes['probe_tokens_per_task']:,}, {sizes['lm_tokens']:,}"
             clock = "wall" if sizes["clock"] == "wall" else "CPU"
+            words = words.format(hookpoints=result.get("hookpoints", {}).get(name, "all"))
             out.append(
                 f"| {words} | {tokens} | {clock} | {ours:.0f} | {theirs:.0f} | {ratio(result, name)} "
                 f"| {wanted} | {floor} |"
             )
+    if result.get("shares"):
+        out += ["", "| share of a job's time, from Enter | tokens | losses | statistics |", "|---|---|---|---|"]
+        for name in (name for name in WHOLE_WORDS if name in result["shares"]):
+            cells = " | ".join(
+                f"{statistics.median(values):.0%} ({min(values):.0%}–{max(values):.0%})"
+                for values in (result["shares"][name][part] for part in SHARES)
+            )
+            sizes = result["sizes"][name]
+            tokens = f"{sizes['probe_tokens_per_task']:,}, {sizes['lm_tokens']:,}"
+            out.append(f"| {WHOLE_WORDS[name][0].partition(':')[0]} | {tokens} | {cells} |")
+        out.append(f"| wanted | | {' | '.join(SHARES.values())} |")
     if (name := "together_three_by_one_70m") in result["ratios"]:
         trained = result["seconds"]["together_70m"]
         three, one = (statistics.median(trained[side]) for side in ("three", "one"))

@@ -1,6 +1,6 @@
 """All statistics of a job as its tokens grow: seconds and memory of every step.
 
-    python benchmarks/size.py [--tokens 200000 1000000] [--latents 131072] [--k 64] [--folder /tmp]
+    python benchmarks/size.py [--tokens 200000 1000000] [--latents 131072] [--k 64] [--clock cpu]
 
 Codes with Zipf rates of which half prefer a task (zipf.py), documents of 128 tokens, token ids by Zipf's law;
 statistics at the defaults of a job (`analyse`): SI and Q with their nulls, SI and Q beyond words, matched
@@ -18,13 +18,13 @@ import re
 import sys
 import tempfile
 import threading
-import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from side_by_side import alone, high_water_mb, machine, versions, write
+from side_by_side import CLOCKS, alone, high_water_mb, machine, versions, write
 from zipf import TASKS, zipf_codes
 
 from saescope.analysis.features import analyse
@@ -42,9 +42,9 @@ TARGETS = {"tokens": 20_000_000, "latents": 131_072, "k": 64, "memory_gib": 24.0
 class Watch:
     """Peaks of this process's memory and files, and the seconds between the steps it is told."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-        self.step, self.since = "draw the codes", time.perf_counter()
+    def __init__(self, folder: Path, now: Callable[[], float]) -> None:
+        self.folder, self.now = str(folder), now
+        self.step, self.since = "draw the codes", now()
         self.memory: dict[str, float] = defaultdict(float)
         self.seconds: dict[str, float] = defaultdict(float)
         self.disk = 0.0
@@ -59,7 +59,7 @@ class Watch:
     def next(self, step: str) -> None:
         """Another step begins."""
         self._note()
-        now = time.perf_counter()
+        now = self.now()
         self.seconds[self.step] += now - self.since
         print(f"{self.step}: {now - self.since:.1f} s, {self.memory[self.step]:.2f} GiB", file=sys.stderr)
         self.step, self.since = step, now
@@ -103,9 +103,11 @@ def job_codes(tokens: int, latents: int, k: int) -> Codes:
     )
 
 
-def all_statistics(tokens: int, latents: int, k: int, settings: MetricsConfig, folder: Path) -> dict[str, Any]:
+def all_statistics(
+    tokens: int, latents: int, k: int, settings: MetricsConfig, folder: Path, now: Callable[[], float]
+) -> dict[str, Any]:
     """All statistics of one job, measured."""
-    watch = Watch(folder)
+    watch = Watch(folder, now)
     with scratch.scratch_in(folder):
         codes = job_codes(tokens, latents, k)
         watch.next("codes by document")
@@ -145,6 +147,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=1000, help="permutations and bootstraps")
     parser.add_argument("--to", type=int, default=TARGETS["tokens"], help="tokens of the extrapolation")
     parser.add_argument("--folder", type=Path, help="for the files of large arrays; default a temporary one")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU time of all threads"
+    )
     parser.add_argument("--tiny", action="store_true", help="toy sizes: does it run?")
     parser.add_argument("--out", type=Path, help="folder of size.json; default benchmarks/results")
     parser.add_argument("--cell", type=int, help=argparse.SUPPRESS)
@@ -153,14 +158,18 @@ def main() -> None:
         args.tokens, args.latents, args.k, args.draws = [4000, 8000], 256, 16, 50
     if args.cell:
         settings = MetricsConfig(permutations=args.draws, bootstraps=args.draws)
+        size = args.cell, args.latents, args.k
         with tempfile.TemporaryDirectory(dir=args.folder) as name:
-            print(json.dumps(all_statistics(args.cell, args.latents, args.k, settings, Path(name))))
+            print(json.dumps(all_statistics(*size, settings, Path(name), CLOCKS[args.clock])))
         return
     environment = machine()
     words = ["--latents", str(args.latents), "--k", str(args.k), "--draws", str(args.draws)]
+    words += ["--clock", args.clock]
     words += ["--folder", str(args.folder)] if args.folder else []
     cells = []
-    print(f"{'tokens':>11} {'seconds':>8} {'memory, GiB':>12} {'with files':>11} {'disk, GiB':>10} {'edges':>10}")
+    print(
+        f"{'tokens':>11} {'seconds':>8} {'memory, GiB':>12} {'with files':>11} {'disk, GiB':>10} {'edges':>9}"
+    )
     for tokens in args.tokens:
         cell = {"tokens": tokens, **alone(__file__, *words, "--cell", str(tokens))}
         cells.append(cell)
@@ -170,6 +179,7 @@ def main() -> None:
             flush=True,
         )
     result: dict[str, Any] = {"cells": cells, "latents": args.latents, "k": args.k, "draws": args.draws}
+    result["clock"] = args.clock
     if len(cells) > 1:
         last, grown = cells[-1], {what: exponent(cells, what) for what in ("seconds", "memory_gib")}
         ahead = {what: last[what] * (args.to / last["tokens"]) ** power for what, power in grown.items()}

@@ -2,8 +2,16 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from saescope.stats import block_permutation, collapse, curveball, null_edge_count, validated_edges
-from saescope.stats.coactivation import binary
+from saescope.stats import (
+    block_permutation,
+    collapse,
+    curveball,
+    null_edge_count,
+    row_blocks,
+    scratch,
+    validated_edges,
+)
+from saescope.stats.coactivation import EDGES_AT_ONCE, binary, edges_without_each
 from saescope.stats.count_tails import NEAR_SD, NEAR_TAIL, hypergeometric_tail
 from saescope.stats.edge_nulls import run_subset
 from saescope.stats.synthetic import noise, planted
@@ -221,3 +229,25 @@ def test_fixed_k_offset(k: int) -> None:  # exchangeable k-of-F latents, PMI_0 =
     count = joint.mean() * n / (n * k / f) ** 2
     assert np.log(count) == pytest.approx(np.log((k - 1) * f / (k * (f - 1))), abs=1e-6)
     assert len(validated_edges(active)) <= 2
+
+
+@pytest.mark.parametrize("limits", ["in memory", "in files"])
+def test_edges_without_each_group_are_those_of_the_other_units(limits, monkeypatch):
+    data = planted(300, 12, 4000, boost=2.0, seed=0)
+    group_N = np.random.default_rng(0).integers(-1, 3, size=4000)
+    expected = [validated_edges(data.active_NF[group_N != group]) for group in range(3)]
+    if limits == "in files":
+        monkeypatch.setattr(scratch, "LARGE_BYTES", 100)
+        monkeypatch.setattr(row_blocks, "BLOCK_ENTRIES", 1000)
+    for num_edges in (0, EDGES_AT_ONCE):  # all groups in one pass, or each in its own
+        without = list(edges_without_each(data.active_NF, group_N, block=40, num_edges=num_edges))
+        assert len(without) == 3
+        for edges, other in zip(without, expected, strict=True):
+            assert len(other) > 100
+            for name in ("source", "target", "joint"):
+                np.testing.assert_array_equal(getattr(edges, name), getattr(other, name))
+            np.testing.assert_allclose(edges.pmi, other.pmi, rtol=1e-12)
+            np.testing.assert_allclose(edges.rank_tail, other.rank_tail, rtol=1e-9)
+    assert not list(edges_without_each(data.active_NF, np.full(4000, -1)))
+    with pytest.raises(ValueError, match="expected 4000 groups"):
+        next(edges_without_each(data.active_NF, group_N[:-1]))

@@ -1,6 +1,6 @@
 """Pairs of latents that fire together more often than independence allows: the edges of the graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -12,12 +12,16 @@ from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.compat import product
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.progress import Progress, no_progress
-from saescope.stats.row_blocks import by_column, column_counts, fits_in_memory, is_binary
+from saescope.stats.row_blocks import by_column, column_counts, fits_in_memory, is_binary, some_rows
 from saescope.stats.strata import Strata
 from saescope.stats.threads import in_threads, num_threads
 
 BLOCK_ENTRIES = 12_000_000
 """Entries of the joint count matrix formed in one go, were it dense (about 150 MB)."""
+
+GROUPS_AT_ONCE, EDGES_AT_ONCE = 4, 2_000_000
+"""Graphs without a group that one pass over the joint counts finds at most, and their edges: several times as
+many pairs are candidates until all are there, 40 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,90 @@ _PairColumns: TypeAlias = tuple[IntArray, IntArray, IntArray, FloatArray, FloatA
 """Source, target, joint count, PMI and p of some pairs of latents."""
 
 
+def edges_without_each(
+    active_NS: Csr,
+    group_N: AnyIntArray,
+    *,
+    min_joint: int = 5,
+    fdr: float = 0.01,
+    block: int | None = None,
+    num_edges: int = 0,
+    progress: Progress = no_progress,
+) -> Iterator[Edges]:
+    """`validated_edges` of the units outside each group in turn, some groups from the same joint counts.
+
+    `group_N`: group of each unit, 0 … G - 1; negative: in none, so never left out. Joint counts without a
+    group are those of all units less those of the group. `num_edges`: about how many edges there will be;
+    of many, fewer groups share the joint counts. Raises ValueError for a wrong length.
+    """
+    active = binary(active_NS)
+    group_N = np.maximum(group_N, -1)
+    if group_N.shape != (active.shape[0],):
+        raise ValueError(f"expected {active.shape[0]} groups, got shape {group_N.shape}")
+    order = np.arange(active.shape[1])
+    if fits_in_memory(active):
+        order = np.argsort(-column_counts(active), kind="stable")
+        active = active[:, order]
+    num_groups = int(group_N.max(initial=-1)) + 1
+    at_once = min(GROUPS_AT_ONCE, max(1, EDGES_AT_ONCE // max(1, num_edges)))
+    for first in range(0, num_groups, at_once):
+        chosen = range(first, min(first + at_once, num_groups))
+        others = np.flatnonzero((group_N < chosen.start) | (group_N >= chosen.stop))
+        units = [others, *(np.flatnonzero(group_N == group) for group in chosen)]
+        parts = [some_rows(active, numbers) for numbers in units]
+        for edges in _without_each(parts, min_joint, fdr, block, progress):
+            yield _renamed(edges, order)
+
+
+def _without_each(
+    parts: Sequence[Csr], min_joint: int, fdr: float, block: int | None, progress: Progress
+) -> list[Edges]:
+    """Edges of all parts of the units but one, for each but the first."""
+    by_latent = [sparse.csr_matrix(by_column(part).T) for part in parts]
+    counts_S, num_units = sum(column_counts(part) for part in parts), sum(part.shape[0] for part in parts)
+    nulls = [
+        Strata(
+            sparse.csr_matrix((counts_S - column_counts(part)).astype(np.float64)[:, None]),
+            np.array([num_units - part.shape[0]], dtype=np.float64),
+        )
+        for part in parts[1:]
+    ]
+
+    def pairs_from(start: int, tails: Sequence[Csr], tail_start: int) -> list[_PairColumns]:
+        counts = [
+            product(rows[start : start + block], tail) for rows, tail in zip(by_latent, tails, strict=True)
+        ]
+        places = [_places(count) for count in counts]
+        rows, columns = counts[0].shape
+        dense = np.zeros(rows * columns, dtype=np.int32)
+        for count, place in zip(counts, places, strict=True):
+            dense[place] += count.data
+        pair = np.flatnonzero(dense >= min_joint)
+        source, target = pair // columns + start, pair % columns + tail_start
+        upper = source < target
+        source, target, pair = source[upper], target[upper], pair[upper]
+        joint = dense[pair].astype(np.int64)
+        dense[:] = 0
+        columns_of_nulls = []
+        for null, count, place in zip(nulls, counts[1:], places[1:], strict=True):
+            dense[place] = count.data
+            without = joint - dense[pair]
+            dense[place] = 0
+            some = np.flatnonzero(without >= min_joint)
+            columns_of_nulls.append(_beyond(null, source[some], target[some], without[some], fdr))
+        return columns_of_nulls
+
+    block = _block(parts[0].shape[1]) if block is None else max(1, block)
+    return _walk(parts, pairs_from, block, fdr, len(nulls), "pairs of latents, document groups", progress)
+
+
+def _places(counts: Csr) -> IntArray:
+    """Place of each entry in the matrix, were it dense and flat."""
+    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    place: IntArray = row * counts.shape[1] + counts.indices
+    return place
+
+
 def _edges(
     active: Csr,
     by_latent: Csr,
@@ -134,40 +222,63 @@ def _edges(
     progress: Progress,
 ) -> list[Edges]:
     """Edges beyond each null, from one pass over the joint counts."""
-    num_nodes = active.shape[1]
-    if num_nodes < 2:
-        return [no_edges() for _ in nulls]
-    block = max(16, BLOCK_ENTRIES // num_nodes // num_threads()) if block is None else max(1, block)
+    block = _block(active.shape[1]) if block is None else max(1, block)
 
-    def pairs_from(start: int, tail: Csr, tail_start: int) -> list[_PairColumns]:
-        source, target, joint = _joint_counts(by_latent[start : start + block], tail, min_joint)
+    def pairs_from(start: int, tails: Sequence[Csr], tail_start: int) -> list[_PairColumns]:
+        source, target, joint = _joint_counts(by_latent[start : start + block], tails[0], min_joint)
         source, target = source + start, target + tail_start
         later = source < target
         source, target, joint = source[later], target[later], joint[later]
-        columns_of_nulls = []
-        for null in nulls:
-            # no pair with p > fdr can pass Benjamini-Hochberg
-            above, expected, p = null.beyond(source, target, joint, fdr)
-            small = p <= fdr
-            passed = above[small]
-            pmi = np.log(joint[passed] / expected[small])
-            columns_of_nulls.append((source[passed], target[passed], joint[passed], pmi, p[small]))
-        return columns_of_nulls
+        return [_beyond(null, source, target, joint, fdr) for null in nulls]
 
+    return _walk([active], pairs_from, block, fdr, len(nulls), "pairs of latents", progress)
+
+
+def _beyond(null: Strata, source: IntArray, target: IntArray, joint: IntArray, fdr: float) -> _PairColumns:
+    """The pairs that may pass Benjamini-Hochberg: none with p > fdr can."""
+    above, expected, p = null.beyond(source, target, joint, fdr)
+    small = p <= fdr
+    passed = above[small]
+    pmi = np.log(joint[passed] / expected[small])
+    return source[passed], target[passed], joint[passed], pmi, p[small]
+
+
+def _block(num_nodes: int) -> int:
+    """Latents whose joint counts with all others are formed in one go."""
+    return max(16, BLOCK_ENTRIES // max(1, num_nodes) // num_threads())
+
+
+def _walk(
+    matrices: Sequence[Csr],
+    pairs_from: Callable[..., list[_PairColumns]],
+    block: int,
+    fdr: float,
+    num_nulls: int,
+    step_name: str,
+    progress: Progress,
+) -> list[Edges]:
+    """Edges beyond each null from all pairs of latents, `block` latents and those after them at a time.
+
+    `matrices`: units by latents; `pairs_from(start, tails, tail_start)`: the pairs of a block with the
+    latents from `tail_start` on, whose columns are `tails`.
+    """
+    num_nodes = matrices[0].shape[1]
+    if num_nodes < 2:
+        return [no_edges() for _ in range(num_nulls)]
     parts: list[list[_PairColumns]] = []
-    # Only later latents are needed; cutting the matrix costs a pass over it, so it is cut a few times only,
+    # Only later latents are needed; cutting a matrix costs a pass over it, so it is cut a few times only,
     # and a large one, of which memory has no room for a copy, not at all.
-    step, cut = block * max(1, num_nodes // 8 // block), fits_in_memory(active)
+    step, cut = block * max(1, num_nodes // 8 // block), all(fits_in_memory(matrix) for matrix in matrices)
     num_pairs = num_nodes * (num_nodes - 1) // 2
-    progress("pairs of latents", 0, num_pairs)
-    tail = active
+    progress(step_name, 0, num_pairs)
+    tails = list(matrices)
     for tail_start in range(0, num_nodes, step):
-        tail = tail[:, step:] if tail_start and cut else tail
+        tails = [tail[:, step:] for tail in tails] if tail_start and cut else tails
         starts = range(tail_start, min(tail_start + step, num_nodes), block)
-        parts += in_threads(partial(pairs_from, tail=tail, tail_start=tail_start if cut else 0), starts)
+        parts += in_threads(partial(pairs_from, tails=tails, tail_start=tail_start if cut else 0), starts)
         after = max(0, num_nodes - tail_start - step)
-        progress("pairs of latents", num_pairs - after * (after - 1) // 2, num_pairs)
-    return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(len(nulls))]
+        progress(step_name, num_pairs - after * (after - 1) // 2, num_pairs)
+    return [_significant([part[i] for part in parts], num_nodes, fdr) for i in range(num_nulls)]
 
 
 def _significant(parts: list[_PairColumns], num_nodes: int, fdr: float) -> Edges:

@@ -1,14 +1,13 @@
 """Modularity with groups of documents left out: how much of Q is owed to the documents."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from saescope.stats.coactivation import Edges, collapse, validated_edges
+from saescope.stats.coactivation import Edges, collapse, edges_without_each
 from saescope.stats.modularity import modularity
 from saescope.stats.modularity_summary import MIN_EDGES
 from saescope.stats.progress import Progress, no_progress
+from saescope.stats.row_blocks import some_columns
 
 
 def modularity_replicates(
@@ -21,6 +20,7 @@ def modularity_replicates(
     fdr: float,
     resolution: float,
     unit_N: AnyIntArray | None = None,
+    num_edges: int = 0,
     progress: Progress = no_progress,
 ) -> FloatArray:
     """Q of the graph validated anew without the tokens of each group, [G].
@@ -31,28 +31,20 @@ def modularity_replicates(
     first edge in a replicate is a community of its own.
 
     `community_F`: −1 for a latent without an edge; `group_N`: group of each token, negative: never left out;
-    `unit_N`: as in `summarise_modularity`. Fewer than 5 edges: Q is 0. Cost: one validation of the edges a
-    group.
+    `unit_N`: as in `summarise_modularity`; a unit lies in one group. `num_edges`: edges of the whole
+    graph, where they may be too many for memory once a group. Fewer than 5 edges: Q is 0.
     """
     nodes = np.flatnonzero(np.asarray(supported_F, dtype=np.bool_))
-    active_NS, label_S = active_NF[:, nodes], np.asarray(community_F, dtype=np.int64)[nodes]
-    group_of_N: IntArray = np.asarray(group_N, dtype=np.int64)
+    active_NS, label_S = some_columns(active_NF, nodes), np.asarray(community_F, dtype=np.int64)[nodes]
+    group_of_unit: IntArray = np.asarray(group_N, dtype=np.int64)
+    if unit_N is not None:
+        active_NS = collapse(active_NS, unit_N)
+        group_of_unit = group_of_unit[np.unique(np.asarray(unit_N), return_index=True)[1]]
     label_S = np.where(label_S < 0, label_S.max(initial=0) + 1 + np.arange(label_S.size), label_S)
-    num_groups = int(group_of_N.max(initial=-1)) + 1
-    values: list[float] = []
-    progress("document groups (edges)", 0, num_groups)
-    for tokens in _without_each(group_of_N, num_groups):
-        active = active_NS[tokens]
-        if unit_N is not None:
-            active = collapse(active, np.asarray(unit_N)[tokens])
-        values.append(_of_graph(validated_edges(active, min_joint=min_joint, fdr=fdr), label_S, resolution))
-        progress("document groups (edges)", len(values), num_groups)
-    return np.array(values)
-
-
-def _without_each(group_N: IntArray, num_groups: int) -> Iterator[IntArray]:
-    for group in range(num_groups):
-        yield np.flatnonzero(group_N != group)
+    without = edges_without_each(
+        active_NS, group_of_unit, min_joint=min_joint, fdr=fdr, num_edges=num_edges, progress=progress
+    )
+    return np.array([_of_graph(edges, label_S, resolution) for edges in without])
 
 
 def _of_graph(edges: Edges, label_S: IntArray, resolution: float) -> float:

@@ -75,6 +75,21 @@ def some_columns(matrix: Csr, numbers: IntArray) -> Csr:
     return sparse.csr_matrix((data, indices, indptr), shape=(matrix.shape[0], numbers.size))
 
 
+def some_rows(matrix: Csr, numbers: IntArray) -> Csr:
+    """`matrix[numbers]`, the numbers in ascending order; in a file where the matrix is large."""
+    if fits_in_memory(matrix):
+        return matrix[numbers]
+    sizes = np.diff(matrix.indptr)[numbers]
+    indptr = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    data, indices = (scratch.empty(int(indptr[-1]), kind) for kind in (matrix.data.dtype.type, np.int32))
+    for rows in row_blocks(matrix.indptr):
+        first, last = np.searchsorted(numbers, [rows.start, rows.stop])
+        part = rows_of(matrix, rows)[numbers[first:last] - rows.start]
+        entries = slice(int(indptr[first]), int(indptr[last]))
+        data[entries], indices[entries] = part.data, part.indices
+    return sparse.csr_matrix((data, indices, indptr), shape=(numbers.size, matrix.shape[1]))
+
+
 def by_column(matrix: Csr) -> sparse.csc_matrix:
     """The matrix column by column, rows in ascending order."""
     if fits_in_memory(matrix):
@@ -97,7 +112,7 @@ def stacked(parts: list[Csr], num_columns: int) -> Csr:
     if len(parts) == 1:
         return parts.pop()
     size = sum(part.nnz for part in parts)
-    data, indices = scratch.empty(size, np.int32), scratch.empty(size, np.int32)
+    data, indices = scratch.empty(size, parts[0].data.dtype.type), scratch.empty(size, np.int32)
     indptr, at = [np.zeros(1, dtype=np.int64)], 0
     parts.reverse()
     while parts:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help demo sample test coverage test-slow test-faults test-input test-defects docs test-docs test-pages test-gpu test-lowest graph check embedded synthetic calibration audit bench bench-train bench-whole bench-gpu parity clean
+.PHONY: help demo sample test coverage test-slow test-faults test-input test-defects docs test-docs test-pages test-gpu test-lowest graph check embedded synthetic calibration audit bench bench-train bench-whole bench-size bench-gpu parity clean
 
 help:  ## list of targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -96,17 +96,20 @@ audit: $(VENV)/.installed  ## which metric may be quoted for what? docs/audit.md
 	$(BIN)/python scripts/audit/run.py
 
 # .[dev] has sae_lens and TransformerLens, the other side of extract.py
-bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: 33 minutes)
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/extract.py
+bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 cores: under 25 minutes)
+	$(BIN)/python benchmarks/startup.py --rounds 3
+	$(BIN)/python benchmarks/extract.py --rounds 2
 	$(BIN)/python benchmarks/stats.py
-	$(BIN)/python benchmarks/sweep.py
-	$(BIN)/python benchmarks/train.py --rounds 2 --steps 4 --brief
+	$(BIN)/python benchmarks/sweep.py --per-task 1500
+	$(BIN)/python benchmarks/train.py --rounds 1 --steps 4 --brief
 	$(BIN)/python benchmarks/whole.py --brief
 	$(BIN)/python benchmarks/table.py
 
 bench-whole: $(VENV)/.installed-dev  ## jobs and sweeps from Enter to the report, more tokens, three rounds
 	$(BIN)/python benchmarks/whole.py --rounds 3
+
+bench-size: $(VENV)/.installed-dev  ## all statistics of a job at 131,072 latents, k 64, as tokens grow (hours)
+	$(BIN)/python benchmarks/size.py --tokens 200000 1000000 4000000
 
 bench-gpu: $(VENV)/.installed-dev  ## extraction at larger shapes on a CUDA GPU
 	$(BIN)/python benchmarks/gpu.py

@@ -3,12 +3,13 @@
     python benchmarks/stats.py [--full] [--tokens 100000 1000000] [--latents 8192 32768]
 
 SI with 1,000 permutations and 1,000 bootstraps, Q with 20 rewirings and both edge nulls, on codes with Zipf
-rates of which half prefer a task (zipf.py), k 32; every cell in a process of its own. On one cell all
-statistics of a job as well: p of the edges, SI and Q beyond words, matched evidence, document groups; the
-token ids are drawn by Zipf's law whatever fires, so that every edge is one within tokens too. Beside it the
-dense definition that notebooks use (all activations and all pairs as dense matrices; no null) on the smallest
-cell, and what it would hold on the others.
-`--full` adds the cells that make the table of 0.1M, 0.3M, 1M tokens by 8k, 32k, 131k latents complete.
+rates of which half prefer a task (zipf.py), k 32; every cell in a process of its own. On 100,000 tokens and
+32,768 latents all statistics of a job as well: p of the edges, SI and Q beyond words, matched evidence,
+document groups; the token ids are drawn by Zipf's law whatever fires, so that every edge is one within tokens
+too. Beside it the dense definition that notebooks use (all activations and all pairs as dense matrices; no
+null) on the smallest cell, and what it would hold on the others.
+`--full` adds the cells that make the table of 0.1M, 0.3M, 1M tokens by 8k, 32k, 131k latents complete, and
+all statistics of a job on 1M tokens, which take ten minutes and more (size.py: growth, and k 64).
 Writes benchmarks/results/statistics.json, with --full statistics_full.json.
 (Not named statistics.py: that is a module of Python's own.)
 """
@@ -23,11 +24,11 @@ from typing import Any
 
 import numpy as np
 from side_by_side import CLOCKS, alone, high_water_mb, machine, versions, write
+from size import job_codes
 from zipf import TASKS, zipf_codes
 
 from saescope.analysis.features import analyse
 from saescope.config import MetricsConfig
-from saescope.extraction.codes import Codes
 from saescope.stats import (
     ModularitySettings,
     SpecializationSettings,
@@ -43,8 +44,12 @@ SHORT = (20_000, 8192)
 CELLS = [(100_000, 8192), (100_000, 32_768), (1_000_000, 32_768), (100_000, 131_072)]
 FULL = [(300_000, 8192), (1_000_000, 8192), (300_000, 32_768), (300_000, 131_072), (1_000_000, 131_072)]
 JOB = (1_000_000, 32_768)
-WORDS = 50_000
-"""Token ids at most."""
+"""SI and Q beside the extraction."""
+WHOLE = [(100_000, 32_768)]
+"""All statistics of a job."""
+WHOLE_FULL = [(1_000_000, 32_768), (1_000_000, 131_072)]
+"""The same with --full."""
+K = 32
 SHAPES = ("410m", "70m")
 """32,768 latents are expansion 32 of the one and 64 of the other, whose job is the shorter."""
 TARGETS = {"share": 0.10, "peak_gib": 4.0}
@@ -74,27 +79,7 @@ def ours(tokens: int, latents: int, draws: int, now: Callable[[], float]) -> dic
 
 def whole(tokens: int, latents: int, draws: int, now: Callable[[], float]) -> dict[str, Any]:
     """All statistics of a job at its defaults."""
-    drawn = zipf_codes(tokens, latents)
-    rng = np.random.default_rng(1)
-    word_N = np.minimum(rng.zipf(1.2, tokens), WORDS).astype(np.int32)
-    starts = np.flatnonzero(np.diff(drawn.doc_N, prepend=-1))
-    first = np.zeros(tokens, dtype=bool)
-    first[starts] = True
-    doc_N = drawn.doc_N.astype(np.int32)
-    codes = Codes(
-        indptr=drawn.active_NF.indptr.astype(np.int64),
-        latents=drawn.active_NF.indices,
-        acts=np.ones(drawn.active_NF.nnz, dtype=np.float32),
-        window_N=doc_N,
-        position_N=(np.arange(tokens) - starts[doc_N]).astype(np.int32),
-        doc_N=doc_N,
-        task_D=drawn.task_N[starts],
-        tasks=tuple(f"task {number}" for number in range(TASKS)),
-        num_latents=latents,
-        token_N=word_N,
-        previous_N=np.where(first, -1, np.roll(word_N, 1)).astype(np.int32),
-    )
-    del drawn
+    codes = job_codes(tokens, latents, K)
     start = now()
     results = analyse(codes, MetricsConfig(permutations=draws, bootstraps=draws), seed=0)
     return {
@@ -180,8 +165,10 @@ def main() -> None:
 
     environment = machine()
     wanted, job, short = CELLS + (FULL if args.full else []), JOB, SHORT
+    of_job = WHOLE + (WHOLE_FULL if args.full else [])
     if args.tiny:
         wanted, job, short, args.draws = [(4000, 256), (8000, 256), (4000, 512)], (8000, 256), (2000, 256), 50
+        of_job = [(4000, 256)]
     wanted = [
         (n, f)
         for n, f in [short, *wanted]
@@ -197,7 +184,7 @@ def main() -> None:
         if (n, f) == short:
             found["dense"] = alone(__file__, "--cell", "dense", str(n), str(f))
             said = f"{found['dense']['s']:.1f} s, {found['dense']['peak_mb']:,.0f} MB, without any null"
-        if (n, f) == job:
+        if (n, f) in of_job:
             found |= alone(__file__, *how, "--cell", "whole", str(n), str(f))
             said = f"all statistics {found['whole_s']:.0f} s, {found['whole_peak_mb']:,.0f} MB"
         cells.append(found)
@@ -213,20 +200,23 @@ def main() -> None:
         print(
             "seconds grow as tokens^{tokens:.2f} × latents^{latents:.2f}".format(**result["growth_exponents"])
         )
-    at_job = [c for c in cells if (c["tokens"], c["latents"]) == job]
-    if at_job:
-        seconds = at_job[0]["whole_s"]
-        result["share"] = {"tokens": job[0], "latents": job[1], "whole_s": seconds}
-        for name in SHAPES:
-            speed = tokens_per_s(name, job[1], 512 if args.tiny else 4096, args.tiny)
-            share = seconds / (seconds + job[0] / speed)
-            layer = PYTHIA[name].layer
-            result["share"][name] = {"layer": layer, "extraction_tokens_per_s": speed, "share": share}
-            print(
-                f"statistics are {share:.1%} of extraction and statistics, {job[0]:,} tokens, {job[1]:,} "
-                f"latents (Pythia-{name}'s shape, layers.{layer}, {speed:,.0f} tokens/s); "
-                f"target ≤ {TARGETS['share']:.0%}"
-            )
+    speeds: dict[tuple[str, int], float] = {}
+    for cell in cells:
+        size = cell["tokens"], cell["latents"]
+        seconds = {"SI and Q with nulls": cell["si_s"] + cell["q_s"]} if size == job else {}
+        seconds |= {"all statistics": cell["whole_s"]} if "whole_s" in cell else {}
+        for words, spent in seconds.items():
+            for name in SHAPES:
+                if (name, size[1]) not in speeds:
+                    some = 512 if args.tiny else 4096
+                    speeds[name, size[1]] = tokens_per_s(name, size[1], some, args.tiny)
+                share = spent / (spent + size[0] / speeds[name, size[1]])
+                cell.setdefault("shares", {}).setdefault(words, {})[name] = share
+                print(
+                    f"{words}: {share:.1%} of extraction and statistics, {size[0]:,} tokens, {size[1]:,} "
+                    f"latents (Pythia-{name}'s shape, layers.{PYTHIA[name].layer}, "
+                    f"{speeds[name, size[1]]:,.0f} tokens/s); target ≤ {TARGETS['share']:.0%}"
+                )
     peak = max(max(c["peak_mb"], c.get("whole_peak_mb", 0.0)) for c in cells) / 1024
     result["peak_gib"] = peak
     print(

@@ -12,15 +12,18 @@ from side_by_side import RESULTS
 BEGIN, END = "<!-- benchmarks/table.py -->", "<!-- end -->"
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN_WHOLE = "<!-- benchmarks/table.py whole -->"
+BEGIN_SIZE = "<!-- benchmarks/table.py size -->"
 WHOLE_WORDS = {
     "job_vs_evaluation_70m": ("a job, 70m", ""),
     "job_vs_evaluation_160m": ("a job, 160m", ""),
     "job_vs_evaluation_smollm2": ("a job, SmolLM2-135m", ""),
     "saes_vs_evaluation_70m": ("six SAEs at one hookpoint, 70m: six runs of the evaluation", "≥ 3"),
-    "layers_vs_jobs_160m": ("all layers of 160m: one job a layer", "≥ 3"),
+    "layers_vs_jobs_160m": ("{hookpoints} layers of 160m: one job a layer", "≥ 3"),
     "job_vs_before_smollm2": ("a job, SmolLM2-135m: the version before the shared passes", "≥ 2.5"),
-    "layers_vs_before_160m": ("all layers of 160m: the version before", "≥ 3"),
+    "layers_vs_before_160m": ("{hookpoints} layers of 160m: the version before", "≥ 3"),
 }
+SHARES = {"losses": "≤ 35 %", "statistics": "≤ 10 %"}
+"""What of a job's time its parts should take."""
 SHAPES = ("70m", "160m", "410m")
 EXTRACTION = {
     "floor": ("the model up to the hookpoint and the encoder product, nothing else", "0.85"),
@@ -65,18 +68,18 @@ def rows() -> list[str]:
         "| 3 × 2 sweep at 14m with nulls and reports: six sparsify and notebook scripts without | "
         f"{ratio(sweep, 'sweep_vs_scripts')} | |"
     )
-    if "share" in stats:
-        for name, wanted in (("410m", "≤ 10 %"), ("70m", "")):
-            share = f"{stats['share'][name]['share']:.1%} of extraction and statistics"
-            measured = "all statistics of a job" if "whole_s" in stats["share"] else "SI and Q with nulls"
-            words = f"{measured}, 1M tokens, 32,768 latents, extraction at {name}"
-            out.append(f"| {words} | {share} | {wanted} |")
-    for cell in stats.get("cells", []):
+    full = load("statistics_full")
+    cells = {(c["tokens"], c["latents"]): c for c in [*full.get("cells", []), *stats.get("cells", [])]}
+    for (tokens, latents), cell in sorted(cells.items()):
+        size = f"{tokens:,} tokens, {latents:,} latents"
+        for words, shares in cell.get("shares", {}).items():
+            for name, share in shares.items():
+                said = f"{share:.1%} of extraction and statistics"
+                out.append(f"| {words}, {size}, extraction at {name} | {said} | ≤ 10 % |")
         if "whole_s" in cell:
             parts, peak = cell["si_s"] + cell["q_s"], cell["whole_peak_mb"] / 1024
             said = f"{cell['whole_s']:.0f} s, {peak:.1f} GiB, of these SI and Q with nulls {parts:.0f} s"
-            out.append(f"| all statistics of a job, 1M tokens, 32,768 latents | {said} | ≤ 4 GiB |")
-    full = load("statistics_full")
+            out.append(f"| all statistics of a job, {size} | {said} | ≤ 4 GiB |")
     largest = [c for c in full.get("cells", []) if (c["tokens"], c["latents"]) == (1_000_000, 131_072)]
     for cell in [*stats.get("cells", []), *largest]:
         if cell["tokens"] == 1_000_000:
@@ -147,10 +150,26 @@ def whole() -> list[str]:
             floor, sizes = ratio(result, f"floor_{name}"), result["sizes"][name]
             tokens = f"{sizes['probe_tokens_per_task']:,}, {sizes['lm_tokens']:,}"
             clock = "wall" if sizes["clock"] == "wall" else "CPU"
+            words = words.format(hookpoints=result.get("hookpoints", {}).get(name, "all"))
             out.append(
                 f"| {words} | {tokens} | {clock} | {ours:.0f} | {theirs:.0f} | {ratio(result, name)} "
                 f"| {wanted} | {floor} |"
             )
+    if result.get("shares"):
+        out += [
+            "",
+            "| share of a job's time, from Enter | tokens | losses | statistics |",
+            "|---|---|---|---|",
+        ]
+        for name in (name for name in WHOLE_WORDS if name in result["shares"]):
+            cells = " | ".join(
+                f"{statistics.median(values):.0%} ({min(values):.0%}–{max(values):.0%})"
+                for values in (result["shares"][name][part] for part in SHARES)
+            )
+            sizes = result["sizes"][name]
+            tokens = f"{sizes['probe_tokens_per_task']:,}, {sizes['lm_tokens']:,}"
+            out.append(f"| {WHOLE_WORDS[name][0].partition(':')[0]} | {tokens} | {cells} |")
+        out.append(f"| wanted | | {' | '.join(SHARES.values())} |")
     if (name := "together_three_by_one_70m") in result["ratios"]:
         trained = result["seconds"]["together_70m"]
         three, one = (statistics.median(trained[side]) for side in ("three", "one"))
@@ -164,19 +183,47 @@ def whole() -> list[str]:
     return out
 
 
+def size() -> list[str]:
+    """The growth of all statistics of a job, from size.py."""
+    result = load("size")
+    if not result:
+        return ["Not yet measured on a quiet machine."]
+    clock = "CPU seconds" if result["clock"] == "cpu" else "seconds"
+    out = [
+        f"{result['latents']:,} latents, k {result['k']}:",
+        "",
+        f"| tokens | {clock} | memory, GiB | with pages of files | files, GiB | edges |",
+        "|---|---|---|---|---|---|",
+    ]
+    for cell in result["cells"]:
+        out.append(
+            f"| {cell['tokens']:,} | {cell['seconds']:,.0f} | {cell['memory_gib']:.1f} "
+            f"| {cell['peak_with_files_gib']:.1f} | {cell['disk_gib']:.1f} | {cell['edges']:,} |"
+        )
+    if "extrapolated" in result:
+        ahead, grown = result["extrapolated"], result["growth_exponents"]
+        out += [
+            "",
+            f"From the growth between the two largest (tokens^{grown['seconds']:.2f}, memory "
+            f"tokens^{grown['memory_gib']:.2f}) {ahead['tokens']:,} tokens would take "
+            f"{ahead['seconds'] / 3600:.0f} h and {ahead['memory_gib']:.0f} GiB.",
+        ]
+    return out
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="replace the tables in docs/benchmarks.md")
     args = parser.parse_args()
     table = "\n".join(rows())
-    whole_table = "\n".join(whole())
-    print(table, whole_table, sep="\n\n")
+    whole_table, size_table = "\n".join(whole()), "\n".join(size())
+    print(table, whole_table, size_table, sep="\n\n")
     if args.write:
-        for path, begin, new in ((PAGE, BEGIN, table), (PAGE, BEGIN_WHOLE, whole_table)):
-            text = path.read_text()
-            assert begin in text, f"{path.name} has no {begin}"
+        for begin, new in ((BEGIN, table), (BEGIN_WHOLE, whole_table), (BEGIN_SIZE, size_table)):
+            text = PAGE.read_text()
+            assert begin in text, f"{PAGE.name} has no {begin}"
             between = re.compile(f"{re.escape(begin)}.*?{re.escape(END)}", re.DOTALL)
-            path.write_text(between.sub(lambda _, b=begin, n=new: f"{b}\n{n}\n{END}", text))
+            PAGE.write_text(between.sub(lambda _, b=begin, n=new: f"{b}\n{n}\n{END}", text))
 
 
 if __name__ == "__main__":

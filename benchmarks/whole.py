@@ -1,26 +1,27 @@
 """What a user waits for, from Enter to the last report: a job, six SAEs at one hookpoint, all layers.
 
-    python benchmarks/whole.py [--parts job saes layers together] [--rounds 1] [--per-task 8000] [--brief]
-                               [--before SRC] [--clock wall|children]
+    python benchmarks/whole.py [--parts job-70m job-160m job-smollm2 saes layers together] [--rounds 1]
+                               [--per-task 8000] [--brief] [--before SRC] [--clock wall|children]
 
 Pythia-70m's, 160m's and SmolLM2-135m's shapes with random weights, embedded probes, expansion 8, k 32,
 default metrics. Everything is a process of its own, with its imports, and every round begins with an empty
 cache.
-    job      `saescope hookpoint.layer=…` beside `evaluation`: sae_lens' `run_evals` with all its metrics,
+    job-…    `saescope hookpoint.layer=…` beside `evaluation`: sae_lens' `run_evals` with all its metrics,
              then the SI/Q notebook (output_hidden_states of the whole model, sparsify's encode, dense
-             counts, plug-in SI, dense PMI; no null, no interval), on the same tokens
+             counts, plug-in SI, dense PMI; no null, no interval), on the same tokens. By the job's log also
+             the share of its time that the losses and the statistics take. `job`: all three shapes
     saes     at 70m, one `saescope -m sae.repo=…` over six SAEs beside six runs of `evaluation`
     layers   at 160m, one `saescope -m hookpoint.layer=0,1,…` beside one job a layer
     together at 70m, without a cache, the training (by the log) of three SAEs (k 16, 32, 64) in
              `hydra/launcher=together`, and of one
-    before   with --before SRC, the `src/` of an earlier version: the job at SmolLM2's shape and the sweep of
-             layers by both versions
+    before-job, before-layers    with --before SRC, the `src/` of an earlier version: the job at SmolLM2's
+             shape, the sweep of layers at 160m, by both versions in turn; both unless --parts names one
     floor    of each: the forward passes that cannot be avoided. Once to the (last) hookpoint over all tokens
              and the encoder products; for every hookpoint the blocks above it over the tokens of the
              losses, clean, with zeros, with the mean, and once for every SAE. Without start and statistics.
 A ratio is the other side's time by saescope's; `floor_*` is the share of the floor in saescope's time.
 --clock children counts the CPU seconds of the processes, for a busy machine (the floor stays wall time).
---brief: fewer tokens, `metrics=quick`, without 160m as a single job.
+--brief: fewer tokens, `metrics=quick`, four of the layers of 160m.
 Writes benchmarks/results/whole.json, where parts measured before stay.
 """
 
@@ -29,6 +30,7 @@ import itertools
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,7 +43,10 @@ from typing import Any
 from side_by_side import RESULTS, alone, in_turn, machine, print_ratios, ratios, versions, write
 
 EXPANSION, K, CTX, SAES = 8, 32, 256, 6
-PARTS = ("job", "saes", "layers", "together")
+PARTS = ("job-70m", "job-160m", "job-smollm2", "saes", "layers", "together")
+BEFORE = ("before-job", "before-layers")
+BRIEF_LAYERS = 4
+"""Of the blocks of 160m, evenly spaced."""
 TOGETHER_K = (16, 32, 64)
 TOGETHER_TOKENS = 300_000
 LAYERS = {"70m": 3, "160m": 6, "smollm2": 8}
@@ -244,7 +249,10 @@ class Bench:
         self.shape, self.folder, self.args = shape, folder / shape, args
         self.number = itertools.count()
         make(shape, self.folder, args.tiny)
-        self.layers = config(shape, args.tiny).num_hidden_layers
+        blocks = config(shape, args.tiny).num_hidden_layers
+        self.layers = range(0, blocks, blocks // BRIEF_LAYERS) if args.brief else range(blocks)
+        self.shares: dict[str, list[float]] = {"losses": [], "statistics": []}
+        """Of the whole time of every job, from Enter."""
         paths = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
         self.environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
@@ -277,7 +285,12 @@ class Bench:
         return str(self.folder / f"sae{number}")
 
     def job(self) -> None:
-        self.saescope(f"hookpoint.layer={LAYERS[self.shape]}", f"sae.repo={self.repo(0)}")
+        start = time.perf_counter()
+        fresh = self.saescope(f"hookpoint.layer={LAYERS[self.shape]}", f"sae.repo={self.repo(0)}")
+        whole = time.perf_counter() - start
+        (log,) = fresh.rglob("saescope.log")
+        for part, seconds in stage_seconds(log.read_text()).items():
+            self.shares[part].append(seconds / whole)
 
     def saes(self) -> None:
         repos = ",".join(self.repo(number) for number in range(SAES))
@@ -293,11 +306,11 @@ class Bench:
             self.evaluation(number)
 
     def sweep_of_layers(self) -> None:
-        layers = ",".join(map(str, range(self.layers)))
+        layers = ",".join(map(str, self.layers))
         self.saescope("-m", f"hookpoint.layer={layers}", *self.untrained)
 
     def job_a_layer(self) -> None:
-        for layer in range(self.layers):
+        for layer in self.layers:
             self.saescope(f"hookpoint.layer={layer}", *self.untrained)
 
     def job_before(self) -> None:
@@ -305,7 +318,7 @@ class Bench:
         self.saescope(*words, src=self.args.before)
 
     def layers_before(self) -> None:
-        layers = ",".join(map(str, range(self.layers)))
+        layers = ",".join(map(str, self.layers))
         self.saescope("-m", f"hookpoint.layer={layers}", *self.untrained, src=self.args.before)
 
     def training(self, ks: Sequence[int]) -> float:
@@ -326,6 +339,13 @@ class Bench:
     def floor(self, layers: list[int], saes: int) -> float:
         words = ["--floor", str(self.folder), ",".join(map(str, layers)), str(saes), *self.sizes]
         return float(alone(str(Path(__file__).absolute()), *words)["seconds"])
+
+
+def stage_seconds(log: str) -> dict[str, float]:
+    """Seconds of a job's losses and statistics, in its log."""
+    lines = {"losses": r"losses with the SAE spliced in: \d+ predictions in ([\d.]+) s", "statistics":
+             r"statistics in ([\d.]+) s"}  # fmt: skip
+    return {part: float(re.findall(line, log)[-1]) for part, line in lines.items()}
 
 
 def training_seconds(log: str) -> float:
@@ -353,8 +373,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     sides: dict[str, dict[str, Any]] = {}
     floors: dict[str, float] = {}
-    if "job" in args.parts:
-        for shape in ("70m", "smollm2") if args.brief else LAYERS:
+    for shape in LAYERS:
+        if f"job-{shape}" in args.parts:
             own = bench(shape)
             sides[f"job_vs_evaluation_{shape}"] = {"evaluation": own.evaluation, "saescope": own.job}
             floors[f"job_vs_evaluation_{shape}"] = own.floor([LAYERS[shape]], 1)
@@ -365,15 +385,14 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "layers" in args.parts:
         own = bench("160m")
         sides["layers_vs_jobs_160m"] = {"jobs": own.job_a_layer, "saescope": own.sweep_of_layers}
-        floors["layers_vs_jobs_160m"] = own.floor(list(range(own.layers)), 1)
-    if args.before:
-        sides["job_vs_before_smollm2"] = {
-            "before": bench("smollm2").job_before, "saescope": bench("smollm2").job
-        }  # fmt: skip
-        sides["layers_vs_before_160m"] = {
-            "before": bench("160m").layers_before, "saescope": bench("160m").sweep_of_layers
-        }  # fmt: skip
-    result: dict[str, Any] = {"ratios": {}, "spreads": {}, "seconds": {}}
+        floors["layers_vs_jobs_160m"] = own.floor(list(own.layers), 1)
+    if "before-job" in args.parts:
+        own = bench("smollm2")
+        sides["job_vs_before_smollm2"] = {"before": own.job_before, "saescope": own.job}
+    if "before-layers" in args.parts:
+        own = bench("160m")
+        sides["layers_vs_before_160m"] = {"before": own.layers_before, "saescope": own.sweep_of_layers}
+    result: dict[str, Any] = {"ratios": {}, "spreads": {}, "seconds": {}, "shares": {}, "hookpoints": {}}
     if "together" in args.parts:
         own = bench("70m")
         seconds = {"three": [], "one": []}
@@ -394,6 +413,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         result["ratios"] |= one["ratios"]
         result["spreads"] |= one["spreads"]
         result["seconds"][name] = seconds
+        own = benches[name.rpartition("_")[2]]
+        if name.startswith("job_"):
+            result["shares"][name] = own.shares
+            own.shares = {part: [] for part in own.shares}
+        if name.startswith("layers_"):
+            result["hookpoints"][name] = len(own.layers)
     return result
 
 
@@ -406,15 +431,27 @@ def earlier(out: Path | None) -> dict[str, Any]:
 
 def together_with(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """`now`, and of `before` the parts that were not measured now."""
-    parts = ("ratios", "spreads", "seconds", "sizes")
+    parts = ("ratios", "spreads", "seconds", "sizes", "shares", "hookpoints")
     return now | {part: before.get(part, {}) | now[part] for part in parts}
+
+
+def chosen_parts(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
+    """The parts to be measured; the command line's error where one needs an earlier version."""
+    parts = args.parts or [*PARTS, *(BEFORE if args.before else ())]
+    if "job" in parts:
+        parts = [*parts, *(part for part in PARTS if part.startswith("job-"))]
+    if not args.before and set(parts) & set(BEFORE):
+        parser.error("before-job and before-layers need --before SRC")
+    if args.before and not (args.before / "saescope").is_dir():
+        parser.error(f"--before {args.before}: no folder saescope/ in it")
+    return parts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", choices=(*PARTS, "none"), default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=(*PARTS, *BEFORE, "job"), help="default: all")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--per-task", type=int, default=8000, help="probe tokens of each of the six tasks")
     parser.add_argument("--lm-tokens", type=int, default=10_000, help="tokens of the losses")
@@ -439,6 +476,7 @@ def main() -> None:
         args.per_task, args.lm_tokens, args.training_tokens = 1000, 1500, 100_000
     if args.tiny:
         args.per_task, args.lm_tokens, args.brief, args.training_tokens = 700, 1000, True, 20_000
+    args.parts = chosen_parts(parser, args)
     environment = machine()
     with tempfile.TemporaryDirectory() as name:
         result = measure(args, Path(name))
@@ -455,6 +493,9 @@ def main() -> None:
     result |= {"machine": environment, "versions": versions("sae-lens", "transformer-lens")}
     write("whole", together_with(earlier(args.out), result), args.out)
     print_ratios(result, TARGETS)
+    for name, shares in result["shares"].items():
+        said = ", ".join(f"{part} {statistics.median(values):.0%}" for part, values in shares.items())
+        print(f"{name}: share of saescope's time: {said}")
     for name, sides in result["seconds"].items():
         print(f"{name}: " + ", ".join(f"{side} {min(values):.1f} s" for side, values in sides.items()))
 

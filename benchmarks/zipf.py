@@ -1,14 +1,19 @@
-"""Codes with Zipf rates and planted tasks for benchmarks/stats.py, drawn in time linear in the tokens."""
+"""Codes with Zipf rates and planted tasks for benchmarks/stats.py and size.py, drawn in time linear in the
+tokens; large ones lie in files, as a job's do."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
+from saescope.stats import scratch
+from saescope.stats.row_blocks import entry_blocks
 from saescope.stats.synthetic import ZIPF
 
 TASKS = 6
 DOC_TOKENS = 128
+DRAWN_AT_ONCE = 250_000
+"""Tokens whose latents are drawn in one go."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +46,19 @@ def zipf_codes(
     rank = rng.permutation(num_latents) + 1.0
     module = np.where(rng.random(num_latents) < 0.5, rng.integers(TASKS, size=num_latents), -1)
     task_N = np.sort(np.arange(num_tokens) // DOC_TOKENS % TASKS)
-    latents_NK = np.empty((num_tokens, k), dtype=np.int32)
+    latents_NK = scratch.empty(num_tokens * k, np.int32).reshape(num_tokens, k)
     for task in range(TASKS):
         weight = rank**-power * np.exp(boost * (module == task))
         below = np.cumsum(weight) / weight.sum()
-        here = np.flatnonzero(task_N == task)
-        latents_NK[here] = _distinct(below, here.size, k, rng)
-    latents_NK.sort(axis=1)
+        first, end = (int(at) for at in np.searchsorted(task_N, [task, task + 1]))
+        for start in range(first, end, DRAWN_AT_ONCE):
+            stop = min(start + DRAWN_AT_ONCE, end)
+            latents_NK[start:stop] = np.sort(_distinct(below, stop - start, k, rng), axis=1)
+    ones = scratch.empty(latents_NK.size, np.int32)
+    for entries in entry_blocks(ones.size):
+        ones[entries] = 1
     active = sparse.csr_matrix(
-        (np.ones(latents_NK.size, np.int32), latents_NK.ravel(), np.arange(0, latents_NK.size + 1, k)),
-        shape=(num_tokens, num_latents),
+        (ones, latents_NK.ravel(), np.arange(0, latents_NK.size + 1, k)), shape=(num_tokens, num_latents)
     )
     within = np.arange(num_tokens) - np.searchsorted(task_N, task_N)
     doc_N = np.cumsum(within % DOC_TOKENS == 0) - 1

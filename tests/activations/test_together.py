@@ -146,3 +146,38 @@ def test_a_companion_the_model_does_not_run_is_left_out(lm, probes, tmp_path):
     point = dataclasses.replace(resolve(CONFIGS[0], lm.model), name="rotary_emb", side="input")
     setup = dataclasses.replace(setup_of(lm, probes, tmp_path), companions=(point,))
     assert torch.equal(read(setup), read(setup_of(lm, probes, tmp_path / "alone", companions=())))
+
+
+def test_a_sweep_of_twelve_layers_reads_the_probes_in_one_pass(model_folder, probes, tmp_path):
+    """As many batches as one hookpoint takes, and no second pass for any of the eleven others."""
+    torch.manual_seed(0)
+    base = load_model(ModelConfig(str(model_folder)), torch.float32, seed=0)
+    config = base.model.config
+    config.num_hidden_layers = 12
+    deep = dataclasses.replace(base, model=type(base.model)(config).eval().requires_grad_(False))
+    points = [resolve(HookpointConfig("resid", layer=layer), deep.model) for layer in range(12)]
+    windows = tokenize_probes(ProbesConfig("folder", path=str(probes), ctx_len=64), deep.tokenizer)
+    batches = []
+    deep.model.base_model.embed_in.register_forward_hook(lambda _m, args, _o: batches.append(args[0].numel()))
+
+    def job(layer, cache, companions):
+        store = ActivationStore(str(cache), 1.0, deep.model, torch.float32)
+        machine = Hardware("cpu", torch.float32, 600)
+        setup = Setup(
+            deep, points[layer], windows, machine, store, RuntimeConfig("cpu"), companions=companions
+        )
+        assert setup.width == 32  # told by a short pass, made now
+        assert len(setup.companion_widths) == len(companions)
+        batches.clear()
+        values = read(setup)
+        return values, sum(batches)
+
+    alone = [job(layer, tmp_path / f"alone{layer}", ())[0] for layer in range(12)]
+    once = job(0, tmp_path / "once", ())[1]
+    assert once >= windows.num_tokens
+    in_sweep = [
+        job(layer, tmp_path / "sweep", tuple(points[:layer] + points[layer + 1 :])) for layer in range(12)
+    ]
+    assert [tokens for _, tokens in in_sweep] == [once] + [0] * 11
+    for (values, _), other in zip(in_sweep, alone, strict=True):
+        assert torch.equal(values, other)

@@ -21,7 +21,7 @@ from saescope.stats.modularity_summary import ModularitySettings, ModularitySumm
 from saescope.stats.permutation import SI_EDGES
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.resampling import document_groups
-from saescope.stats.row_blocks import some_columns
+from saescope.stats.row_blocks import some_columns, some_rows
 from saescope.stats.specialization_summary import (
     SpecializationSettings,
     SpecializationSummary,
@@ -198,6 +198,7 @@ def _modularity_draws(
         fdr=cfg.edge_fdr,
         resolution=cfg.resolution,
         unit_N=_unit(codes, cfg),
+        num_edges=len(q.edges),
         progress=progress,
     )
     return {MODULARITY.key: replicates_G}
@@ -228,7 +229,7 @@ def _beyond_words_draws(
         for group in range(num_groups):
             tokens = np.flatnonzero(group_N != group)
             beyond = beyond_words(
-                active_NS[tokens],
+                some_rows(active_NS, tokens),
                 word_numbers[kind][tokens],
                 codes.doc_N[tokens],
                 codes.task_D,

@@ -161,8 +161,10 @@ def _measure(cfg: AppConfig, prepared: Prepared, run_dir: Path, tracker: Tracker
     tracker.describe(cfg.as_dict(), provenance)
     passes = _pass(cfg, setup.on_both_sides(coder) if coder.transcodes else setup, coder, tracker)
     log.info("statistics: SI with %d permutations, Q with its nulls", cfg.metrics.permutations)
+    since = time.perf_counter()
     with Steps("statistics") as steps:
         features = analyse(passes.codes, cfg.metrics, cfg.seed, steps)
+    log.info("statistics in %.1f s", time.perf_counter() - since)
 
     def sae_at(place: Setup) -> Sae:
         return _sae(cfg, place, run_dir, Tracker(), NONE, history=False)
@@ -266,11 +268,16 @@ def _pass(cfg: AppConfig, setup: Setup, coder: Sae, tracker: Tracker) -> Passes:
     )
     losses, losses_of_groups = None, []
     if cfg.metrics.lm_tokens:
+        since = time.perf_counter()
         mean_D = sums["x"].sum(0) / sums["tokens"].sum()
         cell_losses = engine.splice(cfg.metrics.lm_tokens, mean_D, codes.left_out)
         losses = engine.strata.by_task(cell_losses)
         losses_of_groups = engine.strata.without_each_group(cell_losses)
-        log.info("losses with the SAE spliced in: %d predictions", int(losses["tokens_clean"].sum()))
+        log.info(
+            "losses with the SAE spliced in: %d predictions in %.1f s",
+            int(losses["tokens_clean"].sum()),
+            time.perf_counter() - since,
+        )
     draws = quality_draws(engine.strata.without_each_group(cell_sums), losses_of_groups)
     return Passes(codes, sums, losses, seconds, draws)
 

@@ -21,6 +21,7 @@ def modularity_replicates(
     fdr: float,
     resolution: float,
     unit_N: AnyIntArray | None = None,
+    num_edges: int = 0,
     progress: Progress = no_progress,
 ) -> FloatArray:
     """Q of the graph validated anew without the tokens of each group, [G].
@@ -31,8 +32,8 @@ def modularity_replicates(
     first edge in a replicate is a community of its own.
 
     `community_F`: −1 for a latent without an edge; `group_N`: group of each token, negative: never left out;
-    `unit_N`: as in `summarise_modularity`. Fewer than 5 edges: Q is 0. Raises ValueError where a unit has
-    tokens of two groups.
+    `unit_N`: as in `summarise_modularity`; `num_edges`: edges of the whole graph. Fewer than 5 edges: Q is 0.
+    Raises ValueError where a unit has tokens of two groups.
     """
     nodes = np.flatnonzero(np.asarray(supported_F, dtype=np.bool_))
     active_NS, label_S = some_columns(active_NF, nodes), np.asarray(community_F, dtype=np.int64)[nodes]
@@ -45,6 +46,7 @@ def modularity_replicates(
         group,
         min_joint=min_joint,
         fdr=fdr,
+        num_edges=num_edges,
         progress=lambda _, done, total: progress("document groups (edges)", done, total),
     )
     return np.array([_of_graph(edges, label_S, resolution) for edges in graphs])

@@ -50,20 +50,16 @@ def rows_of(matrix: Csr, rows: slice) -> Csr:
     )
 
 
-def rows_in_order(matrix: Csr, order: IntArray) -> Csr:
-    """`matrix[order]` for some rows in another order."""
+def some_rows(matrix: Csr, numbers: IntArray) -> Csr:
+    """`matrix[numbers]`, in any order; in a file where the matrix is large."""
     if fits_in_memory(matrix):
-        return matrix[order]
-    indptr = np.concatenate([[0], np.cumsum(np.diff(matrix.indptr).astype(np.int64)[order])])
-    data, indices = (
-        scratch.empty(int(indptr[-1]), matrix.data.dtype.type),
-        scratch.empty(int(indptr[-1]), np.int32),
-    )
+        return matrix[numbers]
+    indptr = np.concatenate([[0], np.cumsum(np.diff(matrix.indptr)[numbers], dtype=np.int64)])
+    data, indices = (scratch.empty(int(indptr[-1]), kind) for kind in (matrix.data.dtype.type, np.int32))
     for rows in row_blocks(indptr):
-        part = matrix[order[rows]]
-        at = int(indptr[rows.start])
-        data[at : at + part.nnz], indices[at : at + part.nnz] = part.data, part.indices
-    return sparse.csr_matrix((data, indices, indptr), shape=(order.size, matrix.shape[1]))
+        part, entries = matrix[numbers[rows]], slice(int(indptr[rows.start]), int(indptr[rows.stop]))
+        data[entries], indices[entries] = part.data, part.indices
+    return sparse.csr_matrix((data, indices, indptr), shape=(numbers.size, matrix.shape[1]))
 
 
 def column_counts(matrix: Csr) -> IntArray:
@@ -113,7 +109,7 @@ def stacked(parts: list[Csr], num_columns: int) -> Csr:
     if len(parts) == 1:
         return parts.pop()
     size = sum(part.nnz for part in parts)
-    data, indices = scratch.empty(size, np.int32), scratch.empty(size, np.int32)
+    data, indices = scratch.empty(size, parts[0].data.dtype.type), scratch.empty(size, np.int32)
     indptr, at = [np.zeros(1, dtype=np.int64)], 0
     parts.reverse()
     while parts:

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.count_tails import NEAR_SD, NEAR_TAIL, bernoulli_sum_tail, hypergeometric_tail
+from saescope.stats.row_blocks import row_blocks, rows_of, stacked
 
 CHANCE_EDGES = np.array([0.01, 0.05, 0.2, 0.5, 0.8, 0.95])
 """Bernoullis are pooled by their chance between these; each pool becomes two chances."""
@@ -53,7 +54,12 @@ class Strata:
         member_NW = sparse.csr_matrix(
             (np.ones(num_units), (np.arange(num_units), number_N)), shape=(num_units, units_W.size)
         )
-        counts_SW = sparse.csr_matrix(sparse.csr_matrix(active_NS.T) @ member_NW)
+        by_latent = sparse.csr_matrix(active_NS.T)
+        # the product takes its factors as float64: of a large matrix, a block at a time
+        parts = [
+            sparse.csr_matrix(rows_of(by_latent, rows) @ member_NW) for rows in row_blocks(by_latent.indptr)
+        ]
+        counts_SW = stacked(parts, units_W.size) if parts else sparse.csr_matrix((0, units_W.size))
         counts_SW.sort_indices()  # in place, so before threads share it
         return cls(counts_SW, units_W.astype(np.float64))
 

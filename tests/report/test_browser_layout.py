@@ -141,6 +141,9 @@ def test_legends_stand_beside_the_data(pages, width, paper):
                 "[...document.querySelectorAll('.plot')].filter(p => p.layout).map(p => p._fullLayout.width)"
             )
             assert set(sizes) == {660}
+            # beside a figure a long legend would be cut and take its width
+            legends = "[...document.querySelectorAll('.plot')].filter(plot => plot.querySelector('.legend'))"
+            assert set(tab.run(f"{legends}.map(plot => plot._fullLayout.legend.orientation)")) == {"h"}
 
 
 BROKEN = """[...document.querySelectorAll('.numbers :is(th, td)')].flatMap(cell => {

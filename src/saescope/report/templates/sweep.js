@@ -91,7 +91,7 @@ function describe(id, label) {
 }
 // A drag chooses jobs; a finger scrolls the page instead.
 const DRAG = matchMedia("(pointer: coarse)").matches ? false : "select";
-const PAPER = 660, PAPER_HEIGHT = 320, NARROW = 640;  // px; narrower figures have their legend above them
+const PAPER = 660, PAPER_HEIGHT = 320, NARROW = 640;  // px; narrower figures, and those on paper, have their legend above them
 const ABOVE = {orientation: "h", y: 1.02, yanchor: "bottom", x: 0};
 const baseHeight = box => onPaper ? Math.min(PAPER_HEIGHT, box.dataset.height) : +box.dataset.height;
 // The margin above a figure and its height follow its legend, whose rows depend on the width.
@@ -107,7 +107,7 @@ function draw(id, label, traces, layout) {
   const box = el(id);
   box.dataset.height ||= parseInt(box.style.height);
   const width = onPaper ? PAPER : box.clientWidth;
-  const above = width < NARROW || layout.legend?.orientation === "h";
+  const above = onPaper || width < NARROW || layout.legend?.orientation === "h";
   layout = {...layout, ...(onPaper ? {width} : {}), legend: above ? {...layout.legend, ...ABOVE} : layout.legend};
   const base = {paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
     font: {family: css("sans"), color: css("ink"), size: 13}, margin: {l: 60, r: 16, t: 34, b: 50},

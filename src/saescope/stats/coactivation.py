@@ -167,6 +167,8 @@ def _without_each(
     parts: Sequence[Csr], min_joint: int, fdr: float, block: int | None, progress: Progress
 ) -> list[Edges]:
     """Edges of all parts of the units but one, for each but the first."""
+    # the joint counts of all parts are there at once
+    size = max(16, _block(parts[0].shape[1]) // len(parts)) if block is None else max(1, block)
     by_latent = [sparse.csr_matrix(by_column(part).T) for part in parts]
     counts_S, num_units = sum(column_counts(part) for part in parts), sum(part.shape[0] for part in parts)
     nulls = [
@@ -179,7 +181,7 @@ def _without_each(
 
     def pairs_from(start: int, tails: Sequence[Csr], tail_start: int) -> list[_PairColumns]:
         counts = [
-            product(rows[start : start + block], tail) for rows, tail in zip(by_latent, tails, strict=True)
+            product(rows[start : start + size], tail) for rows, tail in zip(by_latent, tails, strict=True)
         ]
         places = [_places(count) for count in counts]
         rows, columns = counts[0].shape
@@ -201,8 +203,7 @@ def _without_each(
             columns_of_nulls.append(_beyond(null, source[some], target[some], without[some], fdr))
         return columns_of_nulls
 
-    block = _block(parts[0].shape[1]) if block is None else max(1, block)
-    return _walk(parts, pairs_from, block, fdr, len(nulls), "pairs of latents, document groups", progress)
+    return _walk(parts, pairs_from, size, fdr, len(nulls), "pairs of latents, document groups", progress)
 
 
 def _places(counts: Csr) -> IntArray:
@@ -222,16 +223,16 @@ def _edges(
     progress: Progress,
 ) -> list[Edges]:
     """Edges beyond each null, from one pass over the joint counts."""
-    block = _block(active.shape[1]) if block is None else max(1, block)
+    size = _block(active.shape[1]) if block is None else max(1, block)
 
     def pairs_from(start: int, tails: Sequence[Csr], tail_start: int) -> list[_PairColumns]:
-        source, target, joint = _joint_counts(by_latent[start : start + block], tails[0], min_joint)
+        source, target, joint = _joint_counts(by_latent[start : start + size], tails[0], min_joint)
         source, target = source + start, target + tail_start
         later = source < target
         source, target, joint = source[later], target[later], joint[later]
         return [_beyond(null, source, target, joint, fdr) for null in nulls]
 
-    return _walk([active], pairs_from, block, fdr, len(nulls), "pairs of latents", progress)
+    return _walk([active], pairs_from, size, fdr, len(nulls), "pairs of latents", progress)
 
 
 def _beyond(null: Strata, source: IntArray, target: IntArray, joint: IntArray, fdr: float) -> _PairColumns:

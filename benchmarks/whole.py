@@ -250,7 +250,7 @@ class Bench:
         self.number = itertools.count()
         make(shape, self.folder, args.tiny)
         blocks = config(shape, args.tiny).num_hidden_layers
-        self.layers = range(0, blocks, blocks // BRIEF_LAYERS) if args.brief else range(blocks)
+        self.layers = range(0, blocks, max(1, blocks // (args.layers or blocks)))
         self.shares: dict[str, list[float]] = {"losses": [], "statistics": []}
         """Of the whole time of every job, from Enter."""
         paths = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
@@ -456,6 +456,7 @@ def main() -> None:
     parser.add_argument("--per-task", type=int, default=8000, help="probe tokens of each of the six tasks")
     parser.add_argument("--lm-tokens", type=int, default=10_000, help="tokens of the losses")
     parser.add_argument("--training-tokens", type=int, default=TOGETHER_TOKENS)
+    parser.add_argument("--layers", type=int, help="evenly spaced, of 160m; default all, four with --brief")
     parser.add_argument("--before", type=Path, help="`src/` of an earlier version, timed in turn")
     parser.add_argument("--clock", choices=("wall", "children"), default="wall", help="children: CPU seconds")
     parser.add_argument("--brief", action="store_true", help="for `make bench`")
@@ -477,6 +478,8 @@ def main() -> None:
     if args.tiny:
         args.per_task, args.lm_tokens, args.brief, args.training_tokens = 700, 1000, True, 20_000
     args.parts = chosen_parts(parser, args)
+    if args.brief:
+        args.layers = args.layers or BRIEF_LAYERS
     environment = machine()
     with tempfile.TemporaryDirectory() as name:
         result = measure(args, Path(name))

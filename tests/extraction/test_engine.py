@@ -1,6 +1,7 @@
 """The passes through the model: sums against direct float64 computations, grafts, batch independence, DDP."""
 
 import dataclasses
+import resource
 import threading
 
 import numpy as np
@@ -226,3 +227,16 @@ def test_a_pass_that_fails_stops_its_clock(model_folder, sae, probes, monkeypatc
         engine.extract()
     started[0].join(timeout=5)
     assert not clocks()
+
+
+def test_one_process_writes_no_file(model_folder, sae, probes):
+    """A full temporary folder costs no pass."""
+    engine = make_engine(model_folder, sae, probes)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        codes, sums = engine.extract()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert codes.num_tokens > 0
+    assert sums["tokens"].sum() > 0

@@ -13,7 +13,7 @@ import transformers as hf
 from saescope.activations import LiveActivations, LiveWindows
 from saescope.config import HookpointConfig
 from saescope.extraction.encoding import Encoding
-from saescope.extraction.engine import _ResultWriter
+from saescope.extraction.engine import _Results
 from saescope.extraction.modules import Extraction, Splice
 from saescope.extraction.shared_losses import SharedLosses
 from saescope.model.capture import Capture, Captures
@@ -67,9 +67,9 @@ def engine(model_folder, probes):
 
 def results(module, tmp_path):
     """What the pass hands back."""
-    path = tmp_path / "results.pt"
-    _ResultWriter(path).on_test_end(SimpleNamespace(is_global_zero=True, world_size=1), module)
-    return torch.load(path)
+    kept = _Results(tmp_path / "results.pt")
+    kept.on_test_end(SimpleNamespace(is_global_zero=True, world_size=1), module)
+    return kept.read()
 
 
 def batches_of(module, device):

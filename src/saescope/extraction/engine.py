@@ -151,7 +151,7 @@ class Engine:
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*tensor.*non-leaf.*")
             warnings.filterwarnings("ignore", message=".*treespec.*")  # Lightning's, of torch's new names
-            results_file = Path(folder) / "results.pt"
+            results = _Results(Path(folder) / "results.pt")
             trainer = Trainer(
                 accelerator=accelerator,
                 devices=self.setup.runtime.devices,
@@ -163,12 +163,10 @@ class Engine:
                 enable_checkpointing=False,
                 enable_model_summary=False,
                 enable_progress_bar=False,
-                callbacks=[TokenProgress(name), _ResultWriter(results_file)],
+                callbacks=[TokenProgress(name), results],
             )
             trainer.test(module, verbose=False)
-            # A spawned process cannot return objects; rank 0 writes them to a file.
-            saved: dict[str, torch.Tensor] = torch.load(results_file, weights_only=True)
-        return {name: values.numpy() for name, values in saved.items()}
+            return results.read()
 
     def _assemble(self, code_rows: CodeRows, bad_rows: npt.NDArray[np.int64]) -> Codes:
         windows = self.windows
@@ -187,11 +185,22 @@ class Engine:
         )
 
 
-class _ResultWriter(Callback):
-    """After the last batch: reduces over processes; rank 0 writes the results to `path`."""
+class _Results(Callback):
+    """What the module has after the last batch, reduced over processes.
+
+    A spawned process cannot return objects: of several, rank 0 writes them to the file `path`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.values: dict[str, npt.NDArray[Any]] | None = None
+
+    def read(self) -> dict[str, npt.NDArray[Any]]:
+        """The values, after the pass."""
+        if self.values is not None:
+            return self.values
+        saved: dict[str, torch.Tensor] = torch.load(self.path, weights_only=True)
+        return {name: values.numpy() for name, values in saved.items()}
 
     def on_test_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Set allocator and threads of this process: a spawned one does not inherit them."""
@@ -200,7 +209,7 @@ class _ResultWriter(Callback):
             share_threads(trainer.world_size)
 
     def on_test_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Write the module's results."""
+        """Keep or write the module's results."""
         leave_group_at_exit()
         if isinstance(pl_module, Extraction):
             encoding = pl_module.encoding
@@ -210,7 +219,9 @@ class _ResultWriter(Callback):
         else:
             assert isinstance(pl_module, Splice)
             results = dict(pl_module.losses.compute())
-        if trainer.is_global_zero:
+        if trainer.world_size == 1:
+            self.values = results
+        elif trainer.is_global_zero:
             torch.save({name: torch.from_numpy(values) for name, values in results.items()}, self.path)
 
 

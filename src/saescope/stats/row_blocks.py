@@ -44,10 +44,11 @@ def rows_of(matrix: Csr, rows: slice) -> Csr:
     """Consecutive rows, without a copy of their entries."""
     ends = matrix.indptr[rows.start : rows.stop + 1].astype(np.int64)
     entries = slice(int(ends[0]), int(ends[-1]))
-    return sparse.csr_matrix(
-        (matrix.data[entries], matrix.indices[entries], ends - ends[0]),
-        shape=(rows.stop - rows.start, matrix.shape[1]),
-    )
+    part = sparse.csr_matrix((rows.stop - rows.start, matrix.shape[1]), dtype=matrix.dtype)
+    # set one by one: the constructor copies what is less than half of a larger array
+    part.data, part.indices = matrix.data[entries], matrix.indices[entries]
+    part.indptr = (ends - ends[0]).astype(matrix.indices.dtype)
+    return part
 
 
 def some_rows(matrix: Csr, numbers: IntArray) -> Csr:

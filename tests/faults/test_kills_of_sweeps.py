@@ -1,5 +1,7 @@
 """Kills while the files of a sweep are written: no job is measured again, table and page become whole."""
 
+from pathlib import Path
+
 import pytest
 
 from saescope.files import read_json
@@ -27,26 +29,32 @@ OF_A_SWEEP = [
 ]
 
 
-def test_killed_while_the_files_of_a_sweep_are_written(cache, tmp_path):
-    command, sweep = [*SWEEP, cache, "hydra.sweep.dir=sweep"], tmp_path / "sweep"
-    for moment in OF_A_SWEEP:
-        killed(tmp_path, *command, moment=moment)
-    finish(tmp_path, *command)
-    check_whole(tmp_path)
-    assert [times_measured(sweep / number) for number in "01"] == [1, 1]
-    assert not left_by_the_dead(tmp_path)
-    assert not (sweep / ".outcomes").exists()
-    other = tmp_path / "undisturbed"
+def killed_and_undisturbed(folder: Path, *command: str, moments: list[Moment]) -> tuple[Path, Path]:
+    """Folders of a sweep of two jobs that was killed at these moments, and of one that was not."""
+    command = (*command, "hydra.sweep.dir=sweep")
+    for moment in moments:
+        killed(folder, *command, moment=moment)
+    finish(folder, *command)
+    check_whole(folder)
+    assert [times_measured(folder / "sweep" / number) for number in "01"] == [1, 1]
+    assert not left_by_the_dead(folder)
+    assert not (folder / "sweep" / ".outcomes").exists()
+    other = folder / "undisturbed"
     other.mkdir()
-    finish(other, *SWEEP, cache, "hydra.sweep.dir=sweep")
+    finish(other, *command)
+    return folder / "sweep", other / "sweep"
+
+
+def test_killed_while_the_files_of_a_sweep_are_written(cache, tmp_path):
+    sweep, other = killed_and_undisturbed(tmp_path, *SWEEP, cache, moments=OF_A_SWEEP)
     for number in "01":
-        assert everything(sweep / number) == everything(other / "sweep" / number)
+        assert everything(sweep / number) == everything(other / number)
     beside = read_json(sweep / "0" / "beside_controls.json")
     assert beside
-    assert beside == read_json(other / "sweep" / "0" / "beside_controls.json")
+    assert beside == read_json(other / "0" / "beside_controls.json")
     for text in beside:
         assert text.split(":")[0] in (sweep / "0" / "report.html").read_text()
-    assert (sweep / "differences.csv").read_text() == (other / "sweep" / "differences.csv").read_text()
+    assert (sweep / "differences.csv").read_text() == (other / "differences.csv").read_text()
 
 
 COMPARED = [*TRAINED, "-m", "sae.init_seed=1,2"]
@@ -60,18 +68,8 @@ OF_THE_OVERLAP = [
 
 
 def test_killed_while_the_overlap_of_saes_is_written(cache, tmp_path):
-    command, sweep = [*COMPARED, cache, "hydra.sweep.dir=sweep"], tmp_path / "sweep"
-    for moment in OF_THE_OVERLAP:
-        killed(tmp_path, *command, moment=moment)
-    finish(tmp_path, *command)
-    check_whole(tmp_path)
-    assert [times_measured(sweep / number) for number in "01"] == [1, 1]
-    assert not left_by_the_dead(tmp_path)
-    assert not (sweep / ".outcomes").exists()
-    other = tmp_path / "undisturbed"
-    other.mkdir()
-    finish(other, *COMPARED, cache, "hydra.sweep.dir=sweep")
+    sweep, other = killed_and_undisturbed(tmp_path, *COMPARED, cache, moments=OF_THE_OVERLAP)
     assert len(read_json(sweep / OVERLAP_JSON)) >= 3
     for name in (OVERLAP_CSV, OVERLAP_JSON):
-        assert (sweep / name).read_text() == (other / "sweep" / name).read_text()
+        assert (sweep / name).read_text() == (other / name).read_text()
     assert "PW-MCC" in (sweep / "sweep.html").read_text()

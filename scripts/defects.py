@@ -115,7 +115,7 @@ DEFECTS = [
     ("stats/edge_p.py", "documents_W / np.maximum(documents_W - 1.0, 0.5)", "documents_W / documents_W", EDGE_P),
     ("stats/lexical.py", "np.where(inverted_G, units_G - firings_G, firings_G)", "firings_G", STRATA),
     ("stats/lexical.py", "keys = keys[~complete]", "keys = keys[:0]", STRATA),
-    ("stats/modularity_summary.py", "(given_token - by_chance)", "given_token", STRATA),
+    ("stats/word_graphs.py", "(given_token - by_chance)", "given_token", STRATA),
     ("analysis/features.py", "token_N * len(codes.tasks) + codes.task_N", "token_N + codes.task_N", WITHIN),
     ("stats/within_summary.py", "for label_N in measured.values()", "for label_N in strata.values()", WITHIN),
     ("stats/coactivation.py", "target + tail_start\n", "target\n", Q),

@@ -27,7 +27,7 @@ HYDRA = {"saescope.config.compose"}
 """Beside `cli/` the only place that knows Hydra."""
 COMPUTES_METRICS = re.compile(
     r"saescope\.(metrics"
-    r"|stats\.(density|reconstruction|(modularity|within|specialization|beyond_words)_summary)"
+    r"|stats\.(density|reconstruction|graph_metrics|word_graphs|(modularity|within|specialization|beyond_words)_summary)"
     r"|analysis\.reconstruction|jobs\.pipeline|report\.sweep\.matching|(dynamic_k|causal)\..*)"
 )
 """Where keys of metrics may be written out: the catalogue, and where they are computed."""

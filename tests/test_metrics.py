@@ -16,7 +16,8 @@ from saescope.metrics import CATALOGUE, TASK_FVU, keys, metric, shown
 from saescope.report.sweep.matching import COLUMNS
 from saescope.stats.beyond_words_summary import summarise_words
 from saescope.stats.density import feature_statistics
-from saescope.stats.modularity_summary import ModularitySettings, summarise_modularity
+from saescope.stats.graph_metrics import ModularitySettings
+from saescope.stats.modularity_summary import summarise_modularity
 from saescope.stats.specialization_summary import SpecializationSettings, summarise_specialization
 from saescope.stats.within_summary import summarise_within
 

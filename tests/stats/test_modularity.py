@@ -16,7 +16,8 @@ from saescope.stats import (
     supported,
     task_counts,
 )
-from saescope.stats.modularity_summary import KEYS, ModularitySettings, ModularitySummary
+from saescope.stats.graph_metrics import ModularitySettings
+from saescope.stats.modularity_summary import KEYS, ModularitySummary
 from saescope.stats.rewired_null import MOST_EDGES
 from saescope.stats.synthetic import Planted, noise, planted
 

@@ -6,7 +6,8 @@ from scipy import sparse
 
 from saescope.config.metrics import STRATA
 from saescope.stats.coactivation import validated_edges
-from saescope.stats.modularity_summary import ModularitySettings, summarise_modularity
+from saescope.stats.graph_metrics import ModularitySettings
+from saescope.stats.modularity_summary import summarise_modularity
 from saescope.stats.within_summary import summarise_within
 
 SETTINGS = ModularitySettings(leiden_seeds=2, rewirings=5, null_tokens=0, naive=False)

@@ -6,8 +6,10 @@ from scipy import sparse
 from sklearn.metrics import adjusted_rand_score
 
 from saescope.stats import supported, task_counts, validated_edges
-from saescope.stats.modularity_summary import KEYS, WORD_KEYS, ModularitySettings, summarise_modularity
+from saescope.stats.graph_metrics import ModularitySettings
+from saescope.stats.modularity_summary import KEYS, summarise_modularity
 from saescope.stats.synthetic import hidden_modules, noise, planted, word_corpus
+from saescope.stats.word_graphs import WORD_KEYS
 
 
 def summary_of(active, task_N, token_N, num_tasks=6, **changed):

@@ -15,9 +15,10 @@ from saescope.stats.beyond_words import beyond_words
 from saescope.stats.beyond_words_summary import WordsSummary, summarise_words
 from saescope.stats.coactivation import Edges
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
+from saescope.stats.graph_metrics import ModularitySettings
 from saescope.stats.matched_summary import summarise_matched
 from saescope.stats.modularity_replicates import modularity_replicates
-from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
+from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
 from saescope.stats.permutation import SI_EDGES
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.resampling import document_groups

@@ -17,8 +17,9 @@ from saescope.stats.bootstrap import bootstrap_si
 from saescope.stats.coactivation import collapse, validated_edges
 from saescope.stats.density import feature_statistics, log10_density_histogram, supported
 from saescope.stats.edge_nulls import block_permutation, curveball, null_edge_count
+from saescope.stats.graph_metrics import ModularitySettings
 from saescope.stats.modularity import leiden, modularity
-from saescope.stats.modularity_summary import ModularitySettings, ModularitySummary, summarise_modularity
+from saescope.stats.modularity_summary import ModularitySummary, summarise_modularity
 from saescope.stats.multiple_testing import benjamini_hochberg
 from saescope.stats.naive import naive_modularity
 from saescope.stats.permutation import permutation_null

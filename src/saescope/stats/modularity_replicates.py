@@ -5,8 +5,8 @@ import numpy as np
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
 from saescope.stats.coactivation import Edges, collapse
 from saescope.stats.edges_without import edges_without_each
+from saescope.stats.graph_metrics import MIN_EDGES
 from saescope.stats.modularity import modularity
-from saescope.stats.modularity_summary import MIN_EDGES
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.row_blocks import some_columns
 

@@ -1,75 +1,38 @@
 """All modularity numbers of one run: the validated graph, its communities, its nulls, and the q/ metrics."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from sklearn.metrics import adjusted_mutual_info_score
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from saescope.stats.coactivation import Edges, collapse, edges_beyond, no_edges, validated_edges
+from saescope.stats.coactivation import Edges, collapse, edges_beyond, no_edges
 from saescope.stats.edge_nulls import null_edge_count
 from saescope.stats.edge_p import edge_p, length_strata
-from saescope.stats.lexical import deal_anew
-from saescope.stats.modularity import Partition, leiden, modularity
+from saescope.stats.graph_metrics import (
+    MIN_COMMUNITY,
+    NO_GRAPH,
+    Metrics,
+    ModularitySettings,
+    Notes,
+    ami,
+    partition_of,
+    rewiring_metrics,
+    seed_ami,
+)
+from saescope.stats.modularity import Partition, modularity
 from saescope.stats.naive import MAX_LATENTS, naive_modularity
 from saescope.stats.progress import Progress, no_progress
-from saescope.stats.rewired_null import rewired_null
-from saescope.stats.row_blocks import by_column, fits_in_memory, some_columns
+from saescope.stats.row_blocks import some_columns
 from saescope.stats.specialization import check_tasks
-from saescope.stats.strata import Strata
+from saescope.stats.word_graphs import WORD_KEYS, no_words_reason, vocabulary_metrics, within_token_metrics
 
-Metrics: TypeAlias = dict[str, float | None]
-Notes: TypeAlias = dict[str, str]
-"""Metric key → why the metric is None, or what its number does not say."""
-
-MIN_EDGES = 5
-"""With fewer validated edges there is no graph."""
-NO_GRAPH = f"no graph: fewer than {MIN_EDGES} validated edges"
-MIN_COMMUNITY = 5
-"""Latents a community needs to be counted in q/n_communities."""
 LEVEL = 0.05
 """Level at which edges are counted by their p."""
-DENSE_EDGES = 20_000
-"""Above this number of edges Leiden runs differ by less than 0.001 in Q, so a rewired graph gets one run
-instead of all."""
-
-WORD_KEYS = (
-    "within_token", "within_token_null_mean", "within_token_excess", "within_token_n_edges",
-    "within_token_edges_by_document_frac", "within_token_n_communities", "lexical", "lexical_n_edges",
-    "ami_lexical", "word_share", "ami_within_token", "ami_within_token_task",
-)  # fmt: skip
 KEYS = (
     "modularity", "null_mean", "null_sd", "excess", "z", "p", "rewirings", "n_edges", "null_edges",
     "edges_by_document_frac", "n_communities", "coverage", "within_task", "task_partition", "ami_task",
     "ami_task_within", "seed_ari", "seed_ami", "naive", *WORD_KEYS,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ModularitySettings:
-    """How edges are validated, the graph is partitioned, and its nulls are drawn."""
-
-    min_joint: int = 5
-    """Units on which both latents of an edge are active, at least."""
-    fdr: float = 0.01
-    """False discovery rate of the edges, over all pairs."""
-    resolution: float = 1.0
-    """Resolution of the modularity that Leiden maximises."""
-    leiden_seeds: int = 5
-    """Leiden runs; the best one is reported."""
-    rewirings: int = 20
-    """Degree-preserving rewirings of the graph at least (`rewired_null`); 0 skips this null."""
-    null_tokens: int = 50_000
-    """Tokens (or units) on which the edge nulls are drawn, at most; 0 skips them."""
-    curveball_passes: int = 12
-    block_tokens: int = 32
-    """Tokens (or units) of a block that the second edge null moves as a whole."""
-    seed: int = 0
-    naive: bool = True
-    """Whether to compute q/naive."""
-    words: bool = True
-    """Whether to compute q/within_token*, q/lexical and q/word_share."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +95,7 @@ def summarise_modularity(
     if unit_N is not None:
         active_NS, task_of_unit = collapse(active_NS, unit_N), task_of_units(unit_N, task_N)
 
-    no_words = _no_words(token_N, unit_N, settings)
+    no_words = no_words_reason(token_N, unit_N, settings)
     strata: list[AnyIntArray | None] = [None, task_of_unit]
     if no_words is None:
         strata.append(token_N)
@@ -162,10 +125,10 @@ def summarise_modularity(
         _partition_metrics(edges, partition, top_task_S, settings),
         rewiring_metrics(edges, partition, nodes.size, settings, progress),
         _within_task_metrics(within_partition, top_task_S),
-        _within_token_metrics(
+        within_token_metrics(
             within_token_edges, within_token_partition, partition, top_task_S, settings, progress
         ),
-        _vocabulary_metrics(
+        vocabulary_metrics(
             active_NS, token_N if no_words is None else None, edges, partition, settings, progress
         ),
     ):
@@ -194,27 +157,6 @@ def summarise_modularity(
         p_E,
         within_token_p_E,
     )
-
-
-def partition_of(
-    edges: Edges, num_nodes: int, settings: ModularitySettings, progress: Progress
-) -> Partition | None:
-    """The best Leiden partition; None where there are too few edges for a graph."""
-    if len(edges) < MIN_EDGES:
-        return None
-    return leiden(
-        edges.source,
-        edges.target,
-        edges.pmi,
-        num_nodes,
-        seeds=_leiden_seeds(settings),
-        resolution=settings.resolution,
-        progress=progress,
-    )
-
-
-def _leiden_seeds(settings: ModularitySettings) -> list[int]:
-    return [settings.seed + run for run in range(max(1, settings.leiden_seeds))]
 
 
 def _naive_metrics(active_NF: Csr, settings: ModularitySettings, progress: Progress) -> tuple[Metrics, Notes]:
@@ -285,47 +227,15 @@ def _partition_metrics(
     metrics: Metrics = {
         "q/modularity": partition.modularity,
         "q/seed_ari": partition.seed_ari,
-        "q/seed_ami": _seed_ami(partition),
+        "q/seed_ami": seed_ami(partition),
         "q/n_communities": float((sizes >= MIN_COMMUNITY).sum()),
         "q/task_partition": modularity(
             edges.source, edges.target, edges.pmi, top_task_S, settings.resolution
         ),
-        "q/ami_task": _ami(partition.labels_S, top_task_S),
+        "q/ami_task": ami(partition.labels_S, top_task_S),
     }
     single = {f"q/{key}": "a single Leiden run" for key in ("seed_ari", "seed_ami")}
     return metrics, single if partition.seed_ari is None else {}
-
-
-def rewiring_metrics(
-    edges: Edges,
-    partition: Partition | None,
-    num_nodes: int,
-    settings: ModularitySettings,
-    progress: Progress,
-) -> tuple[Metrics, Notes]:
-    """Is the graph modular beyond its degrees? Its Q against that of degree-preserving rewirings."""
-    if partition is None or settings.rewirings <= 0:
-        reason = NO_GRAPH if partition is None else "switched off"
-        return {}, {f"q/{key}": reason for key in ("null_mean", "null_sd", "excess", "z", "p", "rewirings")}
-    seeds = _leiden_seeds(settings)
-    null = rewired_null(
-        (edges.source, edges.target, edges.pmi),
-        num_nodes,
-        fewest=settings.rewirings,
-        seeds=seeds if len(edges) <= DENSE_EDGES else seeds[:1],
-        resolution=settings.resolution,
-        seed=settings.seed,
-        progress=progress,
-    )
-    metrics: Metrics = {
-        "q/null_mean": null.mean,
-        "q/null_sd": null.sd,
-        "q/excess": partition.modularity - null.mean,
-        "q/z": null.z,
-        "q/p": null.p,
-        "q/rewirings": float(null.draws),
-    }
-    return metrics, {"q/z": "all rewired graphs have the same modularity"} if null.z is None else {}
 
 
 def _within_task_metrics(partition: Partition | None, top_task_S: IntArray) -> tuple[Metrics, Notes]:
@@ -333,117 +243,8 @@ def _within_task_metrics(partition: Partition | None, top_task_S: IntArray) -> t
     if partition is None:
         reason = NO_GRAPH + " within tasks"
         return {"q/within_task": 0.0}, {"q/within_task": reason, "q/ami_task_within": reason}
-    agreement = _ami(partition.labels_S, top_task_S)
+    agreement = ami(partition.labels_S, top_task_S)
     return {"q/within_task": partition.modularity, "q/ami_task_within": agreement}, {}
-
-
-def _no_words(
-    token_N: AnyIntArray | None, unit_N: AnyIntArray | None, settings: ModularitySettings
-) -> str | None:
-    """Why nothing can be said about token ids, or nothing was asked for."""
-    if not settings.words:
-        return "switched off"
-    if token_N is None:
-        return "token ids are not known: only activations were given"
-    return (
-        None if unit_N is None else "joint firings are counted per chunk or document, which has no token id"
-    )
-
-
-def _within_token_metrics(
-    edges: Edges,
-    partition: Partition | None,
-    plain: Partition | None,
-    top_task_S: IntArray,
-    settings: ModularitySettings,
-    progress: Progress,
-) -> tuple[Metrics, Notes]:
-    """Modularity that token ids do not explain, and how far its communities are those of the plain graph."""
-    metrics: Metrics = {"q/within_token": 0.0, "q/within_token_n_edges": float(len(edges))}
-    if partition is None:
-        keys = ("", "_null_mean", "_excess", "_n_communities")
-        reason = NO_GRAPH + " within token ids"
-        notes = {f"q/within_token{key}": reason for key in keys}
-        notes |= {"q/ami_within_token": reason, "q/ami_within_token_task": reason}
-        return metrics | {"q/within_token_n_communities": 0.0}, notes
-    nodes = top_task_S.size
-    null, null_notes = rewiring_metrics(edges, partition, nodes, settings, progress)
-    labels_S = partition.labels_S
-    sizes = np.bincount(labels_S[labels_S >= 0])
-    metrics |= {
-        "q/within_token": partition.modularity,
-        "q/within_token_n_communities": float((sizes >= MIN_COMMUNITY).sum()),
-        "q/within_token_null_mean": null.get("q/null_mean"),
-        "q/within_token_excess": null.get("q/excess"),
-        "q/ami_within_token_task": _ami(labels_S, top_task_S),
-    }
-    notes = {
-        f"q/within_token_{key}": null_notes[f"q/{key}"]
-        for key in ("null_mean", "excess")
-        if f"q/{key}" in null_notes
-    }
-    agreement, agreement_notes = _agreement("ami_within_token", partition, plain)
-    return metrics | agreement, notes | agreement_notes
-
-
-def _agreement(key: str, one: Partition | None, other: Partition | None) -> tuple[Metrics, Notes]:
-    """AMI of two partitions over the latents with an edge in both graphs."""
-    if one is not None and other is not None:
-        both_S = (one.labels_S >= 0) & (other.labels_S >= 0)
-        if both_S.any():
-            return {f"q/{key}": _ami(one.labels_S[both_S], other.labels_S[both_S])}, {}
-    return {f"q/{key}": None}, {f"q/{key}": "no latent has an edge in both graphs"}
-
-
-def _seed_ami(partition: Partition) -> float | None:
-    """Mean AMI of the Leiden runs, over the latents with an edge; None for a single run."""
-    runs = partition.labels_per_seed
-    pairs = [_ami(runs[i], runs[j]) for i in range(len(runs)) for j in range(i)]
-    return float(np.mean(pairs)) if pairs else None
-
-
-def _vocabulary_metrics(
-    active_NS: Csr,
-    token_N: AnyIntArray | None,
-    edges: Edges,
-    plain: Partition | None,
-    settings: ModularitySettings,
-    progress: Progress,
-) -> tuple[Metrics, Notes]:
-    """What token ids alone give: a graph of firings dealt anew within them, a share of the joint firing."""
-    if token_N is None:
-        return {}, {}
-
-    def of_surrogate(step: str, done: int, total: int) -> None:
-        progress(f"{step}, lexical surrogate", done, total)
-
-    of_dealt = ("q/lexical", "q/lexical_n_edges", "q/ami_lexical")
-    metrics: Metrics = dict.fromkeys(of_dealt)
-    notes: Notes = dict.fromkeys(of_dealt, "not drawn: more firings than memory holds a second time")
-    if fits_in_memory(active_NS):
-        dealt_NS = deal_anew(active_NS, token_N, seed=settings.seed, progress=progress)
-        dealt_edges = validated_edges(
-            dealt_NS, min_joint=settings.min_joint, fdr=settings.fdr, progress=of_surrogate
-        )
-        dealt = partition_of(dealt_edges, active_NS.shape[1], settings, of_surrogate)
-        metrics, notes = _agreement("ami_lexical", dealt, plain)
-        metrics |= {
-            "q/lexical": 0.0 if dealt is None else dealt.modularity,
-            "q/lexical_n_edges": float(len(dealt_edges)),
-        }
-        notes |= {} if dealt is not None else {"q/lexical": NO_GRAPH + " among firings dealt anew"}
-    if not len(edges):
-        return metrics, notes | {"q/word_share": "no validated edge"}
-    given_token = Strata.of(by_column(active_NS), token_N).expected(edges.source, edges.target)
-    by_chance = edges.joint / np.exp(edges.pmi)
-    share = (given_token - by_chance).sum() / (edges.joint - by_chance).sum()
-    return metrics | {"q/word_share": float(share)}, notes
-
-
-def _ami(community_S: IntArray, top_task_S: IntArray) -> float:
-    """Adjusted mutual information of communities and another grouping, over the latents with an edge."""
-    linked = community_S >= 0
-    return float(adjusted_mutual_info_score(top_task_S[linked], community_S[linked]))
 
 
 def task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:

@@ -7,15 +7,15 @@ import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr
 from saescope.stats.coactivation import Edges, collapse, edges_beyond
-from saescope.stats.modularity_summary import (
+from saescope.stats.graph_metrics import (
     NO_GRAPH,
     Metrics,
     ModularitySettings,
     Notes,
     partition_of,
     rewiring_metrics,
-    task_of_units,
 )
+from saescope.stats.modularity_summary import task_of_units
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.row_blocks import some_columns
 

@@ -19,6 +19,7 @@ PLACES = """[...document.querySelectorAll('#picker-plot .scatterlayer .point')]
 ALONG = "#along-plots .cell:not([hidden]) .plot[id^=along-{axis}]"
 FIGURES = ["#picker-plot", "#front-plot", ALONG.format(axis=0), ALONG.format(axis=1), "#hist-plot"]
 DRAWN = "document.querySelector('#picker-plot .scatterlayer .point')"
+ALL_DRAWN = f"{FIGURES}.every(figure => document.querySelector(figure)?.data)"
 
 
 def jobs_shown(tab: Tab) -> list[list[int]]:
@@ -96,8 +97,8 @@ def test_a_drag_over_points_shows_their_jobs_in_every_figure(sweep_page):
         assert shown[0] == shown[1] == shown[3] == shown[4]
         assert len(shown[0]) == 1
         assert tab.run("location.hash") == "#" + "&".join(f"job={job}" for job in shown[0])
-        tab.run("location.reload()")
-        tab.until(f"document.readyState === 'complete' && {DRAWN}")
+        tab.run("window.before = true, location.reload()")
+        tab.until(f"!window.before && {ALL_DRAWN}")  # the page before is there for a while
         assert jobs_shown(tab) == shown
         assert tab.errors == []
 

@@ -97,7 +97,6 @@ DEFECTS = [
     ("report/sweep/matching.py", "own[max(common)]", "own[max(own)]", "tests/report/test_sweep_report.py"),
     ("stats/density.py", "(np.asarray(count_F) >= min_count) & (", "(np.asarray(count_F) >= min_count) | (",
      "tests/stats/test_density.py"),
-    ("stats/strata.py", "joint > expected)\n    p = hyper", "joint > 0)\n    p = hyper", Q),
     ("stats/strata.py", "a * b.astype(np.float64) / num_units", "a * b.astype(np.float64) / (num_units * 2)", Q),
     ("stats/coactivation.py", "num_nodes * (num_nodes - 1) // 2) <= fdr", "p.size) <= fdr", Q),
     ("stats/coactivation.py", "later = source < target", "later = source <= target", Q),

@@ -22,7 +22,7 @@ def test_three_embedded_jobs_and_their_control(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["saescope", "-m", *QUICK, *axes])
     assert main() == 0
     resamples = pd.read_parquet(tmp_path / "out" / "0" / "resamples.parquet")
-    assert resamples.scheme.value_counts().to_dict() == {"bootstrap": 40, "groups": 8}
+    assert resamples.scheme.value_counts().to_dict() == {"bootstrap": 40, "groups": 6}
     expected = {"si/mean", "si/mutual_info", "q/modularity", "si/beyond_token_mean", "si/beyond_bigram_mean",
                 "sae/fvu", "lm/ce_delta", "lm/ce_score", "lm/kl", "lm/kl_score"}  # fmt: skip
     assert set(resamples.columns) == {"scheme", "draw", *expected}

@@ -9,6 +9,7 @@ from sae_lens import SAE
 
 from saescope.errors import SaeError
 from saescope.sae import base
+from saescope.sae.decoder_rows import decoder_rows
 from tests.sae.saelens.make import D_IN, D_SAE, dense, make, ours, saved
 
 # sae_lens' advice to load the model with its own classes
@@ -132,3 +133,12 @@ def test_nan_weights_are_refused(tmp_path, model_folder):
     inner.b_enc.data[3] = float("nan")
     with pytest.raises(SaeError, match="NaN or infinite weights in b_enc"):
         ours(saved(tmp_path / "sae", inner), model_folder)
+
+
+@pytest.mark.parametrize("normalize", ["layer_norm", "constant_norm_rescale"])
+def test_tokens_of_their_own_scale_are_known_before_any_is_encoded(tmp_path, model_folder, normalize):
+    """Where other processes encoded, this one has no token to undo the scale of."""
+    sae = ours(saved(tmp_path / "sae", make("jumprelu", normalize_activations=normalize)), model_folder)
+    assert sae.decodes_latest_only
+    with pytest.raises(SaeError, match="no rows of its own"):
+        decoder_rows(sae)

@@ -11,6 +11,8 @@ from saescope.sae.places import Places
 
 # What `encode` leaves on a sae_lens module for the `decode` that follows (layer_norm, constant_norm_rescale).
 PER_TOKEN = ("ln_mu", "ln_std", "x_norm_coeff")
+NORMALISES_TOKENS = ("layer_norm", "constant_norm_rescale")
+"""Values of sae_lens' `normalize_activations` by which every token has a scale of its own."""
 
 
 class LensSae(Sae):
@@ -100,7 +102,8 @@ class LensSae(Sae):
     @property
     def decodes_latest_only(self) -> bool:
         """It normalises every token by itself, and undoes that."""
-        return any(self._norms)
+        normalises = getattr(self.inner.cfg, "normalize_activations", None) in NORMALISES_TOKENS
+        return self.centred or normalises or any(self._norms)
 
     def provenance(self) -> dict[str, Any]:
         """Source, architecture, sizes and k."""

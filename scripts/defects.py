@@ -80,7 +80,7 @@ DEFECTS = [
     ("stats/edges_without.py", "remaining_S, num_units, fdr", "count_S, num_units, fdr", WITHOUT),
     ("stats/edges_without.py", "active.shape[0] - (units.stop - units.start)", "active.shape[0]", WITHOUT),
     ("stats/row_blocks.py", "matrix[numbers[rows]]", "matrix[rows]", WITHOUT),
-    ("stats/modularity_replicates.py", "group_N[first_U]", "group_N[: first_U.size]", WITHOUT),
+    ("stats/coactivation.py", "label_N[first_U]", "label_N[: first_U.size]", WITHOUT),
     ("stats/strata.py", "expected = a * b.astype(np.float64) / num_units", "expected = a * a.astype(np.float64) / num_units", Q),
     ("analysis/features.py", "np.arange(RESAMPLED_LATENTS) * live.size // RESAMPLED_LATENTS", "np.zeros(RESAMPLED_LATENTS, np.int64)", "tests/analysis/test_features_resampled.py"),
     ("stats/jackknife.py", "factor_K[task_D] * (without_D - plain)", "factor_K[task_D] * (plain - without_D)", JACK),

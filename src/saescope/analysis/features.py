@@ -83,7 +83,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         SpecializationSettings(cfg.permutations, cfg.bootstraps, fdr=cfg.si_fdr, seed=seed),
         progress,
     )
-    word_numbers = _words(codes)
+    word_numbers, unit_N = _words(codes), _unit(codes, cfg)
     words = summarise_words(
         codes.active_NF,
         word_numbers,
@@ -116,7 +116,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         live_F,
         si.top_task,
         graph,
-        unit_N=_unit(codes, cfg),
+        unit_N=unit_N,
         token_N=codes.token_N,
         doc_N=codes.doc_N,
         progress=progress,
@@ -127,7 +127,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         _strata(codes, word_numbers),
         cfg.within,
         graph,
-        unit_N=_unit(codes, cfg),
+        unit_N=unit_N,
         progress=progress,
     )
     matched = summarise_matched(
@@ -141,7 +141,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         draws=cfg.matched_draws,
         resolution=cfg.resolution,
         seed=seed,
-        unit_N=_unit(codes, cfg),
+        unit_N=unit_N,
         progress=progress,
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics}
@@ -158,7 +158,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         Resamples(
             si.resamples,
             _beyond_words_draws(codes, cfg, live_F, words, word_numbers, progress)
-            | _modularity_draws(codes, cfg, live_F, q, progress),
+            | _modularity_draws(codes, cfg, live_F, q, unit_N, progress),
         ),
         _edge_table(q.within_token_edges, q.within_token_p_E),
     )
@@ -184,7 +184,7 @@ def most_specialised(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def _modularity_draws(
-    codes: Codes, cfg: MetricsConfig, live_F: Any, q: ModularitySummary, progress: Progress
+    codes: Codes, cfg: MetricsConfig, live_F: Any, q: ModularitySummary, unit_N: Any, progress: Progress
 ) -> Draws:
     """Q with each group of documents left out; nothing without groups or without a graph."""
     group_N = document_groups(codes.task_D, cfg.document_groups)[codes.doc_N]
@@ -198,7 +198,7 @@ def _modularity_draws(
         min_joint=cfg.min_joint,
         fdr=cfg.edge_fdr,
         resolution=cfg.resolution,
-        unit_N=_unit(codes, cfg),
+        unit_N=unit_N,
         num_edges=len(q.edges),
         progress=progress,
     )

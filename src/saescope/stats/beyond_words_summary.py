@@ -11,6 +11,7 @@ from saescope.stats.progress import Progress, no_progress
 from saescope.stats.row_blocks import some_columns
 from saescope.stats.specialization import shrunk_index
 from saescope.stats.specialization_summary import SpecializationSummary
+from saescope.stats.word_classes import NO_WORDS
 
 KINDS = ("token", "bigram")
 """A word is a token id, or a token id with the one before it."""
@@ -97,7 +98,7 @@ def _left_out(
     if draws == 0:
         return "switched off"
     if words is None:
-        return "token ids are not known: only activations were given"
+        return NO_WORDS
     if num_tasks < 2:
         return "a single task"
     return None if num_scored else "no supported latent"

@@ -116,6 +116,18 @@ def collapse(active_NS: Csr, unit_N: AnyIntArray) -> Csr:
     return binary(gather @ active)
 
 
+def labels_of_units(unit_N: AnyIntArray, label_N: IntArray, labels: str) -> IntArray:
+    """Label of every unit, in the order of `collapse`, from those of its tokens.
+
+    `labels`: what they are, for the ValueError where a unit has tokens of two.
+    """
+    _, first_U, unit = np.unique(np.asarray(unit_N), return_index=True, return_inverse=True)
+    label_U: IntArray = label_N[first_U]
+    if (label_U[unit] != label_N).any():
+        raise ValueError(f"a counting unit spans two {labels}")
+    return label_U
+
+
 def binary(active: Csr) -> Csr:
     """int32 ones where the input is non-zero, indices sorted; a copy unless the input is that already."""
     if is_binary(active):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from saescope.stats.coactivation import Edges, collapse
+from saescope.stats.coactivation import Edges, collapse, labels_of_units
 from saescope.stats.edges_without import edges_without_each
 from saescope.stats.graph_metrics import MIN_EDGES
 from saescope.stats.modularity import modularity
@@ -39,7 +39,7 @@ def modularity_replicates(
     active_NS, label_S = some_columns(active_NF, nodes), np.asarray(community_F, dtype=np.int64)[nodes]
     group: IntArray = np.asarray(group_N, dtype=np.int64)
     if unit_N is not None:
-        active_NS, group = collapse(active_NS, unit_N), _of_units(group, np.asarray(unit_N))
+        active_NS, group = collapse(active_NS, unit_N), labels_of_units(unit_N, group, "groups of documents")
     label_S = np.where(label_S < 0, label_S.max(initial=0) + 1 + np.arange(label_S.size), label_S)
     graphs = edges_without_each(
         active_NS,
@@ -50,15 +50,6 @@ def modularity_replicates(
         progress=lambda _, done, total: progress("document groups (edges)", done, total),
     )
     return np.array([_of_graph(edges, label_S, resolution) for edges in graphs])
-
-
-def _of_units(group_N: IntArray, unit_N: AnyIntArray) -> IntArray:
-    """Group of each unit, in ascending order of their numbers."""
-    _, first_U, unit = np.unique(unit_N, return_index=True, return_inverse=True)
-    group_U: IntArray = group_N[first_U]
-    if (group_U[unit] != group_N).any():
-        raise ValueError("a unit (chunk, document) has tokens of two groups of documents")
-    return group_U
 
 
 def _of_graph(edges: Edges, label_S: IntArray, resolution: float) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
-from saescope.stats.coactivation import Edges, collapse, edges_beyond, no_edges
+from saescope.stats.coactivation import Edges, collapse, edges_beyond, labels_of_units, no_edges
 from saescope.stats.edge_nulls import null_edge_count
 from saescope.stats.edge_p import edge_p, length_strata
 from saescope.stats.graph_metrics import (
@@ -93,7 +93,7 @@ def summarise_modularity(
     top_task_S = np.asarray(top_task_F, dtype=np.int64)[nodes]
     active_NS, task_of_unit = some_columns(active_NF, nodes), task_N
     if unit_N is not None:
-        active_NS, task_of_unit = collapse(active_NS, unit_N), task_of_units(unit_N, task_N)
+        active_NS, task_of_unit = collapse(active_NS, unit_N), labels_of_units(unit_N, task_N, "tasks")
 
     no_words = no_words_reason(token_N, unit_N, settings)
     strata: list[AnyIntArray | None] = [None, task_of_unit]
@@ -245,15 +245,6 @@ def _within_task_metrics(partition: Partition | None, top_task_S: IntArray) -> t
         return {"q/within_task": 0.0}, {"q/within_task": reason, "q/ami_task_within": reason}
     agreement = ami(partition.labels_S, top_task_S)
     return {"q/within_task": partition.modularity, "q/ami_task_within": agreement}, {}
-
-
-def task_of_units(unit_N: AnyIntArray, task_N: IntArray) -> IntArray:
-    """Task of every unit, in the order of `collapse`; ValueError when a unit spans two tasks."""
-    _, first, unit = np.unique(np.asarray(unit_N), return_index=True, return_inverse=True)
-    task_of_unit: IntArray = task_N[first]
-    if (task_of_unit[unit] != task_N).any():
-        raise ValueError("a counting unit spans two tasks")
-    return task_of_unit
 
 
 def _with_latent_ids(edges: Edges, nodes: IntArray) -> Edges:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, BoolArray, Csr
-from saescope.stats.coactivation import Edges, collapse, edges_beyond
+from saescope.stats.coactivation import Edges, collapse, edges_beyond, labels_of_units
 from saescope.stats.graph_metrics import (
     NO_GRAPH,
     Metrics,
@@ -15,9 +15,9 @@ from saescope.stats.graph_metrics import (
     partition_of,
     rewiring_metrics,
 )
-from saescope.stats.modularity_summary import task_of_units
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.row_blocks import some_columns
+from saescope.stats.word_classes import NO_WORDS
 
 
 def summarise_within(
@@ -47,7 +47,7 @@ def summarise_within(
     labels = [np.asarray(label_N) for label_N in measured.values()]
     if unit_N is not None:
         active_NS = collapse(active_NS, unit_N)
-        labels = [task_of_units(unit_N, label_N.astype(np.int64)) for label_N in labels]
+        labels = [labels_of_units(unit_N, label_N.astype(np.int64), "tasks") for label_N in labels]
 
     def in_strata(step: str, done: int, total: int, name: str = "strata") -> None:
         progress(f"{step} ({name})", done, total)
@@ -77,7 +77,7 @@ def _reason(
         return "not asked for in metrics.within"
     if unit_N is not None and name != "task":
         return "joint firings are counted per chunk or document, which has a task only"
-    return "token ids are not known: only activations were given" if label_N is None else None
+    return NO_WORDS if label_N is None else None
 
 
 def _of_graph(

@@ -6,6 +6,9 @@ import numpy as np
 
 from saescope.stats.arrays import AnyIntArray, FloatArray, IntArray
 
+NO_WORDS = "token ids are not known: only activations were given"
+"""Why nothing is said beyond words."""
+
 
 @dataclass(frozen=True)
 class WordClasses:

@@ -20,6 +20,7 @@ from saescope.stats.modularity import Partition
 from saescope.stats.progress import Progress
 from saescope.stats.row_blocks import by_column, fits_in_memory
 from saescope.stats.strata import Strata
+from saescope.stats.word_classes import NO_WORDS
 
 WORD_KEYS = (
     "within_token", "within_token_null_mean", "within_token_excess", "within_token_n_edges",
@@ -35,7 +36,7 @@ def no_words_reason(
     if not settings.words:
         return "switched off"
     if token_N is None:
-        return "token ids are not known: only activations were given"
+        return NO_WORDS
     return (
         None if unit_N is None else "joint firings are counted per chunk or document, which has no token id"
     )

@@ -103,7 +103,7 @@ class LensSae(Sae):
     def decodes_latest_only(self) -> bool:
         """It normalises every token by itself, and undoes that."""
         normalises = getattr(self.inner.cfg, "normalize_activations", None) in NORMALISES_TOKENS
-        return self.centred or normalises or any(self._norms)
+        return self.centred or normalises
 
     def provenance(self) -> dict[str, Any]:
         """Source, architecture, sizes and k."""

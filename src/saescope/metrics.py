@@ -1098,7 +1098,23 @@ CAUSAL_OWN_CE = Metric(
     "causal.ablate",
     unit="nats",
     null="causal/others_ce",
+    low="causal/own_ce_ci_low",
+    high="causal/own_ce_ci_high",
     shown=("sweep",),
+)
+CAUSAL_OWN_CE_CI_LOW = Metric(
+    "causal/own_ce_ci_low",
+    "CE rise on the own task, lower end",
+    "Lower end of the 95 % interval of causal/own_ce: bootstrap over documents.",
+    "causal.ablate",
+    unit="nats",
+)
+CAUSAL_OWN_CE_CI_HIGH = Metric(
+    "causal/own_ce_ci_high",
+    "CE rise on the own task, upper end",
+    "Upper end of the 95 % interval of causal/own_ce: bootstrap over documents.",
+    "causal.ablate",
+    unit="nats",
 )
 CAUSAL_OTHERS_CE = Metric(
     "causal/others_ce",
@@ -1158,7 +1174,21 @@ CAUSAL_EXCESS = Metric(
     "causal.ablate",
     short="Causal excess",
     chance="0",
+    low="causal/excess_ci_low",
+    high="causal/excess_ci_high",
     shown=("sweep", "axes"),
+)
+CAUSAL_EXCESS_CI_LOW = Metric(
+    "causal/excess_ci_low",
+    "Causal selectivity above matched sets, lower end",
+    "Lower end of the 95 % interval of causal/excess: bootstrap over documents.",
+    "causal.ablate",
+)
+CAUSAL_EXCESS_CI_HIGH = Metric(
+    "causal/excess_ci_high",
+    "Causal selectivity above matched sets, upper end",
+    "Upper end of the 95 % interval of causal/excess: bootstrap over documents.",
+    "causal.ablate",
 )
 CAUSAL_P = Metric(
     "causal/p",

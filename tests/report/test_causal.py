@@ -40,7 +40,8 @@ def table(size=0.1, tasks=TASKS) -> pd.DataFrame:
 
 VALUES = {
     "causal/selectivity": 0.98, "causal/selectivity_ci_low": 0.95, "causal/selectivity_ci_high": 0.99,
-    "causal/own_ce": 0.51, "causal/others_ce": 0.01, "causal/excess": 0.47, "causal/ratio": 41.0,
+    "causal/own_ce": 0.51, "causal/own_ce_ci_low": 0.45, "causal/own_ce_ci_high": 0.58,
+    "causal/others_ce": 0.01, "causal/excess": 0.47, "causal/ratio": 41.0,
     "causal/ratio_ci_low": 30.0, "causal/ratio_ci_high": 55.0, "causal/ratio_matched": 1.1,
     "causal/p": 1 / 51, "causal/draws": 50, "causal/ratio_over_norm": 2.2,
 }  # fmt: skip
@@ -65,10 +66,25 @@ def test_matrices_are_those_of_the_headline_size(run):
     assert matrices.latents[1] == list(range(1, 21))
 
 
+def test_tasks_that_lose_nothing_beyond_noise_are_said_to(run):
+    """Selectivity counts a fall of the CE as 0, so that of such sets is a number without meaning."""
+    assert "lose nothing" not in " ".join(causal(run).sentences)
+    nothing = {"causal/own_ce": -0.0008, "causal/own_ce_ci_low": -0.002, "causal/own_ce_ci_high": 0.0005}
+    run.metrics.update(nothing)
+    assert "lose nothing beyond noise" in " ".join(causal(run).sentences)
+
+
 def test_sentences_and_rows(run):
     section = causal(run)
     text = " ".join(section.sentences)
-    for part in ("0.510 nats", "0.980 (95 % CI 0.950–0.990)", "0.470 less", "41.0", "p ≤ 1/51", "2.20"):
+    for part in (
+        "0.510 (95 % CI 0.450–0.580) nats",
+        "0.980 (95 % CI 0.950–0.990)",
+        "0.470 less",
+        "41.0",
+        "p ≤ 1/51",
+        "2.20",
+    ):
         assert part in text, part
     row = section.rows[0]
     assert row.task == "code"

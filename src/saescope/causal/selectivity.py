@@ -46,9 +46,9 @@ from saescope.stats.causal_index import rank_correlation
 from saescope.stats.resampling import draws_digest
 
 KEYS = (
-    "selectivity", "selectivity_ci_low", "selectivity_ci_high", "own_ce", "others_ce", "own_worst",
-    "ratio", "ratio_ci_low", "ratio_ci_high", "ratio_over_norm", "ratio_matched", "excess", "p", "draws",
-    "sets_attribution_r", "per_firing", "per_norm",
+    "selectivity", "selectivity_ci_low", "selectivity_ci_high", "own_ce", "own_ce_ci_low", "own_ce_ci_high",
+    "others_ce", "own_worst", "ratio", "ratio_ci_low", "ratio_ci_high", "ratio_over_norm", "ratio_matched",
+    "excess", "excess_ci_low", "excess_ci_high", "p", "draws", "sets_attribution_r", "per_firing", "per_norm",
 )  # fmt: skip
 
 
@@ -249,19 +249,23 @@ class Selectivity:
             if family.kind == "matched"
         ]
 
-    def resamples(self) -> OfSome:
-        """Metrics in every resample; none of a metric without an interval."""
+    @cached_property
+    def draws(self) -> dict[str, FloatArray]:
+        """The metrics that have an interval, in every resample."""
         drawn = self.drawn
         matched = [family.selectivity for family in self.matched(self.weight_BD)]
-        draws = {
-            "causal/selectivity": drawn.selectivity,
-            "causal/own_ce": drawn.own_ce,
-            "causal/ratio": drawn.ratio,
-            "causal/excess": drawn.selectivity - np.mean(matched, axis=0),
+        return {
+            "selectivity": drawn.selectivity,
+            "own_ce": drawn.own_ce,
+            "ratio": drawn.ratio,
+            "excess": drawn.selectivity - np.mean(matched, axis=0),
         }
+
+    def resamples(self) -> OfSome:
+        """Metrics in every resample; none of a metric without an interval."""
         tokens_D = self.effects.tokens_D
         return OfSome(
-            {key: values for key, values in draws.items() if np.isfinite(values).all()},
+            {f"causal/{key}": draws for key, draws in self.draws.items() if np.isfinite(draws).all()},
             draws_digest(self.weight_BD, tokens_D),
             int((tokens_D > 0).sum()),
         )
@@ -270,27 +274,27 @@ class Selectivity:
         """Every key but those of the matched draws, for the headline's size."""
         own_K, task_D, num_tasks = self.own_K, self.task_D, len(self.tasks)
         effects = self.of(self.families.index(_headline(self.families, self.job)))
-        own, drawn, matched = summarise(effects, own_K, task_D, num_tasks), self.drawn, self.matched()
+        own, matched = summarise(effects, own_K, task_D, num_tasks), self.matched()
         ce_KK = task_matrix(effects.ce_GD, effects.tokens_D, task_D, num_tasks)
-        low, high = interval(drawn.selectivity)
-        ratio_low, ratio_high = interval(drawn.ratio)
+        ends = {
+            f"{key}_ci_{end}": value
+            for key, draws in self.draws.items()
+            for end, value in zip(("low", "high"), interval(draws), strict=True)
+        }
         per = {
             name: unit_selectivity(per_unit(effects.ce_GD, unit_GD, task_D, num_tasks), own_K)
             for name, unit_GD in (("per_firing", effects.firings_GD), ("per_norm", effects.norm_GD))
         }
         values = {
             "selectivity": float(own.selectivity),
-            "selectivity_ci_low": low,
-            "selectivity_ci_high": high,
             "own_ce": float(own.own_ce),
             "others_ce": float(own.others_ce),
             "own_worst": hurts_own_most(ce_KK, own_K),
             "ratio": float(own.ratio),
-            "ratio_ci_low": ratio_low,
-            "ratio_ci_high": ratio_high,
             "ratio_over_norm": float(own.ratio / own.norm_ratio),
             "ratio_matched": float(np.exp(np.mean([np.log(family.ratio) for family in matched]))),
             "excess": float(own.selectivity - np.mean([family.selectivity for family in matched])),
+            **ends,
             **per,
         }
         return {f"causal/{name}": value if np.isfinite(value) else None for name, value in values.items()}

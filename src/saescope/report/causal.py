@@ -114,11 +114,17 @@ def _sentences(run: Run) -> list[str]:
     sentences = []
     if value_of(run, CAUSAL_SELECTIVITY) is not None:
         sentences.append(
-            f"Ablating the latents of a task raises its CE by {figure(value_of(run, CAUSAL_OWN_CE))} nats "
+            f"Ablating the latents of a task changes its CE by {with_interval(run, CAUSAL_OWN_CE)} nats "
             f"a token, that of the other tasks by {figure(value_of(run, CAUSAL_OTHERS_CE))}: causal "
             f"selectivity {with_interval(run, CAUSAL_SELECTIVITY)}; 1 is the own task alone, 0.5 all alike. "
             f"Matched random sets have {less(value_of(run, CAUSAL_EXCESS))}."
         )
+        least = finite(run.metrics.get(CAUSAL_OWN_CE.low or ""))
+        if least is not None and least <= 0:
+            sentences.append(
+                "So the tasks lose nothing beyond noise without their latents, and selectivity and ratio say "
+                "nothing of what the model needs."
+            )
     if value_of(run, CAUSAL_RATIO) is not None:
         p = p_value(value_of(run, CAUSAL_P), draws_of(CAUSAL_P, run.metrics))
         sentences.append(

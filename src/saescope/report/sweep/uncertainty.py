@@ -84,7 +84,8 @@ class Uncertainty:
 
         if measure.low and measure.high:
             low, high = finite(row.get(measure.low)), finite(row.get(measure.high))
-            return None if low is None or high is None else (high - low) / 2
+            if low is not None and high is not None:
+                return (high - low) / 2
         if own := self.of_documents(at, measure.key):
             return float(t.isf(0.025, own.freedom)) * own.standard_error
         sd = finite(row.get(measure.sd)) if measure.sd else None

@@ -214,6 +214,17 @@ def test_the_cap_evicts_what_was_used_longest_ago(tmp_path: Path):
     assert ActivationCache(tmp_path, 1).size() <= cap
 
 
+def test_nothing_is_evicted_for_what_does_not_fit_even_then(tmp_path: Path):
+    fill(tmp_path)
+    cache = ActivationCache(tmp_path, 1)
+    size = cache.size()
+    with cache.locked():
+        assert not cache.make_room(cache.cap_bytes + 1)
+        assert cache.size() == size
+        assert cache.make_room(cache.cap_bytes)
+        assert cache.size() < size
+
+
 def test_keys_in_use_are_not_evicted_and_the_cap_holds(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     tables = [token_table(seed=seed) for seed in range(2)]
     with cached(tmp_path, CountingCapture(), tables[0]) as source:

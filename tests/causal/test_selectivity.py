@@ -18,6 +18,7 @@ from saescope.metrics import keys
 from saescope.model.hookpoints import resolve
 from saescope.runtime.hardware import Hardware
 from saescope.sae.neurons import NeuronBasis
+from saescope.stats.resampling import draws_digest
 from tests.dynamic_k.job import config
 from tests.dynamic_k.planted import circles, grouped, windows
 
@@ -92,6 +93,17 @@ def test_every_set_is_in_the_table(specialists):
     off = table[(table["set"] == "own") & (table["set_task"] != table["task"])]
     assert (off[["ce_delta", "kl", "firings", "removed_norm"]] == 0).all().all()
     assert (table["tokens"] > 100).all()
+
+
+def test_any_other_draw_has_another_name():
+    weight_BD, tokens_D = np.arange(12).reshape(3, 4), np.arange(4)
+    name = draws_digest(weight_BD, tokens_D)
+    assert draws_digest(weight_BD.astype(float), tokens_D) == name
+    for row in range(3):
+        other = weight_BD.copy()
+        other[row, 0] += 1
+        assert draws_digest(other, tokens_D) != name
+    assert draws_digest(weight_BD, tokens_D + 1) != name
 
 
 def test_the_draws_behind_the_intervals_are_kept(specialists):

@@ -47,6 +47,15 @@ def test_long_documents_become_consecutive_windows(tmp_path):
     assert w.tasks == ("a", "b")
 
 
+def test_a_copy_counts_as_one_document_with_what_it_repeats(tmp_path):
+    story = "the cat sat on the mat and then it looked at the dog by the door for a long while"
+    path = folder(tmp_path, a=[story, "something else that is told only once in here", story], b=["xyz"])
+    merged = windows_of(path, ctx_len=128)
+    assert merged.doc_W.tolist() == [0, 0, 1, 2]
+    assert merged.task_D.tolist() == [0, 0, 1]
+    assert windows_of(path, ctx_len=128, duplicates="keep").doc_W.tolist() == [0, 1, 2, 3]
+
+
 def test_first_positions_and_special_tokens_are_not_counted(tmp_path):
     w = windows_of(folder(tmp_path, a=["ab#de"], b=["xyz"]), ctx_len=8, exclude_first=1)
     assert w.counted[0].tolist() == [False, True, False, True, True]

@@ -59,6 +59,14 @@ def test_wandbs_own_settings_win_over_our_defaults(own, tmp_path):
     assert (run["group"], run["notes"], run["tags"], run["name"]) == ("envgroup", "why", ["a", "b"], "mine")
 
 
+def test_wandb_reports_none_of_its_own_errors(own, tmp_path):
+    from wandb.analytics.opentelemetry.opentelemetry_proxy import get_open_telemetry_proxy
+
+    own()
+    offline_run(tmp_path, TrackingConfig("offline"))
+    assert get_open_telemetry_proxy() is None
+
+
 def test_an_override_wins_over_both(own, tmp_path):
     own(PROJECT="envproj", ENTITY="team", RUN_GROUP="envgroup", TAGS="a,b")
     cfg = TrackingConfig("offline", project="p", entity="e", group="g", tags=("t",))

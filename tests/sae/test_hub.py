@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -219,6 +220,8 @@ def test_a_download_cut_in_mid_file_goes_on_where_it_ended(tmp_path):
         )
     assert cut["weights"] == reset["weights"] == weights_of(folder)
     assert seen.ranges == [f"bytes={10 * 2**20}-"]
+    recent = int(version("huggingface_hub").split(".")[0]) >= 2
+    assert "Trying to resume download" in log or not recent
     assert f"layers.2/sae.safetensors, {size / 1e6:.0f} MB" in log
     assert (
         "me/reset/layers.2/sae.safetensors: [Errno 104] Connection reset by peer; trying again in 1 s" in log
@@ -227,8 +230,9 @@ def test_a_download_cut_in_mid_file_goes_on_where_it_ended(tmp_path):
     sent = (folder / "sae.safetensors").read_bytes()
     arrived = list((tmp_path / "hf").rglob("*.safetensors"))
     assert [path.read_bytes() == sent for path in arrived] == [True, True]
-    left = list((tmp_path / "hf").rglob("*.incomplete"))  # older clients begin a file before it is refused
-    assert not [path for path in left if "me--gone" not in str(path)]
+    left = list((tmp_path / "hf").rglob("*.incomplete"))
+    # older clients begin a file before it is refused
+    assert not [path for path in left if recent or "me--gone" not in str(path)]
 
 
 def test_without_a_network_the_cache_serves_or_a_message_says_what_is_missing(sae_folder, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from scipy.special import ndtr
 
-from saescope.stats.arrays import AnyIntArray, BoolArray, Csr, FloatArray, IntArray
+from saescope.stats.arrays import AnyIntArray, Csr, FloatArray, IntArray
 from saescope.stats.progress import Progress, no_progress
 from saescope.stats.row_blocks import by_column
 from saescope.stats.strata import Strata, numbered, runs
@@ -93,10 +93,10 @@ class _Scores:
     """Scores of pairs in each group of documents; groups are the observations."""
 
     def __init__(self, active_NS: Csr, doc_N: AnyIntArray, stratum_N: AnyIntArray | None) -> None:
-        self.active = by_column(active_NS)
-        self.count_S: IntArray = np.diff(self.active.indptr).astype(np.int64)
-        self.strata = Strata.of(self.active, stratum_N)
         num_units = active_NS.shape[0]
+        self.by_unit, self.by_latent = active_NS, by_column(active_NS)
+        self.count_S: IntArray = np.diff(self.by_latent.indptr).astype(np.int64)
+        self.strata = Strata.of(self.by_latent, stratum_N)
         self.stratum_N = numbered(np.zeros(num_units, np.int64) if stratum_N is None else stratum_N)[0]
         document_N = np.unique(np.asarray(doc_N), return_inverse=True)[1].ravel()
         self.group_N: IntArray = (document_N % MAX_GROUPS).astype(np.int64)
@@ -106,88 +106,86 @@ class _Scores:
         squares_W = np.asarray(self.units_WG.multiply(self.units_WG).sum(axis=1)).ravel()
         documents_W = self.strata.units_W**2 / squares_W
         self.root_W = np.sqrt(documents_W / np.maximum(documents_W - 1.0, 0.5))
+        cells, cell_N = np.unique(self.stratum_N * self.num_groups + self.group_N, return_inverse=True)
+        self.stratum_C, self.group_C = np.divmod(cells, self.num_groups)
+        self.counts_SC = Strata.of(self.by_latent, cell_N.ravel()).counts_SW
+        """Firings of each latent in each stratum of each group."""
 
     def p(self, first: IntArray, second: IntArray) -> FloatArray:
         """p of some pairs, `first` in ascending order."""
-        total = -self.strata.expected(first, second)
-        squares = np.empty(first.size)
-        fires_N = np.zeros(self.stratum_N.size, dtype=np.bool_)
-        of_strata = self._one_stratum if self.strata.units_W.size == 1 else self._strata
+        total, squares = np.empty(first.size), np.empty(first.size)
+        place_S = np.full(self.count_S.size, -1, dtype=np.int64)
+        p_W = np.zeros(self.root_W.size)
         for run in runs(first):
             latent, others = int(first[run.start]), second[run]
-            entries = slice(self.active.indptr[latent], self.active.indptr[latent + 1])
-            units = self.active.indices[entries].astype(np.int64)
-            fires_N[units] = True
-            pair, unit = self._firings(others)
-            total[run] += np.bincount(pair[fires_N[unit]], minlength=others.size)
-            key = pair * self.num_groups + self.group_N[unit]
-            score_EG = of_strata(latent, others, fires_N, units, unit, key)
+            strata, a = self.strata.row(latent)
+            p_W[strata] = a / self.strata.units_W[strata]
+            pair, unit = self._together(latent, others, place_S)
+            counts_EW = self.strata.counts_SW[others]
+            total[run] = np.bincount(pair, minlength=others.size) - counts_EW @ p_W
+            score_EG = self._joint_scores(pair, unit, others.size)
+            score_EG -= self._of_others(others, p_W)
+            score_EG -= self._of_latent(latent, counts_EW, p_W)
             squares[run] = np.einsum("eg,eg->e", score_EG, score_EG)
-            fires_N[units] = False
+            p_W[strata] = 0.0
         z = np.where(squares > LEAST, total / np.sqrt(np.maximum(squares, LEAST)), 0.0)
         p: FloatArray = ndtr(-z)
         return p
 
-    def _firings(self, latents: IntArray) -> tuple[IntArray, IntArray]:
-        """(place in `latents`, unit) of every firing of some latents."""
-        counts = self.count_S[latents]
-        place = np.repeat(np.arange(latents.size), counts)
-        before = np.cumsum(counts) - counts
-        entry = np.arange(place.size) + (self.active.indptr[latents] - before)[place]
-        return place, self.active.indices[entry].astype(np.int64)
+    def _together(self, latent: int, others: IntArray, place_S: IntArray) -> tuple[IntArray, IntArray]:
+        """(place in `others`, unit) of every joint firing of a latent; `place_S` is -1 everywhere."""
+        entries = slice(self.by_latent.indptr[latent], self.by_latent.indptr[latent + 1])
+        units: IntArray = self.by_latent.indices[entries].astype(np.int64)
+        active = self.by_unit[units]
+        place_S[others] = np.arange(others.size)
+        place = place_S[active.indices]
+        place_S[others] = -1
+        joint = np.flatnonzero(place >= 0)
+        return place[joint], np.repeat(units, np.diff(active.indptr))[joint]
 
-    def _one_stratum(
-        self,
-        latent: int,
-        others: IntArray,
-        fires_N: BoolArray,
-        units: IntArray,
-        unit: IntArray,
-        key: IntArray,
-    ) -> FloatArray:
-        """J_g - a_g q - b_g p + n_g p q, [E, G]."""
-        num_units, shape = self.stratum_N.size, (others.size, self.num_groups)
-        p, q_E1 = units.size / num_units, self.count_S[others][:, None] / num_units
-        a_G = np.bincount(self.group_N[units], minlength=self.num_groups)
-        b_EG = np.bincount(key, minlength=shape[0] * shape[1]).reshape(shape)
-        together_EG = np.bincount(key[fires_N[unit]], minlength=shape[0] * shape[1]).reshape(shape)
-        residual_G = a_G - p * self.units_WG.toarray()[0]
-        scores: FloatArray = self.root_W[0] * (together_EG - p * b_EG - q_E1 * residual_G)
-        return scores
+    def _joint_scores(self, pair: IntArray, unit: IntArray, num_pairs: int) -> FloatArray:
+        """sum_t x_t y_t, [E, G]."""
+        key, shape = pair * self.num_groups + self.group_N[unit], (num_pairs, self.num_groups)
+        weights = self.root_W[self.stratum_N[unit]]
+        return _sums(key, weights, shape)
 
-    def _strata(
-        self,
-        latent: int,
-        others: IntArray,
-        fires_N: BoolArray,
-        units: IntArray,
-        unit: IntArray,
-        key: IntArray,
-    ) -> FloatArray:
-        """The same summed over the strata: sum_t (x_t - p_w) y_t - sum_w (a_gw - n_gw p_w) q_w, [E, G]."""
-        strata, a = self.strata.row(latent)
-        p_W = np.zeros(self.root_W.size)
-        p_W[strata] = a / self.strata.units_W[strata]
-        stratum = self.stratum_N[unit]
-        weight = self.root_W[stratum] * (fires_N[unit] - p_W[stratum])
-        shape = (others.size, self.num_groups)
-        scores_EG = np.bincount(key, weight, shape[0] * shape[1]).reshape(shape)
-        counts_EW = self.strata.counts_SW[others]
-        shared = np.unique(counts_EW.indices[p_W[counts_EW.indices] > 0])
+    def _of_others(self, others: IntArray, p_W: FloatArray) -> FloatArray:
+        """sum_t p_w y_t, [E, G]."""
+        counts_EC, shape = self.counts_SC[others], (others.size, self.num_groups)
+        key = np.repeat(np.arange(0, shape[0] * shape[1], shape[1]), np.diff(counts_EC.indptr))
+        key += self.group_C[counts_EC.indices]
+        weights = counts_EC.data * (self.root_W * p_W)[self.stratum_C[counts_EC.indices]]
+        return _sums(key, weights, shape)
+
+    def _of_latent(self, latent: int, counts_EW: Csr, p_W: FloatArray) -> FloatArray:
+        """sum_t (x_t - p_w) q_w, that is sum_w (a_gw - n_gw p_w) b_w / N_w, [E, G]."""
+        shared_W = np.zeros(p_W.size, dtype=np.bool_)
+        shared_W[counts_EW.indices] = True
+        shared = np.flatnonzero(shared_W & (p_W > 0))
+        residual_WG: FloatArray = -p_W[shared][:, None] * self.units_WG[shared].toarray()
         place_W = np.full(p_W.size, -1, dtype=np.int64)
         place_W[shared] = np.arange(shared.size)
-        residual_WG: FloatArray = -p_W[shared][:, None] * self.units_WG[shared].toarray()
-        place = place_W[self.stratum_N[units]]
-        here = place >= 0
-        np.add.at(residual_WG, (place[here], self.group_N[units[here]]), 1.0)
+        cells = slice(self.counts_SC.indptr[latent], self.counts_SC.indptr[latent + 1])
+        at = self.counts_SC.indices[cells]
+        here = np.flatnonzero(place_W[self.stratum_C[at]] >= 0)
+        residual_WG[place_W[self.stratum_C[at[here]]], self.group_C[at[here]]] += self.counts_SC.data[cells][
+            here
+        ]
         residual_WG *= (self.root_W[shared] / self.strata.units_W[shared])[:, None]
         entry = np.flatnonzero(place_W[counts_EW.indices] >= 0)
         ends = np.searchsorted(entry, counts_EW.indptr)
         shared_EW = sparse.csr_matrix(
-            (counts_EW.data[entry], place_W[counts_EW.indices[entry]], ends), (others.size, shared.size)
+            (counts_EW.data[entry], place_W[counts_EW.indices[entry]], ends),
+            (counts_EW.shape[0], shared.size),
         )
-        result: FloatArray = np.asarray(scores_EG - shared_EW @ residual_WG, dtype=np.float64)
-        return result
+        scores_EG: FloatArray = np.asarray(shared_EW @ residual_WG, dtype=np.float64)
+        return scores_EG
+
+
+def _sums(key: IntArray, weights: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """The weights added up by the number of their cell."""
+    sums: FloatArray = np.bincount(key, weights, shape[0] * shape[1]).astype(np.float64, copy=False)
+    return sums.reshape(shape)
 
 
 def _pieces(firings_E: IntArray, num_groups: int) -> Iterator[slice]:

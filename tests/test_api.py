@@ -220,6 +220,7 @@ TARGET = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_the_same_object_in_a_sweep_of_two(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(TARGET)
     command = [

@@ -200,6 +200,7 @@ def test_saes_of_models_other_than_pythia(model, kind, layer, repo, latents, k):
     assert cfg.model.sae_repo == repo
 
 
+@pytest.mark.slow
 def test_every_command_of_a_recorded_sae_is_accepted():
     places = [(row, kind) for row in load_rows() if row.model and row.readable for kind in row.folders]
     assert len(places) > 30

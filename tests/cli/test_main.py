@@ -353,7 +353,14 @@ def test_a_folder_pattern_of_a_file_fails_the_job_that_has_no_value(saescope, he
     assert table["state"].tolist() == ["failed", "ok"]
 
 
-@pytest.mark.parametrize("pattern", ["k${sae.k}/deep/er", "sae/.hidden/${hydra.job.num}", "wandb/${sae.k}"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        pytest.param("k${sae.k}/deep/er", marks=pytest.mark.slow),
+        "sae/.hidden/${hydra.job.num}",
+        pytest.param("wandb/${sae.k}", marks=pytest.mark.slow),
+    ],
+)
 def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pattern):
     args = [*here, "metrics.lm_tokens=0", "hydra.sweep.dir=out", f"hydra.sweep.subdir={pattern}"]
     code, _, err = saescope("-m", *args, "sae.k=2,4", "tracking=offline")
@@ -365,7 +372,7 @@ def test_jobs_are_found_wherever_their_folders_are(saescope, here, tmp_path, pat
     assert (tmp_path / "out" / "sync.sh").read_text().count("\nupload ") == 3
 
 
-@pytest.mark.parametrize("place", ["../elsewhere", "{tmp}/elsewhere"])
+@pytest.mark.parametrize("place", ["../elsewhere", pytest.param("{tmp}/elsewhere", marks=pytest.mark.slow)])
 def test_jobs_outside_the_sweep_s_folder_are_uploaded_too(saescope, here, tmp_path, place):
     """Finished and failed ones."""
     pattern = place.format(tmp=tmp_path) + "/${sae.k}"
@@ -539,6 +546,7 @@ def test_an_interrupted_job_leaves_a_failed_wandb_run(saescope, here, tmp_path, 
     assert "extracted" in text
 
 
+@pytest.mark.slow
 def test_a_repeated_sweep_has_all_its_points_in_its_own_group(saescope, here, tmp_path):
     args = [*here, "metrics.lm_tokens=0", "tracking=offline"]
     assert saescope("-m", *args, "sae.k=2", "hydra.sweep.dir=a/first")[0] == 0
@@ -624,6 +632,7 @@ def test_controls(saescope, here, sae, tmp_path):
     assert {key for key in table.columns if "/" in key} == set(metrics)
 
 
+@pytest.mark.slow
 def test_keys_of_a_sweep_go_to_the_jobs_that_have_them(saescope, here, tmp_path):
     args = [a for a in here if not a.startswith("sae.repo")] + ["metrics.lm_tokens=0", "tracking=disabled"]
     axes = ["experiment=smoke", "sae=random,neurons", "sae.expansion_factor=4", "sae.init_seed=3", "sae.k=4"]
@@ -662,6 +671,7 @@ def test_slurm_without_a_cluster_is_one_line(saescope, monkeypatch):
     assert "try hydra/launcher=slurm_local" in err
 
 
+@pytest.mark.slow
 def test_random_init_model(saescope, here, tmp_path):
     for name in ("a", "b"):
         assert (

@@ -24,7 +24,12 @@ def run(monkeypatch, tmp_path, *args):
 
 
 @pytest.mark.parametrize(
-    "args", [["hookpoint.layer=2"], ["hookpoint.layer=3"], ["hookpoint=mlp", "hookpoint.layer=3"]]
+    "args",
+    [
+        pytest.param(["hookpoint.layer=2"], marks=pytest.mark.slow),
+        pytest.param(["hookpoint.layer=3"], marks=pytest.mark.slow),
+        ["hookpoint=mlp", "hookpoint.layer=3"],
+    ],
 )
 def test_packaged_saes_explain_their_hookpoint(monkeypatch, tmp_path, args):
     metrics = run(monkeypatch, tmp_path, *args, "metrics.lm_tokens=0")
@@ -50,6 +55,7 @@ def test_spliced_loss_recovers_most_of_zero_ablation(monkeypatch, tmp_path):
     assert 0 < metrics["lm/kl"] < 1
 
 
+@pytest.mark.slow
 def test_smaller_k_is_read_from_the_same_sae(monkeypatch, tmp_path):
     metrics = run(monkeypatch, tmp_path, "sae.k=4", "metrics.lm_tokens=0")
     assert metrics["sae/l0"] == pytest.approx(4, abs=0.01)

@@ -56,6 +56,7 @@ def metrics(folder):
     }
 
 
+@pytest.mark.slow
 def test_one_pass_for_all_hookpoints(here, run):
     """Neurons: the metrics are of the activations themselves."""
     words = [*here, "sae=neurons", "sae.k=8", "metrics.lm_tokens=500"]
@@ -78,7 +79,7 @@ def test_finished_jobs_need_no_activations(here, run):
     assert "one pass of the model for 2 hookpoints" in (sweep / "0" / "saescope.log").read_text()
 
 
-@pytest.mark.parametrize("how", ["launcher", "no room"])
+@pytest.mark.parametrize("how", ["launcher", pytest.param("no room", marks=pytest.mark.slow)])
 def test_saes_side_by_side(training, run, how):
     """Bit-equal to training alone; the second job finds its SAE trained."""
     more = ["hydra/launcher=together"] if how == "launcher" else ["runtime.cache=off"]

@@ -54,9 +54,11 @@ def principal_saes(offset_model, probes, tmp_path_factory):
 @pytest.mark.parametrize(
     ("where", "wrong"),
     [
-        (["hookpoint.layer=3", "sae.repo={}"], False),
+        pytest.param(["hookpoint.layer=3", "sae.repo={}"], False, marks=pytest.mark.slow),
         (["hookpoint=mlp", "hookpoint.layer=0", "sae.repo={}/layers.3"], True),
-        (["hookpoint=mlp", "hookpoint.layer=0", "sae=random", "sae.k=32"], None),
+        pytest.param(
+            ["hookpoint=mlp", "hookpoint.layer=0", "sae=random", "sae.k=32"], None, marks=pytest.mark.slow
+        ),
     ],
     ids=["right", "wrong", "control"],
 )

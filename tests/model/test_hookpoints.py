@@ -325,6 +325,7 @@ def test_the_same_depth_in_models_of_several_sizes(layers, expected):
     assert resolve(HookpointConfig("mlp", depth=1.0), neox).layer == layers - 1
 
 
+@pytest.mark.slow
 def test_a_sweep_over_depths(tmp_path, model_folder, probes, monkeypatch):
     args = [
         "-m", "hookpoint.depth=0.25,0.5,0.75", "model=local", f"model.name={model_folder}", "sae=neurons",

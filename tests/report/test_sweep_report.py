@@ -77,8 +77,9 @@ def six(tmp_path_factory):
 @pytest.fixture(scope="module")
 def sixty(tmp_path_factory):
     folder = write_sixty(tmp_path_factory.mktemp("sixty"))
-    summary = write_sweep([folder], folder)
-    return summary, Page((folder / "sweep.html").read_text(encoding="utf-8")), folder
+    out = tmp_path_factory.mktemp("out")  # elsewhere, so the page of no job is drawn again
+    summary = write_sweep([folder], out)
+    return summary, Page((out / "sweep.html").read_text(encoding="utf-8")), out
 
 
 def test_one_row_a_job_the_failed_one_too(six):
@@ -419,7 +420,7 @@ def test_page_asks_nothing_of_the_network(sixty):
     _, page, folder = sixty
     source = (folder / "sweep.html").read_text()
     assert "default-src 'none'" in source
-    assert all(re.fullmatch(r"\d+/report\.html|#[\w-]+", address) for address in page.addresses)
+    assert all(re.fullmatch(r"(\.\./\w+/)?\d+/report\.html|#[\w-]+", address) for address in page.addresses)
     assert "link" not in page.tags
     assert "iframe" not in page.tags
     assert len(page.ids) == len(set(page.ids))

@@ -23,8 +23,12 @@ def printed(code: str, **environment: str) -> str:
         ({}, "PASSIVE", str(len(os.sched_getaffinity(0)))),
         # stands for a quota of one core, which only root could set up here
         ({"LOKY_MAX_CPU_COUNT": "1"}, "PASSIVE", "1"),
-        ({"LOKY_MAX_CPU_COUNT": "1", "OMP_NUM_THREADS": "2"}, "PASSIVE", "2"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", str(len(os.sched_getaffinity(0)))),
+        pytest.param(
+            {"LOKY_MAX_CPU_COUNT": "1", "OMP_NUM_THREADS": "2"}, "PASSIVE", "2", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", str(len(os.sched_getaffinity(0))), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_job_waits_passively_on_no_more_threads_than_its_cores(environment, policy, threads):

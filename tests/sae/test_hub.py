@@ -235,6 +235,7 @@ def test_a_download_cut_in_mid_file_goes_on_where_it_ended(tmp_path):
     assert not [path for path in left if recent or "me--gone" not in str(path)]
 
 
+@pytest.mark.slow
 def test_without_a_network_the_cache_serves_or_a_message_says_what_is_missing(sae_folder, tmp_path):
     with serve({"me/saes": sae_folder}) as (endpoint, _):
         (online,), _ = ask(endpoint, tmp_path / "hf", ("me/saes", "layers.2", None))

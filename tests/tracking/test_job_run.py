@@ -195,6 +195,7 @@ print(log_reused(cfg, folder, folder, group="g", notes="", data_dir=folder) is n
 """
 
 
+@pytest.mark.slow
 def test_a_corrected_entity_gets_the_result_once(finished):
     """In processes of their own, like commands: W&B reads server and key once."""
     for entity, refuses, logged in (("wrong", 404, True), ("right", None, True), ("right", None, False)):

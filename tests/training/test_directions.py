@@ -105,6 +105,7 @@ def saescope(model_folder, probes, tmp_path, monkeypatch, capfd):
     return run
 
 
+@pytest.mark.slow
 def test_pca_from_the_command_line_reads_what_a_training_captured(saescope, tmp_path):
     training = ["sae=train", "sae.batch_tokens=512", "sae.expansion_factor=4"]
     assert saescope(*training, "sae.tokens=6000", "sae.k=4", "hydra.run.dir=trained")[0] == 0

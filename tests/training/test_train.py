@@ -264,7 +264,7 @@ def test_an_sae_is_fine_tuned_at_another_k(saescope, here, sae_folder, tmp_path)
     assert torch.cosine_similarity(before["encoder.weight"], edited["encoder.weight"]).median() < -0.9
 
 
-@pytest.mark.parametrize("skip", [False, True], ids=["plain", "skip"])
+@pytest.mark.parametrize("skip", [pytest.param(False, marks=pytest.mark.slow), True], ids=["plain", "skip"])
 def test_a_transcoder_is_trained_saved_and_measured_against_its_target(saescope, here, tmp_path, skip):
     from sparsify import SparseCoder
 
@@ -307,6 +307,7 @@ def test_a_transcoder_is_trained_saved_and_measured_against_its_target(saescope,
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_frozen_controls_begin_as_the_trained_sae_does(saescope, here, tmp_path):
     """Same seed, same text: frozen weights hold the bits that the trained SAE began with."""
     from safetensors.torch import load_file

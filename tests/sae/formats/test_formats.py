@@ -401,6 +401,7 @@ def test_a_folder(tmp_path, name):
     assert answer["repo"] == str(folder)
 
 
+@pytest.mark.slow
 def test_the_hub(tmp_path):
     """All of them through the genuine client; only the files of the SAE are downloaded."""
     formulas, repos = {}, {}

@@ -18,6 +18,7 @@ from saescope.text.windows import tokenize_probes
 from tests.sae.formats.test_formats import FAMILIES, D, F, K, inputs, loaded
 
 
+@pytest.mark.slow
 def test_mlsae_at_two_layers(model_folder, probes, monkeypatch, capfd, tmp_path):
     """One file serves a sweep over layers; FVU and spliced loss are those of the formula."""
     (tmp_path / "mlsae").mkdir()

@@ -185,6 +185,7 @@ def random_weights(seed: int, **shapes) -> dict[str, torch.Tensor]:
     return {name: w.abs() if "threshold" in name else w for name, w in made.items()}
 
 
+@pytest.mark.slow
 def test_transcoders_and_attention_saes_through_sae_lens_own_download(model_folder, tmp_path):
     """In the layouts of their repositories; codes and predictions equal to formulas written out here."""
     known = get_pretrained_saes_directory()

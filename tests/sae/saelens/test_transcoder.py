@@ -149,7 +149,7 @@ def layer_norm(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("hook", "module", "before"),
     [
-        ("blocks.2.mlp.hook_in", "layers.2.mlp", lambda x: x),
+        pytest.param("blocks.2.mlp.hook_in", "layers.2.mlp", lambda x: x, marks=pytest.mark.slow),
         ("blocks.2.ln2.hook_normalized", "layers.2.post_attention_layernorm", layer_norm),
     ],
 )

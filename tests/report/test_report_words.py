@@ -137,6 +137,10 @@ def test_what_tells_a_trained_sae_from_a_control_comes_first():
         "2.40 times what the size of the removed part explains; random latents of equal density: 0.940"
         in sentences[4]
     )
+    assert "lose" not in sentences[4]
+    nothing = {"causal/own_ce_ci_low": -0.002}
+    lost = [str(sentence) for sentence in headline(metrics() | values | nothing, STATUS, {}, beside)]
+    assert lost[4] == sentences[4].rstrip(".") + "; but the task loses nothing beyond noise."
     assert sentences[-1].startswith("For comparison only")
 
 

@@ -351,6 +351,8 @@ def test_damaged_and_killed_jobs_are_rows_that_say_so(tmp_path):
     assert unread == [True, True, True, False, False, True, True, True]
     text = Page((tmp_path / "out" / "sweep.html").read_text()).text
     assert "Left out: 1: " in text
+    assert "5: edges.parquet is missing" in text
+    assert "Errno" not in text
 
 
 @pytest.mark.parametrize(

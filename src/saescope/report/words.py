@@ -233,6 +233,9 @@ def _causal(m: Metrics) -> Iterator[str]:
         text += f", {figure(over_norm)} times what the size of the removed part explains"
     if matched is not None:
         text += f"; random latents of equal density: {figure(matched)}"
+    least = _measured(m, "causal", "own_ce_ci_low")
+    if least is not None and least <= 0:
+        text += "; but the task loses nothing beyond noise"
     yield text + "."
 
 

@@ -257,7 +257,7 @@ class Run:
 
     def table(self, name: str) -> "pd.DataFrame":
         """A table, read again at every call. Raises ReportError when it is missing or unreadable."""
-        path = self._existing(name)
+        path = self.existing(name)
         import pandas as pd
 
         if path.suffix == ".parquet":
@@ -277,7 +277,7 @@ class Run:
 
         Raises ReportError when the table is missing, unreadable or lacks a column.
         """
-        path = self._existing(table)
+        path = self.existing(table)
         content = _arrow(path, names)
         try:
             return {name: np.asarray(content[name].to_numpy()) for name in names}
@@ -289,21 +289,22 @@ class Run:
 
         Raises ReportError when the table is missing or unreadable.
         """
-        return _column_names(self._existing(table))
+        return _column_names(self.existing(table))
 
     def rows(self, table: str) -> list[dict[str, str]]:
         """Rows of a CSV table as text; empty cells are empty strings.
 
         Raises ReportError when the table is missing or unreadable.
         """
-        path = self._existing(table)
+        path = self.existing(table)
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 return list(csv.DictReader(file, restval=""))
         except (OSError, ValueError, csv.Error) as error:
             raise _unreadable(path, error) from error
 
-    def _existing(self, table: str) -> Path:
+    def existing(self, table: str) -> Path:
+        """Path of a table's file. Raises ReportError when it is missing, with what would have written it."""
         path = self.file_of(table)
         if not path.is_file():
             raise ReportError(f"{path} is missing; {_WRITTEN_BY.get(table, _ALWAYS_WRITTEN)}")

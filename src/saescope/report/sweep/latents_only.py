@@ -65,7 +65,7 @@ def latents_only_values(
 
 def _stamp(job: Run) -> list[int]:
     """Size and time of the tables behind the numbers: unchanged files are not counted again."""
-    stats = [job.file_of(table).stat() for table in ("features", "edges")]
+    stats = [job.existing(table).stat() for table in ("features", "edges")]
     return [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 os.environ.update(
@@ -21,8 +22,10 @@ TASKS = ("letters", "numbers", "shouts")
 
 @pytest.fixture(autouse=True)
 def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test in its own folder, W&B's folders included."""
+    """Every test in its own folder, W&B's folders included, its random numbers its own."""
     monkeypatch.chdir(tmp_path)
+    if "torch" in sys.modules:  # else what ran before would decide a test's tensors
+        sys.modules["torch"].manual_seed(0)
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "wandb-home"))
     monkeypatch.delenv("WANDB_DATA_DIR", raising=False)

@@ -96,16 +96,19 @@ def test_the_notebook_cell_of_a_researcher(x, capsys):
     assert "token ids are not known" in scope["result"].notes["si/beyond_token_mean"]
 
 
-def test_measure_gives_the_numbers_of_the_job(lm, tmp_path):
+def test_measure_gives_the_numbers_of_the_job(x, tmp_path, monkeypatch):
     """The same probes, the same SAE: by the command's way and by `measure` on captured tensors."""
-    quick = {"permutations": 50, "bootstraps": 50, "rewirings": 20, "null_tokens": 2000}
+    monkeypatch.setattr("saescope.stats.rewired_null.MOST_REWIRINGS", 20)  # of half the time on both sides
+    quick = {
+        "permutations": 50, "bootstraps": 50, "rewirings": 20, "null_tokens": 2000, "matched_draws": 2,
+        "document_groups": 3,
+    }  # fmt: skip
     overrides = [f"metrics.{key}={value}" for key, value in quick.items()]
     job = saescope.run(
-        "hookpoint.layer=2", "probes.max_tokens_per_task=3000", "metrics.lm_tokens=0", "runtime.device=cpu",
+        "hookpoint.layer=2", "probes.max_tokens_per_task=1500", "metrics.lm_tokens=0", "runtime.device=cpu",
         "runtime.dtype=float32", "runtime.cache=off", "tracking=disabled",
         *overrides, folder=tmp_path / "run",
     )  # fmt: skip
-    x = saescope.capture(lm, "embedded", "layers.2", max_tokens_per_task=3000)
     result = saescope.measure(x, _sae(), **quick)
     same = [key for key in result.metrics if key in job.metrics]
     assert len(same) > 40

@@ -18,18 +18,15 @@ SMALL = [
 
 
 def run(monkeypatch, tmp_path, *args):
+    monkeypatch.setattr("saescope.stats.rewired_null.MOST_REWIRINGS", 20)
     monkeypatch.setattr(sys, "argv", ["saescope", *SMALL, *args])
     assert main() == 0
     return json.loads((tmp_path / "run" / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "args",
-    [
-        pytest.param(["hookpoint.layer=2"], marks=pytest.mark.slow),
-        pytest.param(["hookpoint.layer=3"], marks=pytest.mark.slow),
-        ["hookpoint=mlp", "hookpoint.layer=3"],
-    ],
+    "args", [["hookpoint.layer=2"], ["hookpoint.layer=3"], ["hookpoint=mlp", "hookpoint.layer=3"]]
 )
 def test_packaged_saes_explain_their_hookpoint(monkeypatch, tmp_path, args):
     metrics = run(monkeypatch, tmp_path, *args, "metrics.lm_tokens=0")

@@ -72,6 +72,7 @@ def test_one_pass_for_all_hookpoints(here, run):
         assert metrics(sweep / f"{number}") == pytest.approx(metrics(alone), rel=1e-6, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_finished_jobs_need_no_activations(here, run):
     words = [*here, "sae=neurons", "sae.k=8", "metrics.lm_tokens=0"]
     run("sweep", *words, "hookpoint.layer=1", "hydra.run.dir=first")
@@ -79,7 +80,8 @@ def test_finished_jobs_need_no_activations(here, run):
     assert "one pass of the model for 2 hookpoints" in (sweep / "0" / "saescope.log").read_text()
 
 
-@pytest.mark.parametrize("how", ["launcher", pytest.param("no room", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["launcher", "no room"])
 def test_saes_side_by_side(training, run, how):
     """Bit-equal to training alone; the second job finds its SAE trained."""
     more = ["hydra/launcher=together"] if how == "launcher" else ["runtime.cache=off"]

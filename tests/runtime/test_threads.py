@@ -22,7 +22,7 @@ def printed(code: str, **environment: str) -> str:
     [
         ({}, "PASSIVE", str(len(os.sched_getaffinity(0)))),
         # stands for a quota of one core, which only root could set up here
-        ({"LOKY_MAX_CPU_COUNT": "1"}, "PASSIVE", "1"),
+        pytest.param({"LOKY_MAX_CPU_COUNT": "1"}, "PASSIVE", "1", marks=pytest.mark.slow),
         pytest.param(
             {"LOKY_MAX_CPU_COUNT": "1", "OMP_NUM_THREADS": "2"}, "PASSIVE", "2", marks=pytest.mark.slow
         ),

@@ -181,6 +181,7 @@ def test_each_refusal_has_its_own_line(sae_folder, tmp_path):
     assert log.count("trying again in 0 s") == 4
 
 
+@pytest.mark.slow
 def test_a_busy_hub_is_asked_again_after_the_time_it_names(sae_folder, tmp_path):
     faults = [
         Fault("GET /api/models/me/saes", 1, 429, {"Retry-After": "1"}),
@@ -278,6 +279,7 @@ def pythia(tmp_path, tokenizer_folder):
     return folder
 
 
+@pytest.mark.slow
 def test_a_wrong_repository_and_a_wrong_layer_are_told_apart(pythia, sae_folder, probes, tmp_path):
     """A plan asked for sae-pythia-70m-32x at layers.10: neither exists."""
 

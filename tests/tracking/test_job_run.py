@@ -77,6 +77,7 @@ def test_everything_in_the_folder_is_logged(finished):
     assert logged["config"]["k"] == 32
 
 
+@pytest.mark.slow
 def test_a_latent_is_in_the_run_as_a_page_and_as_text(tmp_path):
     folder = tmp_path / "run"
     run = saescope.run(*SMALL, folder=folder)

@@ -165,6 +165,7 @@ def test_two_processes_train_and_measure_as_one(saescope, here, tmp_path):
         assert metrics[1][key] == pytest.approx(metrics[0][key], rel=1e-3, abs=1e-3), key
 
 
+@pytest.mark.slow
 def test_a_second_job_skips_the_language_model(saescope, here, caplog):
     """Training, held-out and probe text: the second SAE is made and measured on what the first captured."""
     _, first, _ = saescope(*here, "hydra.run.dir=one")

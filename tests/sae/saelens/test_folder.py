@@ -327,6 +327,7 @@ def test_provenance(tmp_path, model_folder):
     json.dumps(provenance)
 
 
+@pytest.mark.slow
 def test_sae_lens_is_imported_only_when_asked_for():
     code = (
         "import sys, saescope.jobs.pipeline, saescope.sae.saelens.load\n"

@@ -180,6 +180,7 @@ def test_what_differs_from_its_training_is_said(job, tmp_path):
     assert not any("BOS" in warning for warning in status["warnings"])
 
 
+@pytest.mark.slow
 def test_an_edited_sae_folder_makes_another_run(job, tmp_path, capfd):
     args = ("sae=saelens", f"sae.release={saved(tmp_path / 'sae', trained('topk'))}", "metrics.lm_tokens=0")
     first, *_ = job(*args, name="first")

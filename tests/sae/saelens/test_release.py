@@ -296,6 +296,7 @@ def test_transcoders_and_attention_saes_through_sae_lens_own_download(model_fold
         torch.testing.assert_close(torch.tensor(answer["out"]), out, atol=1e-5, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_embedding_saes_of_gemma_scope_are_the_same_by_both_ways(model_folder, tmp_path):
     """Trained on the rows of the embedding matrix, which Gemma multiplies by the root of the width."""
     repo, sae_id, d, f = "google/gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_6", 2304, 4096

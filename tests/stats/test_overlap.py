@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+from saescope.stats import assignment
 from saescope.stats.assignment import Matching, match
 from saescope.stats.cosine_search import nearest_rows, unit_rows
 from saescope.stats.groups import mean_difference, modularity_shares
@@ -93,6 +94,26 @@ def test_sparse_assignment_is_the_dense_one(rows: int, columns: int) -> None:
     high = dense.cosine_A > 0.7
     assert high.sum() > 100
     np.testing.assert_array_equal(few.partner_A[high], dense.partner_A[high])
+
+
+@pytest.mark.parametrize(("candidates", "assigned"), [(8, True), (400, False)])
+def test_rows_that_candidates_do_not_settle_are_assigned_from_all_cosines(
+    monkeypatch: pytest.MonkeyPatch, candidates: int, assigned: bool
+) -> None:
+    a, b = random_rows(800, 64, 0), random_rows(800, 64, 1)
+    exact, calls = match(a, b), []
+    monkeypatch.setattr(assignment, "SMALL", 700)
+    real = assignment.linear_sum_assignment
+    monkeypatch.setattr(
+        assignment, "linear_sum_assignment", lambda *args, **how: calls.append(args) or real(*args, **how)
+    )
+    found = match(a, b, candidates=candidates)
+    assert bool(calls) == assigned
+    assert found.unsettled == 0
+    np.testing.assert_array_equal(found.partner_A, exact.partner_A)
+    for name in ("cosine_A", "best_A", "best_B"):
+        np.testing.assert_allclose(getattr(found, name), getattr(exact, name), atol=1e-6)
+    assert found.bound == pytest.approx(exact.bound, abs=1e-7)
 
 
 def test_nearest_rows_over_several_blocks() -> None:

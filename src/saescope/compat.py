@@ -8,6 +8,7 @@ functions: a report must not import torch.
 from __future__ import annotations
 
 import importlib.util
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -143,8 +144,9 @@ def no_wandb_reports() -> None:
 
 def wandb_service_died() -> bool:
     """Whether the service process that W&B's client started here has ended; the client never notices."""
-    from wandb.sdk import wandb_setup
-
+    wandb_setup = sys.modules.get("wandb.sdk.wandb_setup")
+    if wandb_setup is None:  # nothing was started, and the client is not imported to hear it
+        return False
     session = wandb_setup._singleton
     service = session._connection._proc if session is not None and session._connection else None
     return service is not None and service._process.poll() is not None

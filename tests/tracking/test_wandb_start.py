@@ -85,6 +85,14 @@ def test_mode(own, mode, expected):
     assert mode_of(TrackingConfig("offline")) == "offline"
 
 
+def test_without_tracking_the_client_is_not_imported():
+    code = (
+        "import sys; from saescope.config import TrackingConfig; from saescope.tracking.wandb_start import mode_of\n"
+        "assert mode_of(TrackingConfig('disabled')) == 'disabled'; assert 'wandb' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_settings_file(own, monkeypatch, tmp_path):
     """What `wandb disabled` and `wandb init` write."""
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))

@@ -87,7 +87,8 @@ def test_mode(own, mode, expected):
 
 def test_without_tracking_the_client_is_not_imported():
     code = (
-        "import sys; from saescope.config import TrackingConfig; from saescope.tracking.wandb_start import mode_of\n"
+        "import sys; from saescope.config import TrackingConfig\n"
+        "from saescope.tracking.wandb_start import mode_of\n"
         "assert mode_of(TrackingConfig('disabled')) == 'disabled'; assert 'wandb' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -100,8 +100,8 @@ bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instea
 	$(BIN)/python benchmarks/startup.py --rounds 3
 	$(BIN)/python benchmarks/extract.py --rounds 2
 	$(BIN)/python benchmarks/stats.py
-	$(BIN)/python benchmarks/sweep.py --per-task 1500
-	$(BIN)/python benchmarks/train.py --rounds 1 --steps 4 --brief
+	$(BIN)/python benchmarks/sweep.py --per-task 1000
+	$(BIN)/python benchmarks/train.py --rounds 1 --steps 3 --brief
 	$(BIN)/python benchmarks/whole.py --brief
 	$(BIN)/python benchmarks/table.py
 

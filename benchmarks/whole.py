@@ -21,7 +21,7 @@ cache.
              losses, clean, with zeros, with the mean, and once for every SAE. Without start and statistics.
 A ratio is the other side's time by saescope's; `floor_*` is the share of the floor in saescope's time.
 --clock children counts the CPU seconds of the processes, for a busy machine (the floor stays wall time).
---brief: fewer tokens, `metrics=quick`, four of the layers of 160m.
+--brief: fewer tokens, `metrics=quick`, three of the layers of 160m.
 Writes benchmarks/results/whole.json, where parts measured before stay.
 """
 
@@ -45,7 +45,7 @@ from side_by_side import RESULTS, alone, in_turn, machine, print_ratios, ratios,
 EXPANSION, K, CTX, SAES = 8, 32, 256, 6
 PARTS = ("job-70m", "job-160m", "job-smollm2", "saes", "layers", "together")
 BEFORE = ("before-job", "before-layers")
-BRIEF_LAYERS = 4
+BRIEF_LAYERS = 3
 """Of the blocks of 160m, evenly spaced."""
 TOGETHER_K = (16, 32, 64)
 TOGETHER_TOKENS = 300_000

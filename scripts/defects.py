@@ -25,6 +25,7 @@ WITHOUT = "tests/stats/test_edges_without.py"
 WITHIN = "tests/analysis/test_within.py tests/stats/test_within_summary.py"
 STRATA = "tests/stats/test_strata.py tests/stats/test_lexical.py tests/stats/test_within_token.py"
 EDGE_P = "tests/stats/test_edge_p.py"
+GRAPH = "tests/analysis/test_graph_tokens.py tests/stats/test_resampling.py"
 PROBES = "tests/text tests/end_to_end/test_duplicates.py"
 LARGE = "tests/extraction/test_large_codes.py"
 REWIRED = "tests/stats/test_rewired_null.py"
@@ -108,6 +109,10 @@ DEFECTS = [
     ("stats/strata.py", "joint - np.bincount(pair, smallest, place.size)", "joint", STRATA),
     ("stats/strata.py", "squares = mean - product", "squares = mean - 0 * product", STRATA),
     ("stats/strata.py", "unknown.size)\n", "unknown.size) * 0\n", STRATA),
+    ("stats/resampling.py", "ends[-1] * max_tokens / tokens.sum()", "max_tokens / np.unique(task).size", GRAPH),
+    ("analysis/features.py", "_modularity_draws(some, cfg", "_modularity_draws(codes, cfg", GRAPH),
+    ("analysis/features.py", "token_N=some.token_N", "token_N=some.token_N[::-1]", GRAPH),
+    ("stats/assignment.py", "if left.size and size <= dense**2:", "if False:", "tests/stats/test_overlap.py"),
     ("stats/edge_p.py", "document_N % MAX_GROUPS", "np.arange(document_N.size) % MAX_GROUPS", EDGE_P),
     ("stats/edge_p.py", "score_EG -= self._of_others(others, p_W)", "score_EG -= 0 * self._of_others(others, p_W)", EDGE_P),
     ("stats/edge_p.py", "shared_EW @ residual_WG, dtype", "0 * (shared_EW @ residual_WG), dtype", EDGE_P),

@@ -46,6 +46,19 @@ def test_counts():
     np.testing.assert_array_equal(codes.max_act_F, [7, 5, 3, np.nan])
 
 
+def test_some_documents_keep_their_numbers_and_codes():
+    codes = hand_made()
+    part = codes.of_documents(np.array([1]))
+    assert part.indptr.tolist() == [0, 3, 4, 4]
+    assert part.latents.tolist() == [0, 1, 2, 1]
+    assert part.acts.tolist() == [6, 4, 3, 5]
+    assert (part.doc_N.tolist(), part.position_N.tolist()) == ([1, 1, 1], [1, 2, 3])
+    assert part.task_N.tolist() == [0, 0, 0]
+    assert part.tokens_D.tolist() == [0, 3]
+    assert codes.of_documents(np.array([0, 1])) is codes
+    assert codes.documents_within(0).tolist() == codes.documents_within(5).tolist() == [0, 1]
+
+
 def test_chunks_stay_inside_windows():
     codes = hand_made()
     assert codes.chunks_N(2).tolist() == [0, 1, 2, 3, 3]

@@ -97,8 +97,10 @@ def test_training_text_that_is_not_used(job, tmp_path):
 @pytest.mark.slow
 def test_what_only_a_part_does_without(job):
     records = job(
-        "causal=attribute", "causal.tokens=64", "probes.max_tokens_per_task=600", "metrics.null_tokens=100"
-    )
+        "causal=attribute", "causal.tokens=64", "probes.max_tokens_per_task=600", "metrics.null_tokens=100",
+        "metrics.graph_tokens=900",
+    )  # fmt: skip
+    assert counted(records, "tokens", part="graph") > 0
     assert counted(records, "tokens", part="attribution") > 0
     assert counted(records, "latents", part="attribution") > 0
     assert counted(records, "tokens", part="null of the edges") > 0

@@ -65,6 +65,8 @@ def _tokens(run: Path, metrics: dict, config: dict, records: list[dict]) -> None
     tasks = sum(key.endswith("/tokens") and key.startswith("task/") for key in metrics)
     # a window more than the share of each task at most
     assert without_loss >= measured - lm_tokens - tasks * config["probes"]["ctx_len"]
+    most = config["metrics"]["graph_tokens"] or measured
+    assert (counted(records, "tokens", part="graph") > 0) == (measured > most)
     if config["metrics"]["unit"] == "token":
         assert (
             counted(records, "tokens", part="null of the edges")

@@ -1,5 +1,6 @@
 """Codes → the table of latents, the table of edges, and the metrics of SI and Q. Free of torch."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ from saescope.stats.specialization_summary import (
 )
 from saescope.stats.within_summary import summarise_within
 from saescope.stats.word_classes import bigrams
+
+log = logging.getLogger(__name__)
 
 LOG_ACT_EDGES = np.linspace(-3.0, 4.0, 71)
 """Bins of log10 activation, the same in every run, so that histograms can be compared."""
@@ -84,7 +87,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         SpecializationSettings(cfg.permutations, cfg.bootstraps, fdr=cfg.si_fdr, seed=seed),
         progress,
     )
-    word_numbers, unit_N = _words(codes), _unit(codes, cfg)
+    word_numbers = _words(codes)
     words = summarise_words(
         codes.active_NF,
         word_numbers,
@@ -110,22 +113,30 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         seed=seed,
         words=cfg.word_draws > 0,
     )
+    some = codes.of_documents(codes.documents_within(cfg.graph_tokens))
+    if some.num_tokens < codes.num_tokens:
+        log.info(
+            "graph of joint firings: %d of %d tokens (metrics.graph_tokens)",
+            some.num_tokens,
+            codes.num_tokens,
+        )
+    unit_N = _unit(some, cfg)
     q = summarise_modularity(
-        codes.active_NF,
-        codes.task_N,
+        some.active_NF,
+        some.task_N,
         len(codes.tasks),
         live_F,
         si.top_task,
         graph,
         unit_N=unit_N,
-        token_N=codes.token_N,
-        doc_N=codes.doc_N,
+        token_N=some.token_N,
+        doc_N=some.doc_N,
         progress=progress,
     )
     within_metrics, within_notes = summarise_within(
-        codes.active_NF,
+        some.active_NF,
         live_F,
-        _strata(codes, word_numbers),
+        _strata(some, _words(some)),
         cfg.within,
         graph,
         unit_N=unit_N,
@@ -142,7 +153,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         draws=cfg.matched_draws,
         resolution=cfg.resolution,
         seed=seed,
-        unit_N=unit_N,
+        unit_N=_unit(codes, cfg),
         progress=progress,
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics}
@@ -159,7 +170,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         Resamples(
             si.resamples,
             _beyond_words_draws(codes, cfg, live_F, words, word_numbers, progress)
-            | _modularity_draws(codes, cfg, live_F, q, unit_N, progress),
+            | _modularity_draws(some, cfg, live_F, q, unit_N, progress),
         ),
         _edge_table(q.within_token_edges, q.within_token_p_E),
     )

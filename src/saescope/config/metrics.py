@@ -40,6 +40,10 @@ class MetricsConfig:
     si_fdr: float = 0.05
     """Benjamini–Hochberg level behind si/significant_frac."""
 
+    graph_tokens: int = 1_000_000
+    """Tokens behind the graph of joint firings, about: whole documents, of every task the same share; 0: all.
+    Time and memory of Q grow faster than these; SI is of all tokens."""
+
     unit: str = "token"
     """Co-activation is counted per `token`, `chunk` or `document`."""
 
@@ -112,6 +116,7 @@ class MetricsConfig:
             "example_latents",
             "example_contexts",
             "null_tokens",
+            "graph_tokens",
         ):
             at_least(f"metrics.{key}", getattr(self, key), 0)
         between("metrics.si_fdr", self.si_fdr, 1e-6, 0.5)

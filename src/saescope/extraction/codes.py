@@ -1,7 +1,7 @@
 """Sparse codes: which latent fires on which token, how strongly, in which document. Free of torch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from saescope.stats import scratch
-from saescope.stats.row_blocks import column_counts, entry_blocks, row_blocks, rows_of, stacked
+from saescope.stats.resampling import some_documents
+from saescope.stats.row_blocks import column_counts, entry_blocks, row_blocks, rows_of, some_rows, stacked
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,31 @@ class Codes:
         for latents, acts in self._entries():
             np.maximum.at(largest, latents, acts)
         return np.where(self.count_F > 0, largest.astype(np.float64), np.nan)
+
+    def documents_within(self, max_tokens: int) -> npt.NDArray[np.int64]:
+        """Whole documents of every task with about so many tokens; all of them for 0."""
+        return some_documents(self.tokens_D, self.task_D, max_tokens or self.num_tokens)
+
+    def of_documents(self, docs: npt.NDArray[np.int64]) -> "Codes":
+        """The codes of some documents, whose numbers stay; itself where these are all."""
+        if len(docs) == len(self.task_D):
+            return self
+        chosen_D = np.zeros(len(self.task_D), dtype=np.bool_)
+        chosen_D[docs] = True
+        tokens = np.flatnonzero(chosen_D[self.doc_N])
+        shape = (self.num_tokens, self.num_latents)
+        part = some_rows(sp.csr_matrix((self.acts, self.latents, self.indptr), shape=shape), tokens)
+        return replace(
+            self,
+            indptr=part.indptr.astype(np.int64),
+            latents=part.indices,
+            acts=part.data,
+            window_N=self.window_N[tokens],
+            position_N=self.position_N[tokens],
+            doc_N=self.doc_N[tokens],
+            token_N=None if self.token_N is None else self.token_N[tokens],
+            previous_N=None if self.previous_N is None else self.previous_N[tokens],
+        )
 
     def acts_of(self, latents: npt.NDArray[np.int64]) -> sp.csc_matrix:
         """Magnitudes of some latents, [N, len(latents)]."""

@@ -44,6 +44,25 @@ def document_groups(task_D: AnyIntArray, num_groups: int) -> IntArray:
     return group_D
 
 
+def some_documents(tokens_D: AnyIntArray, task_D: AnyIntArray, max_tokens: int) -> IntArray:
+    """Numbers of documents with about `max_tokens` tokens in all, ascending; all where they have no more.
+
+    Of every task the same share of tokens, so that their mix stays; at least one document. The choice is
+    that of any job on the same documents.
+    """
+    tokens, task = np.asarray(tokens_D, dtype=np.int64), np.asarray(task_D, dtype=np.int64)
+    if tokens.sum() <= max_tokens:
+        return np.arange(tokens.size)
+    seed, chosen = document_seed(task), []
+    for number in np.unique(task):
+        docs = np.flatnonzero(task == number)
+        order = np.random.default_rng([seed, int(number)]).permutation(docs)
+        ends = np.cumsum(tokens[order])
+        fit = int(np.searchsorted(ends, ends[-1] * max_tokens / tokens.sum(), side="right"))
+        chosen.append(order[: max(1, fit)])
+    return np.sort(np.concatenate(chosen))
+
+
 def draws_digest(weight_BD: FloatArray, tokens_D: AnyIntArray) -> str:
     """Names some draws, where they do not follow from the documents alone.
 

@@ -29,6 +29,7 @@ def test_the_graph_is_that_of_the_chosen_documents_alone(unit):
     assert part.edges[["source", "target", "joint", "p"]].equals(
         alone.edges[["source", "target", "joint", "p"]]
     )
+    assert part.edges_within_token.equals(alone.edges_within_token)
     assert part.metrics["q/n_edges"] < whole.metrics["q/n_edges"]
     for key, value in whole.metrics.items():
         if not key.startswith("q/"):

@@ -111,7 +111,7 @@ DEFECTS = [
     ("stats/strata.py", "unknown.size)\n", "unknown.size) * 0\n", STRATA),
     ("stats/resampling.py", "ends[-1] * max_tokens / tokens.sum()", "max_tokens / np.unique(task).size", GRAPH),
     ("analysis/features.py", "_modularity_draws(some, cfg", "_modularity_draws(codes, cfg", GRAPH),
-    ("analysis/features.py", "token_N=some.token_N", "token_N=some.token_N[::-1]", GRAPH),
+    ("analysis/features.py", "token_N=some.token_N", "token_N=codes.token_N", GRAPH),
     ("stats/assignment.py", "if left.size and size <= dense**2:", "if False:", "tests/stats/test_overlap.py"),
     ("stats/edge_p.py", "document_N % MAX_GROUPS", "np.arange(document_N.size) % MAX_GROUPS", EDGE_P),
     ("stats/edge_p.py", "score_EG -= self._of_others(others, p_W)", "score_EG -= 0 * self._of_others(others, p_W)", EDGE_P),

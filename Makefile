@@ -42,7 +42,7 @@ sample: $(VENV)/.installed  ## a sweep and its reports of a real model, in sampl
 
 # a process a core, whose idle threads must not spin beside the other processes' work
 test: $(VENV)/.installed-dev  ## the fast tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist worksteal
 
 coverage: $(VENV)/.installed-dev  ## the fast tests, and which lines they reach
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term --cov-report=html

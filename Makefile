@@ -96,7 +96,7 @@ audit: $(VENV)/.installed  ## which metric may be quoted for what? docs/audit.md
 	$(BIN)/python scripts/audit/run.py
 
 # .[dev] has sae_lens and TransformerLens, the other side of extract.py
-bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 quiet cores: 27 minutes)
+bench: $(VENV)/.installed-dev  ## all benchmarks beside what one would do instead (2 quiet cores: 25 minutes)
 	$(BIN)/python benchmarks/startup.py --rounds 3
 	$(BIN)/python benchmarks/extract.py --rounds 2
 	$(BIN)/python benchmarks/stats.py

@@ -98,7 +98,7 @@ def test_the_notebook_cell_of_a_researcher(x, capsys):
 
 def test_measure_gives_the_numbers_of_the_job(x, tmp_path, monkeypatch):
     """The same probes, the same SAE: by the command's way and by `measure` on captured tensors."""
-    monkeypatch.setattr("saescope.stats.rewired_null.MOST_REWIRINGS", 20)  # of half the time on both sides
+    monkeypatch.setattr("saescope.stats.rewired_null.MOST_REWIRINGS", 20)  # 100 take half the time
     quick = {
         "permutations": 50, "bootstraps": 50, "rewirings": 20, "null_tokens": 2000, "matched_draws": 2,
         "document_groups": 3,

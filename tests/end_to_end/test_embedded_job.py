@@ -18,7 +18,6 @@ SMALL = [
 
 
 def run(monkeypatch, tmp_path, *args):
-    monkeypatch.setattr("saescope.stats.rewired_null.MOST_REWIRINGS", 20)
     monkeypatch.setattr(sys, "argv", ["saescope", *SMALL, *args])
     assert main() == 0
     return json.loads((tmp_path / "run" / "metrics.json").read_text())

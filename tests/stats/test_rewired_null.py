@@ -60,9 +60,9 @@ def test_sequential_p_is_calibrated():
 
 def test_a_graph_by_chance_is_not_modular_and_ends_early():
     """p is near uniform, and most graphs need no more than the fewest."""
-    nulls = [rewired_null(by_chance(seed), 60, fewest=20, seeds=[0], seed=seed) for seed in range(30)]
+    nulls = [rewired_null(by_chance(seed), 60, fewest=20, seeds=[0], seed=seed) for seed in range(60)]
     p = np.array([null.p for null in nulls])
-    assert (p <= 0.05).sum() <= 5  # 1.5 expected
+    assert (p <= 0.05).sum() <= 8  # 3 expected
     assert 0.35 < p.mean() < 0.65
     assert np.median([null.draws for null in nulls]) < MOST_REWIRINGS
     assert min(null.draws for null in nulls) >= ENOUGH_REACHED

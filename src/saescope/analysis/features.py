@@ -113,30 +113,30 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         seed=seed,
         words=cfg.word_draws > 0,
     )
-    some = codes.of_documents(codes.documents_within(cfg.graph_tokens))
-    if some.num_tokens < codes.num_tokens:
+    graph_codes = codes.of_documents(codes.documents_within(cfg.graph_tokens))
+    if graph_codes.num_tokens < codes.num_tokens:
         log.info(
             "graph of joint firings: %d of %d tokens (metrics.graph_tokens)",
-            some.num_tokens,
+            graph_codes.num_tokens,
             codes.num_tokens,
         )
-    unit_N = _unit(some, cfg)
+    unit_N = unit_numbers(graph_codes, cfg)
     q = summarise_modularity(
-        some.active_NF,
-        some.task_N,
+        graph_codes.active_NF,
+        graph_codes.task_N,
         len(codes.tasks),
         live_F,
         si.top_task,
         graph,
         unit_N=unit_N,
-        token_N=some.token_N,
-        doc_N=some.doc_N,
+        token_N=graph_codes.token_N,
+        doc_N=graph_codes.doc_N,
         progress=progress,
     )
     within_metrics, within_notes = summarise_within(
-        some.active_NF,
+        graph_codes.active_NF,
         live_F,
-        _strata(some, _words(some)),
+        _strata(graph_codes, word_numbers if graph_codes is codes else _words(graph_codes)),
         cfg.within,
         graph,
         unit_N=unit_N,
@@ -153,7 +153,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         draws=cfg.matched_draws,
         resolution=cfg.resolution,
         seed=seed,
-        unit_N=_unit(codes, cfg),
+        unit_N=unit_numbers(codes, cfg),
         progress=progress,
     )
     metrics = {**feature_statistics(codes.count_F, codes.num_tokens, live_F), **si.metrics}
@@ -170,7 +170,7 @@ def analyse(codes: Codes, cfg: MetricsConfig, seed: int, progress: Progress = no
         Resamples(
             si.resamples,
             _beyond_words_draws(codes, cfg, live_F, words, word_numbers, progress)
-            | _modularity_draws(some, cfg, live_F, q, unit_N, progress),
+            | _modularity_draws(graph_codes, cfg, live_F, q, unit_N, progress),
         ),
         _edge_table(q.within_token_edges, q.within_token_p_E),
     )
@@ -257,7 +257,7 @@ def _beyond_words_draws(
     return draws
 
 
-def _unit(codes: Codes, cfg: MetricsConfig) -> Any:
+def unit_numbers(codes: Codes, cfg: MetricsConfig) -> Any:
     """Number of the unit (chunk, document) each token lies in; None: units are the tokens."""
     match cfg.unit:
         case "chunk":

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from saescope.analysis.features import unit_numbers
 from saescope.analysis.reconstruction import Sums
 from saescope.config import MetricsConfig
 from saescope.extraction.codes import Codes
@@ -32,11 +33,11 @@ def of_measurement(
         "tokens", len(codes.left_out), windows.num_tokens, "The activation is NaN or infinite there."
     )
     records = [*windows.left_out, nonfinite, *training, _unsupported(cfg, supported_F)]
-    graph = codes.of_documents(codes.documents_within(cfg.graph_tokens))
+    of_graph_N = np.isin(codes.doc_N, codes.documents_within(cfg.graph_tokens))
     records += [
         _without_loss(cfg, windows, losses),
-        _without_graph(cfg, codes, graph),
-        _without_null(cfg, codes, graph),
+        _without_graph(cfg, of_graph_N),
+        _without_null(cfg, codes, of_graph_N),
     ]
     return records + _unread_latents(latents)
 
@@ -65,28 +66,23 @@ def _without_loss(cfg: MetricsConfig, windows: Windows, losses: Sums | None) -> 
     return LeftOut("tokens", windows.num_tokens - scored, windows.num_tokens, why, "losses")
 
 
-def _without_graph(cfg: MetricsConfig, codes: Codes, graph: Codes) -> LeftOut:
+def _without_graph(cfg: MetricsConfig, of_graph_N: Any) -> LeftOut:
     why = (
         f"The graph of joint firings, and so Q, is of about metrics.graph_tokens={cfg.graph_tokens} tokens: "
         "whole documents, of every task the same share."
     )
-    return LeftOut("tokens", codes.num_tokens - graph.num_tokens, codes.num_tokens, why, "graph")
+    return LeftOut("tokens", int((~of_graph_N).sum()), len(of_graph_N), why, "graph")
 
 
-def _without_null(cfg: MetricsConfig, codes: Codes, graph: Codes) -> LeftOut:
+def _without_null(cfg: MetricsConfig, codes: Codes, of_graph_N: Any) -> LeftOut:
     """Tokens beyond those on which the null of the edges is drawn; units, where edges are not of tokens."""
     units = {"token": "tokens", "chunk": "chunks", "document": "documents"}[cfg.unit]
-    used = len(run_subset(_num_units(cfg, graph), cfg.null_tokens)) if cfg.null_tokens > 0 else 0
-    total = _num_units(cfg, codes)
+    unit_N = unit_numbers(codes, cfg)
+    unit_N = np.arange(codes.num_tokens) if unit_N is None else unit_N
+    total, of_graph = len(np.unique(unit_N)), len(np.unique(unit_N[of_graph_N]))
+    used = len(run_subset(of_graph, cfg.null_tokens)) if cfg.null_tokens > 0 else 0
     why = f"Edges by chance are drawn on at most metrics.null_tokens={cfg.null_tokens} {units}."
     return LeftOut(units, total - used, total, why, "null of the edges")
-
-
-def _num_units(cfg: MetricsConfig, codes: Codes) -> int:
-    """Tokens, or what else joint firings are counted in."""
-    if cfg.unit == "token":
-        return codes.num_tokens
-    return len(np.unique(codes.chunks_N(cfg.chunk_tokens) if cfg.unit == "chunk" else codes.doc_N))
 
 
 def _unread_latents(latents: Arrays) -> list[LeftOut]:
